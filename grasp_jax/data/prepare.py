@@ -1,0 +1,72 @@
+"""The first stage: a source becomes sequences, texts' attributes and stored candidates."""
+
+import pathlib
+from typing import Any
+
+import ml_collections
+import numpy as np
+
+from grasp_jax.data import dataset, filters, readers, sources, tfds_builder
+from grasp_jax.data.interactions import MIN_EVALUATED, Interactions, draw_negatives
+from grasp_jax.errors import UserError
+
+source_checksums = sources.source_checksums
+
+
+def prepare(config: ml_collections.ConfigDict, folder: pathlib.Path) -> dict[str, Any]:
+    """Fills a folder with the prepared data set: ArrayRecord files under `tfds`, and what `dataset.load` reads.
+
+    Args:
+      config: the full config; the sections `data` and `evaluate` (number and seed of the negatives) are read.
+      folder: an empty folder.
+
+    Returns:
+      Facts for the report: counts, the mean length, and how much was dropped and why.
+
+    Raises:
+      UserError: the data is missing, something in it is wrong, or filtering leaves nothing to evaluate.
+    """
+    reader = readers.Reader(config)
+    found = filters.sequences(reader.log, config.data)
+    if not len(found.interactions.evaluated_users()):
+        raise UserError(f'{config.data.name or "the data set"}: no user has {MIN_EVALUATED} interactions, so none can '
+                        'be validated and tested; give more data or lower --config.data.min_item')
+    _write_records(reader, found, folder / 'tfds')
+    prepared = _read_records(config, folder / 'tfds')
+    dataset.save(prepared, folder)
+    return _facts(prepared, found.dropped)
+
+
+def _write_records(reader: readers.Reader, found: filters.Sequences, folder: pathlib.Path) -> None:
+    sequences = found.interactions
+    tfds_builder.write(folder, 'users', tfds_builder.Source(
+        found.user_ids, reader.user_attributes(found.user_ids), sequences.indptr, sequences.items, found.times))
+    tfds_builder.write(folder, 'items', tfds_builder.Source(found.item_ids, reader.item_attributes(found.item_ids)))
+
+
+def _read_records(config: ml_collections.ConfigDict, folder: pathlib.Path) -> dataset.Dataset:
+    """Rebuilds the data set from the ArrayRecord files alone, which proves that they are whole."""
+    users = list(tfds_builder.read(folder, 'users'))
+    items = list(tfds_builder.read(folder, 'items'))
+    indptr = np.concatenate([[0], np.cumsum([len(user['items']) for user in users])]).astype(np.int64)
+    sequences = Interactions(indptr, np.concatenate([user['items'] for user in users]), len(items))
+    # Two seeds from one: the same candidates in validation and test would let one be tuned on the other.
+    seeds = np.random.SeedSequence(config.evaluate.seed).generate_state(len(dataset.NEGATIVES))
+    negatives = {split: draw_negatives(sequences, config.evaluate.negatives, int(seed))
+                 for split, seed in zip(dataset.NEGATIVES, seeds, strict=True)}
+    return dataset.Dataset(
+        config.data.name, sequences, [user['user_id'] for user in users], [item['item_id'] for item in items],
+        [item['attributes'] for item in items], [user['attributes'] for user in users], negatives)
+
+
+def _facts(prepared: dataset.Dataset, dropped: dict[str, int]) -> dict[str, Any]:
+    sequences = prepared.interactions
+    users, items, count = sequences.num_users, sequences.num_items, len(sequences.items)
+    return {
+        'users': users, 'items': items, 'interactions': count,
+        'mean_length': count / users, 'sparsity': 1 - count / (users * items),
+        'evaluated_users': len(sequences.evaluated_users()),
+        'users_with_attributes': sum(map(bool, prepared.user_attributes)),
+        'items_with_attributes': sum(map(bool, prepared.item_attributes)),
+        'dropped': dropped,
+    }

@@ -1,0 +1,107 @@
+"""Where data lies: the config's folder, $GRASP_JAX_DATA, a cached download, or an error that names all three."""
+
+import os
+import pathlib
+
+import ml_collections
+
+from grasp_jax import artefacts
+from grasp_jax.data import amazon, download
+from grasp_jax.errors import UserError
+
+VARIABLE = 'GRASP_JAX_DATA'
+KINDS = ('amazon', 'inter', 'table', 'shop')
+
+
+def locate(config: ml_collections.ConfigDict) -> pathlib.Path:
+    """Finds the folder with the source files, downloading them where they are public.
+
+    Args:
+      config: the full config.
+
+    Returns:
+      `config.data.source`, else $GRASP_JAX_DATA/<name>, else the download cache ~/.cache/grasp_jax/<name>.
+
+    Raises:
+      UserError: the data is nowhere; the line names the three ways to give it.
+    """
+    data = config.data
+    if data.source:
+        folder = pathlib.Path(data.source).expanduser()
+        if folder.is_dir():
+            return folder
+        raise UserError(_nowhere(data, f'config.data.source is {data.source}, which is no folder'))
+    base = os.environ.get(VARIABLE, '')
+    if base and data.name and (pathlib.Path(base).expanduser() / data.name).is_dir():
+        return pathlib.Path(base).expanduser() / data.name
+    if data.kind != 'amazon' or not data.category or not data.name:
+        raise UserError(_nowhere(data, 'config.data.source is empty and no public address is known for it'))
+    try:
+        return _download(data)
+    except UserError as error:
+        raise UserError(_nowhere(data, str(error))) from error
+
+
+def source_files(config: ml_collections.ConfigDict) -> dict[str, pathlib.Path]:
+    """The files that the data set is read from: 'interactions' and, where there are any, 'items' and 'users'.
+
+    Args:
+      config: the full config; its kind is not 'shop'.
+
+    Raises:
+      UserError: a file is missing.
+    """
+    data = config.data
+    if data.kind not in KINDS:
+        raise UserError(f'config.data.kind is {data.kind!r}; choose one of {", ".join(KINDS)}')
+    folder = locate(config)
+    if data.kind == 'amazon':
+        interactions, items = amazon.review_names(data), amazon.metadata_names(data)
+    else:
+        default = 'inter.txt' if data.kind == 'inter' else 'interactions.csv'
+        interactions, items = [data.interactions_file or default], [data.items_file]
+    found = {'interactions': _first(folder, interactions, 'interactions')}
+    # A file that the config names must be there; the metadata of a dump may be missing.
+    for role, names in (('items', items), ('users', [data.users_file])):
+        if data[f'{role}_file'] or any((folder / name).is_file() for name in names if name):
+            found[role] = _first(folder, names, role)
+    return found
+
+
+def source_checksums(config: ml_collections.ConfigDict) -> list[str]:
+    """Identifies the source files: 'name size sha256' of each; none for the synthetic shop.
+
+    Raises:
+      UserError: a file is missing or cannot be read.
+    """
+    if config.data.kind == 'shop':
+        return []
+    return [f'{path.name} {path.stat().st_size} {artefacts.file_checksum(path)}'
+            for path in source_files(config).values()]
+
+
+def _first(folder: pathlib.Path, names: list[str], role: str) -> pathlib.Path:
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(f'{folder}: has no {" or ".join(names)}; put it there or set --config.data.{role}_file')
+
+
+def _download(data: ml_collections.ConfigDict) -> pathlib.Path:
+    """Fetches the reviews and the metadata of a category into the cache."""
+    layout = amazon.layout_of(data)
+    part = 'core' if layout.core and amazon.wants_core(data) else 'reviews'
+    folder = pathlib.Path.home() / '.cache' / 'grasp_jax' / data.name
+    names = {
+        part: data.interactions_file or getattr(layout, part).format(data.category),
+        'metadata': data.items_file or layout.metadata.format(data.category),
+    }
+    for kind, name in names.items():
+        download.fetch(download.ADDRESSES[data.layout, kind] + name, folder / name)
+    return folder
+
+
+def _nowhere(data: ml_collections.ConfigDict, reason: str) -> str:
+    return (f'data set {data.name!r} was not found ({reason}): give --config.data.source=DIR, or put it at '
+            f'${VARIABLE}/{data.name or "<name>"}, or let it be downloaded to ~/.cache/grasp_jax (Amazon categories, '
+            'needs the network)')

@@ -1,0 +1,181 @@
+"""A person's own tables (CSV, Parquet, JSONL) and the plain `user item` list of LLM-ESR."""
+
+import collections.abc
+import datetime
+import pathlib
+import warnings
+from typing import Any
+
+import ml_collections
+import numpy as np
+import pandas as pd
+import pyarrow.parquet
+
+from grasp_jax.data import json_lines, log
+from grasp_jax.errors import UserError
+
+
+def read_table(path: pathlib.Path) -> pd.DataFrame:
+    """Reads a table by the ending of its name: .csv, .tsv, .parquet, .jsonl (or .json), text ones also with .gz.
+
+    Text stays text: CSV cells are strings, and an id such as 007 keeps its zeros.
+
+    Raises:
+      UserError: another ending, or the file cannot be read.
+    """
+    kind = path.name.removesuffix('.gz').rpartition('.')[2]
+    if kind in ('jsonl', 'json'):
+        rows = dict(json_lines.read_objects(path))
+        return pd.DataFrame.from_records(list(rows.values()), index=list(rows)).astype(object)
+    if kind not in ('csv', 'tsv', 'parquet'):
+        raise UserError(f'{path}: its name ends in none of .csv, .tsv, .parquet, .jsonl; convert it to one of these')
+    try:
+        if kind == 'parquet':
+            frame = pyarrow.parquet.read_table(path).to_pandas(types_mapper=pd.ArrowDtype)
+            frame.index = pd.RangeIndex(1, len(frame) + 1)
+            return frame
+        with warnings.catch_warnings():
+            warnings.simplefilter('error', pd.errors.ParserWarning)
+            frame = pd.read_csv(path, sep='\t' if kind == 'tsv' else ',', dtype=str, keep_default_na=False,
+                                index_col=False, encoding='utf-8-sig')
+    except (OSError, EOFError, ValueError, pd.errors.ParserWarning) as error:
+        reason = ' '.join(str(error).split())
+        raise UserError(f'{path}: cannot be read as {kind} ({reason}); correct or replace the file') from error
+    frame.columns = frame.columns.str.strip()
+    frame.index = pd.RangeIndex(1, len(frame) + 1)
+    return frame
+
+
+def read_interactions(path: pathlib.Path, config: ml_collections.ConfigDict) -> log.InteractionLog:
+    """Reads a table with a user, an item and a time in each row.
+
+    Args:
+      path: the table; rows may come in any order, those of equal time keep theirs.
+      config: the `data` section; the names of the three columns are read.
+
+    Raises:
+      UserError: unreadable, empty, a column is missing, or a row lacks its user, item or numeric time.
+    """
+    frame = read_table(path)
+    if frame.empty:
+        raise UserError(f'{path}: holds no interactions; fill it or name another file')
+    users, user_ids = pd.factorize(_ids(frame, path, config, 'user_column'))
+    items, item_ids = pd.factorize(_ids(frame, path, config, 'item_column'))
+    return log.from_codes(users, items, _times(frame, path, config), list(user_ids), list(item_ids))
+
+
+def read_attributes(path: pathlib.Path, config: ml_collections.ConfigDict, id_column: str,
+                    wanted: collections.abc.Collection[str]) -> dict[str, dict[str, Any]]:
+    """Reads a table with one row per user or item and any other columns.
+
+    Args:
+      path: the table.
+      config: the `data` section.
+      id_column: the config key that names the id column, 'user_column' or 'item_column'.
+      wanted: ids to read; the other rows are passed over.
+
+    Returns:
+      For each id that was found its non-empty values by column name in lower case; JSON values.
+
+    Raises:
+      UserError: unreadable, a column is missing, a row without an id, or an id described twice and differently.
+    """
+    frame = read_table(path)
+    if frame.empty:
+        raise UserError(f'{path}: holds no rows; fill it or leave its name out of the config')
+    ids = _ids(frame, path, config, id_column)
+    frame = frame.drop(columns=config[id_column])
+    names = [str(name).strip().lower() for name in frame.columns]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise UserError(f'{path}: has two columns {repeated!r} (case does not count); rename one')
+    wanted = frozenset(wanted)
+    found: dict[str, dict[str, Any]] = {}
+    rows: dict[str, int] = {}
+    for row, identity, values in zip(frame.index, ids, frame.itertuples(index=False, name=None), strict=True):
+        if identity not in wanted:
+            continue
+        attributes = {name: value for name, value in zip(names, map(_plain, values), strict=True)
+                      if value not in (None, '', [], {})}
+        if found.setdefault(identity, attributes) != attributes:
+            raise UserError(f'{path}, row {row}: describes {config[id_column]} {identity!r} again and differently '
+                            f'from row {rows[identity]}; delete one of the two rows')
+        rows.setdefault(identity, row)
+    return found
+
+
+def read_inter(path: pathlib.Path) -> log.InteractionLog:
+    """Reads LLM-ESR's inter.txt: `user item` a line, both counted from 1, in time order within each user.
+
+    The place in the file is the time; ids keep their numeric order, so that user 1 is user 0 here and item 1 item 1.
+
+    Raises:
+      UserError: unreadable, empty, or a line that is not two numbers from 1 on.
+    """
+    pairs: list[tuple[int, int]] = []
+    for row, line in json_lines.read_lines(path):
+        fields = line.split()
+        if len(fields) != 2 or not all(
+                field.isdigit() and 0 < int(field) < 2**31 for field in fields):
+            text = line[:60].decode('utf-8', 'replace').strip()
+            raise UserError(f'{path}, line {row}: {text!r} is not `user item` with both numbers counted from 1; '
+                            'correct or delete this line')
+        pairs.append((int(fields[0]), int(fields[1])))
+    if not pairs:
+        raise UserError(f'{path}: holds no interactions; fetch it again or name another file')
+    users, items = np.array(pairs, np.int64).T
+    user_ids, user_codes = np.unique(users, return_inverse=True)
+    item_ids, item_codes = np.unique(items, return_inverse=True)
+    return log.from_codes(user_codes, item_codes, np.arange(len(pairs)), [str(user) for user in user_ids],
+                          [str(item) for item in item_ids], key=int)
+
+
+def _column(frame: pd.DataFrame, path: pathlib.Path, config: ml_collections.ConfigDict, key: str) -> pd.Series:
+    name = config[key]
+    if name not in frame.columns:
+        raise UserError(f'{path}: has no column {name!r} (it has {", ".join(map(str, frame.columns))}); '
+                        f'set --config.data.{key}')
+    return frame[name]
+
+
+def _ids(frame: pd.DataFrame, path: pathlib.Path, config: ml_collections.ConfigDict, key: str) -> np.ndarray:
+    values = _column(frame, path, config, key)
+    text = values.astype(str).str.strip()
+    missing = (values.isna() | text.isna() | (text == '')).to_numpy(bool)
+    if missing.any():
+        row = frame.index[int(np.argmax(missing))]
+        raise UserError(f'{path}, row {row}: column {config[key]!r} is empty; give the id or delete this row')
+    return text.to_numpy(object)
+
+
+def _times(frame: pd.DataFrame, path: pathlib.Path, config: ml_collections.ConfigDict) -> np.ndarray:
+    values = _column(frame, path, config, 'time_column')
+    if isinstance(values.dtype, pd.ArrowDtype) and values.dtype.kind == 'M':
+        # A missing date becomes NaN here and is refused below like any other time that is no number.
+        values = values.astype('int64[pyarrow]')
+    numbers = pd.to_numeric(values.astype(object), errors='coerce')
+    times = numbers.to_numpy(np.float64, na_value=np.nan)
+    wrong = ~np.isfinite(times)
+    if wrong.any():
+        place = int(np.argmax(wrong))
+        raise UserError(f'{path}, row {frame.index[place]}: {config.time_column} is {str(values.iloc[place])!r}, not '
+                        'a number; give a number that grows with time (as Unix seconds) or delete this row')
+    # Nanoseconds since 1970 do not fit a float64 exactly, so whole numbers stay whole.
+    return numbers.to_numpy(np.int64) if pd.api.types.is_integer_dtype(numbers) else times
+
+
+def _plain(value: Any) -> Any:
+    """A cell as a JSON value; None where it is empty."""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [part for part in map(_plain, value) if part is not None]
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if pd.isna(value) or value in (float('inf'), float('-inf')):
+        return None
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    return value if isinstance(value, (bool, int, float)) else str(value)

@@ -1,0 +1,62 @@
+"""What training wrote down about itself, read back from metrics.jsonl."""
+
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+
+from grasp_jax.errors import UserError
+
+HISTORY_FILE = 'metrics.jsonl'
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """One seed's training, epoch by epoch.
+
+    Attributes:
+      epochs: number of each epoch, ascending.
+      loss: mean training loss.
+      valid_ndcg10: validation NDCG@10, a fraction.
+      valid_hr10: validation HR@10, a fraction.
+      seconds: wall-clock seconds of all epochs together.
+    """
+
+    epochs: list[int]
+    loss: list[float]
+    valid_ndcg10: list[float]
+    valid_hr10: list[float]
+    seconds: float
+
+    @property
+    def best(self) -> int:
+        """Index of the first epoch with the highest validation NDCG@10."""
+        return int(np.argmax(self.valid_ndcg10))
+
+
+def load_history(run_dir: pathlib.Path) -> History:
+    """Reads metrics.jsonl; an epoch that was repeated after a restart counts as it was written last.
+
+    Raises:
+      UserError: the file is missing, empty, or a line is not what training writes.
+    """
+    path = run_dir / HISTORY_FILE
+    try:
+        lines = path.read_text(encoding='utf-8').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f'{path}: cannot be read ({error}); delete {run_dir} and train again') from error
+    by_epoch: dict[int, tuple[float, ...]] = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            by_epoch[int(row['epoch'])] = tuple(
+                float(row[key]) for key in ('loss', 'valid_ndcg10', 'valid_hr10', 'seconds'))
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f'{path}: line {number} is not an epoch of training ({error!r}); '
+                            f'delete {run_dir} and train again') from error
+    if not by_epoch:
+        raise UserError(f'{path}: holds no epoch; delete {run_dir} and train again')
+    epochs = sorted(by_epoch)
+    loss, ndcg, hits, seconds = (list(column) for column in zip(*(by_epoch[epoch] for epoch in epochs), strict=True))
+    return History(epochs, loss, ndcg, hits, sum(seconds))

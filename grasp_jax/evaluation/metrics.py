@@ -1,0 +1,152 @@
+"""NDCG, hit rate and MRR as functions of the target's rank, and the file that the ranks of a run are kept in.
+
+A rank is 1 + (items scored better) + (items scored equal) / 2, so ties give half ranks such as 1.5. Everything here
+looks at the rank alone and a target counts at k when `rank <= k`. A tie is therefore never resolved in the model's
+favour: a target tied with one other for the first place has rank 1.5 and is no hit at 1. A scorer that answers a
+constant puts each target at rank 51 of 101, the mean rank of a random order, which is what chance level means for
+a rank; its HR@10 is 0, below the 10/101 of a random order and never above it. (Sharing a tie out in expectation
+would give 10/101, but would also pay a model for scores that cannot order anything.)
+"""
+
+import dataclasses
+import pathlib
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from grasp_jax.errors import UserError
+
+RANKS_FILE = 'test_ranks.npz'
+PROTOCOLS = ('sampled', 'full')
+
+
+@dataclasses.dataclass(frozen=True)
+class Mean:
+    """A mean kept as its sum and count, so that the parts of several batches or hosts merge into that of the whole.
+
+    Attributes:
+      total: sum of the values.
+      count: number of values.
+    """
+
+    total: float = 0.0
+    count: int = 0
+
+    def merge(self, other: 'Mean') -> 'Mean':
+        """The pair of both parts together."""
+        return Mean(self.total + other.total, self.count + other.count)
+
+    @property
+    def value(self) -> float:
+        """The mean; NaN where nothing was counted."""
+        return self.total / self.count if self.count else float('nan')
+
+
+class Ranks(NamedTuple):
+    """Where the test item of each user landed under both protocols.
+
+    Attributes:
+      users: int32 [v], the evaluated users.
+      targets: int32 [v], their test items.
+      sampled: float32 [v], rank among the target and the stored negatives, 1 is best.
+      full: float32 [v], rank among all items that are not in the input.
+    """
+
+    users: np.ndarray
+    targets: np.ndarray
+    sampled: np.ndarray
+    full: np.ndarray
+
+
+def ndcg(ranks: np.ndarray, k: int) -> np.ndarray:
+    """NDCG@k with one relevant item: 1 / log2(rank + 1) where rank <= k, else 0.
+
+    Half ranks go into the formula as they are (rank 1.5 gives 0.756, between 1 and 0.631): the logarithm is smooth, and
+    rounding either way would favour or punish ties.
+
+    Args:
+      ranks: [v], 1 is best.
+      k: cut-off.
+
+    Returns:
+      float64 [v].
+    """
+    ranks = np.asarray(ranks, np.float64)
+    return np.where(ranks <= k, 1.0 / np.log2(ranks + 1.0), 0.0)
+
+
+def hit_rate(ranks: np.ndarray, k: int) -> np.ndarray:
+    """HR@k: float64 [v], 1 where rank <= k, else 0. Equals Recall@k, since one item is relevant."""
+    return (np.asarray(ranks) <= k).astype(np.float64)
+
+
+def reciprocal_rank(ranks: np.ndarray) -> np.ndarray:
+    """1 / rank, float64 [v]; its mean is MRR."""
+    return 1.0 / np.asarray(ranks, np.float64)
+
+
+def accumulate(ranks: np.ndarray, ks: Sequence[int], mask: np.ndarray | None = None) -> dict[str, Mean]:
+    """Sums and counts of every metric over some users.
+
+    Args:
+      ranks: [v], 1 is best.
+      ks: cut-offs.
+      mask: bool [v], False where a row only fills up a batch; all rows count where it is left out.
+
+    Returns:
+      `NDCG@k` and `HR@k` for each k, and `MRR`.
+    """
+    ranks = np.asarray(ranks) if mask is None else np.asarray(ranks)[mask]
+    values = {f'NDCG@{k}': ndcg(ranks, k) for k in ks}
+    values |= {f'HR@{k}': hit_rate(ranks, k) for k in ks}
+    values['MRR'] = reciprocal_rank(ranks)
+    return {name: Mean(float(value.sum()), len(ranks)) for name, value in values.items()}
+
+
+def merge(left: Mapping[str, Mean], right: Mapping[str, Mean]) -> dict[str, Mean]:
+    """Merges two results of `accumulate` over the same cut-offs."""
+    return {name: left[name].merge(right[name]) for name in left}
+
+
+def summarise(ranks: np.ndarray, ks: Sequence[int]) -> dict[str, float]:
+    """`NDCG@k`, `HR@k` and `MRR` as fractions; NaN where there are no users.
+
+    Args:
+      ranks: [v], 1 is best.
+      ks: cut-offs.
+    """
+    return {name: mean.value for name, mean in accumulate(ranks, ks).items()}
+
+
+def save_ranks(run_dir: pathlib.Path, ranks: Ranks) -> None:
+    """Writes `test_ranks.npz` into the folder of a run, complete or not at all."""
+    partial = run_dir / ('partial_' + RANKS_FILE)
+    np.savez_compressed(partial, users=ranks.users.astype(np.int32), targets=ranks.targets.astype(np.int32),
+                        sampled=ranks.sampled.astype(np.float32), full=ranks.full.astype(np.float32))
+    partial.replace(run_dir / RANKS_FILE)
+
+
+def load_ranks(run_dir: pathlib.Path) -> Ranks:
+    """Reads the ranks of a run.
+
+    Raises:
+      UserError: `test_ranks.npz` is missing, damaged or holds values that are no ranks.
+    """
+    path = run_dir / RANKS_FILE
+    remedy = 'delete it and run again'
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            ranks = Ranks(**{name: file[name] for name in Ranks._fields})
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f'{path}: cannot be read ({error}); {remedy}') from error
+    for name, values in ranks._asdict().items():
+        if values.shape != ranks.users.shape or values.ndim != 1:
+            raise UserError(f'{path}: {name} has shape {values.shape}, users {ranks.users.shape}; {remedy}')
+    for protocol in PROTOCOLS:
+        values = getattr(ranks, protocol)
+        wrong = np.flatnonzero(~(np.isfinite(values) & (values >= 1)))
+        if len(wrong):
+            raise UserError(f'{path}: row {wrong[0]} of {protocol} is {values[wrong[0]]}, not a rank; {remedy}')
+    return ranks

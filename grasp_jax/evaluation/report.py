@@ -1,0 +1,194 @@
+"""The report of a finished run: report.json for programs, report.md for people, render_terminal for the console.
+
+Keys of report.json (fractions, not percent; null where a group is empty):
+
+| key | what it holds |
+|---|---|
+| `schema` | version of this table, 1 |
+| `dataset`, `method`, `backbone`, `recipe` | names |
+| `gate`, `space`, `user_context` | settings of GRASP; null for the other methods |
+| `seeds`, `seed` | all seeds of the run; `seed` only where there is one |
+| `command` | the command that makes this report again, where it is known |
+| `data` | `users`, `items`, `interactions`, `mean_length`, `density`, `evaluated_users` |
+| `protocol` | sentences on `split`, `sampled`, `full`, `ties`, `selection`, `groups`; `negatives`, `negatives_seed`; `select_by`, the protocol of the validation figures; `candidates`, a fingerprint that two reports share when users, test items and negatives are the same |
+| `thresholds` | `head_user`, `head_item`: training interactions from which a user or item is head |
+| `counts` | evaluated users in all and in each group |
+| `test.sampled`, `test.full` | `NDCG@k`, `HR@k` for each k, `MRR`: all evaluated users under either protocol |
+| `test.groups.GROUP` | the same for tail_user, head_user, tail_item, head_item, sampled protocol |
+| `test.groups_full.GROUP` | the same groups, full protocol |
+| `validation` | `NDCG@10`, `HR@10` of the best epoch, `epoch` |
+| `training` | `seconds` of all seeds together, `epochs` that were run |
+| `std` | only with several seeds: `test` and `validation` as standard deviations (n - 1) over the seeds; everything above is then a mean |
+| `runs` | per seed: `seed`, `run_dir` (relative), `test`, `validation`, `training` |
+| `stages` | what each stage said about itself |
+| `versions` | Python and libraries |
+"""  # noqa: E501 (a table row is one line)
+
+import hashlib
+import math
+import os
+import pathlib
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from grasp_jax import artefacts
+from grasp_jax.data.interactions import Interactions
+from grasp_jax.errors import UserError
+from grasp_jax.evaluation import groups, metrics, plots
+from grasp_jax.evaluation.history import History, load_history
+from grasp_jax.evaluation.tables import render_markdown, render_terminal
+
+__all__ = ['load_report', 'render_markdown', 'render_terminal', 'write_report']
+
+SCHEMA = 1
+Tree = dict[str, Any]
+
+
+def write_report(
+    workdir: pathlib.Path, config: ConfigDict, run_dirs: Sequence[pathlib.Path], stages: dict[str, Tree],
+    interactions: Interactions, command: str = '',
+) -> Tree:
+    """Writes report.json, report.md and plots/ into the workdir.
+
+    Args:
+      workdir: where they go.
+      config: the full config.
+      run_dirs: folder of each seed in the order of `config.train.seeds`, with test_ranks.npz and metrics.jsonl.
+      stages: facts of each stage by name.
+      interactions: the prepared data set.
+      command: what to type to make this report again.
+
+    Returns:
+      What report.json holds.
+
+    Raises:
+      UserError: a file of a run is missing, damaged or of another data set.
+    """
+    histories = [load_history(run_dir) for run_dir in run_dirs]
+    runs, counts = [], {}
+    for seed, run_dir, history in zip(config.train.seeds, run_dirs, histories, strict=True):
+        ranks = metrics.load_ranks(run_dir)
+        _require_data_set(run_dir, ranks, interactions)
+        masks = groups.group_masks(interactions, ranks.users, ranks.targets, config)
+        counts = {'users': len(ranks.users), **{name: int(mask.sum()) for name, mask in masks.items()}}
+        runs.append({
+            'seed': int(seed), 'run_dir': os.path.relpath(run_dir, workdir), 'test': _test(ranks, masks, config),
+            'validation': _best(history), 'training': {'seconds': history.seconds, 'epochs': len(history.epochs)}})
+    report = {
+        'schema': SCHEMA, **_names(config), 'command': command, 'data': _data_facts(interactions),
+        'protocol': _protocol(config, interactions), 'thresholds': groups.thresholds(interactions, config),
+        'counts': counts, **_over_seeds(runs), 'runs': runs, 'stages': stages, 'versions': artefacts.versions()}
+    (workdir / 'plots').mkdir(parents=True, exist_ok=True)
+    plots.training_curve(report, histories, workdir / 'plots' / 'training_curve.png')
+    plots.metric_by_k(report, workdir / 'plots' / 'metric_by_k.png')
+    plots.group_bars(report, workdir / 'plots' / 'groups.png')
+    _write_text(workdir / 'report.md', render_markdown(report))
+    artefacts.write_json(workdir / 'report.json', report)
+    return report
+
+
+def load_report(path: pathlib.Path) -> Tree:
+    """Reads a report.json, or that of a workdir.
+
+    Raises:
+      UserError: the file is missing, damaged or no report of this program.
+    """
+    path = path / 'report.json' if path.is_dir() else path
+    if not path.exists():
+        raise UserError(f'{path}: there is no report; name a --workdir in which a run has finished')
+    report = artefacts.read_json(path)
+    if not isinstance(report, dict) or report.get('schema') != SCHEMA:
+        raise UserError(f'{path}: is not a report of schema {SCHEMA}; run the program on its workdir again')
+    return report
+
+
+def _names(config: ConfigDict) -> Tree:
+    seeds = [int(seed) for seed in config.train.seeds]
+    grasp = config.model.method == 'grasp'
+    return {
+        'dataset': config.data.name, 'method': config.model.method, 'backbone': config.model.backbone,
+        'recipe': 'paper', 'seeds': seeds, **({'seed': seeds[0]} if len(seeds) == 1 else {}),
+        **{key: config.model[key] if grasp else None for key in ('gate', 'space', 'user_context')}}
+
+
+def _data_facts(interactions: Interactions) -> Tree:
+    users, items, total = interactions.num_users, interactions.num_items, len(interactions.items)
+    return {'users': users, 'items': items, 'interactions': total, 'mean_length': total / max(users, 1),
+            'density': total / max(users * items, 1), 'evaluated_users': len(interactions.evaluated_users())}
+
+
+def _protocol(config: ConfigDict, interactions: Interactions) -> Tree:
+    section = config.evaluate
+    share = {name: f'from {section[name]} training interactions on' if section[name] else 'top 20%'
+             for name in ('head_user', 'head_item')}
+    return {
+        'split': 'leave-one-out: the last item of a user tests, the one before validates, the rest trains; users with '
+                 'fewer than 3 interactions only train',
+        'sampled': f'the target among itself and {section.negatives} negatives, drawn once (seed {section.seed}) '
+                   "from the items the user never interacted with, the same for every model",
+        'full': f"the target among all {interactions.num_items:,} items less those in the user's input",
+        'ties': 'count half: rank = 1 + better + equal / 2',
+        'selection': f'the epoch with the best validation NDCG@10 ({section.select_by}), patience '
+                     f'{config.train.patience} epochs; the test items are looked at once, with that epoch',
+        'groups': f'head users: {share["head_user"]}; head items, by the test item: {share["head_item"]}; '
+                  'the others are tail',
+        'negatives': section.negatives, 'negatives_seed': section.seed, 'select_by': section.select_by,
+        'candidates': _candidates(interactions, section.negatives, section.seed)}
+
+
+def _candidates(interactions: Interactions, negatives: int, seed: int) -> str:
+    """Fingerprint of users, targets and negatives: the stored negatives are a function of just these four things."""
+    digest = hashlib.sha256(f'{interactions.num_items} {negatives} {seed} '.encode())
+    digest.update(np.ascontiguousarray(interactions.indptr, np.int64).tobytes())
+    digest.update(np.ascontiguousarray(interactions.items, np.int32).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _require_data_set(run_dir: pathlib.Path, ranks: metrics.Ranks, interactions: Interactions) -> None:
+    expected = interactions.evaluated_users(), interactions.targets('test')
+    if not (np.array_equal(ranks.users, expected[0]) and np.array_equal(ranks.targets, expected[1])):
+        raise UserError(f'{run_dir / metrics.RANKS_FILE}: holds {len(ranks.users)} users that are not the '
+                        f'{len(expected[0])} evaluated users of the data set; delete it and run again')
+
+
+def _test(ranks: metrics.Ranks, masks: dict[str, np.ndarray], config: ConfigDict) -> Tree:
+    ks = config.evaluate.ks
+    by_group = {protocol: {name: _summary(getattr(ranks, protocol)[mask], ks) for name, mask in masks.items()}
+                for protocol in metrics.PROTOCOLS}
+    return {'sampled': _summary(ranks.sampled, ks), 'full': _summary(ranks.full, ks),
+            'groups': by_group['sampled'], 'groups_full': by_group['full']}
+
+
+def _summary(ranks: np.ndarray, ks: Sequence[int]) -> dict[str, float | None]:
+    """JSON has no NaN, so an empty group's values become null."""
+    return {name: None if math.isnan(value) else value for name, value in metrics.summarise(ranks, ks).items()}
+
+
+def _best(history: History) -> Tree:
+    best = history.best
+    return {'NDCG@10': history.valid_ndcg10[best], 'HR@10': history.valid_hr10[best], 'epoch': history.epochs[best]}
+
+
+def _over_seeds(runs: list[Tree]) -> Tree:
+    parts = [{key: run[key] for key in ('test', 'validation')} for run in runs]
+    training = {key: sum(run['training'][key] for run in runs) for key in ('seconds', 'epochs')}
+    if len(runs) == 1:
+        return {**parts[0], 'training': training}
+    return {**_merge(parts, statistics.fmean), 'training': training, 'std': _merge(parts, statistics.stdev)}
+
+
+def _merge(trees: Sequence[Any], merge: Callable[[list[float]], float]) -> Any:
+    """Merges equal trees of numbers leaf by leaf."""
+    if isinstance(trees[0], dict):
+        return {key: _merge([tree[key] for tree in trees], merge) for key in trees[0]}
+    return None if trees[0] is None else merge([float(leaf) for leaf in trees])
+
+
+def _write_text(path: pathlib.Path, text: str) -> None:
+    partial = path.with_name(path.name + '.partial')
+    partial.write_text(text, encoding='utf-8')
+    os.replace(partial, path)

@@ -1,0 +1,178 @@
+"""A report as text: report.md and the end of each run on the terminal."""
+
+from typing import Any
+
+Tree = dict[str, Any]
+Rows = list[list[str]]
+
+GROUP_NAMES = {'tail_user': 'tail users', 'head_user': 'head users', 'tail_item': 'tail items',
+               'head_item': 'head items'}
+BACKBONES = {'sasrec': 'SASRec', 'gru4rec': 'GRU4Rec', 'bert4rec': 'BERT4Rec'}
+METHODS = {'none': 'plain', 'grasp': 'GRASP'}
+
+
+def cut_offs(report: Tree) -> list[int]:
+    """The cut-offs k of a report, ascending."""
+    return sorted(int(name[5:]) for name in report['test']['sampled'] if name.startswith('NDCG@'))
+
+
+def headline_k(report: Tree) -> int:
+    """The cut-off that groups and comparisons are shown at: 10, or the largest one where 10 is not reported."""
+    ks = cut_offs(report)
+    return 10 if 10 in ks else ks[-1]
+
+
+def model_name(report: Tree) -> str:
+    """For example `SASRec + GRASP`."""
+    backbone = BACKBONES.get(report['backbone'], report['backbone'])
+    method = METHODS.get(report['method'], report['method'])
+    return f'{backbone}, plain' if report['method'] == 'none' else f'{backbone} + {method}'
+
+
+def settings(report: Tree) -> str:
+    """Recipe, gate and seeds in one line."""
+    parts = [f'recipe {report["recipe"]}']
+    if report['gate']:
+        parts.append(f'gate {report["gate"]} in the {report["space"]} space, user context {report["user_context"]}')
+    parts.append(f'seed{"s" * (len(report["seeds"]) > 1)} {", ".join(map(str, report["seeds"]))}')
+    return '; '.join(parts)
+
+
+def aligned(rows: Rows, left: int = 1) -> str:
+    """Plain text with aligned columns.
+
+    Args:
+      rows: cells, the header first.
+      left: columns at the start that are aligned to the left; numbers follow.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ['  '.join(cell.ljust(width) if i < left else cell.rjust(width)
+                       for i, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip() for row in rows]
+    return '\n'.join([lines[0], '-' * (sum(widths) + 2 * (len(widths) - 1)), *lines[1:]])
+
+
+def markdown(rows: Rows, left: int = 1) -> str:
+    """A Markdown table of the same rows."""
+    marks = ['---' if i < left else '---:' for i in range(len(rows[0]))]
+    return '\n'.join('| ' + ' | '.join(row) + ' |' for row in [rows[0], marks, *rows[1:]])
+
+
+def render_terminal(report: Tree) -> str:
+    """A compact report for the terminal; every number stands under or beside the protocol that made it."""
+    data, protocol = report['data'], report['protocol']
+    return '\n'.join([
+        f'{report["dataset"]}: {model_name(report)} ({settings(report)})',
+        f'{data["users"]:,} users, {data["items"]:,} items, {data["interactions"]:,} interactions; '
+        f'{data["evaluated_users"]:,} users evaluated',
+        '', aligned(_overall(report), 2), _mrr(report), '', aligned(_groups(report)), '',
+        f'sampled: {protocol["sampled"]}', f'full: {protocol["full"]}',
+        f'{protocol["groups"]}{_from(report)}',
+        f'best epoch {_number(report["validation"]["epoch"])}, validation NDCG@10 '
+        f'{_percent(report, "validation", "NDCG@10")}% ({protocol["select_by"]}); '
+        f'training took {duration(report["training"]["seconds"])}'])
+
+
+def render_markdown(report: Tree) -> str:
+    """report.md: tables, pictures, and how the numbers were made."""
+    protocol = report['protocol']
+    data = report['data']
+    several = f', mean ± standard deviation of {len(report["seeds"])} seeds' if 'std' in report else ''
+    facts = [['users', 'items', 'interactions', 'mean length', 'density', 'evaluated users'],
+             [f'{data["users"]:,}', f'{data["items"]:,}', f'{data["interactions"]:,}', f'{data["mean_length"]:.2f}',
+              f'{data["density"]:.4%}', f'{data["evaluated_users"]:,}']]
+    parts = [
+        f'# {report["dataset"]}: {model_name(report)}', settings(report)[:1].upper() + settings(report)[1:] + '.',
+        '## Test', f'Percent{several}.', markdown(_overall(report), 2),
+        f'{_mrr(report)}.',
+        '![NDCG and hit rate by k, both protocols](plots/metric_by_k.png)',
+        '## Head and tail', f'Percent{several}. {_sentence(protocol["groups"])[:-1]}{_from(report)}.',
+        markdown(_groups(report)), '![Head and tail groups, both protocols](plots/groups.png)',
+        '## Training', f'Best epoch {_number(report["validation"]["epoch"])}: validation NDCG@10 '
+        f'{_percent(report, "validation", "NDCG@10")}%, HR@10 {_percent(report, "validation", "HR@10")}% '
+        f'({protocol["select_by"]}). {report["training"]["epochs"]} epochs took '
+        f'{duration(report["training"]["seconds"])}.',
+        '![Loss and validation NDCG@10 by epoch](plots/training_curve.png)',
+        '## Data', markdown(facts, 0),
+        '## How the numbers were made',
+        '\n'.join(f'- **{key}**: {protocol[key]}.'
+                  for key in ('split', 'sampled', 'full', 'ties', 'selection'))]
+    if report['command']:
+        parts += ['Command:', f'```\n{report["command"]}\n```']
+    parts += ['## Stages', _stages(report['stages']),
+              'Versions: ' + ', '.join(f'{name} {version}' for name, version in report['versions'].items()) + '.']
+    return '\n\n'.join(parts) + '\n'
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: `48 s`, `12 min 5 s`, `3 h 20 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f'{whole} s'
+    return f'{whole // 60} min {whole % 60} s' if whole < 3600 else f'{whole // 3600} h {whole % 3600 // 60} min'
+
+
+def percent(value: float | None, std: float | None = None) -> str:
+    """A fraction as percent with two decimals, with its deviation where there is one; a dash for an empty group."""
+    if value is None:
+        return '-'
+    return f'{100 * value:.2f}' if std is None else f'{100 * value:.2f} ± {100 * std:.2f}'
+
+
+def _percent(report: Tree, *keys: str) -> str:
+    value, std = report, report.get('std')
+    for key in keys:
+        value, std = value[key], std[key] if std else None
+    return percent(value, std)  # type: ignore[arg-type]
+
+
+def _overall(report: Tree) -> Rows:
+    """NDCG and HR by k, one row per metric and protocol."""
+    ks = cut_offs(report)
+    rows = [['test, %', 'protocol', *(f'@{k}' for k in ks)]]
+    for metric in ('NDCG', 'HR'):
+        for protocol in ('sampled', 'full'):
+            rows.append([metric, protocol, *(_percent(report, 'test', protocol, f'{metric}@{k}') for k in ks)])
+    return rows
+
+
+def _mrr(report: Tree) -> str:
+    """MRR has no k, so it stands below the table."""
+    return 'MRR ' + ', '.join(f'{_percent(report, "test", protocol, "MRR")} ({protocol})'
+                              for protocol in ('sampled', 'full'))
+
+
+def _groups(report: Tree) -> Rows:
+    k = headline_k(report)
+    columns = [('groups', 'sampled', 'NDCG'), ('groups', 'sampled', 'HR'), ('groups_full', 'full', 'NDCG'),
+               ('groups_full', 'full', 'HR')]
+    rows = [['group, %', 'users', *(f'{metric}@{k} {protocol}' for _, protocol, metric in columns)]]
+    rows.append(['all', f'{report["counts"]["users"]:,}',
+                 *(_percent(report, 'test', protocol, f'{metric}@{k}') for _, protocol, metric in columns)])
+    for group, name in GROUP_NAMES.items():
+        rows.append([name, f'{report["counts"][group]:,}',
+                     *(_percent(report, 'test', tree, group, f'{metric}@{k}') for tree, _, metric in columns)])
+    return rows
+
+
+def _from(report: Tree) -> str:
+    found = report['thresholds']
+    return f' (here: users from {found["head_user"]}, items from {found["head_item"]} training interactions on)'
+
+
+def _number(value: float) -> str:
+    return f'{value:.1f}'.removesuffix('.0')
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + '.'
+
+
+def _stages(stages: dict[str, Tree]) -> str:
+    """Scalar facts of each stage on a line; long values are left to report.json."""
+    def shown(facts: Tree) -> str:
+        scalars = {key: value for key, value in facts.items()
+                   if isinstance(value, (str, int, float, bool)) and len(str(value)) <= 80}
+        return ', '.join(f'{key} {value:.4g}' if isinstance(value, float) else f'{key} {value}'
+                         for key, value in scalars.items())
+
+    return '\n'.join(f'- **{name}**: {shown(facts)}' for name, facts in stages.items())

@@ -1,0 +1,1 @@
+"""What a language model knows: texts, encoders, embedding tables."""

@@ -1,0 +1,59 @@
+"""The leakage audit: no held-out item may be named in the text that is embedded for its user."""
+
+import collections.abc
+
+import tqdm
+
+from grasp_jax.data.dataset import Dataset
+from grasp_jax.errors import UserError
+from grasp_jax.knowledge import prompts
+
+
+def training_only(dataset: Dataset, user_texts: collections.abc.Sequence[str], boilerplate: str = '') -> None:
+    """Checks that users' texts speak of the training part of the history only.
+
+    A text leaks when it names the title of the user's validation or test item, as whole words and in any case, and
+    neither a training title of the same user, the user's profile nor the template's own words do so.
+
+    Args:
+      dataset: the sequences and titles.
+      user_texts: n texts, entry u about user u.
+      boilerplate: the text of a user without profile and history: words that every text has.
+
+    Raises:
+      UserError: a text leaks; names the user and the item.
+    """
+    if len(user_texts) != dataset.interactions.num_users:
+        raise UserError(f'{len(user_texts)} user texts for {dataset.interactions.num_users} users; run describe again')
+    titles = [prompts.clean(attributes.get('title')).casefold() for attributes in dataset.item_attributes]
+    boilerplate = boilerplate.casefold()
+    held_out = {split: dataset.interactions.targets(split) for split in ('valid', 'test')}
+    users = dataset.interactions.evaluated_users()
+    for row, user in enumerate(tqdm.tqdm(users, desc='leakage audit', unit='user', mininterval=1)):
+        text = ' '.join(user_texts[user].split()).casefold()
+        for split, targets in held_out.items():
+            name = titles[targets[row] - 1]
+            if not name or not _names(text, name):
+                continue
+            newest_first = dataset.interactions.sequence(user, 'train')[::-1]
+            # Joined as the templates join them, so that a title across two others is not taken for a leak.
+            training = '; '.join(titles[item - 1] for item in newest_first)
+            profile = prompts.clean(dataset.user_attributes[user]).casefold()
+            if not any(_names(allowed, name) for allowed in (training, profile, boilerplate)):
+                raise UserError(
+                    f'the text of user {dataset.user_ids[user]!r} names the {split} item '
+                    f'{dataset.item_ids[targets[row] - 1]!r} ({name[:60]!r}), which would leak the answer; make the '
+                    'text from the training part of the history only')
+
+
+def _names(text: str, name: str) -> bool:
+    """Whether `name` is in `text` as whole words: 'red' is not in 'shredded'."""
+    start = text.find(name)
+    while start >= 0:
+        end = start + len(name)
+        cut_before = start > 0 and text[start - 1].isalnum() and name[0].isalnum()
+        cut_after = end < len(text) and text[end].isalnum() and name[-1].isalnum()
+        if not (cut_before or cut_after):
+            return True
+        start = text.find(name, start + 1)
+    return False

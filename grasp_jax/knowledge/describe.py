@@ -1,0 +1,97 @@
+"""The stage `describe`: a text for every item and every user, audited, as JSON lines."""
+
+import json
+import pathlib
+from typing import Any
+
+import ml_collections
+
+from grasp_jax.data.dataset import Dataset
+from grasp_jax.errors import UserError
+from grasp_jax.knowledge import audit, prompts
+
+ITEMS = 'item_texts.jsonl'
+USERS = 'user_texts.jsonl'
+
+
+def describe(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathlib.Path) -> dict[str, Any]:
+    """Writes `item_texts.jsonl` and `user_texts.jsonl`: one `{"id": ..., "text": ...}` a line, rows in table order.
+
+    Args:
+      dataset: the prepared data set.
+      config: the full config; reads `text`.
+      folder: where the files go.
+
+    Returns:
+      Facts: counts, the template's version, the share of items without each template field, texts that were cut.
+
+    Raises:
+      UserError: a setting is wrong, or a text leaks a held-out item.
+    """
+    domain, max_chars = config.text.domain, config.text.max_chars
+    items = prompts.item_texts(dataset, domain, max_chars)
+    users = prompts.user_texts(dataset, domain, max_chars)
+    spec = prompts.DOMAINS[domain]
+    audit.training_only(dataset, users, boilerplate=prompts.user_text({}, [], spec, max_chars))
+    _write(folder / ITEMS, dataset.item_ids, items)
+    _write(folder / USERS, dataset.user_ids, users)
+    whole_items = prompts.item_texts(dataset, domain, _NO_LIMIT)
+    whole_users = prompts.user_texts(dataset, domain, _NO_LIMIT)
+    return {
+        'items': len(items), 'users': len(users), 'domain': domain, 'template_version': prompts.VERSION,
+        'share_unknown': _share_unknown(dataset, spec),
+        'items_cut': sum(map(str.__ne__, items, whole_items)), 'users_cut': sum(map(str.__ne__, users, whole_users)),
+        'users_without_items': int((dataset.interactions.input_lengths('train') == 0).sum()),
+    }
+
+
+def load_texts(folder: pathlib.Path) -> tuple[list[str], list[str]]:
+    """Reads the texts of the stage `describe`.
+
+    Args:
+      folder: the folder that it filled.
+
+    Returns:
+      m item texts and n user texts, in table order.
+
+    Raises:
+      UserError: a file is missing, a line is not a record, or a text is empty.
+    """
+    return _read(folder / ITEMS), _read(folder / USERS)
+
+
+_NO_LIMIT = 1 << 40
+
+
+def _share_unknown(dataset: Dataset, spec: prompts.Domain) -> dict[str, float]:
+    total = max(len(dataset.item_attributes), 1)
+    return {name: sum(not prompts.clean(attributes.get(name)) for attributes in dataset.item_attributes) / total
+            for _, name in spec.fields + spec.sentences}
+
+
+def _write(path: pathlib.Path, ids: list[str], texts: list[str]) -> None:
+    with path.open('w', encoding='utf-8') as file:
+        for identity, text in zip(ids, texts, strict=True):
+            file.write(json.dumps({'id': identity, 'text': text}, ensure_ascii=False) + '\n')
+
+
+def _read(path: pathlib.Path) -> list[str]:
+    texts = []
+    try:
+        with path.open(encoding='utf-8') as file:
+            for number, line in enumerate(file, start=1):
+                texts.append(_text(line, f'{path}, line {number}'))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f'{path}: cannot be read ({error}); delete its folder and run again') from error
+    return texts
+
+
+def _text(line: str, where: str) -> str:
+    try:
+        record = json.loads(line)
+        identity, text = record['id'], record['text']
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f'{where}: is not a record with id and text; delete its folder and run again') from error
+    if not isinstance(text, str) or not text.strip():
+        raise UserError(f'{where}: the text of {identity!r} is empty; write one, or delete the folder and run again')
+    return text

@@ -1,0 +1,161 @@
+"""The stage `encode`: texts to the frozen tables of vectors, by one of several encoders."""
+
+import collections.abc
+import dataclasses
+import pathlib
+from typing import Any
+
+import ml_collections
+import numpy as np
+import tqdm
+
+from grasp_jax import artefacts
+from grasp_jax.data.dataset import Dataset
+from grasp_jax.errors import UserError
+from grasp_jax.knowledge import lsa, precomputed, sentence_encoder, tables
+
+_DTYPES = ('float32', 'float16')
+_TINY = 1e-8  # a shorter vector has no direction and becomes zero
+
+
+@dataclasses.dataclass(frozen=True)
+class Vectors:
+    """What an encoder returns, E wide; the vector of entity r is row `rows[r]` of its table.
+
+    Attributes:
+      items: [rows, E], possibly memory-mapped.
+      item_rows: int [m].
+      users: [rows, E].
+      user_rows: int [n].
+      facts: what the encoder says about itself.
+    """
+
+    items: np.ndarray
+    item_rows: np.ndarray
+    users: np.ndarray
+    user_rows: np.ndarray
+    facts: dict[str, Any]
+
+
+Encoder = collections.abc.Callable[[Dataset, list[str], list[str], ml_collections.ConfigDict], Vectors]
+
+
+def encode(dataset: Dataset, item_texts: list[str], user_texts: list[str], config: ml_collections.ConfigDict,
+           folder: pathlib.Path) -> dict[str, Any]:
+    """Writes `items.npy` [m + 1, E] (row 0 zero) and `users.npy` [n, E].
+
+    Args:
+      dataset: the prepared data set.
+      item_texts: m texts.
+      user_texts: n texts.
+      config: the full config; reads `encode` (and `data` where precomputed vectors lie in the data folder).
+      folder: where the files go.
+
+    Returns:
+      Facts: encoder, width, dtype, rows without any known word.
+
+    Raises:
+      UserError: a setting, a text or a file of vectors is wrong.
+    """
+    settings = config.encode
+    if settings.dtype not in _DTYPES:
+        raise UserError(f'--config.encode.dtype={settings.dtype!r} is not known; choose one of {", ".join(_DTYPES)}')
+    for name, texts, ids in (('item', item_texts, dataset.item_ids), ('user', user_texts, dataset.user_ids)):
+        if len(texts) != len(ids):
+            raise UserError(f'{len(texts)} {name} texts for {len(ids)} {name}s; delete the folder describe, run again')
+    vectors = encode_texts(settings.kind, dataset, item_texts, user_texts, config)
+    empty = {
+        'items': _write(folder / tables.ITEMS, vectors.items, vectors.item_rows, 1, settings),
+        'users': _write(folder / tables.USERS, vectors.users, vectors.user_rows, 0, settings)}
+    return {'kind': settings.kind, 'width': int(vectors.items.shape[1]), 'centred': bool(settings.center),
+            'dtype': settings.dtype, 'zero_items': empty['items'], 'zero_users': empty['users'], **vectors.facts}
+
+
+def encode_texts(kind: str, dataset: Dataset, item_texts: list[str], user_texts: list[str],
+                 config: ml_collections.ConfigDict) -> Vectors:
+    """Runs one encoder.
+
+    Args:
+      kind: a key of `ENCODERS`.
+      dataset: the prepared data set.
+      item_texts: m texts.
+      user_texts: n texts.
+      config: the full config.
+
+    Raises:
+      UserError: the encoder is not known, or it finds something wrong.
+    """
+    if kind not in ENCODERS:
+        raise UserError(f'--config.encode.kind={kind!r} is not known; choose one of {", ".join(sorted(ENCODERS))}')
+    return ENCODERS[kind](dataset, item_texts, user_texts, config)
+
+
+def vector_checksums(config: ml_collections.ConfigDict) -> list[str]:
+    """Identifies the files that vectors come from: 'key name sha256' of each; none unless they are precomputed.
+
+    Raises:
+      UserError: a file is not named or not there.
+    """
+    if config.encode.kind != 'precomputed':
+        return []
+    return [f'{key} {path.name} {artefacts.file_checksum(path)}' for key, path in precomputed.files(config).items()]
+
+
+def _lsa(dataset: Dataset, item_texts: list[str], user_texts: list[str],
+         config: ml_collections.ConfigDict) -> Vectors:
+    items, users, facts = lsa.encode(item_texts, user_texts, config.encode.width, config.encode.seed)
+    return Vectors(items, np.arange(len(items)), users, np.arange(len(users)), facts)
+
+
+def _sentence_transformers(dataset: Dataset, item_texts: list[str], user_texts: list[str],
+                           config: ml_collections.ConfigDict) -> Vectors:
+    items, users, facts = sentence_encoder.encode(
+        item_texts, user_texts, config.encode.model, config.encode.batch_size)
+    return Vectors(items, np.arange(len(items)), users, np.arange(len(users)), facts)
+
+
+def _precomputed(dataset: Dataset, item_texts: list[str], user_texts: list[str],
+                 config: ml_collections.ConfigDict) -> Vectors:
+    paths = precomputed.files(config)
+    items, item_rows = precomputed.open_matched(paths['item_vectors'], paths['item_ids'], dataset.item_ids)
+    users, user_rows = precomputed.open_matched(
+        paths['user_vectors'], paths['user_ids'], dataset.user_ids, items.shape[1])
+    facts = {'item_vectors': paths['item_vectors'].name, 'user_vectors': paths['user_vectors'].name}
+    return Vectors(items, item_rows, users, user_rows, facts)
+
+
+# A new encoder is one function and one line here.
+ENCODERS: dict[str, Encoder] = {
+    'lsa': _lsa, 'sentence_transformers': _sentence_transformers, 'precomputed': _precomputed}
+
+
+def _write(path: pathlib.Path, source: np.ndarray, rows: np.ndarray, offset: int,
+           settings: ml_collections.ConfigDict) -> int:
+    """Writes `source[rows]` below `offset` rows of zeros, centred if asked; returns how many rows are zero.
+
+    Works block by block, so that a table larger than memory passes through.
+    """
+    count, width = len(rows), source.shape[1]
+    target = np.lib.format.open_memmap(path, mode='w+', dtype=settings.dtype, shape=(offset + count, width))
+    target[:offset] = 0
+    mean = _mean(source, rows) if settings.center and count > 1 else None
+    empty = 0
+    for block in tqdm.tqdm(tables.blocks(count, width), desc=f'write {path.name}', unit='block'):
+        vectors = np.asarray(source[rows[block]], np.float32)
+        known = np.linalg.norm(vectors, axis=1, keepdims=True) > _TINY
+        empty += int((~known).sum())
+        if mean is not None:
+            vectors = vectors - mean
+            norm = np.linalg.norm(vectors, axis=1, keepdims=True)
+            # A vector that said nothing before must not point away from the mean afterwards.
+            vectors = np.where(known & (norm > _TINY), vectors / np.maximum(norm, _TINY), 0)
+        target[offset + block.start:offset + block.stop] = vectors
+    target.flush()
+    return empty
+
+
+def _mean(source: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    total = np.zeros(source.shape[1])
+    for block in tables.blocks(len(rows), source.shape[1]):
+        total += np.asarray(source[rows[block]], np.float64).sum(axis=0)
+    return (total / len(rows)).astype(np.float32)

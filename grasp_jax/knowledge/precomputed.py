@@ -1,0 +1,77 @@
+"""Vectors that somebody else made: a .npy table and the list of its rows' ids, matched by id."""
+
+import pathlib
+
+import ml_collections
+import numpy as np
+
+from grasp_jax.data import sources
+from grasp_jax.errors import UserError
+from grasp_jax.knowledge.tables import open_table
+
+_KEYS = ('item_vectors', 'item_ids', 'user_vectors', 'user_ids')
+
+
+def files(config: ml_collections.ConfigDict) -> dict[str, pathlib.Path]:
+    """The files that the config names, by key of `config.encode`, in the data folder unless a path is absolute.
+
+    Raises:
+      UserError: a name is not given, or the file is not there.
+    """
+    unset = [key for key in _KEYS if not config.encode[key]]
+    if unset:
+        raise UserError(f'--config.encode.kind=precomputed needs --config.encode.{unset[0]}=FILE')
+    folder = sources.locate(config)
+    found = {key: folder / config.encode[key] for key in _KEYS}
+    for key, path in found.items():
+        if not path.is_file():
+            raise UserError(f'{path}: is not there; put it there or set --config.encode.{key}')
+    return found
+
+
+def open_matched(vectors: pathlib.Path, ids: pathlib.Path, wanted: list[str],
+                 width: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Opens a table and finds each wanted id's row in it.
+
+    Args:
+      vectors: .npy table [rows, E].
+      ids: text file with the id of each row, one a line.
+      wanted: the data set's ids, in its order.
+      width: E that the table must have; None takes any.
+
+    Returns:
+      The table, memory-mapped in its own row order, and int64 [len(wanted)] with the row of each wanted id.
+
+    Raises:
+      UserError: ids are missing, surplus or repeated, their number is not the number of rows, or the table is unfit.
+    """
+    listed = _read_ids(ids)
+    table = open_table(vectors, len(listed), width)
+    row_of = {identity: row for row, identity in enumerate(listed)}
+    missing = [identity for identity in wanted if identity not in row_of]
+    if missing:
+        raise UserError(f'{ids}: {len(missing)} ids of the data set are missing, the first is {missing[0]!r}; '
+                        f'encode them too and add their rows to {vectors.name}')
+    if len(listed) > len(wanted):
+        known = set(wanted)
+        row = next(row for row, identity in enumerate(listed) if identity not in known)
+        raise UserError(f'{ids}, line {row + 1}: {listed[row]!r} is not in the data set ({len(listed) - len(wanted)} '
+                        f'surplus ids); remove such ids and their rows of {vectors.name}, or check the filter in '
+                        '--config.data')
+    return table, np.array([row_of[identity] for identity in wanted], np.int64)
+
+
+def _read_ids(path: pathlib.Path) -> list[str]:
+    try:
+        listed = path.read_text(encoding='utf-8').removesuffix('\n').split('\n')
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f'{path}: cannot be read ({error}); give a text file with one id a line') from error
+    listed = [line.rstrip('\r') for line in listed]
+    first: dict[str, int] = {}
+    for number, identity in enumerate(listed, start=1):
+        if not identity:
+            raise UserError(f'{path}, line {number}: is empty; give the id of each row, one a line')
+        if first.setdefault(identity, number) != number:
+            raise UserError(f'{path}, line {number}: id {identity!r} was on line {first[identity]} already; '
+                            'keep one row per id')
+    return listed

@@ -1,0 +1,157 @@
+"""Texts about items and users: the paper's templates, filled in.
+
+No language model is called here: the filled template is a valid text by itself, and it is the prompt where one is.
+A user's text is made from the training part of the history only.
+"""
+
+import collections.abc
+import dataclasses
+from typing import Any
+
+from grasp_jax.data.dataset import Dataset
+from grasp_jax.errors import UserError
+
+VERSION = 1  # goes up whenever a template changes, so that texts made before can be told apart
+UNKNOWN = 'unknown'
+NO_ITEMS = 'none'
+
+
+@dataclasses.dataclass(frozen=True)
+class Domain:
+    """How one domain speaks of its items.
+
+    Attributes:
+      item: what an item is called, as 'beauty item'.
+      fields: (label, attribute) pairs of the list of attributes; 'unknown' where an item has none.
+      sentences: (label, attribute) pairs, one sentence each.
+      extra: whether all other attributes are listed too, sorted by name, where an item has them.
+    """
+
+    item: str
+    fields: tuple[tuple[str, str], ...] = (('name', 'title'), ('brand', 'brand'), ('price', 'price'))
+    sentences: tuple[tuple[str, str], ...] = (('features', 'features'), ('descriptions', 'description'))
+    extra: bool = False
+
+
+# A new domain is one more entry here.
+DOMAINS = {
+    'beauty': Domain(item='beauty item'),
+    'fashion': Domain(item='fashion item'),
+    'shop': Domain(item='item', fields=(('name', 'title'),), sentences=(), extra=True),
+}
+
+
+def item_texts(dataset: Dataset, domain: str, max_chars: int) -> list[str]:
+    """One text per item, entry r about item r + 1, cut at its end where it is longer than `max_chars`.
+
+    Raises:
+      UserError: the domain is not known, or `max_chars` is less than 1.
+    """
+    spec = _domain(domain, max_chars)
+    return [_cut(item_text(attributes, spec), max_chars) for attributes in dataset.item_attributes]
+
+
+def user_texts(dataset: Dataset, domain: str, max_chars: int) -> list[str]:
+    """One text per user: profile, titles of the training items (newest first) and the request.
+
+    A longer text than `max_chars` loses whole titles from the old end; profile and request always stay whole.
+
+    Raises:
+      UserError: the domain is not known, or `max_chars` has no room for profile, request and one title.
+    """
+    spec = _domain(domain, max_chars)
+    titles = [title(attributes) for attributes in dataset.item_attributes]
+    texts = []
+    for user, profile in enumerate(dataset.user_attributes):
+        newest_first = dataset.interactions.sequence(user, 'train')[::-1]
+        try:
+            texts.append(user_text(profile, [titles[item - 1] for item in newest_first], spec, max_chars))
+        except ValueError as error:
+            raise UserError(f'user {dataset.user_ids[user]!r}: {error}; raise --config.text.max_chars') from error
+    return texts
+
+
+def item_text(attributes: collections.abc.Mapping[str, Any], domain: Domain) -> str:
+    """The filled template of one item."""
+    filled = [(label, clean(attributes.get(name)) or UNKNOWN) for label, name in domain.fields]
+    if domain.extra:
+        listed = {name for _, name in domain.fields + domain.sentences}
+        filled += _present(attributes, without=listed)
+    text = f'The {domain.item} has the following attributes: {_listed(filled)}.'
+    for label, name in domain.sentences:
+        text += f' The item has the following {label}: {clean(attributes.get(name)) or UNKNOWN}.'
+    return text
+
+
+def user_text(profile: collections.abc.Mapping[str, Any], newest_first: collections.abc.Sequence[str],
+              domain: Domain, max_chars: int) -> str:
+    """The filled template of one user.
+
+    Args:
+      profile: profile fields; those without a value are left out.
+      newest_first: titles of the visited items.
+      domain: the words to use.
+      max_chars: length at which titles are dropped from the old end.
+
+    Raises:
+      ValueError: there is no room for profile, request and a piece of the newest title.
+    """
+    fields = _present(profile)
+    head = f'The user has the following profile: {_listed(fields)}. ' if fields else ''
+    head += f'The user has visited the following {domain.item}s, newest first: '
+    request = '. Please conclude the preference of the user.'
+    room = max_chars - len(head) - len(request)
+    kept: list[str] = []
+    used = 0
+    for name in newest_first or [NO_ITEMS]:
+        used += len(name) + (2 if kept else 0)
+        if used > room:
+            break
+        kept.append(name)
+    if not kept:
+        # Not even the newest title fits whole: its beginning says more about the user than nothing does.
+        if room < 1:
+            raise ValueError(f'a text of {max_chars} characters has no room for profile, request and one title')
+        kept = [_cut(newest_first[0] if newest_first else NO_ITEMS, room)]
+    return head + '; '.join(kept) + request
+
+
+def title(attributes: collections.abc.Mapping[str, Any]) -> str:
+    """An item's title on one line, 'unknown' where it has none."""
+    return clean(attributes.get('title')) or UNKNOWN
+
+
+def clean(value: Any) -> str:
+    """An attribute as text on one line: lists and mappings flattened, missing values empty."""
+    if value is None or value != value:  # NaN is a missing value of tables
+        return ''
+    if isinstance(value, collections.abc.Mapping):
+        value = [f'{key} {clean(value[key])}' for key in sorted(value, key=str) if clean(value[key])]
+    if isinstance(value, list | tuple):
+        return '; '.join(part for part in map(clean, value) if part)
+    return ' '.join(str(value).split())
+
+
+def _present(attributes: collections.abc.Mapping[str, Any],
+             without: collections.abc.Set[str] = frozenset()) -> list[tuple[str, str]]:
+    values = ((name, clean(attributes[name])) for name in sorted(attributes) if name not in without)
+    return [(clean(name.replace('_', ' ')), value) for name, value in values if value]
+
+
+def _listed(fields: collections.abc.Iterable[tuple[str, str]]) -> str:
+    return '; '.join(f'{label} is {value}' for label, value in fields)
+
+
+def _cut(text: str, length: int) -> str:
+    """The longest beginning of at most `length` characters that ends with a whole word, if any word fits."""
+    if len(text) <= length:
+        return text
+    return text[:length + 1].rpartition(' ')[0].rstrip() or text[:length]
+
+
+def _domain(name: str, max_chars: int) -> Domain:
+    if name not in DOMAINS:
+        raise UserError(f'--config.text.domain={name!r} is not known; choose one of {", ".join(sorted(DOMAINS))}')
+    if max_chars < 1:
+        raise UserError(f'--config.text.max_chars={max_chars} leaves no text; give at least some hundred characters')
+    return DOMAINS[name]

@@ -1,0 +1,83 @@
+"""The command: brings a work folder up to date with a config and prints its report.
+
+    python -m grasp_jax.main --config=configs/demo.py --workdir=runs/demo
+
+Any setting of the config can be changed on the command line, as --config.model.backbone=gru4rec or
+--config.train.seeds=(42,43,44); `grasp_jax/config.py` lists them all. A second call redoes nothing that still holds,
+and a killed run goes on where it stopped.
+"""
+
+import pathlib
+import shlex
+import sys
+from collections.abc import Sequence
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from grasp_jax.errors import UserError
+
+_CONFIG = config_flags.DEFINE_config_file(
+    'config', None, 'Config file, as configs/beauty.py, or with a variant, as configs/beauty.py:minilm.',
+    lock_config=True)
+_WORKDIR = flags.DEFINE_string(
+    'workdir', None, 'Folder for runs, report and plots. Default: runs/ and the name of the config.')
+_STAGES = flags.DEFINE_string(
+    'stages', None, 'Folder for prepared data, texts, vectors and neighbours, if several work folders are to share '
+    'them. Default: the work folder.')
+
+EXIT_USER_ERROR = 2
+
+
+def main(_: Sequence[str]) -> None:
+    """Runs the pipeline."""
+    from grasp_jax.evaluation.report import render_terminal
+    from grasp_jax.pipeline import run_pipeline  # after the flags: --help need not wait for JAX
+
+    config = _CONFIG.value
+    workdir = pathlib.Path(_WORKDIR.value or pathlib.Path('runs') / _default_name())
+    stages = pathlib.Path(_STAGES.value) if _STAGES.value else None
+    command = shlex.join(['python', '-m', 'grasp_jax.main', *sys.argv[1:]])
+    report = run_pipeline(config, workdir, stages, command)
+    print(render_terminal(report))
+    print(f'\nreport: {workdir / "report.md"}   plots: {workdir / "plots"}')
+
+
+def _default_name() -> str:
+    path, _, variant = config_flags.get_config_filename(flags.FLAGS['config']).partition(':')
+    return pathlib.Path(path).stem + (f'_{variant}' if variant else '')
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    """Parses flags; what is wrong with them is an error of one line."""
+    try:
+        rest = flags.FLAGS(list(argv), known_only=False)
+        if flags.FLAGS['help'].value or flags.FLAGS['helpshort'].value or flags.FLAGS['helpfull'].value:
+            return rest
+        if _CONFIG.value is None:
+            raise UserError('--config is missing: name a config file, as --config=configs/demo.py')
+    except (AttributeError, KeyError, ValueError, TypeError, OSError, flags.Error) as error:
+        text = ' '.join(str(error).split())
+        raise UserError(f'command line: {text}; see --help and grasp_jax/config.py') from error
+    if len(rest) > 1:
+        raise UserError(f'command line: {rest[1]!r} is not a flag; see --help')
+    return rest
+
+
+def run() -> None:
+    """Entry point; a UserError becomes one line and exit code 2."""
+    logging.set_verbosity(logging.INFO)
+    logging.use_absl_handler()
+    logging.get_absl_handler().setFormatter(None)
+    try:
+        app.run(main, flags_parser=_parse)
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
+    except KeyboardInterrupt:
+        print('stopped; the same command goes on from the last checkpoint', file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == '__main__':
+    run()

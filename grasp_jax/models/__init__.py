@@ -1,0 +1,1 @@
+"""Pure functions and thin Linen modules: item encoders and backbones."""

@@ -1,0 +1,124 @@
+"""Holistic attention enhancement (paper, section 3, Eq. 3 to 5) as pure functions, plain and factorised.
+
+The plain form builds what the paper prints: three gated copies of the item's vectors, side by side, times the first
+matrix of the fusion MLP. The gate is one number per (user, item) and level, so it commutes with that matrix:
+
+    W [g1 i ; g2 ib ; g3 i ; g3 ib] = g1 (W1 i) + g2 (W2 ib) + g3 (W3 i + W4 ib)
+
+The factorised form does the wide work once per item and leaves H-wide sums per (user, item). Tests hold them equal.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+LEVELS = 3  # self, similar, global
+
+
+class Pair(NamedTuple):
+    """An entity's vector and the mean of its neighbours' vectors, each [..., D]."""
+
+    own: jax.Array
+    similar: jax.Array
+
+
+def attention(query: jax.Array, value: jax.Array) -> jax.Array:
+    """Eq. 3: A(q, v) = sigmoid(q v^T / sqrt(d)) v, for single vectors [..., D] -> [..., D]."""
+    score = jnp.sum(query * value, -1, keepdims=True) / jnp.sqrt(query.shape[-1])
+    return jax.nn.sigmoid(score) * value
+
+
+def holistic_attention(user: Pair, item: Pair) -> jax.Array:
+    """Eq. 4 as printed: [self || similar || global], [..., 4D]."""
+    both = attention(jnp.concatenate(user, -1), jnp.concatenate(item, -1))
+    return jnp.concatenate([attention(user.own, item.own), attention(user.similar, item.similar), both], -1)
+
+
+def level_scores(own: jax.Array, similar: jax.Array, width: int) -> jax.Array:
+    """The arguments of the three sigmoids of Eq. 4 from the two dot products they need.
+
+    Args:
+      own: [...], u . i
+      similar: [...], u_bar . i_bar
+      width: D; the global level is 2D wide and its dot product is the sum of the other two.
+
+    Returns:
+      [..., 3] in the order self, similar, global.
+    """
+    scale = width ** -0.5
+    return jnp.stack([own * scale, similar * scale, (own + similar) * (2 * width) ** -0.5], -1)
+
+
+def aligned_scores(user: Pair, item: Pair) -> jax.Array:
+    """Level scores where users and items share their leading axes: [..., D] -> [..., 3]."""
+    own, similar = (jnp.einsum('...d,...d->...', u, i) for u, i in zip(user, item, strict=True))
+    return level_scores(own, similar, user.own.shape[-1])
+
+
+def crossed_scores(user: Pair, item: Pair) -> jax.Array:
+    """Level scores of every user with every item: [B, D], [N, D] -> [B, N, 3], as dense products."""
+    own, similar = (jnp.einsum('bd,nd->bn', u, i) for u, i in zip(user, item, strict=True))
+    return level_scores(own, similar, user.own.shape[-1])
+
+
+def gates(scores: jax.Array, kind: str, log_scale: jax.Array | None = None, bias: jax.Array | None = None,
+          together: jax.Array | None = None) -> jax.Array:
+    """Turns level scores into gates.
+
+    Args:
+      scores: [..., P, 3] for P items that are looked at together.
+      kind: 'paper' (Eq. 3), 'calibrated' (sigmoid of a learned scale and bias per level), 'softmax' (the ablation of
+        Table 4: the scores are normalised over the items looked at together) or 'none' (always 1).
+      log_scale, bias: [3], of the calibrated gate.
+      together: bool, softmax only. [..., P] which of the items exist, or [..., P, P] where row p says which items
+        are looked at together with item p. None: all.
+
+    Returns:
+      Like `scores`.
+    """
+    if kind == 'paper':
+        return jax.nn.sigmoid(scores)
+    if kind == 'calibrated':
+        assert log_scale is not None and bias is not None
+        lead = (1,) * (scores.ndim - 1)
+        return jax.nn.sigmoid(scores * jnp.exp(log_scale).reshape(*lead, -1) + bias.reshape(*lead, -1))
+    if kind == 'softmax':
+        return jnp.exp(scores - _log_normaliser(scores, together))
+    if kind == 'none':
+        return jnp.ones_like(scores)
+    raise ValueError(kind)
+
+
+def _log_normaliser(scores: jax.Array, together: jax.Array | None) -> jax.Array:
+    if together is None:
+        return jax.nn.logsumexp(scores, axis=-2, keepdims=True)
+    if together.ndim == scores.ndim - 1:
+        return jax.nn.logsumexp(scores, axis=-2, keepdims=True, where=together[..., None])
+    # Row p sums over its own set; a row without any item (padding) keeps its own score, its gate is not used.
+    sets = together | jnp.eye(together.shape[-1], dtype=bool).reshape((1,) * (together.ndim - 2) + together.shape[-2:])
+    return jax.nn.logsumexp(scores[..., None, :, :], axis=-2, where=sets[..., None])
+
+
+def level_switch(use_similar: bool, use_global: bool) -> jax.Array:
+    """[3]: 1 for the levels in use, 0 for those that an ablation takes out."""
+    return jnp.array([1.0, float(use_similar), float(use_global)])
+
+
+def plain_fusion(gate: jax.Array, item: Pair, kernel: jax.Array) -> jax.Array:
+    """First layer of the MLP in Eq. 5 as printed: gated copies side by side, [..., 4D], times [4D, H]."""
+    own, similar, both = (gate[..., level:level + 1] for level in range(LEVELS))
+    wide = jnp.concatenate([own * item.own, similar * item.similar, both * item.own, both * item.similar], -1)
+    return wide @ kernel
+
+
+def project(item: Pair, kernel: jax.Array) -> jax.Array:
+    """The wide half of the factorised first layer, once per item: [..., D] -> [..., 3, H]."""
+    to_self, to_similar, to_global_own, to_global_similar = jnp.split(kernel, 4)
+    return jnp.stack([item.own @ to_self, item.similar @ to_similar,
+                      item.own @ to_global_own + item.similar @ to_global_similar], -2)
+
+
+def fuse(gate: jax.Array, projected: jax.Array) -> jax.Array:
+    """The narrow half, once per (user, item): [..., 3], [..., 3, H] -> [..., H]. Equals `plain_fusion`."""
+    return jnp.sum(gate[..., None] * projected, -2)

@@ -1,0 +1,170 @@
+"""Item representations: from an item's id alone, or from LLM vectors and the user who looks at it.
+
+Every encoder answers the same calls. `parts` is the work done once per item; `context` is what the gates see of the
+user; `features` is the narrow work per (user, item). The representation is `features` times the last layer, and when
+items are only scored, that layer is folded into the user's query instead (`fold`): o . (W' f) = (W'^T o) . f.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from grasp_jax.models import attention
+from grasp_jax.models.attention import Pair
+from grasp_jax.models.spec import ModelSpec, Tables
+from grasp_jax.models.user_context import prefix_context, text_context
+
+# Standard deviation at the start. GRASP's representations start about as small (see its docstring).
+EMBEDDING_INIT = nn.initializers.normal(0.02)
+KERNEL_INIT = nn.initializers.lecun_normal()
+ADAPTER_INIT = nn.initializers.lecun_normal(batch_axis=(0,))
+
+
+class ItemEncoder(nn.Module):
+    """The calls of every item encoder.
+
+    parts(tables, ids [...]) -> pytree of [..., ?]: the work per item, independent of the user.
+    context(tables, users [B], ids [R, W], segment [R, W], seen [R, W, W]) -> pytree of [R, W, ?].
+    features(context, parts, together) -> [..., H], where context and parts share their leading axes.
+    represent(features) -> [..., H] and fold(query [..., H]) -> ([..., H], [...]), with
+      represent(f) . q == f . fold(q)[0] + fold(q)[1].
+    score_all(query, context, parts) -> [B, N], every pair of B folded queries (with contexts) and N items.
+    """
+
+    spec: ModelSpec
+
+
+class IdEncoder(ItemEncoder):
+    """Method `none`: a trained embedding per item id, the same for every user."""
+
+    def setup(self) -> None:
+        """Makes the parameters."""
+        self.embedding = self.param('embedding', EMBEDDING_INIT, (self.spec.vocabulary, self.spec.hidden_size))
+
+    def parts(self, tables: Tables | None, ids: jax.Array) -> jax.Array:
+        """ids [...] -> [..., H]."""
+        return self.embedding[ids]
+
+    def context(self, tables: Tables | None, users: jax.Array, ids: jax.Array, segment: jax.Array,
+                seen: jax.Array) -> tuple[()]:
+        """Nothing: the representation does not depend on the user."""
+        return ()
+
+    def features(self, context: tuple[()], parts: jax.Array, together: jax.Array | None = None) -> jax.Array:
+        """[..., H], the embeddings themselves."""
+        return parts
+
+    def score_all(self, query: jax.Array, context: tuple[()], parts: jax.Array) -> jax.Array:
+        """One dense product serves all users: [B, H], [N, H] -> [B, N]."""
+        return query @ parts.T
+
+    def represent(self, features: jax.Array) -> jax.Array:
+        """The features as they are."""
+        return features
+
+    def fold(self, query: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The query as it is and a zero offset."""
+        return query, jnp.zeros(query.shape[:-1])
+
+
+class ItemParts(NamedTuple):
+    """Work of the GRASP encoder per item: `keys` [..., D] for the gates, `projected` [..., 3, H]."""
+
+    keys: Pair
+    projected: jax.Array
+
+
+class GraspEncoder(ItemEncoder):
+    """Eq. 3 to 5: LLM vectors, three gates and a two-layer MLP.
+
+    With unit-length vectors and fan-in scaled kernels a representation starts with a standard deviation of about
+    0.02, like an id embedding; scaling the vectors up by sqrt(E) was tried and learned several times slower.
+    """
+
+    def setup(self) -> None:
+        """Makes the parameters."""
+        hidden, width = self.spec.hidden_size, self.spec.llm_width
+        if self.spec.space == 'hidden':
+            # One [E, H] kernel for vectors and one for their neighbours' means, on either side of the gate.
+            self.item_adapter = self.param('item_adapter', ADAPTER_INIT, (2, width, hidden))
+            self.user_adapter = self.param('user_adapter', ADAPTER_INIT, (2, width, hidden))
+            width = hidden
+        self.fusion_kernel = self.param('fusion_kernel', KERNEL_INIT, (4 * width, hidden))
+        self.fusion_bias = self.param('fusion_bias', nn.initializers.zeros, (hidden,))
+        self.output_kernel = self.param('output_kernel', KERNEL_INIT, (hidden, hidden))
+        self.output_bias = self.param('output_bias', nn.initializers.zeros, (hidden,))
+        if self.spec.gate == 'calibrated':
+            # Scores of unit vectors are cosines / sqrt(D); this gate starts from the cosines themselves.
+            start = nn.initializers.constant(0.5 * math.log(width))
+            self.log_scale = self.param('log_scale', start, (attention.LEVELS,))
+            self.gate_bias = self.param('gate_bias', nn.initializers.zeros, (attention.LEVELS,))
+
+    def parts(self, tables: Tables, ids: jax.Array) -> ItemParts:
+        """ids [...] -> keys [..., D] and projections [..., 3, H]: all E-wide work on items."""
+        item = _look_up(tables.items, tables.items_similar, ids)
+        if self.spec.space == 'hidden':
+            item = _adapt(self.item_adapter, item)
+        return ItemParts(item, attention.project(item, self.fusion_kernel))
+
+    def context(self, tables: Tables, users: jax.Array, ids: jax.Array, segment: jax.Array,
+                seen: jax.Array) -> Pair:
+        """What the gates see of the user at each position, [R, W, D]."""
+        prefix = self.spec.user_context == 'prefix'
+        known = (_look_up(tables.items, tables.items_similar, ids) if prefix
+                 else _look_up(tables.users, tables.users_similar, users))
+        if self.spec.space == 'hidden':  # the adapters are linear, so they may come before the mean
+            known = _adapt(self.user_adapter, known)
+        return prefix_context(known, seen) if prefix else text_context(known, segment)
+
+    def features(self, context: Pair, parts: ItemParts, together: jax.Array | None = None) -> jax.Array:
+        """Hidden layer of Eq. 5's MLP, [..., H]; `together` as in `attention.gates`."""
+        gate = self.gates(attention.aligned_scores(context, parts.keys), together)
+        return self._hidden_layer(gate, parts.projected)
+
+    def score_all(self, query: jax.Array, context: Pair, parts: ItemParts) -> jax.Array:
+        """Folded queries [B, H], contexts [B, D] and N items -> [B, N]; never holds [B, N, H]."""
+        gate = self.gates(attention.crossed_scores(context, parts.keys), None)
+
+        def one_user(user: tuple[jax.Array, jax.Array]) -> jax.Array:
+            wanted, opening = user
+            return self._hidden_layer(opening, parts.projected) @ wanted
+
+        return jax.lax.map(one_user, (query, gate))
+
+    def represent(self, features: jax.Array) -> jax.Array:
+        """The MLP's last layer, [..., H]."""
+        return features @ self.output_kernel + _lead(self.output_bias, features)
+
+    def fold(self, query: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The last layer moved to the user's side: [..., H] -> [..., H] and an offset [...]."""
+        return query @ self.output_kernel.T, query @ self.output_bias
+
+    def gates(self, scores: jax.Array, together: jax.Array | None) -> jax.Array:
+        """Gates [..., 3] from level scores, with the ablated levels at zero."""
+        scale, bias = (self.log_scale, self.gate_bias) if self.spec.gate == 'calibrated' else (None, None)
+        switch = attention.level_switch(self.spec.use_similar, self.spec.use_global)
+        return attention.gates(scores, self.spec.gate, scale, bias, together) * _lead(switch, scores)
+
+    def _hidden_layer(self, gate: jax.Array, projected: jax.Array) -> jax.Array:
+        fused = attention.fuse(gate, projected)
+        return nn.relu(fused + _lead(self.fusion_bias, fused))
+
+
+def _look_up(own: jax.Array, similar: jax.Array, ids: jax.Array) -> Pair:
+    """Rows of two tables in float32, whatever they are stored in."""
+    return Pair(own[ids].astype(jnp.float32), similar[ids].astype(jnp.float32))
+
+
+def _adapt(kernels: jax.Array, pair: Pair) -> Pair:
+    return Pair(pair.own @ kernels[0], pair.similar @ kernels[1])
+
+
+def _lead(vector: jax.Array, like: jax.Array) -> jax.Array:
+    """[H] -> [1, ..., H], so that it broadcasts against `like` in plain sight."""
+    return vector.reshape((1,) * (like.ndim - 1) + (-1,))
+
+
+ITEM_ENCODERS = {'none': IdEncoder, 'grasp': GraspEncoder}

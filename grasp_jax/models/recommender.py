@@ -1,0 +1,113 @@
+"""A recommender: an item encoder feeds a backbone, and its states score items of the same encoder."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from grasp_jax.data.batches import Packed, same_user
+from grasp_jax.models.bert4rec import BERT4Rec
+from grasp_jax.models.gru4rec import GRU4Rec
+from grasp_jax.models.item_encoders import EMBEDDING_INIT, ITEM_ENCODERS
+from grasp_jax.models.sasrec import SASRec
+from grasp_jax.models.spec import ModelSpec, Tables
+
+BACKBONES = {'sasrec': SASRec, 'gru4rec': GRU4Rec, 'bert4rec': BERT4Rec}
+
+
+class Encoded(NamedTuple):
+    """What a forward pass leaves for scoring, for every position.
+
+    Attributes:
+      states: [R, W, H], user representations o of Eq. 6.
+      parts: the item encoder's work on the rows' items, [R, W, ...].
+      context: what the gates see of the user, [R, W, ...].
+    """
+
+    states: jax.Array
+    parts: Any
+    context: Any
+
+
+class Recommender(nn.Module):
+    """Item encoder + backbone + scoring."""
+
+    spec: ModelSpec
+
+    def setup(self) -> None:
+        """Makes the parameters."""
+        self.encoder = ITEM_ENCODERS[self.spec.method](self.spec)
+        self.backbone = BACKBONES[self.spec.backbone](self.spec)
+        if not self.spec.causal:
+            self.mask_vector = self.param('mask_vector', EMBEDDING_INIT, (self.spec.hidden_size,))
+
+    def __call__(self, tables: Tables | None, users: jax.Array, packed: Packed, masked: jax.Array, *,
+                 train: bool) -> Encoded:
+        """Encodes packed rows.
+
+        Args:
+          tables: frozen LLM vectors; None for method 'none'.
+          users: int32 [B].
+          packed: the batch's rows.
+          masked: bool [R, W], items that the model must not see (BERT4Rec); all False otherwise.
+          train: whether dropout is on.
+        """
+        own = same_user(packed.segment)
+        past = jnp.tril(jnp.ones(own.shape[1:], bool))[None]
+        shown = jnp.where(masked, 0, packed.items)
+        # Padding sees itself only, which keeps its softmax finite.
+        itself = jnp.eye(own.shape[1], dtype=bool)[None]
+        visible = (own & past if self.spec.causal else own) | itself
+        seen = own & past & (shown > 0)[:, None, :]
+        parts = self.encoder.parts(tables, packed.items)
+        context = self.encoder.context(tables, users, shown, packed.segment, seen)
+        together = seen if self.spec.causal else own & (shown > 0)[:, None, :]
+        inputs = self.encoder.represent(self.encoder.features(context, parts, together))
+        if not self.spec.causal:
+            inputs = jnp.where(masked[..., None], self.mask_vector[None, None], inputs)
+        return Encoded(self.backbone(inputs, packed.position, visible, train=train), parts, context)
+
+    def training_scores(self, tables: Tables | None, encoded: Encoded, negatives: jax.Array, *,
+                        shift: bool) -> jax.Array:
+        """Scores each position's true item and its negatives.
+
+        Args:
+          tables: as in `__call__`.
+          encoded: of the same batch.
+          negatives: int32 [R, W, N].
+          shift: whether the true item is the next one of the row (causal) or the one at the position (cloze).
+
+        Returns:
+          [R, W, 1 + N], the true item first.
+        """
+        def candidates(true: jax.Array, drawn: jax.Array) -> jax.Array:
+            true = jnp.roll(true, -1, axis=1) if shift else true
+            return jnp.concatenate([true[:, :, None], drawn], 2)
+
+        parts = jax.tree.map(candidates, encoded.parts, self.encoder.parts(tables, negatives))
+        return self.score(encoded.states, encoded.context, parts)
+
+    def score(self, states: jax.Array, context: Any, parts: Any, exist: jax.Array | None = None) -> jax.Array:
+        """Scores N candidates of each state: states [..., H], context [..., ?], parts [..., N, ?] -> [..., N].
+
+        `exist`, bool [..., N], says which candidates there are (the softmax gate counts them).
+        """
+        query, offset = self.encoder.fold(states)
+        context = jax.tree.map(lambda field: field[..., None, :], context)
+        features = self.encoder.features(context, parts, exist)
+        return jnp.einsum('...h,...nh->...n', query, features) + offset[..., None]
+
+    def score_all(self, states: jax.Array, context: Any, parts: Any) -> jax.Array:
+        """Scores every item for each of B states: states [B, H], parts [N, ?] -> [B, N]."""
+        query, offset = self.encoder.fold(states)
+        return self.encoder.score_all(query, context, parts) + offset[:, None]
+
+    def catalogue(self, tables: Tables | None, ids: jax.Array) -> Any:
+        """The item encoder's work on `ids`, shared by all users that are scored."""
+        return self.encoder.parts(tables, ids)
+
+
+def last_positions(encoded: Encoded, row: jax.Array, column: jax.Array) -> tuple[jax.Array, Any]:
+    """States and context at one position of each user: row, column int32 [B] -> [B, H], [B, ?]."""
+    return encoded.states[row, column], jax.tree.map(lambda field: field[row, column], encoded.context)

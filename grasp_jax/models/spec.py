@@ -1,0 +1,98 @@
+"""What a model is made of, and the letters that shapes are written in.
+
+Letters used in every shape: B users of a batch, R packed rows, W positions of a row, L longest sequence, N candidates,
+m items, n users, E width of the LLM vectors, D width in which gates are computed (E or H), H hidden size.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+
+from grasp_jax.errors import UserError
+
+_CHOICES = {
+    'backbone': ('sasrec', 'gru4rec', 'bert4rec'),
+    'method': ('none', 'grasp'),
+    'gate': ('paper', 'calibrated', 'softmax', 'none'),
+    'space': ('llm', 'hidden'),
+    'user_context': ('text', 'prefix'),
+}
+# Embedding tables get a multiple of this many rows, so that any mesh can split them evenly.
+ROW_MULTIPLE = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """The `model` section of the config plus the sizes that the data decides."""
+
+    backbone: str
+    method: str
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    dropout: float
+    max_length: int
+    gate: str
+    space: str
+    user_context: str
+    use_similar: bool
+    use_global: bool
+    num_items: int
+    llm_width: int  # E; 0 where no LLM vectors are used
+
+    @property
+    def causal(self) -> bool:
+        """Whether a position sees only itself and what came before."""
+        return self.backbone != 'bert4rec'
+
+    @property
+    def row_width(self) -> int:
+        """Positions of a packed row, W = L + 1: the inputs and the last target, or the mask that BERT4Rec appends."""
+        return self.max_length + 1
+
+    @property
+    def vocabulary(self) -> int:
+        """Rows of an item embedding table: padding id 0, the items, and filling up to `ROW_MULTIPLE`."""
+        return padded_rows(self.num_items + 1)
+
+
+class Tables(NamedTuple):
+    """The frozen LLM vectors of Eq. 2. Never trained, never in a checkpoint.
+
+    Attributes:
+      users, users_similar: [n, E], U and the mean of each user's neighbours.
+      items, items_similar: [m + 1, E], I and the mean of each item's neighbours; row 0 is zero.
+    """
+
+    users: jax.Array
+    users_similar: jax.Array
+    items: jax.Array
+    items_similar: jax.Array
+
+
+def padded_rows(rows: int) -> int:
+    """`rows` rounded up to a multiple of `ROW_MULTIPLE`."""
+    return -(-rows // ROW_MULTIPLE) * ROW_MULTIPLE
+
+
+def model_spec(config: ml_collections.ConfigDict, num_items: int, llm_width: int = 0) -> ModelSpec:
+    """Checks the `model` section and freezes it.
+
+    Raises:
+      UserError: a value that is not among the choices or out of range.
+    """
+    values: dict[str, Any] = config.model.to_dict()
+    for key, choices in _CHOICES.items():
+        if values[key] not in choices:
+            raise UserError(f'config.model.{key}={values[key]!r}: choose one of {", ".join(choices)}')
+    for key in ('hidden_size', 'num_layers', 'num_heads', 'max_length'):
+        if values[key] < 1:
+            raise UserError(f'config.model.{key}={values[key]}: must be at least 1')
+    if values['hidden_size'] % values['num_heads']:
+        raise UserError(f'config.model.num_heads={values["num_heads"]}: must divide '
+                        f'config.model.hidden_size={values["hidden_size"]}')
+    if not 0 <= values['dropout'] < 1:
+        raise UserError(f'config.model.dropout={values["dropout"]}: must be at least 0 and below 1')
+    return ModelSpec(num_items=num_items, llm_width=llm_width, **values)

@@ -1,0 +1,54 @@
+"""What SASRec and BERT4Rec share: attention inside packed rows."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention in which a position sees what `visible` allows.
+
+    Attributes:
+      num_heads: heads; must divide the width.
+      dropout: on the attention weights.
+    """
+
+    num_heads: int
+    dropout: float
+
+    @nn.compact
+    def __call__(self, queries: jax.Array, keys: jax.Array, visible: jax.Array, *, train: bool) -> jax.Array:
+        """queries, keys [R, W, H], visible bool [R, W, W] -> [R, W, H]. A position that sees nothing gets zeros."""
+        width = queries.shape[-1]
+
+        def heads(name: str, inputs: jax.Array) -> jax.Array:
+            return nn.DenseGeneral((self.num_heads, width // self.num_heads), name=name)(inputs)
+
+        scores = jnp.einsum('rthd,rshd->rhts', heads('query', queries), heads('key', keys))
+        scores = scores * (width // self.num_heads) ** -0.5
+        weights = jax.nn.softmax(scores, where=visible[:, None], axis=-1)
+        weights = nn.Dropout(self.dropout, deterministic=not train)(weights)
+        mixed = jnp.einsum('rhts,rshd->rthd', weights, heads('value', keys))
+        return nn.DenseGeneral(width, axis=(-2, -1), name='out')(mixed)
+
+
+class FeedForward(nn.Module):
+    """Two dense layers per position: H -> inner -> H.
+
+    Attributes:
+      inner: width between the layers.
+      activation: between the layers.
+      dropout: after each layer.
+    """
+
+    inner: int
+    activation: str
+    dropout: float
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array, *, train: bool) -> jax.Array:
+        """[R, W, H] -> [R, W, H]."""
+        hidden = getattr(nn, self.activation)(nn.Dense(self.inner)(inputs))
+        hidden = nn.Dropout(self.dropout, deterministic=not train)(hidden)
+        outputs = nn.Dense(inputs.shape[-1])(hidden)
+        return nn.Dropout(self.dropout, deterministic=not train)(outputs)

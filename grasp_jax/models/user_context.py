@@ -1,0 +1,38 @@
+"""What the gate sees of the user.
+
+`text`: the vector of the user's whole training history. It contains the target of every training position, so a gate
+that can open learns to read the target from it. `prefix`: at each position only the items seen so far.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from grasp_jax.models.attention import Pair
+
+
+def text_context(users: Pair, segment: jax.Array) -> Pair:
+    """Spreads per-user vectors over the positions of packed rows.
+
+    Args:
+      users: [B, D], the vectors of the batch's users.
+      segment: int32 [R, W], 1 + index in the batch of the user that owns a position, 0 for padding.
+
+    Returns:
+      [R, W, D].
+    """
+    owner = jnp.maximum(segment - 1, 0)
+    return Pair(*(vectors[owner] for vectors in users))
+
+
+def prefix_context(items: Pair, seen: jax.Array) -> Pair:
+    """Mean of the item vectors seen so far, at each position.
+
+    Args:
+      items: [R, W, D], vectors of the items in the rows.
+      seen: bool [R, W, W]; seen[r, t, s] says that position t has seen the item at s (same user, s <= t, not masked).
+
+    Returns:
+      [R, W, D]; zero where nothing was seen yet.
+    """
+    weight = seen / jnp.maximum(jnp.sum(seen, -1, keepdims=True), 1)
+    return Pair(*(jnp.einsum('rts,rsd->rtd', weight, vectors) for vectors in items))

@@ -1,0 +1,156 @@
+"""The stages in order: prepare, describe, encode, retrieve, train, evaluate, report.
+
+Each leaves an artefact that the next one reads; what is there and still fits is not made again.
+"""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ml_collections
+from absl import logging
+
+from grasp_jax import artefacts
+from grasp_jax.data import dataset as dataset_files
+from grasp_jax.data.dataset import Dataset
+from grasp_jax.data.prepare import prepare, source_checksums
+from grasp_jax.errors import UserError
+from grasp_jax.evaluation.metrics import RANKS_FILE, save_ranks
+from grasp_jax.evaluation.report import write_report
+from grasp_jax.knowledge.describe import describe, load_texts
+from grasp_jax.knowledge.encoders import encode, vector_checksums
+from grasp_jax.knowledge.tables import load_tables
+from grasp_jax.models.spec import Tables, model_spec
+from grasp_jax.retrieval.neighbours import retrieve
+from grasp_jax.training.loop import Run, make_run, test_ranks, train
+from grasp_jax.training.sharding import make_mesh
+
+# Settings that change how a run is carried out, not what comes out of it.
+_OF_NO_CONSEQUENCE = ('seeds', 'steps_per_call', 'mesh')
+
+
+@dataclasses.dataclass(frozen=True)
+class Knowledge:
+    """What the stages before training leave.
+
+    Attributes:
+      dataset: the prepared data set.
+      tables: frozen LLM vectors, None where the method needs none.
+      stages: facts of each stage, for the report.
+      fingerprint: of everything above.
+    """
+
+    dataset: Dataset
+    tables: Tables | None
+    stages: dict[str, dict[str, Any]]
+    fingerprint: str
+
+
+def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, shared: pathlib.Path | None = None,
+                 command: str = '') -> dict[str, Any]:
+    """Brings a work folder up to date and returns its report.
+
+    Args:
+      config: the full config (see `grasp_jax.config`).
+      workdir: gets runs, report and plots.
+      shared: gets the stages before training, so that several work folders use them; default: `workdir`.
+      command: the command line, for the report.
+
+    Raises:
+      UserError: see its message.
+    """
+    check_config(config)
+    workdir.mkdir(parents=True, exist_ok=True)
+    (shared or workdir).mkdir(parents=True, exist_ok=True)
+    knowledge = prepare_knowledge(config, shared or workdir)
+    mesh = make_mesh(tuple(config.train.mesh))
+    run = make_run(config, mesh, knowledge.dataset.interactions, knowledge.dataset.negatives, knowledge.tables)
+    folders = [train_and_test(run, seed, workdir / f'seed{seed}', knowledge.fingerprint)
+               for seed in config.train.seeds]
+    return write_report(workdir, config, folders, knowledge.stages, knowledge.dataset.interactions, command)
+
+
+def check_config(config: ml_collections.ConfigDict) -> None:
+    """Refuses settings that cannot work, before anything is read.
+
+    Raises:
+      UserError: names the setting and the remedy.
+    """
+    model_spec(config, num_items=1)
+    positive = (('train', 'batch_size'), ('train', 'max_epochs'), ('train', 'patience'), ('train', 'steps_per_call'),
+                ('train', 'learning_rate'), ('evaluate', 'negatives'), ('evaluate', 'users_per_batch'),
+                ('retrieve', 'k'), ('encode', 'width'))
+    for section, key in positive:
+        if not config[section][key] > 0:
+            raise UserError(f'config.{section}.{key}={config[section][key]}: must be above 0')
+    if config.evaluate.select_by not in ('sampled', 'full'):
+        raise UserError(f'config.evaluate.select_by={config.evaluate.select_by!r}: choose sampled or full')
+    if not config.train.seeds:
+        raise UserError('config.train.seeds=(): give at least one, as (42,)')
+
+
+def prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Knowledge:
+    """Runs the stages before training: prepare, and for methods with text describe, encode and retrieve."""
+    stages: dict[str, dict[str, Any]] = {}
+
+    def stage(name: str, settings: Any, inputs: list[str], make: Callable[[pathlib.Path], dict[str, Any]]) -> str:
+        begin = time.perf_counter()
+
+        def timed(partial: pathlib.Path) -> dict[str, Any]:
+            logging.info('%s: started', name)
+            return {**make(partial), 'seconds': round(time.perf_counter() - begin, 1)}
+
+        done = artefacts.build(folder / name, settings, inputs, timed)
+        logging.info('%s: %s (%s)', name, 'up to date' if done.reused else f'{done.facts["seconds"]} s', done.path)
+        stages[name] = done.facts
+        return done.fingerprint
+
+    data = config.data.to_dict()
+    del data['source']  # where the files lie does not matter, their checksums do
+    drawn = {key: config.evaluate[key] for key in ('negatives', 'seed')}
+    mark = stage('prepare', {'data': data, 'evaluate': drawn}, source_checksums(config),
+                 lambda partial: prepare(config, partial))
+    dataset = dataset_files.load(folder / 'prepare')
+    if config.model.method == 'none':
+        return Knowledge(dataset, None, stages, mark)
+    mark = stage('describe', config.text.to_dict(), [mark], lambda partial: describe(dataset, config, partial))
+
+    def encode_texts(partial: pathlib.Path) -> dict[str, Any]:
+        return encode(dataset, *load_texts(folder / 'describe'), config, partial)
+
+    mark = stage('encode', config.encode.to_dict(), [mark, *vector_checksums(config)], encode_texts)
+    mark = stage('retrieve', config.retrieve.to_dict(), [mark],
+                 lambda partial: retrieve(dataset, folder / 'encode', config, partial))
+    found = load_tables(folder / 'encode', folder / 'retrieve', dataset.interactions.num_users,
+                        dataset.interactions.num_items)
+    return Knowledge(dataset, Tables(users=found.users, users_similar=found.users_similar, items=found.items,
+                                     items_similar=found.items_similar), stages, mark)
+
+
+def train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str) -> pathlib.Path:
+    """Trains one seed and ranks its test items, unless that is done; goes on where a killed run stopped.
+
+    Args:
+      run: what to train.
+      seed: the seed.
+      folder: gets `run.json`, checkpoints, metrics and `test_ranks.npz`.
+      inputs: fingerprint of the stages before.
+
+    Returns:
+      `folder`.
+
+    Raises:
+      UserError: the folder belongs to another config.
+    """
+    config = run.config
+    settings = {'model': config.model.to_dict(), 'evaluate': config.evaluate.to_dict(), 'train': {
+        key: value for key, value in config.train.to_dict().items() if key not in _OF_NO_CONSEQUENCE}}
+    artefacts.claim(folder, settings, [inputs])
+    if (folder / RANKS_FILE).exists():
+        logging.info('seed %d: up to date (%s)', seed, folder)
+        return folder
+    best = train(run, seed, folder)
+    save_ranks(folder, test_ranks(run, seed, folder, best))
+    return folder

@@ -1,0 +1,1 @@
+"""Who is similar: nearest neighbours and their means."""

@@ -1,0 +1,207 @@
+"""The stage `retrieve`: each entity's nearest of the same kind, and the mean of their vectors (Eq. 2)."""
+
+import collections.abc
+import pathlib
+import time
+from typing import Any
+
+import ml_collections
+import numpy as np
+
+from grasp_jax.data.dataset import Dataset
+from grasp_jax.errors import UserError
+from grasp_jax.knowledge import tables
+from grasp_jax.knowledge.prompts import clean
+from grasp_jax.retrieval import exact, scann_index
+
+METHODS = ('auto', 'exact', 'scann')
+SCANN_FROM = 2000  # rows of a group from which an index pays; smaller groups are searched exactly
+ITEM_NEIGHBOURS, USER_NEIGHBOURS = 'item_neighbours.npy', 'user_neighbours.npy'
+
+
+def retrieve(dataset: Dataset, encode_folder: pathlib.Path, config: ml_collections.ConfigDict,
+             folder: pathlib.Path) -> dict[str, Any]:
+    """Writes the neighbours and their means.
+
+    Files: `items_similar.npy` [m + 1, E] (row 0 zero) and `users_similar.npy` [n, E] in the dtype of the tables;
+    `item_neighbours.npy` int32 [m, k], row r the neighbours of item r + 1 as item ids, 0 where there is none;
+    `user_neighbours.npy` int32 [n, k], user ids, -1 where there is none.
+
+    Args:
+      dataset: the prepared data set; its attributes make the groups.
+      encode_folder: folder of the stage `encode`.
+      config: the full config; reads `retrieve`.
+      folder: where the files go.
+
+    Returns:
+      Facts for items and users: method, seconds, rows without neighbours, recall of ScaNN against exact (None where
+      the search was exact).
+
+    Raises:
+      UserError: a setting or a table is wrong.
+    """
+    settings = config.retrieve
+    items, users = tables.load_vectors(encode_folder, dataset.interactions.num_users, dataset.interactions.num_items)
+    item_groups = groups_of(dataset.item_attributes, settings.item_group, 'item_group')
+    user_groups = groups_of(dataset.user_attributes, settings.user_group, 'user_group')
+    item_ids, item_facts = _search(items[1:], settings, item_groups)
+    user_ids, user_facts = _search(users, settings, user_groups)
+    _write_pooled(folder / tables.ITEMS_SIMILAR, items[1:], item_ids, offset=1)
+    _write_pooled(folder / tables.USERS_SIMILAR, users, user_ids, offset=0)
+    np.save(folder / ITEM_NEIGHBOURS, item_ids + 1, allow_pickle=False)  # row numbers become item ids, -1 becomes 0
+    np.save(folder / USER_NEIGHBOURS, user_ids, allow_pickle=False)
+    return {'k': settings.k, 'items': item_facts, 'users': user_facts}
+
+
+def neighbours(vectors: np.ndarray, k: int, method: str, groups: np.ndarray | None = None) -> np.ndarray:
+    """The k nearest other rows of each row by cosine similarity, nearest first.
+
+    Args:
+      vectors: [r, E].
+      k: neighbours per row.
+      method: 'exact', 'scann' or 'auto' (ScaNN for groups of at least `SCANN_FROM` rows where it is installed).
+        ScaNN, too, leaves smaller groups to the exact search.
+      groups: int [r]; neighbours share the row's group. None: all rows are one group.
+
+    Returns:
+      int32 [r, k] row numbers, never the row itself; -1 where a group has fewer than k other rows.
+
+    Raises:
+      UserError: k or the method is wrong, or ScaNN is asked for and not installed.
+    """
+    if k < 1:
+        raise UserError(f'--config.retrieve.k={k} is no number of neighbours; give 1 or more')
+    if resolve(method, len(vectors)) == 'exact':
+        return exact.nearest(vectors, k, groups)
+    found = np.full((len(vectors), k), exact.NONE, np.int32)
+    for members in _members(groups, len(vectors)):
+        if len(members) >= SCANN_FROM:
+            local = scann_index.nearest(vectors[members], k)
+            found[members] = np.where(local == exact.NONE, exact.NONE, members[local])
+    # Small groups, and rows for which the index came back with less than there is.
+    others = np.empty(len(vectors), np.int64)
+    for members in _members(groups, len(vectors)):
+        others[members] = len(members) - 1
+    short = np.flatnonzero((found != exact.NONE).sum(axis=1) < np.minimum(k, others))
+    if len(short):
+        found[short] = exact.nearest(vectors, k, groups, rows=short)
+    return found
+
+
+def resolve(method: str, rows: int) -> str:
+    """Which search 'auto' stands for.
+
+    Raises:
+      UserError: the method is not known, or is 'scann' where ScaNN is not installed.
+    """
+    if method not in METHODS:
+        raise UserError(f'--config.retrieve.method={method!r} is not known; choose one of {", ".join(METHODS)}')
+    if method == 'auto':
+        return 'scann' if rows >= SCANN_FROM and scann_index.installed() else 'exact'
+    if method == 'scann' and not scann_index.installed():
+        raise UserError('--config.retrieve.method=scann needs ScaNN, which is not installed: pip install scann, or '
+                        'use --config.retrieve.method=exact')
+    return method
+
+
+def pool(vectors: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Mean of each row's neighbours (Eq. 2), not rescaled.
+
+    A row without neighbours keeps its own vector: it is the best guess at what similar entities would look like.
+
+    Args:
+      vectors: [r, E].
+      ids: int [r, k], -1 where there is none.
+
+    Returns:
+      float32 [r, E].
+    """
+    pooled = np.empty(vectors.shape, np.float32)
+    for block in tables.blocks(len(ids), vectors.shape[1] * ids.shape[1]):
+        pooled[block] = _pool_block(vectors, ids, block)
+    return pooled
+
+
+def recall(vectors: np.ndarray, found: np.ndarray, sample: int, groups: np.ndarray | None = None) -> float:
+    """Share of the exact neighbours that `found` holds, over `sample` evenly spread rows.
+
+    Args:
+      vectors: [r, E].
+      found: int [r, k].
+      sample: rows to compare; all where there are fewer.
+      groups: int [r] or None, as for `neighbours`.
+    """
+    rows = np.unique(np.linspace(0, len(vectors) - 1, min(sample, len(vectors))).astype(np.int64))
+    truth = exact.nearest(vectors, found.shape[1], groups, rows=rows)
+    hits = ((truth[:, :, None] == found[rows][:, None, :]).any(axis=2) & (truth != exact.NONE)).sum()
+    return float(hits / max((truth != exact.NONE).sum(), 1))
+
+
+def groups_of(attributes: collections.abc.Sequence[collections.abc.Mapping[str, Any]], name: str,
+              setting: str) -> np.ndarray | None:
+    """Group numbers by the value of an attribute; entities without it form one group.
+
+    Args:
+      attributes: r dicts.
+      name: the attribute; empty for no groups.
+      setting: name of the setting, for the message.
+
+    Returns:
+      int64 [r], or None.
+
+    Raises:
+      UserError: no entity has the attribute.
+    """
+    if not name:
+        return None
+    values = [clean(entity.get(name)) for entity in attributes]
+    if not any(values):
+        known = sorted({key for entity in attributes for key in entity})
+        raise UserError(f'--config.retrieve.{setting}={name!r} is an attribute of none; choose one of '
+                        f'{", ".join(known) or "(there are no attributes)"} or leave it empty')
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)
+
+
+def _search(vectors: np.ndarray, settings: ml_collections.ConfigDict,
+            groups: np.ndarray | None) -> tuple[np.ndarray, dict[str, Any]]:
+    start = time.monotonic()
+    found = neighbours(vectors, settings.k, settings.method, groups)
+    largest = max(map(len, _members(groups, len(vectors))), default=0)
+    # What really ran: with small groups only, ScaNN leaves everything to the exact search.
+    approximate = resolve(settings.method, len(vectors)) == 'scann' and largest >= SCANN_FROM
+    facts = {'method': 'scann' if approximate else 'exact', 'seconds': round(time.monotonic() - start, 2),
+             'rows': len(vectors), 'rows_without_neighbours': int((found == exact.NONE).all(axis=1).sum()),
+             'recall': None, 'recall_rows': 0}
+    if groups is not None:
+        facts['groups'] = int(groups.max()) + 1 if len(groups) else 0
+    if approximate and settings.sample > 0:
+        facts['recall'] = recall(vectors, found, settings.sample, groups)
+        facts['recall_rows'] = min(settings.sample, len(vectors))
+    return found, facts
+
+
+def _members(groups: np.ndarray | None, count: int) -> list[np.ndarray]:
+    """The row numbers of each group."""
+    if groups is None:
+        return [np.arange(count)]
+    order = np.argsort(groups, kind='stable')
+    return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+
+
+def _pool_block(vectors: np.ndarray, ids: np.ndarray, block: slice) -> np.ndarray:
+    chosen = ids[block]
+    known = chosen != exact.NONE
+    gathered = np.asarray(vectors[np.where(known, chosen, 0)], np.float32) * known[:, :, None]
+    count = known.sum(axis=1, keepdims=True)
+    return np.where(count > 0, gathered.sum(axis=1) / np.maximum(count, 1), np.asarray(vectors[block], np.float32))
+
+
+def _write_pooled(path: pathlib.Path, vectors: np.ndarray, ids: np.ndarray, offset: int) -> None:
+    """Writes `pool(vectors, ids)` below `offset` rows of zeros, block by block."""
+    target = np.lib.format.open_memmap(
+        path, mode='w+', dtype=vectors.dtype, shape=(offset + len(vectors), vectors.shape[1]))
+    target[:offset] = 0
+    for block in tables.blocks(len(ids), vectors.shape[1] * ids.shape[1]):
+        target[offset + block.start:offset + block.stop] = _pool_block(vectors, ids, block)
+    target.flush()

@@ -1,0 +1,1 @@
+"""One jitted step, the loop around it, sharding and checkpoints."""

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Sets everything up, checks style and types and runs the tests: bash launch/test.sh [flags of pytest]
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+source "$here/setup.sh" "[test]"
+.venv/bin/ruff check .
+.venv/bin/mypy
+exec .venv/bin/python -m pytest "$@"

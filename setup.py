@@ -1,0 +1,47 @@
+"""Installs grasp_jax; the extras keep everything heavy out of the base install."""
+
+import pathlib
+
+import setuptools
+
+# ScaNN publishes wheels for these machines only; elsewhere exact search is used.
+SCANN = 'scann>=1.4.2,<1.5; platform_machine == "x86_64" and sys_platform == "linux"'
+
+EXTRAS = {
+    'cuda12': ['jax[cuda12]>=0.10,<0.12'],
+    'tpu': ['jax[tpu]>=0.10,<0.12'],
+    'text': ['sentence-transformers>=5,<7'],
+    'llm': ['openai>=2,<3'],
+    'reference': ['torch>=2.6,<3'],
+    'tensorboard': ['tensorboardX>=2.6,<3'],
+    'test': ['pytest>=8,<10', 'ruff>=0.14,<0.18', 'mypy>=1.18,<3'],
+}
+
+setuptools.setup(
+    name='grasp_jax',
+    version='0.1.0',
+    description='World knowledge of language models in sequential recommenders, in JAX and Flax.',
+    long_description=pathlib.Path(__file__).with_name('README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    python_requires='>=3.11,<3.14',
+    packages=setuptools.find_packages(include=['grasp_jax', 'grasp_jax.*']),
+    install_requires=[
+        'jax>=0.10,<0.12',  # 0.11 needs Python 3.12
+        'flax>=0.12.5,<0.13',
+        'optax>=0.2.6,<0.3',
+        'orbax-checkpoint>=0.12,<0.13',  # its V1 interface still moves
+        'numpy>=2.0,<3',
+        'scipy>=1.14,<2',
+        'pandas>=2.2,<4',
+        'pyarrow>=17,<27',
+        'tensorflow-datasets>=4.9.9,<4.10',
+        'array-record>=0.7,<0.9',
+        'ml-collections>=1.0,<2',
+        'absl-py>=2.1,<3',
+        'scikit-learn>=1.5,<2',
+        'matplotlib>=3.9,<4',
+        'tqdm>=4.66,<5',
+        SCANN,
+    ],
+    extras_require=EXTRAS,
+)

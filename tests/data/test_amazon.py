@@ -1,0 +1,112 @@
+"""Amazon dumps: three layouts, and what is wrong with files that come from outside."""
+
+import gzip
+import json
+
+import pytest
+
+from grasp_jax.data import amazon
+from grasp_jax.errors import UserError
+
+OLD, NEWER, NEWEST = (amazon.LAYOUTS[year] for year in ('2014', '2018', '2023'))
+
+
+def write(path, lines):
+    text = ''.join((line if isinstance(line, str) else json.dumps(line)) + '\n' for line in lines)
+    if path.suffix == '.gz':
+        path.write_bytes(gzip.compress(text.encode()))
+    else:
+        path.write_text(text)
+    return path
+
+
+def review(layout, user='u1', item='i1', time=7):
+    return {layout.user: user, layout.item: item, layout.time: time, 'rating': 5}
+
+
+@pytest.mark.parametrize('layout', [OLD, NEWER, NEWEST])
+@pytest.mark.parametrize('name', ['r.json.gz', 'r.jsonl'])
+def test_reviews_of_every_layout(tmp_path, layout, name):
+    path = write(tmp_path / name, [review(layout, 'b', 'y', 3), '', review(layout, 'a', 'x', '2'),
+                                   review(layout, 'b', 'x', 1.0)])
+    log = amazon.read_reviews(path, layout)
+    assert (log.user_ids, log.item_ids) == (['a', 'b'], ['x', 'y'])
+    assert (log.users.tolist(), log.items.tolist(), log.times.tolist()) == ([1, 0, 1], [1, 0, 0], [3, 2, 1])
+
+
+def test_metadata_of_2014_is_a_python_literal_or_json(tmp_path):
+    path = write(tmp_path / 'm.json', [
+        "{'asin': 'i1', 'title': \"It's A &amp; B\", 'price': 12.5, 'brand': 'Q', 'description': 'x\\n y',"
+        " 'categories': [['Beauty', 'Hair'], ['Beauty', 'Nails']], 'related': {'also_bought': ['i2']}}",
+        {'asin': 'i2', 'title': 'T', 'brand': None, 'price': float('nan')},
+        "{'asin': 'i3', 'title': 'nobody asked'}"])
+    assert amazon.read_metadata(path, OLD, ['i1', 'i2', 'i9']) == {
+        'i1': {'title': "It's A & B", 'price': '12.5', 'brand': 'Q', 'description': 'x y',
+               'categories': ['Beauty', 'Hair', 'Nails']},
+        'i2': {'title': 'T'}}
+
+
+def test_metadata_of_2018_and_2023(tmp_path):
+    path = write(tmp_path / 'm.json.gz', [{
+        'asin': 'i1', 'title': '<b>T</b>', 'brand': 'Q', 'price': '.a-box-inner{color:#fff}',
+        'feature': ['f', 'g'],
+        'category': ['A', 'B'], 'description': ['one', 'two']}, {'asin': 'i2', 'price': '$1.50 - $2.50'}])
+    assert amazon.read_metadata(path, NEWER, ['i1', 'i2']) == {
+        'i1': {'title': 'T', 'brand': 'Q', 'features': ['f', 'g'], 'categories': ['A', 'B'], 'description': 'one two'},
+        'i2': {'price': '$1.50 - $2.50'}}
+    path = write(tmp_path / 'm.jsonl', [
+        {'parent_asin': 'i1', 'title': 'T', 'store': 'Q', 'price': 3.0, 'features': [], 'categories': ['A'],
+         'description': [], 'details': {'Brand': 'R'}},
+        {'parent_asin': 'i2', 'store': None, 'details': {'Brand': 'R'}}])
+    assert amazon.read_metadata(path, NEWEST, ['i1', 'i2']) == {
+        'i1': {'title': 'T', 'brand': 'Q', 'price': '3.0', 'categories': ['A']}, 'i2': {'brand': 'R'}}
+
+
+def test_nothing_in_metadata_is_executed(tmp_path):
+    path = write(tmp_path / 'm.json', ["{'asin': 'i1', 'title': __import__('os').getcwd()}"])
+    with pytest.raises(UserError, match='line 1: holds no JSON object'):
+        amazon.read_metadata(path, OLD, ['i1'])
+
+
+def test_identical_metadata_merges_and_different_is_refused(tmp_path):
+    path = write(tmp_path / 'm.json', [{'asin': 'i1', 'title': 'T'}, {'asin': 'i1', 'title': 'T', 'imUrl': 'x'}])
+    assert amazon.read_metadata(path, OLD, ['i1']) == {'i1': {'title': 'T'}}
+    write(path, [{'asin': 'i1', 'title': 'T'}, {'asin': 'i2'}, {'asin': 'i1', 'title': 'S'}])
+    with pytest.raises(UserError, match=r"m.json, line 3: describes asin 'i1' again and differently from line 1"):
+        amazon.read_metadata(path, OLD, ['i1'])
+
+
+@pytest.mark.parametrize(('line', 'words'), [
+    ({'asin': 'i1', 'unixReviewTime': 7}, 'line 2: reviewerID is None'),
+    (review(OLD, user=''), "line 2: reviewerID is ''"),
+    (review(OLD, user=5), 'line 2: reviewerID is 5'),
+    (review(OLD, item=None), 'line 2: asin is None'),
+    (review(OLD, time='yesterday'), "line 2: unixReviewTime is 'yesterday', not a number"),
+    (review(OLD, time=float('nan')), 'line 2: unixReviewTime is nan'),
+    (review(OLD, time=None), 'line 2: unixReviewTime is None'),
+    (review(OLD, time=10**30), 'line 2: unixReviewTime is 1000'),
+    ('[1, 2]', 'line 2: holds no JSON object'),
+    ('{"reviewerID": "u1", "as', 'line 2: holds no JSON object'),
+    ('7', 'line 2: holds no JSON object'),
+])
+def test_a_wrong_review_is_named_by_file_and_line(tmp_path, line, words):
+    path = write(tmp_path / 'r.jsonl', [review(OLD), line])
+    with pytest.raises(UserError, match=words) as error:
+        amazon.read_reviews(path, OLD)
+    assert str(error.value).startswith(str(path)) and '\n' not in str(error.value)
+
+
+def test_unreadable_files(tmp_path):
+    whole = gzip.compress(b''.join(json.dumps(review(OLD, f'u{row}')).encode() + b'\n' for row in range(5000)))
+    path = tmp_path / 'r.jsonl.gz'
+    damaged = whole[:2000] + b'\0\1\2\3' * 50 + whole[2200:]
+    for content in (whole[:len(whole) // 2], whole[:-4], damaged, b'plain text\n'):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match='r.jsonl.gz') as error:
+            amazon.read_reviews(path, OLD)
+        assert '\n' not in str(error.value)
+    path.write_bytes(gzip.compress(b''))
+    with pytest.raises(UserError, match='holds no interactions'):
+        amazon.read_reviews(path, OLD)
+    with pytest.raises(UserError, match='cannot be read'):
+        amazon.read_reviews(tmp_path / 'none.jsonl', OLD)

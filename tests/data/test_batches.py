@@ -1,0 +1,119 @@
+"""Packing: every item lands exactly once where it belongs, and a batch is a function of (seed, step)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from grasp_jax.data import batches
+
+WIDTH = 11
+
+
+@pytest.fixture
+def sequences():
+    rng = np.random.default_rng(0)
+    lengths = np.minimum(rng.geometric(0.2, 200) + 1, 40)
+    return batches.Sequences(np.arange(200) + 7, np.cumsum(lengths) - lengths, lengths, WIDTH)
+
+
+def one(plan, step):
+    return jax.tree.map(lambda field: jnp.asarray(field[step]), plan.placement)
+
+
+def test_first_fit_keeps_everybody_apart_and_inside():
+    lengths = np.random.default_rng(0).integers(0, WIDTH + 1, (5, 30))
+    rows, columns, needed = batches.first_fit(lengths, WIDTH)
+    for step in range(5):
+        taken = np.zeros((needed, WIDTH), int)
+        for row, column, length in zip(rows[step], columns[step], lengths[step], strict=True):
+            assert column + length <= WIDTH
+            taken[row, column:column + length] += 1
+        assert taken.max() == 1
+    assert needed <= 1.25 * lengths.sum(1).max() / WIDTH + 1
+
+
+def test_rows_hold_the_newest_items_of_every_user_once(sequences):
+    flat = np.arange(1, sequences.lengths.sum() + 1)
+    plan = batches.epoch_plan(sequences, 32, seed=1, epoch=0)
+    seen = []
+    for step in range(len(plan)):
+        place = one(plan, step)
+        packed = batches.pack_rows(jnp.asarray(flat), place, plan.num_rows, WIDTH)
+        for b in range(32):
+            mine = np.asarray(packed.items[packed.segment == b + 1])
+            if int(place.length[b]):
+                user = int(place.user[b])
+                whole = flat[sequences.starts[user - 7]:][:sequences.lengths[user - 7]]
+                np.testing.assert_array_equal(mine, whole[-WIDTH:])
+                np.testing.assert_array_equal(packed.position[packed.segment == b + 1], np.arange(len(mine)))
+                seen.append(user)
+            else:
+                assert not len(mine)
+        np.testing.assert_array_equal(packed.items > 0, packed.segment > 0)
+    assert sorted(seen) == list(range(7, 207))
+
+
+def test_appended_positions_belong_to_the_user_and_hold_no_item(sequences):
+    flat = np.arange(1, sequences.lengths.sum() + 1)
+    known = batches.Sequences(sequences.users, sequences.starts, sequences.lengths, WIDTH, appended=1)
+    plan = batches.ordered_plan(known, np.arange(50), 50)
+    packed = batches.pack_rows(jnp.asarray(flat), one(plan, 0), plan.num_rows, WIDTH, appended=1)
+    place = one(plan, 0)
+    masks = np.asarray((packed.items == 0) & (packed.segment > 0))
+    assert masks.sum() == 50
+    assert masks[place.row, place.column + place.length].all()
+    assert int(place.length.max()) == WIDTH - 1
+
+
+def test_epochs_repeat_by_seed_and_differ_from_each_other(sequences):
+    first, again, next_epoch, other_seed = (
+        batches.epoch_plan(sequences, 32, seed, epoch).placement.user
+        for seed, epoch in ((1, 0), (1, 0), (1, 1), (2, 0)))
+    np.testing.assert_array_equal(first, again)
+    assert (first != next_epoch).mean() > 0.5 and (first != other_seed).mean() > 0.5
+
+
+def test_every_batch_gets_long_and_short_sequences(sequences):
+    plan = batches.epoch_plan(sequences, 20, seed=0, epoch=3)
+    total = plan.placement.length.sum(1)
+    assert total.max() < 1.2 * total.min()
+
+
+def test_usual_rows_serve_later_epochs(sequences):
+    rows = batches.usual_rows(sequences, 32, seed=0)
+    later = [batches.epoch_plan(sequences, 32, 0, epoch, rows).num_rows for epoch in range(100, 120)]
+    assert np.mean([found == rows for found in later]) > 0.9
+
+
+def packed_batch(sequences, num_items):
+    flat = np.random.default_rng(3).integers(1, num_items + 1, sequences.lengths.sum())
+    plan = batches.epoch_plan(sequences, 64, seed=0, epoch=0)
+    return batches.pack_rows(jnp.asarray(flat), one(plan, 0), plan.num_rows, WIDTH)
+
+
+def test_training_negatives_are_outside_the_sequence_and_uniform(sequences):
+    packed = packed_batch(sequences, 60)
+    negatives = np.asarray(batches.draw_training_negatives(jax.random.key(0), packed, 60, 40))
+    assert negatives.min() >= 1 and negatives.max() <= 60
+    items, segment = np.asarray(packed.items), np.asarray(packed.segment)
+    inside = 0
+    for b in range(1, 65):
+        mine = segment == b
+        inside += np.isin(negatives[mine], items[mine]).sum()
+    # Four draws: at most (11 / 60)^4 of them are expected to be in the sequence.
+    assert inside < 3 * (11 / 60) ** 4 * negatives[segment > 0].size
+    counts = np.bincount(negatives.ravel(), minlength=61)[1:]
+    assert counts.min() > 0.75 * counts.mean() and counts.max() < 1.25 * counts.mean()
+
+
+def test_cloze_masks_hide_the_asked_share_or_the_last_item(sequences):
+    packed = packed_batch(sequences, 60)
+    there = np.asarray(packed.segment > 0)
+    some = np.asarray(batches.draw_cloze_mask(jax.random.key(0), packed, 0.3, 0.0))
+    assert not some[~there].any() and 0.2 < some[there].mean() < 0.4
+    last = np.asarray(batches.draw_cloze_mask(jax.random.key(0), packed, 0.3, 1.0))
+    assert last.sum() == 64
+    segment, position = np.asarray(packed.segment), np.asarray(packed.position)
+    for row, column in zip(*np.nonzero(last), strict=True):
+        assert position[row, column] == position[segment == segment[row, column]].max()

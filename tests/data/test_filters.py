@@ -1,0 +1,126 @@
+"""Order, repeats, minimum counts and numbering."""
+
+import itertools
+
+import ml_collections
+import numpy as np
+import pytest
+
+from grasp_jax import config as config_lib
+from grasp_jax.data import filters, log
+from grasp_jax.errors import UserError
+
+
+def data_config(**changes) -> ml_collections.ConfigDict:
+    config = config_lib.default().data
+    config.update({'filter': 'none', **changes})
+    return config
+
+
+def make_log(rows) -> log.InteractionLog:
+    users, items, times = zip(*rows, strict=True)
+    user_ids, item_ids = sorted(set(users)), sorted(set(items))
+    return log.InteractionLog(np.array([user_ids.index(user) for user in users], np.int32),
+                              np.array([item_ids.index(item) for item in items], np.int32),
+                              np.array(times), user_ids, item_ids)
+
+
+def random_log(seed: int, rows: int = 200) -> log.InteractionLog:
+    rng = np.random.default_rng(seed)
+    return make_log([(f'u{rng.integers(12)}', f'i{rng.integers(9)}', int(rng.integers(15))) for _ in range(rows)])
+
+
+def as_sequences(found: filters.Sequences) -> dict[str, list[str]]:
+    interactions = found.interactions
+    return {user: [found.item_ids[item - 1] for item in interactions.items[start:stop]]
+            for user, start, stop in zip(found.user_ids, interactions.indptr, interactions.indptr[1:], strict=False)}
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_k_core_is_a_fixed_point_and_independent_of_row_order(seed):
+    rng = np.random.default_rng(seed)
+    users, items = rng.zipf(1.5, 400) % 60, rng.zipf(1.5, 400) % 40
+    mask = filters.k_core(users, items, 3, 4)
+    again = filters.k_core(users[mask], items[mask], 3, 4)
+    assert mask.any() and not mask.all() and again.all()
+    order = rng.permutation(400)
+    np.testing.assert_array_equal(filters.k_core(users[order], items[order], 3, 4), mask[order])
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_k_core_is_the_largest_set_that_holds(seed):
+    rng = np.random.default_rng(seed)
+    users, items = rng.integers(0, 4, 11), rng.integers(0, 4, 11)
+    union = np.zeros(11, bool)
+    for chosen in itertools.product([False, True], repeat=11):
+        subset = np.array(chosen)
+        if all((users[subset] == user).sum() >= 2 for user in users[subset]) and all(
+                (items[subset] == item).sum() >= 3 for item in items[subset]):
+            union |= subset
+    np.testing.assert_array_equal(filters.k_core(users, items, 2, 3), union)
+
+
+def test_one_pass_counts_once_over_the_full_log():
+    # i1 has 2 rows in the full log and stays, though one of them falls with its user.
+    users, items = np.array([0, 0, 1, 1, 2]), np.array([0, 1, 0, 0, 1])
+    np.testing.assert_array_equal(filters.one_pass(users, items, 2, 2), [True, True, True, True, False])
+    np.testing.assert_array_equal(filters.one_pass(users, items, 2, 3), [True, False, True, True, False])
+    assert not filters.k_core(users, items, 2, 3).any()
+
+
+def test_equal_times_keep_file_order_and_never_look_at_the_id():
+    found = filters.sequences(make_log([('u', 'z', 5), ('u', 'a', 5), ('u', 'm', 1), ('u', 'b', 5)]), data_config())
+    assert as_sequences(found) == {'u': ['m', 'z', 'a', 'b']}
+    found = filters.sequences(make_log([('u', 'b', 5), ('u', 'm', 1), ('u', 'a', 5), ('u', 'z', 5)]), data_config())
+    assert as_sequences(found) == {'u': ['m', 'b', 'a', 'z']}
+
+
+@pytest.mark.parametrize('duplicates', ['keep', 'first', 'last'])
+@pytest.mark.parametrize('kept', ['k_core', 'one_pass', 'none'])
+def test_row_order_matters_only_within_ties(duplicates, kept):
+    original = random_log(3)
+    rng = np.random.default_rng(1)
+    order = rng.permutation(len(original))
+    group = original.users.astype(int) * 100 + original.times
+    for value in np.unique(group):
+        places = np.flatnonzero(group[order] == value)
+        order[places] = np.sort(order[places])
+    config = data_config(filter=kept, duplicates=duplicates, min_user=4, min_item=4)
+    one, other = filters.sequences(original, config), filters.sequences(original.take(order), config)
+    assert (one.user_ids, one.item_ids, one.dropped) == (other.user_ids, other.item_ids, other.dropped)
+    np.testing.assert_array_equal(one.interactions.items, other.interactions.items)
+    np.testing.assert_array_equal(one.interactions.indptr, other.interactions.indptr)
+    np.testing.assert_array_equal(one.times, other.times)
+
+
+def test_repeats_follow_the_policy():
+    rows = [('u', 'a', 1), ('u', 'b', 2), ('u', 'a', 3), ('v', 'a', 1)]
+    for policy, expected in [('keep', ['a', 'b', 'a']), ('first', ['a', 'b']), ('last', ['b', 'a'])]:
+        found = filters.sequences(make_log(rows), data_config(duplicates=policy))
+        assert as_sequences(found) == {'u': expected, 'v': ['a']}
+        assert found.dropped['repeats'] == 3 - len(expected)
+
+
+def test_numbering_is_dense_and_times_never_decrease():
+    original = random_log(7)
+    found = filters.sequences(original, data_config(filter='k_core', min_user=12, min_item=16))
+    interactions = found.interactions
+    assert len(found.item_ids) < len(original.item_ids)
+    assert set(interactions.items) == set(range(1, len(found.item_ids) + 1))
+    assert found.user_ids == sorted(found.user_ids) and (interactions.lengths >= 12).all()
+    assert interactions.items.dtype == np.int32 and interactions.indptr.dtype == np.int64
+    for start, stop in zip(interactions.indptr, interactions.indptr[1:], strict=False):
+        assert (np.diff(found.times[start:stop]) >= 0).all()
+    assert found.dropped['interactions'] == len(original) - len(interactions.items)
+
+
+@pytest.mark.parametrize(('changes', 'words'), [
+    ({'filter': 'k_core', 'min_user': 999}, 'leaves none of 200 interactions; lower --config.data.min_user'),
+    ({'filter': 'one_pass', 'min_item': 999}, 'leaves none'),
+    ({'filter': 'core'}, "config.data.filter is 'core'; choose"),
+    ({'duplicates': 'drop'}, "config.data.duplicates is 'drop'; choose"),
+])
+def test_wrong_filters_are_refused_in_one_line(changes, words):
+    with pytest.raises(UserError, match=words) as error:
+        filters.sequences(random_log(0), data_config(**changes))
+    assert '\n' not in str(error.value)

@@ -1,0 +1,80 @@
+"""Ranks: ties, constant scorers, histories left out, and the evaluator against a slow loop."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from grasp_jax.config import default
+from grasp_jax.data.interactions import Interactions, draw_negatives
+from grasp_jax.evaluation import ranks
+from grasp_jax.models.recommender import Recommender
+from grasp_jax.training.loop import make_run
+from grasp_jax.training.sharding import make_mesh
+
+
+def test_ties_count_half_and_a_constant_scorer_lands_in_the_middle():
+    exist = jnp.ones((3, 101), bool)
+    np.testing.assert_array_equal(ranks.rank_of_first(jnp.zeros((3, 101)), exist), [51.0] * 3)
+    scores = jnp.array([[2.0, 3.0, 2.0, 1.0], [5.0, 1.0, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0]])
+    np.testing.assert_array_equal(ranks.rank_of_first(scores, scores > -1), [2.5, 1.0, 4.0])
+
+
+def test_candidates_that_do_not_exist_never_count():
+    scores = jnp.array([[1.0, 9.0, 1.0, 0.0]])
+    np.testing.assert_array_equal(ranks.rank_of_first(scores, jnp.array([[True, False, True, True]])), [1.5])
+
+
+def test_a_score_that_is_no_number_is_no_win():
+    assert ranks.rank_of_first(jnp.array([[jnp.nan, 1.0, 2.0]]), jnp.ones((1, 3), bool))[0] == 3
+    assert ranks.rank_in_all(jnp.array([[jnp.nan, 1.0, 2.0]]), jnp.array([1]), jnp.array([[0]]))[0] == 3
+
+
+def test_full_ranking_leaves_the_history_out_but_never_the_target():
+    scores = jnp.array([[0.1, 0.9, 0.8, 0.5, 0.5]])
+    target = jnp.array([4])
+    assert ranks.rank_in_all(scores, target, jnp.array([[0, 0]]))[0] == 3.5
+    assert ranks.rank_in_all(scores, target, jnp.array([[2, 0]]))[0] == 2.5
+    assert ranks.rank_in_all(scores, target, jnp.array([[2, 5]]))[0] == 2
+    assert ranks.rank_in_all(scores, target, jnp.array([[2, 4]]))[0] == 2.5
+    constant = ranks.rank_in_all(jnp.zeros((1, 5)), target, jnp.array([[2, 0]]))[0]
+    assert constant == 2.5  # the middle of the four that are left
+
+
+@pytest.mark.parametrize('backbone', ('sasrec', 'gru4rec', 'bert4rec'))
+def test_evaluator_equals_one_user_at_a_time(backbone):
+    """Packed batches of several users give the ranks of a loop over unpacked users, empty places change nothing."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(2, 15, 23)
+    items = np.concatenate([rng.choice(np.arange(1, 31), size, replace=False) for size in lengths]).astype(np.int32)
+    interactions = Interactions(np.concatenate([[0], np.cumsum(lengths)]), items, 30)
+    config = default()
+    config.model.update({'backbone': backbone, 'method': 'none', 'hidden_size': 8, 'max_length': 6})
+    config.evaluate.users_per_batch = 8
+    negatives = {'test': draw_negatives(interactions, 9, seed=1)}
+    run = make_run(config, make_mesh((1, 1), jax.devices()[:1]), interactions, negatives, None)
+    params = run.fresh_state(0).params
+    found = run.evaluator('test')(params, full=True)
+    np.testing.assert_array_equal(found.users, np.flatnonzero(lengths >= 3))
+    for row, user in enumerate(found.users):
+        history = interactions.sequence(user, 'test')
+        scores = all_scores(run.model, params, history[-6:])
+        target, others = found.targets[row], negatives['test'][row]
+        assert found.sampled[row] == 1 + (scores[others] > scores[target]).sum()
+        left = np.setdiff1d(np.arange(1, 31), np.append(history, target))
+        assert found.full[row] == 1 + (scores[left] > scores[target]).sum()
+
+
+def all_scores(model, params, history):
+    """[m + 1], scores of all items after one history, without packing."""
+    from grasp_jax.data.batches import Packed
+    length, width = len(history), model.spec.row_width
+    shown = length + (not model.spec.causal)
+    place = np.arange(width)[None]
+    packed = Packed(jnp.asarray(np.where(place < length, np.resize(history, width), 0)),
+                    jnp.asarray((place < shown).astype(np.int32)), jnp.asarray(np.where(place < shown, place, 0)))
+    masked = (packed.items == 0) & (packed.segment > 0)
+    encoded = model.apply({'params': params}, None, jnp.zeros(1, int), packed, masked, train=False)
+    parts = model.apply({'params': params}, None, jnp.arange(31), method=Recommender.catalogue)
+    return np.asarray(model.apply({'params': params}, encoded.states[:, shown - 1], (), parts,
+                                  method=Recommender.score_all))[0]

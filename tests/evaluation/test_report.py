@@ -1,0 +1,156 @@
+import json
+import statistics
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from grasp_jax import config as configs
+from grasp_jax.data.interactions import Interactions
+from grasp_jax.errors import UserError
+from grasp_jax.evaluation import compare, history, metrics, plots, report
+
+PICTURES = ('training_curve.png', 'metric_by_k.png', 'groups.png')
+
+
+@pytest.fixture(scope='module')
+def shop():
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(2, 20, 120)
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return Interactions(indptr, rng.zipf(1.5, lengths.sum()).clip(max=150).astype(np.int32), 150)
+
+
+def run(workdir, shop, seeds=(42,), method='grasp', best=0.3, **evaluate):
+    """A finished workdir of a model whose ranks lie in the best share of the candidates."""
+    config = configs.default()
+    config.data.name, config.model.method, config.train.seeds = 'corner_shop', method, seeds
+    config.evaluate.update(evaluate)
+    users, targets = shop.evaluated_users(), shop.targets('test')
+    run_dirs = [workdir / f'seed_{seed}' for seed in seeds]
+    for seed, run_dir in zip(seeds, run_dirs, strict=True):
+        run_dir.mkdir(parents=True)
+        place = best * np.random.default_rng(seed).random(len(users))
+        metrics.save_ranks(run_dir, metrics.Ranks(users, targets, 1 + np.floor(101 * place), 1 + np.floor(150 * place)))
+        lines = [{'epoch': epoch, 'step': 9 * epoch, 'loss': 1 / epoch, 'sequences_per_s': 10.0, 'seconds': 2.0,
+                  'valid_ndcg10': value, 'valid_hr10': 2 * value} for epoch, value in enumerate([0.1, 0.2, 0.15], 1)]
+        (run_dir / history.HISTORY_FILE).write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    stages = {'prepare': {'users': 120}, 'train': {'parameters': 7}}
+    return report.write_report(workdir, config, run_dirs, stages, shop, 'python -m grasp_jax.main --config=my.py')
+
+
+@pytest.fixture(scope='module')
+def workdirs(tmp_path_factory, shop):
+    """One workdir with one seed, one with three."""
+    base = tmp_path_factory.mktemp('runs')
+    run(base / 'plain', shop, method='none', best=0.6)
+    run(base / 'grasp', shop, seeds=(42, 43, 44))
+    return base / 'plain', base / 'grasp'
+
+
+def test_values_are_those_of_the_ranks(workdirs, shop):
+    workdir = workdirs[0]
+    found = report.load_report(workdir)
+    ranks = metrics.load_ranks(workdir / found['runs'][0]['run_dir'])
+    ks = (1, 3, 5, 10, 20)
+    assert found['seed'] == 42 and found['seeds'] == [42] and 'std' not in found
+    assert (found['dataset'], found['backbone'], found['method'], found['recipe'], found['gate']) == (
+        'corner_shop', 'sasrec', 'none', 'paper', None)
+    for protocol in ('sampled', 'full'):
+        assert found['test'][protocol] == pytest.approx(metrics.summarise(getattr(ranks, protocol), ks))
+    assert found['validation'] == {'NDCG@10': 0.2, 'HR@10': 0.4, 'epoch': 2}
+    assert found['training'] == {'seconds': 6.0, 'epochs': 3}
+    assert found['data']['users'] == 120 and found['data']['evaluated_users'] == len(shop.evaluated_users())
+
+
+def test_groups_together_are_all_users(workdirs):
+    for found in map(report.load_report, workdirs):
+        counts = found['counts']
+        for protocol, tree in (('sampled', 'groups'), ('full', 'groups_full')):
+            for kind in ('user', 'item'):
+                sizes = [counts[f'{side}_{kind}'] for side in ('tail', 'head')]
+                values = [found['test'][tree][f'{side}_{kind}']['NDCG@10'] for side in ('tail', 'head')]
+                assert sum(sizes) == counts['users']
+                assert np.dot(sizes, values) / sum(sizes) == pytest.approx(found['test'][protocol]['NDCG@10'])
+
+
+def test_several_seeds_give_mean_and_deviation(workdirs):
+    found = report.load_report(workdirs[1])
+    assert 'seed' not in found and [part['seed'] for part in found['runs']] == [42, 43, 44]
+    values = [part['test']['groups']['tail_item']['HR@5'] for part in found['runs']]
+    assert found['test']['groups']['tail_item']['HR@5'] == pytest.approx(statistics.mean(values))
+    assert found['std']['test']['groups']['tail_item']['HR@5'] == pytest.approx(statistics.stdev(values))
+    assert found['training'] == {'seconds': 18.0, 'epochs': 9}
+
+
+def test_pages_name_the_protocol_and_carry_the_numbers(workdirs):
+    for workdir in workdirs:
+        found = report.load_report(workdir)
+        page, screen = (workdir / 'report.md').read_text(), report.render_terminal(found)
+        number = f'{100 * found["test"]["full"]["NDCG@10"]:.2f}'
+        for text in (page, screen):
+            assert number in text and 'sampled' in text and 'full' in text and '100 negatives' in text
+        assert found['command'] in page
+        for picture in PICTURES:
+            assert f'(plots/{picture})' in page
+    assert ' ± ' in screen
+
+
+def test_pictures_are_pictures(workdirs, tmp_path):
+    plots.comparison([report.load_report(workdir) for workdir in workdirs], tmp_path / 'comparison.png')
+    for path in [*(workdirs[1] / 'plots' / name for name in PICTURES), tmp_path / 'comparison.png']:
+        image = matplotlib.image.imread(path)
+        assert image.shape[1] >= 1200 and image[..., :3].std() > 0.02
+        assert not list(path.parent.glob('*.partial'))
+
+
+def test_an_empty_group_is_null_in_json_and_a_dash_on_the_page(tmp_path, shop):
+    found = run(tmp_path, shop, seeds=(1, 2), head_user=1000)
+    text = (tmp_path / 'report.json').read_text()
+    assert json.loads(text, parse_constant=pytest.fail)['test']['groups']['head_user']['NDCG@10'] is None
+    assert found['std']['test']['groups_full']['head_user']['MRR'] is None and found['counts']['head_user'] == 0
+    assert '| head users | 0 | - | - | - | - |' in (tmp_path / 'report.md').read_text()
+
+
+def test_comparison_table_tests_only_what_can_be_compared(workdirs, tmp_path, shop, capsys):
+    run(tmp_path / 'other', shop, seed=7)  # other negatives
+    out = tmp_path / 'table.md'
+    assert compare.main([*map(str, workdirs), str(tmp_path / 'other'), '--out', str(out)]) == 0
+    first, better, other = capsys.readouterr().out.splitlines()[2:5]
+    assert first.startswith('plain') and '**' in better and '+' in better
+    assert 'other users or negatives' in other and out.read_text().count('\n| ') == 4
+    assert compare.main([str(tmp_path / 'nowhere')]) == 2
+    assert capsys.readouterr().err.count('\n') == 1
+
+
+def test_ranks_of_another_data_set_are_refused(tmp_path, shop):
+    run(tmp_path, shop)
+    less = Interactions(shop.indptr[:-10], shop.items[:shop.indptr[-11]], shop.num_items)
+    config = configs.default()
+    with pytest.raises(UserError, match='not the .* evaluated users'):
+        report.write_report(tmp_path, config, [tmp_path / 'seed_42'], {}, less)
+
+
+@pytest.mark.parametrize('line', ['{"epoch": 1', '{"epoch": 1, "loss": 0.5}', '[]', '{"epoch": "one"}'])
+def test_a_bad_line_of_training_is_named(tmp_path, line):
+    (tmp_path / history.HISTORY_FILE).write_text(line + '\n')
+    with pytest.raises(UserError, match=r'metrics\.jsonl: line 1 is not'):
+        history.load_history(tmp_path)
+
+
+def test_an_epoch_repeated_after_a_restart_counts_once(tmp_path):
+    rows = [{'epoch': epoch, 'loss': 1.0, 'valid_ndcg10': value, 'valid_hr10': 0.5, 'seconds': 3.0}
+            for epoch, value in [(1, 0.1), (2, 0.9), (2, 0.2), (3, 0.2)]]
+    (tmp_path / history.HISTORY_FILE).write_text(''.join(json.dumps(row) + '\n' for row in rows))
+    found = history.load_history(tmp_path)
+    assert found.epochs == [1, 2, 3] and found.seconds == 9.0 and found.epochs[found.best] == 2
+    with pytest.raises(UserError, match='cannot be read'):
+        history.load_history(tmp_path / 'nowhere')
+
+
+def test_what_is_no_report_is_refused(tmp_path):
+    with pytest.raises(UserError, match='there is no report'):
+        report.load_report(tmp_path)
+    (tmp_path / 'report.json').write_text('{}')
+    with pytest.raises(UserError, match='not a report'):
+        report.load_report(tmp_path)

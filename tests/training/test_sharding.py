@@ -1,0 +1,48 @@
+"""One device = several simulated devices."""
+
+import jax
+import numpy as np
+import pytest
+
+from grasp_jax.data import batches
+from grasp_jax.errors import UserError
+from grasp_jax.training.sharding import make_mesh
+from grasp_jax.training.step import train_spec, train_steps
+
+
+def few_steps(run):
+    lengths = run.interactions.input_lengths('train')
+    known = batches.Sequences(np.arange(len(lengths)), run.interactions.indptr[:-1], lengths, run.model.spec.row_width)
+    plan = batches.epoch_plan(known, 16, seed=0, epoch=0, min_rows=16)
+    state, losses = train_steps(run.model, train_spec(run.config), run.mesh, plan.num_rows, run.data,
+                                run.fresh_state(0), plan.steps(0, 3))
+    ranks = run.evaluator('valid')(state.params, full=True)
+    return jax.device_get(state.params), np.asarray(losses), ranks
+
+
+@pytest.mark.parametrize('settings', [
+    {'method': 'none'}, {'gate': 'calibrated', 'user_context': 'prefix', 'backbone': 'bert4rec'},
+    {'backbone': 'gru4rec'}], ids=str)
+@pytest.mark.parametrize('mesh', [(8, 1), (2, 4)])
+def test_one_device_equals_eight(small_run, settings, mesh):
+    params, losses, ranks = few_steps(small_run(**settings))
+    sharded_params, sharded_losses, sharded_ranks = few_steps(small_run(mesh=mesh, **settings))
+    np.testing.assert_allclose(losses, sharded_losses, rtol=1e-5)
+    for one, eight in zip(jax.tree.leaves(params), jax.tree.leaves(sharded_params), strict=True):
+        np.testing.assert_allclose(one, eight, rtol=2e-3, atol=2e-5)
+    assert np.mean(ranks.full == sharded_ranks.full) > 0.98
+
+
+def test_tables_are_split_over_the_model_axis(small_run):
+    run = small_run(mesh=(2, 4), method='none')
+    embedding = run.fresh_state(0).params['encoder']['embedding']
+    assert embedding.addressable_shards[0].data.shape[0] == embedding.shape[0] // 4
+    text = small_run(mesh=(2, 4))
+    assert text.data.tables.items.addressable_shards[0].data.shape[0] == text.data.tables.items.shape[0] // 4
+
+
+def test_a_mesh_that_does_not_fit_is_refused():
+    assert dict(make_mesh((-1, 2)).shape) == {'data': 4, 'model': 2}
+    for shape in ((3, 1), (3, -1), (-1, -1), (0, 8)):
+        with pytest.raises(UserError, match='does not fit 8 devices'):
+            make_mesh(shape)
