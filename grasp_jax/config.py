@@ -36,7 +36,7 @@ def _data() -> dict:
 def _text() -> dict:
     return {
         'domain': 'beauty',  # beauty | fashion | shop: which templates
-        'max_chars': 8000,  # a user's text is cut to this length, the newest history stays
+        'max_chars': 8000,  # texts are cut to this length; of a user's text the newest history stays
     }
 
 
@@ -57,7 +57,7 @@ def _encode() -> dict:
 def _retrieve() -> dict:
     return {
         'k': 10,
-        'method': 'auto',  # exact | scann | auto (scann above 100,000 rows where it is installed)
+        'method': 'auto',  # exact | scann | auto (scann for tables from 2,000 rows where it is installed)
         'item_group': '',  # name of an item attribute: neighbours only among items that share it
         'user_group': '',
         'sample': 1000,  # rows on which the recall of scann against exact is measured

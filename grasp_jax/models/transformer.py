@@ -21,10 +21,11 @@ class SelfAttention(nn.Module):
         """queries, keys [R, W, H], visible bool [R, W, W] -> [R, W, H]. A position that sees nothing gets zeros."""
         width = queries.shape[-1]
 
-        def heads(name: str, inputs: jax.Array) -> jax.Array:
-            return nn.DenseGeneral((self.num_heads, width // self.num_heads), name=name)(inputs)
+        def heads(name: str, inputs: jax.Array, bias: bool = True) -> jax.Array:
+            return nn.DenseGeneral((self.num_heads, width // self.num_heads), use_bias=bias, name=name)(inputs)
 
-        scores = jnp.einsum('rthd,rshd->rhts', heads('query', queries), heads('key', keys))
+        # A bias of the keys would add the same to all scores of a query, which the softmax takes out again.
+        scores = jnp.einsum('rthd,rshd->rhts', heads('query', queries), heads('key', keys, bias=False))
         scores = scores * (width // self.num_heads) ** -0.5
         weights = jax.nn.softmax(scores, where=visible[:, None], axis=-1)
         weights = nn.Dropout(self.dropout, deterministic=not train)(weights)

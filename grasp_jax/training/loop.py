@@ -116,12 +116,13 @@ def train(run: Run, seed: int, folder: pathlib.Path) -> Best:
                 state, loss = epochs.run(epoch, state, bar)
                 trained = time.perf_counter() - begin
                 value, hit_rate = _validate(validate, state, run.config.evaluate.select_by)
-                checkpoints.save(epoch, state, value)
                 if best is None or value > best.value:
                     best = Best(epoch, value)
                 rate = len(epochs.sequences.users) / trained
                 log.write({'epoch': epoch, 'step': int(state.step), 'loss': loss, 'sequences_per_s': rate,
                            'valid_ndcg10': value, 'valid_hr10': hit_rate, 'seconds': time.perf_counter() - begin})
+                # Saved after it is logged: no checkpoint is ever without its line.
+                checkpoints.save(epoch, state, value)
                 bar.set_postfix_str(f'loss {loss:.4f}, valid {SELECTION} {100 * value:.2f}, best '
                                     f'{100 * best.value:.2f} in epoch {best.epoch + 1}, {rate:,.0f} sequences/s')
     if best is None:

@@ -27,9 +27,9 @@ def make_mesh(shape: tuple[int, int], devices: list[jax.Device] | None = None) -
       UserError: the shape does not fit the number of devices.
     """
     devices = jax.devices() if devices is None else devices
-    known = math.prod(size for size in shape if size > 0)
-    full = tuple(size if size > 0 else len(devices) // known for size in shape)
-    if math.prod(full) != len(devices) or sum(size < 1 for size in shape) > 1:
+    known = math.prod(size for size in shape if size != -1)
+    full = tuple(len(devices) // max(known, 1) if size == -1 else size for size in shape)
+    if math.prod(full) != len(devices) or min(full) < 1:
         raise UserError(f'config.train.mesh={tuple(shape)}: does not fit {len(devices)} devices; use (-1, 1)')
     # Linen modules fail under explicit axis types.
     kinds = (jax.sharding.AxisType.Auto,) * 2

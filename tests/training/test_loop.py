@@ -28,7 +28,7 @@ def final_state(run, folder, epoch):
 @pytest.mark.parametrize('backbone', ('sasrec', 'gru4rec', 'bert4rec'))
 @pytest.mark.parametrize('method', ('none', 'grasp'))
 def test_every_pair_learns(small_run, tmp_path, backbone, method):
-    run = small_run(backbone=backbone, method=method, train={'max_epochs': 25})
+    run = small_run(backbone=backbone, method=method, hidden_size=16, train={'max_epochs': 25, 'patience': 25})
     best = loop.train(run, 0, tmp_path)
     lines = read_metrics(tmp_path)
     assert lines[-1]['loss'] < 0.9 * lines[0]['loss']
@@ -69,7 +69,7 @@ def test_stopping_and_going_on_equals_going_through(small_run, tmp_path, steps_p
 def test_exact_resume_after_sigkill(small_run, tmp_path):
     """A process that trains is killed in the middle; the next one ends where an undisturbed one ends, bit for bit."""
     through, killed = make(tmp_path / 'through'), make(tmp_path / 'killed')
-    run = small_run(train={'max_epochs': 60})
+    run = small_run(train={'max_epochs': 60, 'patience': 60})
     loop.train(run, 0, through)
     command = [sys.executable, str(HERE / 'train_small.py'), str(killed)]
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(HERE), str(HERE.parent.parent)])}
