@@ -69,13 +69,13 @@ def _model() -> dict:
         'backbone': 'sasrec',  # sasrec | gru4rec | bert4rec
         'method': 'grasp',  # none (id embeddings) | grasp
         'hidden_size': 64,
-        'num_layers': 2,
+        'num_layers': 0,  # 0: the backbone's usual number, 2 transformer blocks or 1 recurrent layer
         'num_heads': 1,
         'dropout': 0.5,
         'max_length': 100,
-        'gate': 'paper',  # paper | calibrated | softmax | none
+        'gate': 'calibrated',  # paper (as printed) | calibrated | softmax | none
         'space': 'llm',  # llm (the equations as printed) | hidden (after learned adapters)
-        'user_context': 'text',  # text (the whole training history) | prefix (only what was seen so far)
+        'user_context': 'prefix',  # text (as printed: the whole training history) | prefix (only what was seen so far)
         'use_similar': True,  # Eq. 4's levels, for the ablation
         'use_global': True,
     }
@@ -89,7 +89,7 @@ def _train() -> dict:
         'max_epochs': 200,
         'patience': 20,  # epochs without a better validation NDCG@10
         'seeds': (42,),
-        'mask_prob': 0.6,  # bert4rec: share of positions hidden in training
+        'mask_prob': 0.2,  # bert4rec: share of positions hidden in training
         'mask_last_prob': 0.1,  # bert4rec: share of sequences in which only the last item is hidden
         'steps_per_call': 200,  # training steps between two looks of the host at the loss
         'mesh': (-1, 1),  # devices along 'data' and 'model'; -1 takes what is left

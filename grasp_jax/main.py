@@ -7,12 +7,14 @@ Any setting of the config can be changed on the command line, as --config.model.
 and a killed run goes on where it stopped.
 """
 
+import logging
 import pathlib
 import shlex
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags, logging
+from absl import app, flags
+from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from grasp_jax.errors import UserError
@@ -56,19 +58,33 @@ def _parse(argv: Sequence[str]) -> list[str]:
             return rest
         if _CONFIG.value is None:
             raise UserError('--config is missing: name a config file, as --config=configs/demo.py')
+        path = config_flags.get_config_filename(flags.FLAGS['config']).partition(':')[0]
+        if not pathlib.Path(path).is_file():
+            raise UserError(f'--config={path}: there is no such file; configs/ has some to start from')
     except (AttributeError, KeyError, ValueError, TypeError, OSError, flags.Error) as error:
-        text = ' '.join(str(error).split())
-        raise UserError(f'command line: {text}; see --help and grasp_jax/config.py') from error
+        # An error inside a config file arrives as the text of a traceback; its last line says what is wrong.
+        text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+        text = ' '.join(text.strip().rpartition('Error: ')[2].split())
+        raise UserError(f'command line: {text} (see --help and grasp_jax/config.py)') from error
     if len(rest) > 1:
         raise UserError(f'command line: {rest[1]!r} is not a flag; see --help')
     return rest
 
 
+def _log_own_progress() -> None:
+    """Shows what this program says and, of the libraries, warnings only."""
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter('%(message)s'))
+    own = logging.getLogger('grasp_jax')
+    own.setLevel(logging.INFO)
+    own.addHandler(handler)
+    own.propagate = False
+
+
 def run() -> None:
     """Entry point; a UserError becomes one line and exit code 2."""
-    logging.set_verbosity(logging.INFO)
-    logging.use_absl_handler()
-    logging.get_absl_handler().setFormatter(None)
+    _log_own_progress()
     try:
         app.run(main, flags_parser=_parse)
     except UserError as error:

@@ -4,13 +4,13 @@ Each leaves an artefact that the next one reads; what is there and still fits is
 """
 
 import dataclasses
+import logging
 import pathlib
 import time
 from collections.abc import Callable
 from typing import Any
 
 import ml_collections
-from absl import logging
 
 from grasp_jax import artefacts
 from grasp_jax.data import dataset as dataset_files
@@ -27,6 +27,7 @@ from grasp_jax.retrieval.neighbours import retrieve
 from grasp_jax.training.loop import Run, make_run, test_ranks, train
 from grasp_jax.training.sharding import make_mesh
 
+LOG = logging.getLogger(__name__)
 # Settings that change how a run is carried out, not what comes out of it.
 _OF_NO_CONSEQUENCE = ('seeds', 'steps_per_call', 'mesh')
 
@@ -99,11 +100,11 @@ def prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) -
         begin = time.perf_counter()
 
         def timed(partial: pathlib.Path) -> dict[str, Any]:
-            logging.info('%s: started', name)
+            LOG.info('%s: started', name)
             return {**make(partial), 'seconds': round(time.perf_counter() - begin, 1)}
 
         done = artefacts.build(folder / name, settings, inputs, timed)
-        logging.info('%s: %s (%s)', name, 'up to date' if done.reused else f'{done.facts["seconds"]} s', done.path)
+        LOG.info('%s: %s (%s)', name, 'up to date' if done.reused else f'{done.facts["seconds"]} s', done.path)
         stages[name] = done.facts
         return done.fingerprint
 
@@ -149,7 +150,7 @@ def train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str) -> pa
         key: value for key, value in config.train.to_dict().items() if key not in _OF_NO_CONSEQUENCE}}
     artefacts.claim(folder, settings, [inputs])
     if (folder / RANKS_FILE).exists():
-        logging.info('seed %d: up to date (%s)', seed, folder)
+        LOG.info('seed %d: up to date (%s)', seed, folder)
         return folder
     best = train(run, seed, folder)
     save_ranks(folder, test_ranks(run, seed, folder, best))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 # Epochs whose plans are tried to find how many rows a batch needs.
-_TRIAL_EPOCHS = 10
+_TRIAL_EPOCHS = 40
 
 
 class Placement(NamedTuple):

@@ -14,10 +14,16 @@ class GRU4Rec(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: jax.Array, position: jax.Array, visible: jax.Array, *, train: bool) -> jax.Array:
-        """As `SASRec.__call__`; the state is reset where a sequence begins, `visible` is not needed."""
+        """As `SASRec.__call__`; the state is reset where a sequence begins, `visible` is not needed.
+
+        Dropout acts between recurrent layers, so one layer has none: on Amazon Fashion dropout of 0.5 on the inputs
+        cost 4 points of NDCG@10.
+        """
         spec = self.spec
-        states = nn.Dropout(spec.dropout, deterministic=not train)(inputs)
-        for _ in range(spec.num_layers):
+        states = inputs
+        for layer in range(spec.num_layers):
+            if layer:
+                states = nn.Dropout(spec.dropout, deterministic=not train)(states)
             states = GRULayer(spec.hidden_size)(states, position == 0)
         return nn.Dense(spec.hidden_size)(states)
 

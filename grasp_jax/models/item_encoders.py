@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from grasp_jax.models import attention
@@ -153,9 +154,9 @@ class GraspEncoder(ItemEncoder):
         return nn.relu(fused + _lead(self.fusion_bias, fused))
 
 
-def _look_up(own: jax.Array, similar: jax.Array, ids: jax.Array) -> Pair:
+def _look_up(own: jax.Array | np.ndarray, similar: jax.Array | np.ndarray, ids: jax.Array) -> Pair:
     """Rows of two tables in float32, whatever they are stored in."""
-    return Pair(own[ids].astype(jnp.float32), similar[ids].astype(jnp.float32))
+    return Pair(jnp.asarray(own)[ids].astype(jnp.float32), jnp.asarray(similar)[ids].astype(jnp.float32))
 
 
 def _adapt(kernels: jax.Array, pair: Pair) -> Pair:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import ml_collections
+import numpy as np
 
 from grasp_jax.errors import UserError
 
@@ -19,6 +20,8 @@ _CHOICES = {
     'space': ('llm', 'hidden'),
     'user_context': ('text', 'prefix'),
 }
+# As in the papers of the backbones.
+_USUAL_LAYERS = {'sasrec': 2, 'gru4rec': 1, 'bert4rec': 2}
 # Embedding tables get a multiple of this many rows, so that any mesh can split them evenly.
 ROW_MULTIPLE = 128
 
@@ -66,10 +69,10 @@ class Tables(NamedTuple):
       items, items_similar: [m + 1, E], I and the mean of each item's neighbours; row 0 is zero.
     """
 
-    users: jax.Array
-    users_similar: jax.Array
-    items: jax.Array
-    items_similar: jax.Array
+    users: jax.Array | np.ndarray
+    users_similar: jax.Array | np.ndarray
+    items: jax.Array | np.ndarray
+    items_similar: jax.Array | np.ndarray
 
 
 def padded_rows(rows: int) -> int:
@@ -87,6 +90,7 @@ def model_spec(config: ml_collections.ConfigDict, num_items: int, llm_width: int
     for key, choices in _CHOICES.items():
         if values[key] not in choices:
             raise UserError(f'config.model.{key}={values[key]!r}: choose one of {", ".join(choices)}')
+    values['num_layers'] = values['num_layers'] or _USUAL_LAYERS[values['backbone']]
     for key in ('hidden_size', 'num_layers', 'num_heads', 'max_length'):
         if values[key] < 1:
             raise UserError(f'config.model.{key}={values[key]}: must be at least 1')

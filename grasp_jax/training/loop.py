@@ -182,4 +182,4 @@ def _progress(epochs: int, first: int, seed: int) -> tqdm:
     quiet = 0.1 if sys.stderr.isatty() else 15.0
     return tqdm(total=epochs, initial=first, unit='epoch', desc=f'train seed {seed}', mininterval=quiet,
                 maxinterval=4 * quiet,
-                bar_format='{desc}: {n:.1f}/{total} epochs [{elapsed}, at most {remaining} left] {postfix}')
+                bar_format='{desc}: {n:.1f}/{total} epochs [{elapsed}, at most {remaining} left]{postfix}')

@@ -97,8 +97,8 @@ def test_a_right_profile_names_the_tastes(made):
 
 
 @pytest.mark.parametrize(('arguments', 'words'), [
-    ({'customers': 1}, 'has 1 customers'), ({'products': 3}, 'and 3 products'), ({'hallucination': 1.5}, 'is 1.5; give a share'),
-    ({'seed': -1}, 'seed is -1')])
+    ({'customers': 1}, 'has 1 customers'), ({'products': 3}, 'and 3 products'),
+    ({'hallucination': 1.5}, 'is 1.5; give a share'), ({'seed': -1}, 'seed is -1')])
 def test_wrong_arguments(arguments, words):
     with pytest.raises(UserError, match=words):
         shop.make(**arguments)

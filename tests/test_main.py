@@ -1,0 +1,167 @@
+"""The command as people use it: what is wrong from outside gives one line and exit code 2, no traceback."""
+
+import gzip
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+ITEMS = [f'B{number:03d}' for number in range(8)]
+USERS = [f'A{number:03d}' for number in range(12)]
+SMALL = ('--config.data.min_user=3', '--config.data.min_item=1', '--config.encode.width=4', '--config.model.hidden_size=4',
+         '--config.train.max_epochs=1', '--config.model.max_length=8', '--config.evaluate.negatives=3')
+
+
+def call(*flags, data=None):
+    """Runs the command; returns its exit code and what it said on standard error."""
+    environment = {**os.environ, 'GRASP_JAX_DATA': str(data)} if data else dict(os.environ)
+    environment.update({'XLA_FLAGS': '', 'HOME': '/nonexistent'})
+    if not data:
+        environment.pop('GRASP_JAX_DATA', None)
+    done = subprocess.run([sys.executable, '-m', 'grasp_jax.main', *flags], cwd=ROOT, env=environment,
+                          capture_output=True, text=True, timeout=300, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def refuses(code, stderr, *words):
+    """Checks for exit code 2 and one line of error that holds the words."""
+    lines = [line for line in stderr.replace('\r', '\n').splitlines() if line.startswith('error: ')]
+    assert code == 2 and len(lines) == 1, stderr
+    assert 'Traceback' not in stderr
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """A small review dump in the 2014 layout, MiniLM-style vectors with it; returns its folder to spoil."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / 'data' / 'amazon_beauty_5core'
+    folder.mkdir(parents=True)
+    reviews = [{'reviewerID': user, 'asin': ITEMS[item], 'unixReviewTime': int(1_000_000 + time)}
+               for user in USERS for time, item in enumerate(rng.choice(8, 4, replace=False))]
+    write(folder / 'reviews.jsonl.gz', reviews)
+    write(folder / 'meta.jsonl.gz', [{'asin': item, 'title': f'Soap number {item}'} for item in ITEMS])
+    for kind, ids in (('item', ITEMS), ('user', USERS)):
+        np.save(folder / f'{kind}_embeddings_minilm.npy', rng.normal(size=(len(ids), 6)).astype(np.float32))
+        (folder / f'{kind}_ids.txt').write_text('\n'.join(ids) + '\n')
+    return folder
+
+
+def write(path, rows):
+    path.write_bytes(gzip.compress(''.join(
+        (row if isinstance(row, str) else json.dumps(row)) + '\n' for row in rows).encode()))
+
+
+def read(path):
+    return [json.loads(line) for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
+
+
+def beauty(shop, tmp_path, *flags, variant=':minilm'):
+    return call(f'--config=configs/beauty.py{variant}', f'--workdir={tmp_path / "work"}', *SMALL, *flags,
+                data=shop.parent)
+
+
+def test_a_whole_run_and_a_second_call_that_redoes_nothing(shop, tmp_path):
+    code, first, said = beauty(shop, tmp_path)
+    assert code == 0, said
+    report = json.loads((tmp_path / 'work' / 'report.json').read_text())
+    assert set(report['test']['sampled']) >= {f'{name}@{k}' for name in ('NDCG', 'HR') for k in (1, 3, 5, 10, 20)}
+    assert set(report['test']['groups']) == {'tail_user', 'head_user', 'tail_item', 'head_item'}
+    assert {path.name for path in (tmp_path / 'work' / 'plots').iterdir()} >= {'training_curve.png'}
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / 'work').rglob('*.npy')}
+    code, second, said = beauty(shop, tmp_path)
+    assert code == 0 and second == first and said.count('up to date') == 5
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / 'work').rglob('*.npy')}
+    # The same folder with another config is refused, and says which setting differs.
+    code, _, said = beauty(shop, tmp_path, '--config.model.gate=paper')
+    refuses(code, said, 'work/seed42', 'model.gate: calibrated -> paper', 'another --workdir')
+    code, _, said = beauty(shop, tmp_path, '--config.retrieve.k=3')
+    refuses(code, said, 'work/retrieve', 'k: 10 -> 3')
+
+
+def test_missing_data_names_the_three_ways(tmp_path):
+    code, _, said = call('--config=configs/fashion.py', f'--workdir={tmp_path}')
+    refuses(code, said, 'config.data.source', 'GRASP_JAX_DATA', 'download')
+
+
+@pytest.mark.parametrize(('flags', 'words'), [
+    (['--config=configs/demo.py', '--config.model.backbnoe=sasrec'], ['backbnoe']),
+    (['--config=configs/demo.py', '--config.model.backbone=lstm'], ['config.model.backbone', 'lstm', 'gru4rec']),
+    (['--config=configs/demo.py', '--config.train.batch_size=many'], ['many']),
+    (['--config=configs/demo.py', '--config.train.batch_size=0'], ['config.train.batch_size=0']),
+    (['--config=configs/nothing.py'], ['nothing.py']),
+    (['--config=configs/beauty.py:glove'], ['glove', 'minilm']),
+    (['--config=configs/demo.py', 'extra'], ['extra']),
+    ([], ['--config'])], ids=' '.join)
+def test_what_is_wrong_on_the_command_line(flags, words, tmp_path):
+    code, _, said = call(*flags, f'--workdir={tmp_path}')
+    refuses(code, said, *words)
+
+
+def spoil_gzip(folder):
+    path = folder / 'reviews.jsonl.gz'
+    path.write_bytes(path.read_bytes()[:-40])
+    return ['reviews.jsonl.gz']
+
+
+def drop_user(folder):
+    rows = read(folder / 'reviews.jsonl.gz')
+    del rows[6]['reviewerID']
+    write(folder / 'reviews.jsonl.gz', rows)
+    return ['reviews.jsonl.gz', '7', 'reviewerID']
+
+
+def spoil_time(folder):
+    rows = read(folder / 'reviews.jsonl.gz')
+    rows[2]['unixReviewTime'] = 'yesterday'
+    write(folder / 'reviews.jsonl.gz', rows)
+    return ['reviews.jsonl.gz', '3', 'yesterday']
+
+
+def two_titles(folder):
+    rows = read(folder / 'meta.jsonl.gz')
+    write(folder / 'meta.jsonl.gz', [*rows, {'asin': ITEMS[0], 'title': 'Something else'}])
+    return ['meta.jsonl.gz', ITEMS[0]]
+
+
+def plant_nan(folder):
+    vectors = np.load(folder / 'item_embeddings_minilm.npy')
+    vectors[3, 1] = np.nan
+    np.save(folder / 'item_embeddings_minilm.npy', vectors)
+    return ['item_embeddings_minilm.npy', 'row 3']
+
+
+def other_width(folder):
+    np.save(folder / 'user_embeddings_minilm.npy', np.ones((len(USERS), 5), np.float32))
+    return ['user_embeddings_minilm.npy', '5', '6']
+
+
+def missing_id(folder):
+    (folder / 'item_ids.txt').write_text('\n'.join(['B999', *ITEMS[1:]]) + '\n')
+    return ['item_ids.txt', ITEMS[0]]
+
+
+def surplus_id(folder):
+    (folder / 'user_ids.txt').write_text('\n'.join([*USERS, 'A999']) + '\n')
+    np.save(folder / 'user_embeddings_minilm.npy', np.ones((len(USERS) + 1, 6), np.float32))
+    return ['user_ids.txt', 'A999']
+
+
+def pickled(folder):
+    np.save(folder / 'item_embeddings_minilm.npy', np.array([{'a': 1}], object), allow_pickle=True)
+    return ['item_embeddings_minilm.npy']
+
+
+@pytest.mark.parametrize('spoil', [spoil_gzip, drop_user, spoil_time, two_titles, plant_nan, other_width, missing_id,
+                                   surplus_id, pickled], ids=lambda spoil: spoil.__name__)
+def test_what_is_wrong_in_the_data(shop, tmp_path, spoil):
+    words = spoil(shop)
+    code, _, said = beauty(shop, tmp_path)
+    refuses(code, said, *words)
+    assert not (tmp_path / 'work' / 'report.json').exists()
