@@ -63,8 +63,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
             raise UserError(f'--config={path}: there is no such file; configs/ has some to start from')
     except (AttributeError, KeyError, ValueError, TypeError, OSError, flags.Error) as error:
         # An error inside a config file arrives as the text of a traceback; its last line says what is wrong.
-        text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
-        text = ' '.join(text.strip().rpartition('Error: ')[2].split())
+        # An error of a key arrives as a quoted string.
+        text = str(error).strip().rpartition('Error: ')[2].replace('\\n', ' ').replace("\\'", '').strip('"\'')
+        text = ' '.join(text.split())
         raise UserError(f'command line: {text} (see --help and grasp_jax/config.py)') from error
     if len(rest) > 1:
         raise UserError(f'command line: {rest[1]!r} is not a flag; see --help')

@@ -21,6 +21,7 @@ from grasp_jax.evaluation.metrics import RANKS_FILE, save_ranks
 from grasp_jax.evaluation.report import write_report
 from grasp_jax.knowledge.describe import describe, load_texts
 from grasp_jax.knowledge.encoders import encode, vector_checksums
+from grasp_jax.knowledge.prompts import VERSION as TEMPLATE_VERSION
 from grasp_jax.knowledge.tables import load_tables
 from grasp_jax.models.spec import Tables, model_spec
 from grasp_jax.retrieval.neighbours import retrieve
@@ -116,7 +117,8 @@ def prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) -
     dataset = dataset_files.load(folder / 'prepare')
     if config.model.method == 'none':
         return Knowledge(dataset, None, stages, mark)
-    mark = stage('describe', config.text.to_dict(), [mark], lambda partial: describe(dataset, config, partial))
+    mark = stage('describe', {**config.text.to_dict(), 'version': TEMPLATE_VERSION}, [mark],
+                 lambda partial: describe(dataset, config, partial))
 
     def encode_texts(partial: pathlib.Path) -> dict[str, Any]:
         return encode(dataset, *load_texts(folder / 'describe'), config, partial)

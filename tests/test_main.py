@@ -13,8 +13,9 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ITEMS = [f'B{number:03d}' for number in range(8)]
 USERS = [f'A{number:03d}' for number in range(12)]
-SMALL = ('--config.data.min_user=3', '--config.data.min_item=1', '--config.encode.width=4', '--config.model.hidden_size=4',
-         '--config.train.max_epochs=1', '--config.model.max_length=8', '--config.evaluate.negatives=3')
+SMALL = ('--config.data.min_user=3', '--config.data.min_item=1', '--config.encode.width=4',
+         '--config.model.hidden_size=4', '--config.train.max_epochs=1', '--config.model.max_length=8',
+         '--config.evaluate.negatives=3')
 
 
 def call(*flags, data=None):

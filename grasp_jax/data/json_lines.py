@@ -48,7 +48,7 @@ def read_lines(path: pathlib.Path) -> collections.abc.Iterator[tuple[int, bytes]
     """
     try:
         with path.open('rb') as raw:
-            with tqdm.tqdm(total=os.fstat(raw.fileno()).st_size, desc=f'read {path.name}', unit='B',
+            with tqdm.tqdm(total=os.fstat(raw.fileno()).st_size, desc=f'read {path.name}', unit='B', delay=1,
                            unit_scale=True, mininterval=0.5) as bar:
                 stream = gzip.open(raw) if path.suffix == '.gz' else raw
                 for row, line in enumerate(stream, 1):

@@ -73,7 +73,7 @@ class Sequences(tfds.core.GeneratorBasedBuilder):
         if source is None:
             raise ValueError('a Sequences builder made without a source cannot prepare, only read')
         kind = self.builder_config.name
-        for row, identity in enumerate(tqdm.tqdm(source.ids, desc=f'write {kind}', mininterval=0.5)):
+        for row, identity in enumerate(tqdm.tqdm(source.ids, desc=f'write {kind}', mininterval=0.5, delay=1)):
             example = {f'{kind[:-1]}_id': identity, 'attributes': json.dumps(source.attributes[row])}
             if source.indptr is not None and source.items is not None and source.times is not None:
                 own = slice(source.indptr[row], source.indptr[row + 1])
@@ -101,7 +101,7 @@ def read(folder: pathlib.Path, config: str) -> collections.abc.Iterator[dict[str
     """Yields the examples that `write` left, in order, texts decoded and attributes parsed."""
     records = tfds.builder_from_directory(folder / 'sequences' / config / str(Sequences.VERSION)).as_data_source(
         split=SPLIT)
-    for row in tqdm.trange(len(records), desc=f'check {config}', mininterval=0.5):
+    for row in tqdm.trange(len(records), desc=f'check {config}', mininterval=0.5, delay=1):
         example = records[row]
         example['attributes'] = json.loads(example['attributes'])
         yield {name: value.decode() if isinstance(value, bytes) else value for name, value in example.items()}

@@ -29,7 +29,7 @@ def training_only(dataset: Dataset, user_texts: collections.abc.Sequence[str], b
     boilerplate = boilerplate.casefold()
     held_out = {split: dataset.interactions.targets(split) for split in ('valid', 'test')}
     users = dataset.interactions.evaluated_users()
-    for row, user in enumerate(tqdm.tqdm(users, desc='leakage audit', unit='user', mininterval=1)):
+    for row, user in enumerate(tqdm.tqdm(users, desc='leakage audit', unit='user', mininterval=1, delay=1)):
         text = ' '.join(user_texts[user].split()).casefold()
         for split, targets in held_out.items():
             name = titles[targets[row] - 1]

@@ -140,7 +140,7 @@ def _write(path: pathlib.Path, source: np.ndarray, rows: np.ndarray, offset: int
     target[:offset] = 0
     mean = _mean(source, rows) if settings.center and count > 1 else None
     empty = 0
-    for block in tqdm.tqdm(tables.blocks(count, width), desc=f'write {path.name}', unit='block'):
+    for block in tqdm.tqdm(tables.blocks(count, width), desc=f'write {path.name}', unit='block', delay=1):
         vectors = np.asarray(source[rows[block]], np.float32)
         known = np.linalg.norm(vectors, axis=1, keepdims=True) > _TINY
         empty += int((~known).sum())

@@ -39,7 +39,7 @@ def nearest(vectors: np.ndarray, k: int, groups: np.ndarray | None = None,
     sorted_groups = groups[order]
     keys = _KeyBlocks(vectors, order)
     found = np.full((count, k), NONE, np.int32)
-    with tqdm.tqdm(total=len(asked), desc='exact neighbours', unit='row', disable=len(asked) < _QUERIES) as progress:
+    with tqdm.tqdm(total=len(asked), desc='exact neighbours', unit='row', delay=1) as progress:
         for start in range(0, len(asked), _QUERIES):
             block = asked[start:start + _QUERIES]
             low = int(np.searchsorted(sorted_groups, groups[block[0]], 'left'))

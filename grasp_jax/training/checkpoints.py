@@ -5,6 +5,7 @@ import pathlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
@@ -45,7 +46,9 @@ class Checkpoints:
     def save(self, epoch: int, state: TrainState, value: float) -> None:
         """Saves the state after `epoch` with its validation value; returns before it is on disk."""
         metrics = {'value': float(value), 'epoch': epoch}
-        self._checkpointer.save_async(epoch, state._asdict(), metrics=metrics)
+        # A copy: the next step gives the state's own buffers back while this one is still being written.
+        copy = jax.tree.map(jnp.copy, state._asdict())
+        self._checkpointer.save_async(epoch, copy, metrics=metrics)
 
     def newest(self) -> int | None:
         """The last epoch that is saved, None where there is none."""

@@ -119,7 +119,7 @@ def train(run: Run, seed: int, folder: pathlib.Path) -> Best:
                 if best is None or value > best.value:
                     best = Best(epoch, value)
                 rate = len(epochs.sequences.users) / trained
-                log.write({'epoch': epoch, 'step': int(state.step), 'loss': loss, 'sequences_per_s': rate,
+                log.write({'epoch': epoch + 1, 'step': int(state.step), 'loss': loss, 'sequences_per_s': rate,
                            'valid_ndcg10': value, 'valid_hr10': hit_rate, 'seconds': time.perf_counter() - begin})
                 # Saved after it is logged: no checkpoint is ever without its line.
                 checkpoints.save(epoch, state, value)

@@ -9,15 +9,15 @@ from typing import Any
 class MetricsLog:
     """Appends to `metrics.jsonl`; a resumed run first drops what came after its checkpoint."""
 
-    def __init__(self, folder: pathlib.Path, epochs_kept: int):
+    def __init__(self, folder: pathlib.Path, epochs_done: int):
         """Opens the log of a run.
 
         Args:
           folder: of the run.
-          epochs_kept: lines of epochs from this one on are dropped, they will be run again.
+          epochs_done: how many epochs the checkpoint holds; lines of later ones are dropped, they will be run again.
         """
         self._path = folder / 'metrics.jsonl'
-        lines = [line for line in read_metrics(folder) if line['epoch'] < epochs_kept]
+        lines = [line for line in read_metrics(folder) if line['epoch'] <= epochs_done]
         temporary = self._path.with_suffix('.partial')
         temporary.write_text(''.join(json.dumps(line) + '\n' for line in lines), encoding='utf-8')
         os.replace(temporary, self._path)
@@ -26,7 +26,7 @@ class MetricsLog:
         except ImportError:
             self._board = None
         else:
-            self._board = SummaryWriter(str(folder / 'tensorboard'), purge_step=epochs_kept)
+            self._board = SummaryWriter(str(folder / 'tensorboard'), purge_step=epochs_done + 1)
 
     def write(self, line: dict[str, Any]) -> None:
         """Adds one epoch's values."""

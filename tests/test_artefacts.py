@@ -1,0 +1,76 @@
+"""Artefacts: complete or not there, made once, refused when something else is asked for."""
+
+import json
+
+import pytest
+
+from grasp_jax import artefacts
+from grasp_jax.errors import UserError
+
+
+def maker(calls, text='hello'):
+    def make(folder):
+        calls.append(folder)
+        (folder / 'data.txt').write_text(text)
+        return {'rows': 3}
+
+    return make
+
+
+def test_made_once_and_reused(tmp_path):
+    calls = []
+    first = artefacts.build(tmp_path / 'encode', {'a': 1}, ['x'], maker(calls))
+    second = artefacts.build(tmp_path / 'encode', {'a': 1}, ['x'], maker(calls))
+    assert len(calls) == 1 and not first.reused and second.reused
+    assert first.fingerprint == second.fingerprint and second.facts == {'rows': 3}
+    manifest = json.loads((tmp_path / 'encode' / 'manifest.json').read_text())
+    assert manifest['files']['data.txt'] == artefacts.file_checksum(tmp_path / 'encode' / 'data.txt')
+
+
+def test_a_failure_or_a_kill_leaves_nothing_that_looks_complete(tmp_path):
+    def fails(folder):
+        (folder / 'half.txt').write_text('half')
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        artefacts.build(tmp_path / 'encode', {}, [], fails)
+    assert not (tmp_path / 'encode').exists()
+    done = artefacts.build(tmp_path / 'encode', {}, [], maker([]))
+    assert not (done.path / 'half.txt').exists()
+    assert [path.name for path in tmp_path.iterdir()] == ['encode']
+
+
+def test_another_config_or_other_inputs_are_refused_by_name(tmp_path):
+    artefacts.build(tmp_path / 'encode', {'lsa': {'width': 8}, 'k': 1}, ['x'], maker([]))
+    with pytest.raises(UserError, match=r'encode: .*\(lsa.width: 8 -> 9\)'):
+        artefacts.build(tmp_path / 'encode', {'lsa': {'width': 9}, 'k': 1}, ['x'], maker([]))
+    with pytest.raises(UserError, match='its inputs changed'):
+        artefacts.build(tmp_path / 'encode', {'lsa': {'width': 8}, 'k': 1}, ['y'], maker([]))
+
+
+def test_a_folder_of_something_else_is_never_touched(tmp_path):
+    (tmp_path / 'encode').mkdir()
+    (tmp_path / 'encode' / 'thesis.txt').write_text('three years')
+    with pytest.raises(UserError, match='is not an artefact'):
+        artefacts.build(tmp_path / 'encode', {}, [], maker([]))
+    assert (tmp_path / 'encode' / 'thesis.txt').exists()
+
+
+def test_a_damaged_manifest_is_one_line(tmp_path):
+    artefacts.build(tmp_path / 'encode', {}, [], maker([]))
+    (tmp_path / 'encode' / 'manifest.json').write_text('{"finger')
+    with pytest.raises(UserError, match='cannot be read') as caught:
+        artefacts.build(tmp_path / 'encode', {}, [], maker([]))
+    assert '\n' not in str(caught.value)
+
+
+def test_a_claimed_folder_belongs_to_its_config(tmp_path):
+    artefacts.claim(tmp_path / 'seed42', {'lr': 1}, ['x'])
+    artefacts.claim(tmp_path / 'seed42', {'lr': 1}, ['x'])
+    with pytest.raises(UserError, match='lr: 1 -> 2'):
+        artefacts.claim(tmp_path / 'seed42', {'lr': 2}, ['x'])
+
+
+def test_order_of_keys_does_not_matter_and_values_do():
+    assert artefacts.fingerprint('s', {'a': 1, 'b': 2}, []) == artefacts.fingerprint('s', {'b': 2, 'a': 1}, [])
+    assert artefacts.fingerprint('s', {'a': 1}, ['x', 'y']) != artefacts.fingerprint('s', {'a': 1}, ['y', 'x'])

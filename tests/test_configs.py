@@ -1,0 +1,71 @@
+"""Every shipped config, with every backbone and method, makes a model; nothing is computed."""
+
+import importlib.util
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from grasp_jax.config import default
+from grasp_jax.errors import UserError
+from grasp_jax.models.recommender import Recommender
+from grasp_jax.models.spec import Tables, model_spec
+from grasp_jax.pipeline import check_config
+from grasp_jax.training.step import init_state, train_spec
+
+CONFIGS = pathlib.Path(__file__).resolve().parent.parent / 'configs'
+SHIPPED = ['demo', 'own_data', 'beauty', 'beauty:minilm', 'beauty:paper', 'fashion', 'fashion:raw']
+
+
+def load(name):
+    stem, _, variant = name.partition(':')
+    spec = importlib.util.spec_from_file_location(stem, CONFIGS / f'{stem}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(*[variant] if variant else [])
+
+
+def test_no_config_is_forgotten():
+    assert {name.partition(':')[0] for name in SHIPPED} == {path.stem for path in CONFIGS.glob('*.py')}
+
+
+@pytest.mark.parametrize('method', ('none', 'grasp'))
+@pytest.mark.parametrize('backbone', ('sasrec', 'gru4rec', 'bert4rec'))
+@pytest.mark.parametrize('name', SHIPPED)
+def test_a_shipped_config_initialises(name, backbone, method):
+    config = load(name)
+    config.model.update({'backbone': backbone, 'method': method})
+    check_config(config)
+    users, items, width = 52_204, 57_289, 1536
+    table = lambda rows: jax.ShapeDtypeStruct((rows, width), jnp.float16)  # noqa: E731
+    tables = None if method == 'none' else Tables(table(users), table(users), table(items + 1), table(items + 1))
+    model = Recommender(model_spec(config, items, width))
+    state = jax.eval_shape(lambda tables: init_state(model, train_spec(config), tables, 0), tables)
+    size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    # Id embeddings grow with the catalogue, GRASP's parameters with the width of the vectors.
+    table_size = model.spec.vocabulary * config.model.hidden_size
+    fusion = 4 * width * config.model.hidden_size
+    assert (table_size if method == 'none' else fusion) < size < 1.5 * (table_size if method == 'none' else fusion)
+
+
+@pytest.mark.parametrize(('section', 'key', 'value', 'word'), [
+    ('model', 'gate', 'open', 'calibrated'), ('model', 'method', 'magic', 'grasp'),
+    ('model', 'dropout', 1.0, 'below 1'),
+    ('model', 'num_heads', 3, 'divide'), ('train', 'patience', 0, 'above 0'), ('evaluate', 'select_by', 'luck', 'full'),
+    ('model', 'max_length', 0, 'at least 1'), ('train', 'seeds', (), 'at least one')])
+def test_settings_that_cannot_work_are_refused(section, key, value, word):
+    config = default()
+    config[section].update({key: value})
+    with pytest.raises(UserError, match=word) as caught:
+        check_config(config)
+    assert f'config.{section}.{key}' in str(caught.value) and '\n' not in str(caught.value)
+
+
+def test_defaults_are_plain_values():
+    """They go into fingerprints and manifests as JSON."""
+    for section in default().to_dict().values():
+        for value in section.values():
+            assert isinstance(value, (str, int, float, bool, tuple, dict)), value
+    assert np.isclose(default().train.learning_rate, 1e-3)
