@@ -74,6 +74,7 @@ def _model() -> dict:
         'dropout': 0.5,
         'max_length': 100,
         'gate': 'calibrated',  # paper (as printed) | calibrated | softmax | none
+        'fusion_size': 0,  # width of the hidden layer of GRASP's MLP; 0: twice the hidden size
         'space': 'llm',  # llm (the equations as printed) | hidden (after learned adapters)
         'user_context': 'prefix',  # text (as printed: the whole training history) | prefix (only what was seen so far)
         'use_similar': True,  # Eq. 4's levels, for the ablation

@@ -46,7 +46,7 @@ def test_a_shipped_config_initialises(name, backbone, method):
     size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     # Id embeddings grow with the catalogue, GRASP's parameters with the width of the vectors.
     table_size = model.spec.vocabulary * config.model.hidden_size
-    fusion = 4 * width * config.model.hidden_size
+    fusion = 4 * width * model.spec.fusion_size
     assert (table_size if method == 'none' else fusion) < size < 1.5 * (table_size if method == 'none' else fusion)
 
 

@@ -29,8 +29,9 @@ class ItemEncoder(nn.Module):
 
     parts(tables, ids [...]) -> pytree of [..., ?]: the work per item, independent of the user.
     context(tables, users [B], ids [R, W], segment [R, W], seen [R, W, W]) -> pytree of [R, W, ?].
-    features(context, parts, together) -> [..., H], where context and parts share their leading axes.
-    represent(features) -> [..., H] and fold(query [..., H]) -> ([..., H], [...]), with
+    features(context, parts, together) -> [..., F], where context and parts share their leading axes.
+    joined_features(context, true [R, W, ?], drawn [R, W, N, ?]) -> [R, W, 1 + N, F], candidates of one position.
+    represent(features) -> [..., H] and fold(query [..., H]) -> ([..., F], [...]), with
       represent(f) . q == f . fold(q)[0] + fold(q)[1].
     score_all(query, context, parts) -> [B, N], every pair of B folded queries (with contexts) and N items.
     """
@@ -57,6 +58,10 @@ class IdEncoder(ItemEncoder):
     def features(self, context: tuple[()], parts: jax.Array, together: jax.Array | None = None) -> jax.Array:
         """[..., H], the embeddings themselves."""
         return parts
+
+    def joined_features(self, context: tuple[()], true: jax.Array, drawn: jax.Array) -> jax.Array:
+        """True item and drawn ones side by side, [R, W, 1 + N, H]."""
+        return jnp.concatenate([true[:, :, None], drawn], 2)
 
     def score_all(self, query: jax.Array, context: tuple[()], parts: jax.Array) -> jax.Array:
         """One dense product serves all users: [B, H], [N, H] -> [B, N]."""
@@ -87,15 +92,15 @@ class GraspEncoder(ItemEncoder):
 
     def setup(self) -> None:
         """Makes the parameters."""
-        hidden, width = self.spec.hidden_size, self.spec.llm_width
+        hidden, inner, width = self.spec.hidden_size, self.spec.fusion_size, self.spec.llm_width
         if self.spec.space == 'hidden':
             # One [E, H] kernel for vectors and one for their neighbours' means, on either side of the gate.
             self.item_adapter = self.param('item_adapter', ADAPTER_INIT, (2, width, hidden))
             self.user_adapter = self.param('user_adapter', ADAPTER_INIT, (2, width, hidden))
             width = hidden
-        self.fusion_kernel = self.param('fusion_kernel', KERNEL_INIT, (4 * width, hidden))
-        self.fusion_bias = self.param('fusion_bias', nn.initializers.zeros, (hidden,))
-        self.output_kernel = self.param('output_kernel', KERNEL_INIT, (hidden, hidden))
+        self.fusion_kernel = self.param('fusion_kernel', KERNEL_INIT, (4 * width, inner))
+        self.fusion_bias = self.param('fusion_bias', nn.initializers.zeros, (inner,))
+        self.output_kernel = self.param('output_kernel', KERNEL_INIT, (inner, hidden))
         self.output_bias = self.param('output_bias', nn.initializers.zeros, (hidden,))
         if self.spec.gate == 'calibrated':
             # Scores of unit vectors are cosines / sqrt(D); this gate starts from the cosines themselves.
@@ -124,6 +129,14 @@ class GraspEncoder(ItemEncoder):
         """Hidden layer of Eq. 5's MLP, [..., H]; `together` as in `attention.gates`."""
         gate = self.gates(attention.aligned_scores(context, parts.keys), together)
         return self._hidden_layer(gate, parts.projected)
+
+    def joined_features(self, context: Pair, true: ItemParts, drawn: ItemParts) -> jax.Array:
+        """True item and drawn ones side by side, [R, W, 1 + N, H]; joined where they are narrow."""
+        spread = Pair(*(vectors[:, :, None] for vectors in context))
+        scores = jnp.concatenate([attention.aligned_scores(context, true.keys)[:, :, None],
+                                  attention.aligned_scores(spread, drawn.keys)], 2)
+        projected = jnp.concatenate([true.projected[:, :, None], drawn.projected], 2)
+        return self._hidden_layer(self.gates(scores, None), projected)
 
     def score_all(self, query: jax.Array, context: Pair, parts: ItemParts) -> jax.Array:
         """Folded queries [B, H], contexts [B, D] and N items -> [B, N]; never holds [B, N, H]."""

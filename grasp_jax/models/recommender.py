@@ -81,22 +81,17 @@ class Recommender(nn.Module):
         Returns:
           [R, W, 1 + N], the true item first.
         """
-        def candidates(true: jax.Array, drawn: jax.Array) -> jax.Array:
-            true = jnp.roll(true, -1, axis=1) if shift else true
-            return jnp.concatenate([true[:, :, None], drawn], 2)
-
-        parts = jax.tree.map(candidates, encoded.parts, self.encoder.parts(tables, negatives))
-        return self.score(encoded.states, encoded.context, parts)
+        true = jax.tree.map(lambda field: jnp.roll(field, -1, axis=1), encoded.parts) if shift else encoded.parts
+        drawn = self.encoder.parts(tables, negatives)
+        return self._dot(encoded.states, self.encoder.joined_features(encoded.context, true, drawn))
 
     def score(self, states: jax.Array, context: Any, parts: Any, exist: jax.Array | None = None) -> jax.Array:
         """Scores N candidates of each state: states [..., H], context [..., ?], parts [..., N, ?] -> [..., N].
 
         `exist`, bool [..., N], says which candidates there are (the softmax gate counts them).
         """
-        query, offset = self.encoder.fold(states)
         context = jax.tree.map(lambda field: field[..., None, :], context)
-        features = self.encoder.features(context, parts, exist)
-        return jnp.einsum('...h,...nh->...n', query, features) + offset[..., None]
+        return self._dot(states, self.encoder.features(context, parts, exist))
 
     def score_all(self, states: jax.Array, context: Any, parts: Any) -> jax.Array:
         """Scores every item for each of B states: states [B, H], parts [N, ?] -> [B, N]."""
@@ -106,6 +101,10 @@ class Recommender(nn.Module):
     def catalogue(self, tables: Tables | None, ids: jax.Array) -> Any:
         """The item encoder's work on `ids`, shared by all users that are scored."""
         return self.encoder.parts(tables, ids)
+
+    def _dot(self, states: jax.Array, features: jax.Array) -> jax.Array:
+        query, offset = self.encoder.fold(states)
+        return jnp.einsum('...h,...nh->...n', query, features) + offset[..., None]
 
 
 def last_positions(encoded: Encoded, row: jax.Array, column: jax.Array) -> tuple[jax.Array, Any]:

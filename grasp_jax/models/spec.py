@@ -38,6 +38,7 @@ class ModelSpec:
     dropout: float
     max_length: int
     gate: str
+    fusion_size: int
     space: str
     user_context: str
     use_similar: bool
@@ -91,7 +92,8 @@ def model_spec(config: ml_collections.ConfigDict, num_items: int, llm_width: int
         if values[key] not in choices:
             raise UserError(f'config.model.{key}={values[key]!r}: choose one of {", ".join(choices)}')
     values['num_layers'] = values['num_layers'] or _USUAL_LAYERS[values['backbone']]
-    for key in ('hidden_size', 'num_layers', 'num_heads', 'max_length'):
+    values['fusion_size'] = values['fusion_size'] or 2 * values['hidden_size']
+    for key in ('hidden_size', 'fusion_size', 'num_layers', 'num_heads', 'max_length'):
         if values[key] < 1:
             raise UserError(f'config.model.{key}={values[key]}: must be at least 1')
     if values['hidden_size'] % values['num_heads']:

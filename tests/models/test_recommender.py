@@ -92,7 +92,10 @@ def test_scoring_all_items_equals_scoring_each_candidate(small, kind):
 @pytest.mark.parametrize('kind', KINDS, ids=str)
 def test_folding_the_last_layer_into_the_query_changes_nothing(small, kind):
     model = small(**kind)
-    features, query = jax.random.normal(jax.random.key(1), (2, 5, model.spec.hidden_size))
+    narrow = model.spec.hidden_size
+    wide = narrow if model.spec.method == 'none' else model.spec.fusion_size
+    features = jax.random.normal(jax.random.key(1), (5, wide))
+    query = jax.random.normal(jax.random.key(2), (5, narrow))
 
     def both(self):
         folded, offset = self.encoder.fold(query)
@@ -139,9 +142,9 @@ def test_grasp_starts_about_as_small_as_an_id_embedding(space):
     tables = Tables(*map(jnp.asarray, (vectors[0], vectors[1], vectors[0], vectors[1])))
 
     def representations(self):
-        parts = self.encoder.parts(tables, jnp.arange(1, 300))
-        context = jax.tree.map(lambda field: field[0, 1:300], self.encoder.context(
-            tables, jnp.arange(300), jnp.zeros((1, 300), int), jnp.arange(1, 301)[None], jnp.zeros((1, 1, 1), bool)))
+        ids = jnp.arange(1, 300)[None]
+        parts = self.encoder.parts(tables, ids)
+        context = self.encoder.context(tables, ids[0], ids, ids, jnp.eye(299, dtype=bool)[None])
         return self.encoder.represent(self.encoder.features(context, parts))
 
     spread = float(jnp.std(model.init_with_output(jax.random.key(0), method=representations)[0]))
