@@ -73,7 +73,11 @@ def build(path: pathlib.Path, config: Any, inputs: collections.abc.Sequence[str]
     partial = path.with_name(path.name + '.partial')
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    facts = make(partial)
+    try:
+        facts = make(partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     files = {str(p.relative_to(partial)): file_checksum(p) for p in sorted(partial.rglob('*')) if p.is_file()}
     write_json(partial / MANIFEST, {
         'stage': path.name, 'fingerprint': mark, 'config': config, 'inputs': list(inputs), 'facts': facts,
@@ -138,7 +142,8 @@ def _read_manifest(path: pathlib.Path) -> dict[str, Any] | None:
 def _require_same(path: pathlib.Path, manifest: dict[str, Any], mark: str, config: Any) -> None:
     if manifest['fingerprint'] != mark:
         raise UserError(f'{path}: was made with another config or other data '
-                        f'({_difference(manifest["config"], config)}); choose another --workdir or delete this folder')
+                        f'({_difference(manifest["config"], config)}); choose another --workdir (or --stages) or '
+                        'delete this folder')
 
 
 def _difference(old: Any, new: Any, prefix: str = '') -> str:

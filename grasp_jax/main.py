@@ -54,13 +54,13 @@ def _parse(argv: Sequence[str]) -> list[str]:
     """Parses flags; what is wrong with them is an error of one line."""
     try:
         rest = flags.FLAGS(list(argv), known_only=False)
-        if flags.FLAGS['help'].value or flags.FLAGS['helpshort'].value or flags.FLAGS['helpfull'].value:
-            return rest
         if _CONFIG.value is None:
             raise UserError('--config is missing: name a config file, as --config=configs/demo.py')
         path = config_flags.get_config_filename(flags.FLAGS['config']).partition(':')[0]
         if not pathlib.Path(path).is_file():
             raise UserError(f'--config={path}: there is no such file; configs/ has some to start from')
+    except SystemExit:  # --help and its kin exit with 1
+        sys.exit(0)
     except (AttributeError, KeyError, ValueError, TypeError, OSError, flags.Error) as error:
         # An error inside a config file arrives as the text of a traceback; its last line says what is wrong.
         # An error of a key arrives as a quoted string.

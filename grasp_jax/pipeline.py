@@ -91,6 +91,12 @@ def check_config(config: ml_collections.ConfigDict) -> None:
         raise UserError(f'config.evaluate.select_by={config.evaluate.select_by!r}: choose sampled or full')
     if not config.train.seeds:
         raise UserError('config.train.seeds=(): give at least one, as (42,)')
+    seeds = tuple(config.train.seeds)
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise UserError(f'config.train.seeds={seeds}: give different numbers from 0 on, as (42, 43, 44)')
+    for section, key in (('evaluate', 'seed'), ('encode', 'seed')):
+        if config[section][key] < 0:
+            raise UserError(f'config.{section}.{key}={config[section][key]}: must be 0 or more')
 
 
 def prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Knowledge:
@@ -114,6 +120,11 @@ def prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) -
     drawn = {key: config.evaluate[key] for key in ('negatives', 'seed')}
     mark = stage('prepare', {'data': data, 'evaluate': drawn}, source_checksums(config),
                  lambda partial: prepare(config, partial))
+    facts = stages['prepare']
+    LOG.info('%s users, %s items (%s with attributes), %s interactions; left out by the filter: %s users, %s items, '
+             '%s interactions', *(f'{number:,}' for number in (
+                 facts['users'], facts['items'], facts['items_with_attributes'], facts['interactions'],
+                 *(facts['dropped'][key] for key in ('users', 'items', 'interactions')))))
     dataset = dataset_files.load(folder / 'prepare')
     if config.model.method == 'none':
         return Knowledge(dataset, None, stages, mark)

@@ -54,7 +54,9 @@ def test_a_shipped_config_initialises(name, backbone, method):
     ('model', 'gate', 'open', 'calibrated'), ('model', 'method', 'magic', 'grasp'),
     ('model', 'dropout', 1.0, 'below 1'),
     ('model', 'num_heads', 3, 'divide'), ('train', 'patience', 0, 'above 0'), ('evaluate', 'select_by', 'luck', 'full'),
-    ('model', 'max_length', 0, 'at least 1'), ('train', 'seeds', (), 'at least one')])
+    ('model', 'max_length', 0, 'at least 1'), ('train', 'seeds', (), 'at least one'),
+    ('train', 'seeds', (-1,), 'from 0 on'), ('train', 'seeds', (1, 1), 'different'),
+    ('evaluate', 'seed', -1, '0 or more')])
 def test_settings_that_cannot_work_are_refused(section, key, value, word):
     config = default()
     config[section].update({key: value})

@@ -6,11 +6,13 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+HOME = tempfile.TemporaryDirectory()  # without a download cache
 ITEMS = [f'B{number:03d}' for number in range(8)]
 USERS = [f'A{number:03d}' for number in range(12)]
 SMALL = ('--config.data.min_user=3', '--config.data.min_item=1', '--config.encode.width=4',
@@ -21,7 +23,7 @@ SMALL = ('--config.data.min_user=3', '--config.data.min_item=1', '--config.encod
 def call(*flags, data=None):
     """Runs the command; returns its exit code and what it said on standard error."""
     environment = {**os.environ, 'GRASP_JAX_DATA': str(data)} if data else dict(os.environ)
-    environment.update({'XLA_FLAGS': '', 'HOME': '/nonexistent'})
+    environment.update({'XLA_FLAGS': '', 'HOME': HOME.name})
     if not data:
         environment.pop('GRASP_JAX_DATA', None)
     done = subprocess.run([sys.executable, '-m', 'grasp_jax.main', *flags], cwd=ROOT, env=environment,
@@ -103,6 +105,11 @@ def test_missing_data_names_the_three_ways(tmp_path):
 def test_what_is_wrong_on_the_command_line(flags, words, tmp_path):
     code, _, said = call(*flags, f'--workdir={tmp_path}')
     refuses(code, said, *words)
+
+
+def test_help_is_no_error():
+    code, out, _ = call('--help')
+    assert code == 0 and '--workdir' in out and 'Traceback' not in out
 
 
 def spoil_gzip(folder):

@@ -1,6 +1,7 @@
 """From a log to sequences: time order, repeated items, minimum counts, numbering."""
 
 import dataclasses
+import logging
 
 import ml_collections
 import numpy as np
@@ -8,6 +9,8 @@ import numpy as np
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.data.log import InteractionLog
 from grasp_jax.errors import UserError
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +90,14 @@ def drop_repeats(log: InteractionLog, policy: str) -> InteractionLog:
     return log.take(np.sort(first))
 
 
+def _warn_of_doubles(log: InteractionLog, name: str) -> None:
+    """Says how many rows of a log in time order stand there twice: as repeated purchases they make the test easy."""
+    same = ((np.diff(log.users) == 0) & (np.diff(log.items) == 0) & (np.diff(log.times) == 0)).sum()
+    if same:
+        LOG.warning('%s: %d rows repeat the user, item and time of the row before; if these are no purchases of their '
+                    'own, use --config.data.duplicates=first', name or 'the data set', same)
+
+
 def sequences(log: InteractionLog, config: ml_collections.ConfigDict) -> Sequences:
     """Orders, filters and numbers a log as the `data` section of the config says.
 
@@ -115,6 +126,7 @@ def sequences(log: InteractionLog, config: ml_collections.ConfigDict) -> Sequenc
             '--config.data.min_item')
     left = left.compact()
     indptr = np.concatenate([[0], np.cumsum(np.bincount(left.users, minlength=len(left.user_ids)))]).astype(np.int64)
+    _warn_of_doubles(unique, config.name)
     dropped = {
         'users': len(log.user_ids) - len(left.user_ids), 'items': len(log.item_ids) - len(left.item_ids),
         'interactions': len(log) - len(left), 'repeats': len(log) - len(unique)}

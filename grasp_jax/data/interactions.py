@@ -96,6 +96,15 @@ def draw_negatives(interactions: Interactions, count: int, seed: int) -> np.ndar
     return drawn
 
 
+def fewest_negatives(interactions: Interactions, count: int) -> int:
+    """The smallest number of negatives that an evaluated user really gets when `count` are asked for."""
+    owner = np.repeat(np.arange(interactions.num_users, dtype=np.int64), interactions.lengths)
+    pairs = np.unique(owner * (interactions.num_items + 1) + interactions.items)
+    different = np.bincount(pairs // (interactions.num_items + 1), minlength=interactions.num_users)
+    own = different[interactions.evaluated_users()]
+    return int(min(count, interactions.num_items - own.max())) if len(own) else count
+
+
 def head_mask(counts: np.ndarray, threshold: int) -> np.ndarray:
     """bool, like `counts`: which entities are head (the rest are tail).
 

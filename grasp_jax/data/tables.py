@@ -150,18 +150,37 @@ def _ids(frame: pd.DataFrame, path: pathlib.Path, config: ml_collections.ConfigD
 
 def _times(frame: pd.DataFrame, path: pathlib.Path, config: ml_collections.ConfigDict) -> np.ndarray:
     values = _column(frame, path, config, 'time_column')
-    if isinstance(values.dtype, pd.ArrowDtype) and values.dtype.kind == 'M':
+    kind = values.dtype.kind if isinstance(values.dtype, pd.ArrowDtype) else ''
+    if kind == 'M' or str(values.dtype).startswith('date'):
         # A missing date becomes NaN here and is refused below like any other time that is no number.
-        values = values.astype('int64[pyarrow]')
+        values = values.astype('timestamp[ns][pyarrow]').astype('int64[pyarrow]')
+    elif len(values) and isinstance(values.iloc[0], str) and not _is_number(values.iloc[0]):
+        values = _calendar(values)
     numbers = pd.to_numeric(values.astype(object), errors='coerce')
     times = numbers.to_numpy(np.float64, na_value=np.nan)
     wrong = ~np.isfinite(times)
     if wrong.any():
         place = int(np.argmax(wrong))
-        raise UserError(f'{path}, row {frame.index[place]}: {config.time_column} is {str(values.iloc[place])!r}, not '
-                        'a number; give a number that grows with time (as Unix seconds) or delete this row')
+        raise UserError(f'{path}, row {frame.index[place]}: column {config.time_column!r} is '
+                        f'{str(frame[config.time_column].iloc[place])!r}, not a time; give numbers that grow with time '
+                        '(as Unix seconds) or ISO 8601 dates in the whole column')
     # Nanoseconds since 1970 do not fit a float64 exactly, so whole numbers stay whole.
     return numbers.to_numpy(np.int64) if pd.api.types.is_integer_dtype(numbers) else times
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _calendar(values: pd.Series) -> pd.Series:
+    """ISO 8601 text as nanoseconds since 1970; what is no date becomes missing."""
+    moments = pd.to_datetime(values.astype(object), format='ISO8601', utc=True, errors='coerce')
+    nanoseconds = moments.dt.as_unit('ns').astype('int64').astype(object)
+    return nanoseconds.where(moments.notna(), None)
 
 
 def _plain(value: Any) -> Any:

@@ -142,7 +142,8 @@ def comparison(reports: Sequence[Tree], path: pathlib.Path) -> None:
         _from_zero(axes, 1.14)
         _panel(axes, title, '', f'{name} (%)')
         axes.tick_params(axis='x', length=0, labelsize=10, labelcolor=INK)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc='upper right', ncols=min(len(methods), 3), **_LEGEND)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc='outside lower center', ncols=min(len(methods), 3),
+                  **_LEGEND)
     _save(figure, path)
 
 
@@ -199,7 +200,8 @@ def _of_group(test: Tree, group: str | None, name: str) -> float:
 
 def _protocol_title(report: Tree, protocol: str) -> str:
     if protocol == 'sampled':
-        return f'Sampled protocol: target + {report["protocol"]["negatives"]} negatives'
+        most, fewest = report['protocol']['negatives'], report['protocol'].get('fewest_negatives')
+        return f'Sampled protocol: target + {most if fewest in (None, most) else f"{fewest} to {most}"} negatives'
     return f'Full protocol: all {report["data"]["items"]:,} items'
 
 

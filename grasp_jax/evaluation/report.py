@@ -10,7 +10,7 @@ Keys of report.json (fractions, not percent; null where a group is empty):
 | `seeds`, `seed` | all seeds of the run; `seed` only where there is one |
 | `command` | the command that makes this report again, where it is known |
 | `data` | `users`, `items`, `interactions`, `mean_length`, `density`, `evaluated_users` |
-| `protocol` | sentences on `split`, `sampled`, `full`, `ties`, `selection`, `groups`; `negatives`, `negatives_seed`; `select_by`, the protocol of the validation figures; `candidates`, a fingerprint that two reports share when users, test items and negatives are the same |
+| `protocol` | sentences on `split`, `sampled`, `full`, `ties`, `selection`, `groups`; `negatives` asked for and `fewest_negatives` that a user got (a small catalogue has no more), `negatives_seed`; `select_by`, the protocol of the validation figures; `candidates`, a fingerprint that two reports share when users, test items and negatives are the same |
 | `thresholds` | `head_user`, `head_item`: training interactions from which a user or item is head |
 | `counts` | evaluated users in all and in each group |
 | `test.sampled`, `test.full` | `NDCG@k`, `HR@k` for each k, `MRR`: all evaluated users under either protocol |
@@ -36,7 +36,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from grasp_jax import artefacts
-from grasp_jax.data.interactions import Interactions
+from grasp_jax.data.interactions import Interactions, fewest_negatives
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation import groups, metrics, plots
 from grasp_jax.evaluation.history import History, load_history
@@ -125,10 +125,12 @@ def _protocol(config: ConfigDict, interactions: Interactions) -> Tree:
     section = config.evaluate
     share = {name: f'from {section[name]} training interactions on' if section[name] else 'top 20%'
              for name in ('head_user', 'head_item')}
+    fewest = fewest_negatives(interactions, section.negatives)
+    drawn = f'{section.negatives}' if fewest == section.negatives else f'{fewest} to {section.negatives}'
     return {
         'split': 'leave-one-out: the last item of a user tests, the one before validates, the rest trains; users with '
                  'fewer than 3 interactions only train',
-        'sampled': f'the target among itself and {section.negatives} negatives, drawn once (seed {section.seed}) '
+        'sampled': f'the target among itself and {drawn} negatives, drawn once (seed {section.seed}) '
                    "from the items the user never interacted with, the same for every model",
         'full': f"the target among all {interactions.num_items:,} items less those in the user's input",
         'ties': 'count half: rank = 1 + better + equal / 2',
@@ -136,7 +138,8 @@ def _protocol(config: ConfigDict, interactions: Interactions) -> Tree:
                      f'{config.train.patience} epochs; the test items are looked at once, with that epoch',
         'groups': f'head users: {share["head_user"]}; head items, by the test item: {share["head_item"]}; '
                   'the others are tail',
-        'negatives': section.negatives, 'negatives_seed': section.seed, 'select_by': section.select_by,
+        'negatives': section.negatives, 'fewest_negatives': fewest, 'negatives_seed': section.seed,
+        'select_by': section.select_by,
         'candidates': _candidates(interactions, section.negatives, section.seed)}
 
 

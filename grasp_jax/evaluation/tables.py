@@ -92,7 +92,7 @@ def render_markdown(report: Tree) -> str:
         f'({protocol["select_by"]}). {report["training"]["epochs"]} epochs took '
         f'{duration(report["training"]["seconds"])}.',
         '![Loss and validation NDCG@10 by epoch](plots/training_curve.png)',
-        '## Data', markdown(facts, 0),
+        '## Data', markdown(facts, 0), *_left_out(report['stages']),
         '## How the numbers were made',
         '\n'.join(f'- **{key}**: {protocol[key]}.'
                   for key in ('split', 'sampled', 'full', 'ties', 'selection'))]
@@ -101,6 +101,13 @@ def render_markdown(report: Tree) -> str:
     parts += ['## Stages', _stages(report['stages']),
               'Versions: ' + ', '.join(f'{name} {version}' for name, version in report['versions'].items()) + '.']
     return '\n\n'.join(parts) + '\n'
+
+
+def _left_out(stages: dict[str, Tree]) -> list[str]:
+    dropped = stages.get('prepare', {}).get('dropped')
+    if not dropped:
+        return []
+    return ['Left out by the filter: ' + ', '.join(f'{count:,} {what}' for what, count in dropped.items()) + '.']
 
 
 def duration(seconds: float) -> str:

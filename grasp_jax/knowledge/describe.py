@@ -32,6 +32,9 @@ def describe(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathli
     items = prompts.item_texts(dataset, domain, max_chars)
     users = prompts.user_texts(dataset, domain, max_chars)
     spec = prompts.DOMAINS[domain]
+    if len(set(items)) == 1 < len(items) and config.encode.kind != 'precomputed':
+        raise UserError(f'{dataset.name}: all item texts are the same ({items[0][:80]!r}), so they say nothing; check '
+                        'the ids of --config.data.items_file, or use --config.model.method=none')
     audit.training_only(dataset, users, boilerplate=prompts.user_text({}, [], spec, max_chars))
     _write(folder / ITEMS, dataset.item_ids, items)
     _write(folder / USERS, dataset.user_ids, users)

@@ -124,3 +124,10 @@ def test_wrong_filters_are_refused_in_one_line(changes, words):
     with pytest.raises(UserError, match=words) as error:
         filters.sequences(random_log(0), data_config(**changes))
     assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(('policy', 'warned'), [('keep', True), ('first', False)])
+def test_doubled_rows_are_named(caplog, policy, warned):
+    rows = make_log([('a', 'x', 1), ('a', 'x', 1), ('a', 'x', 5), ('a', 'y', 6), ('b', 'y', 1)])
+    filters.sequences(rows, data_config(duplicates=policy))
+    assert ('1 rows repeat the user, item and time' in caplog.text) == warned

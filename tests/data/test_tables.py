@@ -48,14 +48,32 @@ def test_numeric_ids_and_fractional_or_calendar_times(tmp_path, config):
     assert np.issubdtype(log.times.dtype, np.integer) and log.times[0] > log.times[1]
 
 
+@pytest.mark.parametrize('name', ['r.csv', 'r.parquet', 'r.jsonl'])
+def test_iso_dates_order_like_the_moments_they_name(tmp_path, config, name):
+    moments = ['2020-09-13T14:32:22.208000+00:00', '2020-09-13T15:00:00+02:00', '2020-09-14']
+    frame = pd.DataFrame({'customer': ['a'] * 3, 'product': ['x', 'y', 'z'], 'when': moments})
+    log = tables.read_interactions(save(frame, tmp_path / name), config)
+    assert np.issubdtype(log.times.dtype, np.integer) and log.times.argsort().tolist() == [1, 0, 2]
+    frame.loc[1, 'when'] = 'Sunday'
+    with pytest.raises(UserError, match=r"row .*column 'when' is 'Sunday', not a time; .* ISO 8601"):
+        tables.read_interactions(save(frame, tmp_path / name), config)
+
+
+def test_parquet_dates_are_times(tmp_path, config):
+    frame = pd.DataFrame({'customer': ['a', 'a'], 'product': ['x', 'y'],
+                          'when': [datetime.date(2024, 1, 2), datetime.date(2024, 1, 1)]})
+    times = tables.read_interactions(save(frame, tmp_path / 'r.parquet'), config).times
+    assert times[0] - times[1] == 24 * 3600 * 10**9
+
+
 @pytest.mark.parametrize(('text', 'words'), [
     ('customer,product,when\nu,i,1\n,i,2\n', "row 2: column 'customer' is empty; give the id"),
     ('customer,product,when\nu,  ,1\n', "row 1: column 'product' is empty"),
-    ('customer,product,when\nu,i,1\nu,i,noon\n', "row 2: when is 'noon', not a number"),
-    ('customer,product,when\nu,i,nan\n', "row 1: when is 'nan'"),
-    ('customer,product,when\nu,i,inf\n', "row 1: when is 'inf'"),
-    ('customer,product,when\nu,i,\n', "row 1: when is ''"),
-    ('customer,product,when\nu,i\n', 'row 1: when is'),
+    ('customer,product,when\nu,i,1\nu,i,noon\n', "row 2: column .when. is .noon., not a time"),
+    ('customer,product,when\nu,i,nan\n', "row 1: column .when. is 'nan'"),
+    ('customer,product,when\nu,i,inf\n', "row 1: column .when. is 'inf'"),
+    ('customer,product,when\nu,i,\n', "row 1: column .when. is ''"),
+    ('customer,product,when\nu,i\n', 'row 1: column .when. is'),
     ('user,product,when\nu,i,1\n', r"no column 'customer' \(it has user, product, when\); set --config.data.user"),
     ('customer,product,date\nu,i,1\n', "has no column 'when'"),
     ('customer,product,when\n', 'holds no interactions'),
@@ -86,7 +104,7 @@ def test_missing_values_in_parquet_and_jsonl(tmp_path, config):
         with pytest.raises(UserError, match=f"row {row}: column 'customer' is empty"):
             tables.read_interactions(save(frame, tmp_path / name), config)
     frame = ROWS.assign(when=[pd.Timestamp('2024-01-01'), pd.NaT, pd.Timestamp('2024-01-01')])
-    with pytest.raises(UserError, match='row 2: when is'):
+    with pytest.raises(UserError, match='row 2: column .when. is'):
         tables.read_interactions(save(frame, tmp_path / 'r.parquet'), config)
 
 

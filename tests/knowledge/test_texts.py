@@ -158,3 +158,13 @@ def test_bad_texts_are_refused(tmp_path, line, complaint):
         describe.load_texts(tmp_path)
     with pytest.raises(UserError, match='cannot be read'):
         describe.load_texts(tmp_path / 'nowhere')
+
+
+def test_texts_that_are_all_the_same_are_refused(tmp_path):
+    """As after a join of items that found nothing; vectors made elsewhere need no texts."""
+    dataset = make([[1, 2, 3]] * 3, [{}, {}, {}])
+    config = default()
+    with pytest.raises(UserError, match='all item texts are the same .*items_file'):
+        describe.describe(dataset, config, tmp_path)
+    config.encode.kind = 'precomputed'
+    assert describe.describe(dataset, config, tmp_path)['items'] == 3
