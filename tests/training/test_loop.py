@@ -114,10 +114,10 @@ def make(folder):
 
 
 def wait_for(condition, process):
-    for _ in range(600):
+    for _ in range(3000):
         if condition():
             return
         if process.poll() is not None:
             raise AssertionError(process.stderr.read().decode())
         time.sleep(0.1)
-    raise AssertionError('waited a minute')
+    raise AssertionError('waited five minutes')
