@@ -73,8 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _model(report: Tree) -> str:
-    gate = f' ({report["gate"]}, {report["space"]}, {report["user_context"]})' if report['gate'] else ''
-    return tables.model_name(report) + gate
+    found = [report[key] for key in ('encoder', 'gate', 'space', 'user_context') if report.get(key)]
+    return tables.model_name(report) + (f' ({", ".join(found)})' if found else '')
 
 
 def _gain(first_dir: pathlib.Path, first: Tree, other_dir: pathlib.Path, other: Tree, k: int, seed: int,

@@ -214,7 +214,7 @@ def _cycle(count: int) -> list[str]:
 
 
 def _variant(report: Tree) -> tuple[str, ...]:
-    return report['method'], *(report[key] for key in ('gate', 'space', 'user_context') if report[key])
+    return report['method'], *(report[key] for key in ('encoder', 'gate', 'space', 'user_context') if report.get(key))
 
 
 def _label(variant: tuple[str, ...], among: Sequence[tuple[str, ...]]) -> str:

@@ -6,7 +6,7 @@ Keys of report.json (fractions, not percent; null where a group is empty):
 |---|---|
 | `schema` | version of this table, 1 |
 | `dataset`, `method`, `backbone`, `recipe` | names |
-| `gate`, `space`, `user_context` | settings of GRASP; null for the other methods |
+| `gate`, `space`, `user_context`, `encoder` | settings of GRASP; null for the other methods |
 | `seeds`, `seed` | all seeds of the run; `seed` only where there is one |
 | `command` | the command that makes this report again, where it is known |
 | `data` | `users`, `items`, `interactions`, `mean_length`, `density`, `evaluated_users` |
@@ -112,6 +112,7 @@ def _names(config: ConfigDict) -> Tree:
     return {
         'dataset': config.data.name, 'method': config.model.method, 'backbone': config.model.backbone,
         'recipe': 'paper', 'seeds': seeds, **({'seed': seeds[0]} if len(seeds) == 1 else {}),
+        'encoder': config.encode.kind if grasp else None,
         **{key: config.model[key] if grasp else None for key in ('gate', 'space', 'user_context')}}
 
 

@@ -33,7 +33,8 @@ def settings(report: Tree) -> str:
     """Recipe, gate and seeds in one line."""
     parts = [f'recipe {report["recipe"]}']
     if report['gate']:
-        parts.append(f'gate {report["gate"]} in the {report["space"]} space, user context {report["user_context"]}')
+        parts.append(f'vectors {report["encoder"]}, gate {report["gate"]} in the {report["space"]} space, '
+                     f'user context {report["user_context"]}')
     parts.append(f'seed{"s" * (len(report["seeds"]) > 1)} {", ".join(map(str, report["seeds"]))}')
     return '; '.join(parts)
 
