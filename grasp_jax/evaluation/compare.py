@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _model(report: Tree) -> str:
-    found = [report[key] for key in ('encoder', 'gate', 'space', 'user_context') if report.get(key)]
+    found = tables.variant(report)
     return tables.model_name(report) + (f' ({", ".join(found)})' if found else '')
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from grasp_jax.evaluation.history import History
-from grasp_jax.evaluation.tables import BACKBONES, GROUP_NAMES, METHODS, cut_offs, headline_k, model_name
+from grasp_jax.evaluation.tables import BACKBONES, GROUP_NAMES, METHODS, cut_offs, headline_k, model_name, variant
 
 Tree = dict[str, Any]
 
@@ -214,14 +214,14 @@ def _cycle(count: int) -> list[str]:
 
 
 def _variant(report: Tree) -> tuple[str, ...]:
-    return report['method'], *(report[key] for key in ('encoder', 'gate', 'space', 'user_context') if report.get(key))
+    return report['method'], *variant(report)
 
 
-def _label(variant: tuple[str, ...], among: Sequence[tuple[str, ...]]) -> str:
+def _label(method: tuple[str, ...], among: Sequence[tuple[str, ...]]) -> str:
     """The method's name, with its settings only where the picture holds it more than once."""
-    name = METHODS.get(variant[0], variant[0])
-    alone = sum(other[0] == variant[0] for other in among) == 1
-    return name if alone else f'{name} ({", ".join(variant[1:])})'
+    name = METHODS.get(method[0], method[0])
+    alone = sum(other[0] == method[0] for other in among) == 1
+    return name if alone else f'{name} ({", ".join(method[1:])})'
 
 
 def _method_colours(methods: Sequence[tuple[str, ...]]) -> list[str]:

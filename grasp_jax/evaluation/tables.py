@@ -29,6 +29,11 @@ def model_name(report: Tree) -> str:
     return f'{backbone}, plain' if report['method'] == 'none' else f'{backbone} + {method}'
 
 
+def variant(report: Tree) -> tuple[str, ...]:
+    """The settings that tell runs of one method apart; empty for the plain backbone."""
+    return tuple(report[key] for key in ('encoder', 'gate', 'space', 'user_context') if report.get(key))
+
+
 def settings(report: Tree) -> str:
     """Recipe, gate and seeds in one line."""
     parts = [f'recipe {report["recipe"]}']

@@ -77,7 +77,7 @@ class IdEncoder(ItemEncoder):
 
 
 class ItemParts(NamedTuple):
-    """Work of the GRASP encoder per item: `keys` [..., D] for the gates, `projected` [..., 3, H]."""
+    """Work of the GRASP encoder per item: `keys` [..., D] for the gates, `projected` [..., 3, F]."""
 
     keys: Pair
     projected: jax.Array
@@ -126,12 +126,12 @@ class GraspEncoder(ItemEncoder):
         return prefix_context(known, seen) if prefix else text_context(known, segment)
 
     def features(self, context: Pair, parts: ItemParts, together: jax.Array | None = None) -> jax.Array:
-        """Hidden layer of Eq. 5's MLP, [..., H]; `together` as in `attention.gates`."""
+        """Hidden layer of Eq. 5's MLP, [..., F]; `together` as in `attention.gates`."""
         gate = self.gates(attention.aligned_scores(context, parts.keys), together)
         return self._hidden_layer(gate, parts.projected)
 
     def joined_features(self, context: Pair, true: ItemParts, drawn: ItemParts) -> jax.Array:
-        """True item and drawn ones side by side, [R, W, 1 + N, H]; joined where they are narrow."""
+        """True item and drawn ones side by side, [R, W, 1 + N, F]; joined where they are narrow."""
         spread = Pair(*(vectors[:, :, None] for vectors in context))
         scores = jnp.concatenate([attention.aligned_scores(context, true.keys)[:, :, None],
                                   attention.aligned_scores(spread, drawn.keys)], 2)

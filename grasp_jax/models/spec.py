@@ -1,7 +1,8 @@
 """What a model is made of, and the letters that shapes are written in.
 
 Letters used in every shape: B users of a batch, R packed rows, W positions of a row, L longest sequence, N candidates,
-m items, n users, E width of the LLM vectors, D width in which gates are computed (E or H), H hidden size.
+m items, n users, E width of the LLM vectors, D width in which gates are computed (E or H), H hidden size,
+F width of the hidden layer of GRASP's MLP.
 """
 
 import dataclasses
