@@ -72,9 +72,22 @@ def init_state(model: Recommender, spec: TrainSpec, tables: Tables | None, seed:
                       jax.random.key_data(run_key))
 
 
-def batch_loss(params: Any, model: Recommender, spec: TrainSpec, data: Data, placement: batches.Placement,
-               packed: batches.Packed, key: jax.Array) -> jax.Array:
-    """Loss of one packed batch (Eq. 6), dropout on.
+class Drawn(NamedTuple):
+    """What a step draws at random for a packed batch.
+
+    Attributes:
+      negatives: int32 [R, W, N], for the target of each position.
+      masked: bool [R, W], items that the model must not see (BERT4Rec).
+      counts: bool [R, W], positions with a target.
+    """
+
+    negatives: jax.Array
+    masked: jax.Array
+    counts: jax.Array
+
+
+def draw(model: Recommender, spec: TrainSpec, packed: batches.Packed, key: jax.Array) -> tuple[Drawn, jax.Array]:
+    """Draws what a step needs; returns it and the key of its dropout.
 
     SASRec and GRU4Rec predict each next item of the sequence, BERT4Rec the items that a cloze mask hides.
     """
@@ -86,12 +99,19 @@ def batch_loss(params: Any, model: Recommender, spec: TrainSpec, data: Data, pla
         counts = (packed.segment > 0) & (following == packed.segment)
     else:
         masked = counts = batches.draw_cloze_mask(mask_key, packed, spec.mask_prob, spec.mask_last_prob)
+    return Drawn(negatives, masked, counts), dropout_key
+
+
+def batch_loss(params: Any, model: Recommender, spec: TrainSpec, data: Data, placement: batches.Placement,
+               packed: batches.Packed, key: jax.Array) -> jax.Array:
+    """Loss of one packed batch (Eq. 6), dropout on."""
+    drawn, dropout_key = draw(model, spec, packed, key)
     variables = {'params': params}
-    encoded = model.apply(variables, data.tables, placement.user, packed, masked, train=True,
+    encoded = model.apply(variables, data.tables, placement.user, packed, drawn.masked, train=True,
                           rngs={'dropout': dropout_key})
-    scores: Any = model.apply(variables, data.tables, encoded, negatives, shift=model.spec.causal,
+    scores: Any = model.apply(variables, data.tables, encoded, drawn.negatives, shift=model.spec.causal,
                          method=Recommender.training_scores)
-    return binary_cross_entropy(scores[..., 0], scores[..., 1:], counts.astype(scores.dtype))
+    return binary_cross_entropy(scores[..., 0], scores[..., 1:], drawn.counts.astype(scores.dtype))
 
 
 def train_step(model: Recommender, spec: TrainSpec, mesh: Mesh, num_rows: int, data: Data, state: TrainState,
