@@ -1,18 +1,19 @@
 """Batches without padding: several users share a row, and a batch is a function of (seed, step).
 
 The host plans where each user of a batch goes (`epoch_plan`, `ordered_plan`); the device turns the plan into rows
-(`pack_rows`) and draws negatives and cloze masks. Sequences are cut to their newest W items.
+(`pack_rows`). Sequences are cut to their newest W items.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Epochs whose plans are tried to find how many rows a batch needs.
-_TRIAL_EPOCHS = 40
+# Epochs (until there are enough batches) whose plans are tried to find how many rows and places a batch needs.
+_TRIAL_EPOCHS, _TRIAL_BATCHES = 40, 8000
 
 
 class Placement(NamedTuple):
@@ -50,6 +51,23 @@ class Plan:
     def steps(self, start: int, stop: int) -> Placement:
         """Batches `start` to `stop`."""
         return Placement(*(field[start:stop] for field in self.placement))
+
+
+class Shape(NamedTuple):
+    """Sizes of a packed batch, known when it is compiled.
+
+    Attributes:
+      rows: R, a multiple of `groups`.
+      groups: G; a group of rows lives on one device.
+      targets: T, places for targets in a group.
+    """
+
+    rows: int
+    groups: int
+    targets: int
+
+
+TargetCount = Callable[[Plan, int], int]  # places that the fullest group of a plan needs: plan, G -> T
 
 
 class Packed(NamedTuple):
@@ -148,9 +166,19 @@ def epoch_plan(sequences: Sequences, batch_size: int, seed: int, epoch: int, min
     return ordered_plan(sequences, order, batch_size, min_rows, row_multiple)
 
 
-def usual_rows(sequences: Sequences, batch_size: int, seed: int) -> int:
-    """Rows that nearly every epoch gets by with, so that the program is compiled once."""
-    return max(epoch_plan(sequences, batch_size, seed, epoch).num_rows for epoch in range(_TRIAL_EPOCHS))
+def usual_shape(sequences: Sequences, batch_size: int, seed: int, groups: int, targets: TargetCount) -> Shape:
+    """A shape that nearly every epoch gets by with, so that the program is compiled once.
+
+    Args:
+      sequences, batch_size, seed: as in `epoch_plan`.
+      groups: G.
+      targets: tells the places for targets that a plan needs.
+    """
+    steps = -(-len(sequences.users) // batch_size)
+    epochs = min(_TRIAL_EPOCHS, -(-_TRIAL_BATCHES // steps))
+    plans = [epoch_plan(sequences, batch_size, seed, epoch, 1, groups) for epoch in range(epochs)]
+    rows = max(plan.num_rows for plan in plans)
+    return Shape(rows, groups, max(targets(dataclasses.replace(plan, num_rows=rows), groups) for plan in plans))
 
 
 def pack_rows(flat_items: jax.Array, placement: Placement, num_rows: int, width: int, appended: int = 0) -> Packed:
@@ -184,53 +212,3 @@ def pack_rows(flat_items: jax.Array, placement: Placement, num_rows: int, width:
 def same_user(segment: jax.Array) -> jax.Array:
     """bool [R, W, W]: which positions of a row belong to the same user."""
     return (segment[:, :, None] == segment[:, None, :]) & (segment[:, :, None] > 0)
-
-
-def draw_training_negatives(key: jax.Array, packed: Packed, num_items: int, count: int) -> jax.Array:
-    """Draws items that are not in the user's sequence, uniformly, for every position.
-
-    Four draws, the first that is not in the sequence counts: the chance that all four are is (length / m)^4.
-
-    Args:
-      key: of this step.
-      packed: the batch.
-      num_items: m.
-      count: N, negatives a position.
-
-    Returns:
-      int32 [R, W, N], values 1..m.
-    """
-    draws = jax.random.randint(key, (4, *packed.items.shape, count), 1, num_items + 1)
-    own = same_user(packed.segment)
-
-    def seen(items: jax.Array) -> jax.Array:
-        equal = items[:, :, :, None] == packed.items[:, None, None, :]
-        return jnp.any(equal & own[:, :, None, :], axis=-1)
-
-    negatives = draws[3]
-    for draw in (draws[2], draws[1], draws[0]):
-        negatives = jnp.where(seen(draw), negatives, draw)
-    return negatives
-
-
-def draw_cloze_mask(key: jax.Array, packed: Packed, mask_prob: float, mask_last_prob: float) -> jax.Array:
-    """Chooses the items that BERT4Rec has to fill in.
-
-    Args:
-      key: of this step.
-      packed: the batch.
-      mask_prob: share of positions hidden.
-      mask_last_prob: share of sequences in which only the last item is hidden, as in testing.
-
-    Returns:
-      bool [R, W].
-    """
-    last_key, any_key = jax.random.split(key)
-    here = packed.segment > 0
-    following = jnp.pad(packed.segment[:, 1:], ((0, 0), (0, 1)))
-    last = here & (following != packed.segment)
-    # One draw a user: a table over segments, looked up at each position.
-    most = packed.segment.size
-    only_last = (jax.random.uniform(last_key, (most + 1,)) < mask_last_prob)[packed.segment]
-    some = jax.random.uniform(any_key, packed.segment.shape) < mask_prob
-    return here & jnp.where(only_last, last, some)

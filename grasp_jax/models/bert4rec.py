@@ -3,6 +3,7 @@
 import jax
 from flax import linen as nn
 
+from grasp_jax.models.dropout import Dropout
 from grasp_jax.models.item_encoders import EMBEDDING_INIT
 from grasp_jax.models.spec import ModelSpec
 from grasp_jax.models.transformer import FeedForward, SelfAttention
@@ -19,11 +20,11 @@ class BERT4Rec(nn.Module):
         spec = self.spec
         places = self.param('position', EMBEDDING_INIT, (spec.row_width, spec.hidden_size))
         states = nn.LayerNorm()(inputs + places[position])
-        states = nn.Dropout(spec.dropout, deterministic=not train)(states)
+        states = Dropout(spec.dropout)(states, train=train)
         for _ in range(spec.num_layers):
             normed = nn.LayerNorm()(states)
             mixed = SelfAttention(spec.num_heads, spec.dropout)(normed, normed, visible, train=train)
-            states = states + nn.Dropout(spec.dropout, deterministic=not train)(mixed)
+            states = states + Dropout(spec.dropout)(mixed, train=train)
             normed = nn.LayerNorm()(states)
             states = states + FeedForward(4 * spec.hidden_size, 'gelu', spec.dropout)(normed, train=train)
         return nn.LayerNorm()(states)

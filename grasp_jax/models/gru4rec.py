@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from grasp_jax.models.dropout import Dropout
 from grasp_jax.models.spec import ModelSpec
 
 
@@ -23,7 +24,7 @@ class GRU4Rec(nn.Module):
         states = inputs
         for layer in range(spec.num_layers):
             if layer:
-                states = nn.Dropout(spec.dropout, deterministic=not train)(states)
+                states = Dropout(spec.dropout)(states, train=train)
             states = GRULayer(spec.hidden_size)(states, position == 0)
         return nn.Dense(spec.hidden_size)(states)
 

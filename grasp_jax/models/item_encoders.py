@@ -1,8 +1,9 @@
 """Item representations: from an item's id alone, or from LLM vectors and the user who looks at it.
 
-Every encoder answers the same calls. `parts` is the work done once per item; `context` is what the gates see of the
-user; `features` is the narrow work per (user, item). The representation is `features` times the last layer, and when
-items are only scored, that layer is folded into the user's query instead (`fold`): o . (W' f) = (W'^T o) . f.
+Every encoder answers the same calls. `look_up` reads an item's rows, `parts` is the work done once per item, `context`
+is what the gates see of the user, `features` is the narrow work per (user, item). The representation is `features`
+times the last layer, and when items are only scored, that layer is folded into the user's query instead (`fold`):
+o . (W' f) = (W'^T o) . f.
 """
 
 import math
@@ -27,10 +28,12 @@ ADAPTER_INIT = nn.initializers.lecun_normal(batch_axis=(0,))
 class ItemEncoder(nn.Module):
     """The calls of every item encoder.
 
-    parts(tables, ids [...]) -> pytree of [..., ?]: the work per item, independent of the user.
-    context(tables, users [B], ids [R, W], segment [R, W], seen [R, W, W]) -> pytree of [R, W, ?].
+    look_up(tables, ids [...]) -> pytree of [..., ?]: what is stored of each item.
+    parts(looked_up) -> pytree of [..., ?]: the work per item, independent of the user.
+    context(tables, users [B], looked_up [R, W, ?], segment [R, W], seen [R, W, W]) -> pytree of [R, W, ?].
     features(context, parts, together) -> [..., F], where context and parts share their leading axes.
-    joined_features(context, true [R, W, ?], drawn [R, W, N, ?]) -> [R, W, 1 + N, F], candidates of one position.
+    joined_features(context, true [..., ?], drawn [..., N, ?]) -> [..., 1, F] and [..., N, F], candidates of one
+      position that are looked at together.
     represent(features) -> [..., H] and fold(query [..., H]) -> ([..., F], [...]), with
       represent(f) . q == f . fold(q)[0] + fold(q)[1].
     score_all(query, context, parts) -> [B, N], every pair of B folded queries (with contexts) and N items.
@@ -46,11 +49,15 @@ class IdEncoder(ItemEncoder):
         """Makes the parameters."""
         self.embedding = self.param('embedding', EMBEDDING_INIT, (self.spec.vocabulary, self.spec.hidden_size))
 
-    def parts(self, tables: Tables | None, ids: jax.Array) -> jax.Array:
+    def look_up(self, tables: Tables | None, ids: jax.Array) -> jax.Array:
         """ids [...] -> [..., H]."""
         return self.embedding[ids]
 
-    def context(self, tables: Tables | None, users: jax.Array, ids: jax.Array, segment: jax.Array,
+    def parts(self, looked_up: jax.Array) -> jax.Array:
+        """The embeddings themselves."""
+        return looked_up
+
+    def context(self, tables: Tables | None, users: jax.Array, looked_up: jax.Array, segment: jax.Array,
                 seen: jax.Array) -> tuple[()]:
         """Nothing: the representation does not depend on the user."""
         return ()
@@ -59,9 +66,9 @@ class IdEncoder(ItemEncoder):
         """[..., H], the embeddings themselves."""
         return parts
 
-    def joined_features(self, context: tuple[()], true: jax.Array, drawn: jax.Array) -> jax.Array:
-        """True item and drawn ones side by side, [R, W, 1 + N, H]."""
-        return jnp.concatenate([true[:, :, None], drawn], 2)
+    def joined_features(self, context: tuple[()], true: jax.Array, drawn: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The embeddings themselves, [..., 1, H] and [..., N, H]."""
+        return true[..., None, :], drawn
 
     def score_all(self, query: jax.Array, context: tuple[()], parts: jax.Array) -> jax.Array:
         """One dense product serves all users: [B, H], [N, H] -> [B, N]."""
@@ -77,10 +84,10 @@ class IdEncoder(ItemEncoder):
 
 
 class ItemParts(NamedTuple):
-    """Work of the GRASP encoder per item: `keys` [..., D] for the gates, `projected` [..., 3, F]."""
+    """Work of the GRASP encoder per item: `keys` [..., D] for the gates, `projected` [..., F]."""
 
     keys: Pair
-    projected: jax.Array
+    projected: attention.Projected
 
 
 class GraspEncoder(ItemEncoder):
@@ -108,19 +115,19 @@ class GraspEncoder(ItemEncoder):
             self.log_scale = self.param('log_scale', start, (attention.LEVELS,))
             self.gate_bias = self.param('gate_bias', nn.initializers.zeros, (attention.LEVELS,))
 
-    def parts(self, tables: Tables, ids: jax.Array) -> ItemParts:
-        """ids [...] -> keys [..., D] and projections [..., 3, H]: all E-wide work on items."""
-        item = _look_up(tables.items, tables.items_similar, ids)
-        if self.spec.space == 'hidden':
-            item = _adapt(self.item_adapter, item)
-        return ItemParts(item, attention.project(item, self.fusion_kernel))
+    def look_up(self, tables: Tables, ids: jax.Array) -> Pair:
+        """ids [...] -> LLM vectors and their neighbours' means, [..., E]."""
+        return _rows(tables.items, tables.items_similar, ids)
 
-    def context(self, tables: Tables, users: jax.Array, ids: jax.Array, segment: jax.Array,
-                seen: jax.Array) -> Pair:
+    def parts(self, looked_up: Pair) -> ItemParts:
+        """Vectors [..., E] -> keys [..., D] and projections [..., F]: all E-wide products on items."""
+        keys = _adapt(self.item_adapter, looked_up) if self.spec.space == 'hidden' else looked_up
+        return ItemParts(keys, attention.project(keys, self.fusion_kernel))
+
+    def context(self, tables: Tables, users: jax.Array, looked_up: Pair, segment: jax.Array, seen: jax.Array) -> Pair:
         """What the gates see of the user at each position, [R, W, D]."""
         prefix = self.spec.user_context == 'prefix'
-        known = (_look_up(tables.items, tables.items_similar, ids) if prefix
-                 else _look_up(tables.users, tables.users_similar, users))
+        known = looked_up if prefix else _rows(tables.users, tables.users_similar, users)
         if self.spec.space == 'hidden':  # the adapters are linear, so they may come before the mean
             known = _adapt(self.user_adapter, known)
         return prefix_context(known, seen) if prefix else text_context(known, segment)
@@ -130,13 +137,13 @@ class GraspEncoder(ItemEncoder):
         gate = self.gates(attention.aligned_scores(context, parts.keys), together)
         return self._hidden_layer(gate, parts.projected)
 
-    def joined_features(self, context: Pair, true: ItemParts, drawn: ItemParts) -> jax.Array:
-        """True item and drawn ones side by side, [R, W, 1 + N, F]; joined where they are narrow."""
-        spread = Pair(*(vectors[:, :, None] for vectors in context))
-        scores = jnp.concatenate([attention.aligned_scores(context, true.keys)[:, :, None],
-                                  attention.aligned_scores(spread, drawn.keys)], 2)
-        projected = jnp.concatenate([true.projected[:, :, None], drawn.projected], 2)
-        return self._hidden_layer(self.gates(scores, None), projected)
+    def joined_features(self, context: Pair, true: ItemParts, drawn: ItemParts) -> tuple[jax.Array, jax.Array]:
+        """True item [..., 1, F] and drawn ones [..., N, F]; only their scores are joined, which are narrow."""
+        true, context = jax.tree.map(lambda field: field[..., None, :], (true, context))
+        scores = [attention.aligned_scores(context, items.keys) for items in (true, drawn)]
+        gate = self.gates(jnp.concatenate(scores, -2), None)
+        return (self._hidden_layer(gate[..., :1, :], true.projected),
+                self._hidden_layer(gate[..., 1:, :], drawn.projected))
 
     def score_all(self, query: jax.Array, context: Pair, parts: ItemParts) -> jax.Array:
         """Folded queries [B, H], contexts [B, D] and N items -> [B, N]; never holds [B, N, H]."""
@@ -162,12 +169,12 @@ class GraspEncoder(ItemEncoder):
         switch = attention.level_switch(self.spec.use_similar, self.spec.use_global)
         return attention.gates(scores, self.spec.gate, scale, bias, together) * _lead(switch, scores)
 
-    def _hidden_layer(self, gate: jax.Array, projected: jax.Array) -> jax.Array:
+    def _hidden_layer(self, gate: jax.Array, projected: attention.Projected) -> jax.Array:
         fused = attention.fuse(gate, projected)
         return nn.relu(fused + _lead(self.fusion_bias, fused))
 
 
-def _look_up(own: jax.Array | np.ndarray, similar: jax.Array | np.ndarray, ids: jax.Array) -> Pair:
+def _rows(own: jax.Array | np.ndarray, similar: jax.Array | np.ndarray, ids: jax.Array) -> Pair:
     """Rows of two tables in float32, whatever they are stored in."""
     return Pair(jnp.asarray(own)[ids].astype(jnp.float32), jnp.asarray(similar)[ids].astype(jnp.float32))
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from grasp_jax.data.batches import Packed, same_user
+from grasp_jax.data.draws import Drawn
 from grasp_jax.models.bert4rec import BERT4Rec
 from grasp_jax.models.gru4rec import GRU4Rec
 from grasp_jax.models.item_encoders import EMBEDDING_INIT, ITEM_ENCODERS
@@ -55,35 +56,40 @@ class Recommender(nn.Module):
         """
         own = same_user(packed.segment)
         past = jnp.tril(jnp.ones(own.shape[1:], bool))[None]
-        shown = jnp.where(masked, 0, packed.items)
+        shown = (packed.items > 0) & ~masked
         # Padding sees itself only, which keeps its softmax finite.
         itself = jnp.eye(own.shape[1], dtype=bool)[None]
         visible = (own & past if self.spec.causal else own) | itself
-        seen = own & past & (shown > 0)[:, None, :]
-        parts = self.encoder.parts(tables, packed.items)
-        context = self.encoder.context(tables, users, shown, packed.segment, seen)
-        together = seen if self.spec.causal else own & (shown > 0)[:, None, :]
+        seen = own & past & shown[:, None, :]
+        looked_up = self.encoder.look_up(tables, packed.items)
+        parts = self.encoder.parts(looked_up)
+        context = self.encoder.context(tables, users, looked_up, packed.segment, seen)
+        together = seen if self.spec.causal else own & shown[:, None, :]
         inputs = self.encoder.represent(self.encoder.features(context, parts, together))
         if not self.spec.causal:
             inputs = jnp.where(masked[..., None], self.mask_vector[None, None], inputs)
         return Encoded(self.backbone(inputs, packed.position, visible, train=train), parts, context)
 
-    def training_scores(self, tables: Tables | None, encoded: Encoded, negatives: jax.Array, *,
-                        shift: bool) -> jax.Array:
-        """Scores each position's true item and its negatives.
+    def training_scores(self, tables: Tables | None, users: jax.Array, packed: Packed, drawn: Drawn, *,
+                        train: bool) -> jax.Array:
+        """Scores the true item and the negatives of every position that is to be predicted.
+
+        The true item is the next one of the row (causal) or the hidden one at the position (BERT4Rec).
 
         Args:
-          tables: as in `__call__`.
-          encoded: of the same batch.
-          negatives: int32 [R, W, N].
-          shift: whether the true item is the next one of the row (causal) or the one at the position (cloze).
+          tables, users, packed, train: as in `__call__`.
+          drawn: what was drawn for this batch.
 
         Returns:
-          [R, W, 1 + N], the true item first.
+          [G, T, 1 + N], the true item first; meaningless where a target does not exist.
         """
-        true = jax.tree.map(lambda field: jnp.roll(field, -1, axis=1), encoded.parts) if shift else encoded.parts
-        drawn = self.encoder.parts(tables, negatives)
-        return self._dot(encoded.states, self.encoder.joined_features(encoded.context, true, drawn))
+        encoded = self(tables, users, packed, drawn.masked, train=train)
+        here = drawn.targets
+        states, context = jax.tree.map(here.pick, (encoded.states, encoded.context))
+        true = jax.tree.map(here.pick_next if self.spec.causal else here.pick, encoded.parts)
+        negatives = self.encoder.parts(self.encoder.look_up(tables, drawn.negatives))
+        candidates = self.encoder.joined_features(context, true, negatives)
+        return jnp.concatenate([self._dot(states, features) for features in candidates], -1)
 
     def score(self, states: jax.Array, context: Any, parts: Any, exist: jax.Array | None = None) -> jax.Array:
         """Scores N candidates of each state: states [..., H], context [..., ?], parts [..., N, ?] -> [..., N].
@@ -100,11 +106,11 @@ class Recommender(nn.Module):
 
     def catalogue(self, tables: Tables | None, ids: jax.Array) -> Any:
         """The item encoder's work on `ids`, shared by all users that are scored."""
-        return self.encoder.parts(tables, ids)
+        return self.encoder.parts(self.encoder.look_up(tables, ids))
 
     def _dot(self, states: jax.Array, features: jax.Array) -> jax.Array:
         query, offset = self.encoder.fold(states)
-        return jnp.einsum('...h,...nh->...n', query, features) + offset[..., None]
+        return jnp.sum(query[..., None, :] * features, -1) + offset[..., None]
 
 
 def last_positions(encoded: Encoded, row: jax.Array, column: jax.Array) -> tuple[jax.Array, Any]:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from grasp_jax.models.dropout import Dropout
 from grasp_jax.models.item_encoders import EMBEDDING_INIT
 from grasp_jax.models.spec import ModelSpec
 from grasp_jax.models.transformer import FeedForward, SelfAttention
@@ -31,7 +32,7 @@ class SASRec(nn.Module):
         places = self.param('position', EMBEDDING_INIT, (spec.row_width, spec.hidden_size))
         # As in the original: items are scaled up to the positions' share of the sum.
         states = inputs * jnp.sqrt(float(spec.hidden_size)) + places[position]
-        states = nn.Dropout(spec.dropout, deterministic=not train)(states)
+        states = Dropout(spec.dropout)(states, train=train)
         for _ in range(spec.num_layers):
             queries = nn.LayerNorm()(states)
             states = queries + SelfAttention(spec.num_heads, spec.dropout)(queries, states, visible, train=train)

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from grasp_jax.models.dropout import Dropout
+
 
 class SelfAttention(nn.Module):
     """Multi-head attention in which a position sees what `visible` allows.
@@ -28,7 +30,7 @@ class SelfAttention(nn.Module):
         scores = jnp.einsum('rthd,rshd->rhts', heads('query', queries), heads('key', keys, bias=False))
         scores = scores * (width // self.num_heads) ** -0.5
         weights = jax.nn.softmax(scores, where=visible[:, None], axis=-1)
-        weights = nn.Dropout(self.dropout, deterministic=not train)(weights)
+        weights = Dropout(self.dropout)(weights, train=train)
         mixed = jnp.einsum('rhts,rshd->rthd', weights, heads('value', keys))
         return nn.DenseGeneral(width, axis=(-2, -1), name='out')(mixed)
 
@@ -50,6 +52,6 @@ class FeedForward(nn.Module):
     def __call__(self, inputs: jax.Array, *, train: bool) -> jax.Array:
         """[R, W, H] -> [R, W, H]."""
         hidden = getattr(nn, self.activation)(nn.Dense(self.inner)(inputs))
-        hidden = nn.Dropout(self.dropout, deterministic=not train)(hidden)
+        hidden = Dropout(self.dropout)(hidden, train=train)
         outputs = nn.Dense(inputs.shape[-1])(hidden)
-        return nn.Dropout(self.dropout, deterministic=not train)(outputs)
+        return Dropout(self.dropout)(outputs, train=train)

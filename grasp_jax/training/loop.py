@@ -22,7 +22,7 @@ from grasp_jax.models.spec import Tables, model_spec
 from grasp_jax.training.checkpoints import Best, Checkpoints
 from grasp_jax.training.metrics_log import MetricsLog
 from grasp_jax.training.sharding import put_replicated, put_tables, state_shardings
-from grasp_jax.training.step import Data, TrainState, init_state, train_spec, train_steps
+from grasp_jax.training.step import Data, TrainState, init_state, target_count, train_spec, train_steps
 
 SELECTION = 'NDCG@10'
 # A sequence needs an input and a target.
@@ -149,18 +149,19 @@ class _Epochs:
                             'config.data.min_user or bring more data')
         self.sequences = batches.Sequences(users, run.interactions.indptr[users], lengths[users],
                                            run.model.spec.row_width)
-        self._rows = batches.usual_rows(self.sequences, self._settings.batch_size, seed)
         self._spec = train_spec(run.config)
+        self._targets = target_count(run.model, self._spec)
+        self._shape = batches.usual_shape(self.sequences, self._settings.batch_size, seed, run.mesh.shape['data'],
+                                          self._targets)
 
     def run(self, epoch: int, state: TrainState, bar: tqdm) -> tuple[TrainState, float]:
         """One epoch; returns the new state and the mean loss."""
-        plan = batches.epoch_plan(self.sequences, self._settings.batch_size, self._seed, epoch, self._rows,
-                                  self._run.mesh.shape['data'])
+        plan, shape = self._plan(epoch)
         losses = []
         for start in range(0, len(plan), self._settings.steps_per_call):
             placements = plan.steps(start, start + self._settings.steps_per_call)
-            state, chunk = train_steps(self._run.model, self._spec, self._run.mesh, plan.num_rows, self._run.data,
-                                       state, placements)
+            state, chunk = train_steps(self._run.model, self._spec, self._run.mesh, shape, self._run.data, state,
+                                       placements)
             losses.append(np.asarray(chunk))
             if not np.isfinite(losses[-1]).all():
                 bad = start + int(np.argmin(np.isfinite(losses[-1])))
@@ -168,6 +169,12 @@ class _Epochs:
                                 'lower config.train.learning_rate (the checkpoint of the epoch before is kept)')
             bar.update(len(chunk) / len(plan))
         return state, float(np.concatenate(losses).mean())
+
+    def _plan(self, epoch: int) -> tuple[batches.Plan, batches.Shape]:
+        usual = self._shape
+        plan = batches.epoch_plan(self.sequences, self._settings.batch_size, self._seed, epoch, usual.rows,
+                                  usual.groups)
+        return plan, batches.Shape(plan.num_rows, usual.groups, max(usual.targets, self._targets(plan, usual.groups)))
 
 
 def _validate(validate: Evaluator, state: TrainState, protocol: str) -> tuple[float, float]:

@@ -10,7 +10,8 @@ import ml_collections
 import optax
 from jax.sharding import Mesh
 
-from grasp_jax.data import batches
+from grasp_jax.data import batches, draws
+from grasp_jax.data.draws import Drawn
 from grasp_jax.models.losses import binary_cross_entropy
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import Tables
@@ -27,6 +28,13 @@ class TrainSpec:
     weight_decay: float
     mask_prob: float
     mask_last_prob: float
+
+
+def target_count(model: Recommender, spec: TrainSpec) -> batches.TargetCount:
+    """How many places for targets a plan's batches need."""
+    if model.spec.causal:
+        return draws.causal_targets
+    return functools.partial(draws.cloze_targets, mask_prob=spec.mask_prob, mask_last_prob=spec.mask_last_prob)
 
 
 class TrainState(NamedTuple):
@@ -72,62 +80,49 @@ def init_state(model: Recommender, spec: TrainSpec, tables: Tables | None, seed:
                       jax.random.key_data(run_key))
 
 
-class Drawn(NamedTuple):
-    """What a step draws at random for a packed batch.
-
-    Attributes:
-      negatives: int32 [R, W, N], for the target of each position.
-      masked: bool [R, W], items that the model must not see (BERT4Rec).
-      counts: bool [R, W], positions with a target.
-    """
-
-    negatives: jax.Array
-    masked: jax.Array
-    counts: jax.Array
-
-
-def draw(model: Recommender, spec: TrainSpec, packed: batches.Packed, key: jax.Array) -> tuple[Drawn, jax.Array]:
+def draw(model: Recommender, spec: TrainSpec, shape: batches.Shape, packed: batches.Packed,
+         key: jax.Array) -> tuple[Drawn, jax.Array]:
     """Draws what a step needs; returns it and the key of its dropout.
 
     SASRec and GRU4Rec predict each next item of the sequence, BERT4Rec the items that a cloze mask hides.
     """
     negative_key, mask_key, dropout_key = jax.random.split(key, 3)
-    negatives = batches.draw_training_negatives(negative_key, packed, model.spec.num_items, NEGATIVES)
     if model.spec.causal:
         masked = jnp.zeros(packed.items.shape, bool)
         following = jnp.pad(packed.segment[:, 1:], ((0, 0), (0, 1)))
         counts = (packed.segment > 0) & (following == packed.segment)
     else:
-        masked = counts = batches.draw_cloze_mask(mask_key, packed, spec.mask_prob, spec.mask_last_prob)
-    return Drawn(negatives, masked, counts), dropout_key
+        masked = counts = draws.draw_cloze_mask(mask_key, packed, spec.mask_prob, spec.mask_last_prob)
+    targets = draws.find_targets(counts, shape.groups, shape.targets)
+    # Drawn for every position, so that they do not depend on the number of groups or places.
+    negatives = draws.draw_training_negatives(negative_key, packed, model.spec.num_items, NEGATIVES)
+    return Drawn(masked, targets, targets.pick(negatives)), dropout_key
 
 
-def batch_loss(params: Any, model: Recommender, spec: TrainSpec, data: Data, placement: batches.Placement,
-               packed: batches.Packed, key: jax.Array) -> jax.Array:
-    """Loss of one packed batch (Eq. 6), dropout on."""
-    drawn, dropout_key = draw(model, spec, packed, key)
-    variables = {'params': params}
-    encoded = model.apply(variables, data.tables, placement.user, packed, drawn.masked, train=True,
-                          rngs={'dropout': dropout_key})
-    scores: Any = model.apply(variables, data.tables, encoded, drawn.negatives, shift=model.spec.causal,
-                         method=Recommender.training_scores)
-    return binary_cross_entropy(scores[..., 0], scores[..., 1:], drawn.counts.astype(scores.dtype))
+def batch_loss(params: Any, model: Recommender, data: Data, users: jax.Array, packed: batches.Packed, drawn: Drawn,
+               dropout_key: jax.Array) -> jax.Array:
+    """Loss of one packed batch of `users` [B] (Eq. 6), dropout on."""
+    scores: Any = model.apply({'params': params}, data.tables, users, packed, drawn, train=True,
+                              rngs={'dropout': dropout_key}, method=Recommender.training_scores)
+    return binary_cross_entropy(scores[..., 0], scores[..., 1:], drawn.targets.exist.astype(scores.dtype))
 
 
-def train_step(model: Recommender, spec: TrainSpec, mesh: Mesh, num_rows: int, data: Data, state: TrainState,
+def train_step(model: Recommender, spec: TrainSpec, mesh: Mesh, shape: batches.Shape, data: Data, state: TrainState,
                placement: batches.Placement) -> tuple[TrainState, jax.Array]:
     """One optimiser step on the batch that `placement` describes; returns the new state and the loss."""
-    packed = split_rows(batches.pack_rows(data.items, placement, num_rows, model.spec.row_width), mesh)
+    packed = split_rows(batches.pack_rows(data.items, placement, shape.rows, model.spec.row_width), mesh)
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-    loss, gradients = jax.value_and_grad(batch_loss)(state.params, model, spec, data, placement, packed, key)
+    drawn, dropout_key = draw(model, spec, shape, packed, key)
+    loss, gradients = jax.value_and_grad(batch_loss)(state.params, model, data, placement.user, packed, drawn,
+                                                     dropout_key)
     updates, optimizer = make_optimizer(spec).update(gradients, state.optimizer, state.params)
     params = optax.apply_updates(state.params, updates)
     return TrainState(state.step + 1, params, optimizer, state.key), loss
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=(5,))
-def train_steps(model: Recommender, spec: TrainSpec, mesh: Mesh, num_rows: int, data: Data, state: TrainState,
+def train_steps(model: Recommender, spec: TrainSpec, mesh: Mesh, shape: batches.Shape, data: Data, state: TrainState,
                 placements: batches.Placement) -> tuple[TrainState, jax.Array]:
     """As many steps as `placements` [S, B] holds, without leaving the device; returns the state and losses [S]."""
-    step = functools.partial(train_step, model, spec, mesh, num_rows, data)
+    step = functools.partial(train_step, model, spec, mesh, shape, data)
     return jax.lax.scan(step, state, placements)
