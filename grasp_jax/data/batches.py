@@ -59,12 +59,12 @@ class Shape(NamedTuple):
     Attributes:
       rows: R, a multiple of `groups`.
       groups: G; a group of rows lives on one device.
-      targets: T, places for targets in a group.
+      targets: T, places for targets in a group; 0: every position has one.
     """
 
     rows: int
-    groups: int
-    targets: int
+    groups: int = 1
+    targets: int = 0
 
 
 TargetCount = Callable[[Plan, int], int]  # places that the fullest group of a plan needs: plan, G -> T
@@ -166,18 +166,21 @@ def epoch_plan(sequences: Sequences, batch_size: int, seed: int, epoch: int, min
     return ordered_plan(sequences, order, batch_size, min_rows, row_multiple)
 
 
-def usual_shape(sequences: Sequences, batch_size: int, seed: int, groups: int, targets: TargetCount) -> Shape:
+def usual_shape(sequences: Sequences, batch_size: int, seed: int, groups: int,
+                targets: TargetCount | None = None) -> Shape:
     """A shape that nearly every epoch gets by with, so that the program is compiled once.
 
     Args:
       sequences, batch_size, seed: as in `epoch_plan`.
       groups: G.
-      targets: tells the places for targets that a plan needs.
+      targets: tells the places for targets that a plan needs; None: every position has one.
     """
     steps = -(-len(sequences.users) // batch_size)
     epochs = min(_TRIAL_EPOCHS, -(-_TRIAL_BATCHES // steps))
     plans = [epoch_plan(sequences, batch_size, seed, epoch, 1, groups) for epoch in range(epochs)]
     rows = max(plan.num_rows for plan in plans)
+    if targets is None:
+        return Shape(rows, groups)
     return Shape(rows, groups, max(targets(dataclasses.replace(plan, num_rows=rows), groups) for plan in plans))
 
 

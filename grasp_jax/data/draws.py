@@ -1,9 +1,12 @@
 """What a training step draws at random, on the device: negatives and cloze masks, and where the targets are.
 
-Losses are computed at targets alone. Their number varies from batch to batch, so a step has a fixed number of places
-for them, T in each of G groups of rows (a group lives on one device), and says which are taken.
+BERT4Rec predicts a fifth of the positions, so its loss is computed there alone. Their number varies from batch to
+batch: a step has a fixed number of places for them, T in each of G groups of rows (a group lives on one device), and
+says which are taken. Causal models predict nearly every position and have one place for each, T = P = R * W / G:
+picking the targets out cost more than it saved (SASRec and GRU4Rec + GRASP, Amazon Beauty, 2 CPU cores).
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -19,23 +22,19 @@ class Targets(NamedTuple):
     """Positions to be predicted; P = R * W / G positions a group, counted row by row.
 
     Attributes:
-      place: int32 [G, T], the position of each target within its group.
       exist: bool [G, T], places that are taken.
+      place: int32 [G, T], the position of each target within its group; None: every position has its place.
       back: int32 [G, P], the place of each position, T where it has none.
     """
 
-    place: jax.Array
     exist: jax.Array
-    back: jax.Array
+    place: jax.Array | None = None
+    back: jax.Array | None = None
 
     def pick(self, field: jax.Array) -> jax.Array:
         """Values at the targets: [R, W, ...] -> [G, T, ...]."""
-        return _pick(field.reshape(*self.back.shape, *field.shape[2:]), self.place, self.back)
-
-    def pick_next(self, field: jax.Array) -> jax.Array:
-        """Values one position after the targets: [R, W, ...] -> [G, T, ...]."""
-        following = Targets(self.place + 1, self.exist, jnp.roll(self.back, 1, axis=1))
-        return following.pick(field)
+        grouped = field.reshape(len(self.exist), -1, *field.shape[2:])
+        return grouped if self.place is None else _pick(grouped, self.place, self.back)
 
 
 class Drawn(NamedTuple):
@@ -52,33 +51,26 @@ class Drawn(NamedTuple):
     negatives: jax.Array
 
 
-def causal_targets(plan: Plan, groups: int) -> int:
-    """Places for targets that SASRec and GRU4Rec need: every item of a sequence but its first."""
-    return _fullest(plan, groups, np.maximum(plan.placement.length - 1, 0).astype(float))
-
-
 def cloze_targets(plan: Plan, groups: int, mask_prob: float, mask_last_prob: float) -> int:
-    """Places that BERT4Rec needs: the expected number of hidden items and eight standard deviations."""
-    length = np.asarray(plan.placement.length)
-    usual, last = (1 - mask_last_prob) * (length > 0), mask_last_prob * (length > 0)
-    mean = usual * mask_prob * length + last
-    square = usual * (length * mask_prob * (1 - mask_prob) + (length * mask_prob) ** 2) + last
-    return _fullest(plan, groups, mean, square - mean ** 2, np.asarray(length, float))
-
-
-def _fullest(plan: Plan, groups: int, mean: np.ndarray, variance: np.ndarray | None = None,
-             most: np.ndarray | None = None) -> int:
-    """Largest sum over the users [S, B] of a group, rounded up to `_PLACE_MULTIPLE`."""
+    """Places T that BERT4Rec needs: the expected number of hidden items in the fullest group of rows, and eight
+    standard deviations; rounded up to `_PLACE_MULTIPLE`."""
     step = np.arange(len(plan))[:, None]
     cell = (step * groups + plan.placement.row // (plan.num_rows // groups)).ravel()
 
     def sums(values: np.ndarray) -> np.ndarray:
         return np.bincount(cell, values.ravel(), len(plan) * groups)
 
-    need = sums(mean)
-    if variance is not None and most is not None:
-        need = np.minimum(need + 8 * np.sqrt(sums(variance)), sums(most))
-    return max(-(-int(np.ceil(need.max())) // _PLACE_MULTIPLE), 1) * _PLACE_MULTIPLE
+    length = np.asarray(plan.placement.length, float)
+    usual, last = (1 - mask_last_prob) * (length > 0), mask_last_prob * (length > 0)
+    mean = usual * mask_prob * length + last
+    square = usual * (length * mask_prob * (1 - mask_prob) + (length * mask_prob) ** 2) + last
+    need = np.minimum(sums(mean) + 8 * np.sqrt(sums(square - mean ** 2)), sums(length)).max()
+    return max(math.ceil(need / _PLACE_MULTIPLE), 1) * _PLACE_MULTIPLE
+
+
+def everywhere(counts: jax.Array, groups: int) -> Targets:
+    """A place for every position; counts bool [R, W] says where there is a target."""
+    return Targets(counts.reshape(groups, -1))
 
 
 def find_targets(counts: jax.Array, groups: int, places: int) -> Targets:
@@ -97,7 +89,7 @@ def find_targets(counts: jax.Array, groups: int, places: int) -> Targets:
         return jnp.zeros(places, jnp.int32).at[back].set(jnp.arange(len(back)), mode='drop')
 
     exist = jnp.arange(places)[None] < jnp.sum(flat, axis=1, keepdims=True)
-    return Targets(jax.vmap(invert)(back), exist, back)
+    return Targets(exist, jax.vmap(invert)(back), back)
 
 
 @jax.custom_vjp
@@ -105,9 +97,9 @@ def _pick(values: jax.Array, place: jax.Array, back: jax.Array) -> jax.Array:
     """values [G, P, ...] at place [G, T] -> [G, T, ...].
 
     No position has two places, so the gradient is a gather as well; the scatter that automatic differentiation would
-    use runs row by row on a CPU.
+    use runs row by row on a CPU. The barrier keeps what reads the result from gathering anew.
     """
-    return jax.vmap(lambda group, at: group[at])(values, place)
+    return jax.lax.optimization_barrier(jax.vmap(lambda group, at: group[at])(values, place))
 
 
 def _pick_forward(values: jax.Array, place: jax.Array, back: jax.Array) -> tuple[jax.Array, Any]:

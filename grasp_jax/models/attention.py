@@ -52,7 +52,7 @@ def level_scores(own: jax.Array, similar: jax.Array, width: int) -> jax.Array:
 
 def aligned_scores(user: Pair, item: Pair) -> jax.Array:
     """Level scores where users and items share their leading axes: [..., D] -> [..., 3]."""
-    own, similar = (jnp.einsum('...d,...d->...', u, i) for u, i in zip(user, item, strict=True))
+    own, similar = (row_dot(u, i) for u, i in zip(user, item, strict=True))
     return level_scores(own, similar, user.own.shape[-1])
 
 
@@ -131,7 +131,30 @@ def project(item: Pair, kernel: jax.Array) -> Projected:
     return Projected(own, similar, both_own + both_similar)
 
 
+@jax.custom_vjp
 def fuse(gate: jax.Array, projected: Projected) -> jax.Array:
-    """The narrow half, once per (user, item): gates [..., 3] -> [..., H]. Equals `plain_fusion`."""
+    """The narrow half, once per (user, item): gates [..., 3] -> [..., H]. Equals `plain_fusion`.
+
+    The gradient is written out because its sums over H are dot products: as such they run several times faster on a
+    CPU than as sums of products.
+    """
     own, similar, both = (gate[..., level:level + 1] for level in range(LEVELS))
     return own * projected.own + similar * projected.similar + both * projected.both
+
+
+def _fuse_forward(gate: jax.Array, projected: Projected) -> tuple[jax.Array, tuple[jax.Array, Projected]]:
+    return fuse(gate, projected), (gate, projected)
+
+
+def _fuse_backward(saved: tuple[jax.Array, Projected], cotangent: jax.Array) -> tuple[jax.Array, Projected]:
+    gate, projected = saved
+    to_gate = jnp.stack([row_dot(cotangent, level) for level in projected], -1)
+    return to_gate, Projected(*(gate[..., level:level + 1] * cotangent for level in range(LEVELS)))
+
+
+fuse.defvjp(_fuse_forward, _fuse_backward)
+
+
+def row_dot(first: jax.Array, second: jax.Array) -> jax.Array:
+    """Dot products of the last axis: [..., D], [..., D] -> [...]."""
+    return jnp.einsum('...d,...d->...', first, second)

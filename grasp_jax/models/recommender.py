@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from grasp_jax.data.batches import Packed, same_user
 from grasp_jax.data.draws import Drawn
+from grasp_jax.models.attention import row_dot
 from grasp_jax.models.bert4rec import BERT4Rec
 from grasp_jax.models.gru4rec import GRU4Rec
 from grasp_jax.models.item_encoders import EMBEDDING_INIT, ITEM_ENCODERS
@@ -84,12 +85,12 @@ class Recommender(nn.Module):
           [G, T, 1 + N], the true item first; meaningless where a target does not exist.
         """
         encoded = self(tables, users, packed, drawn.masked, train=train)
-        here = drawn.targets
-        states, context = jax.tree.map(here.pick, (encoded.states, encoded.context))
-        true = jax.tree.map(here.pick_next if self.spec.causal else here.pick, encoded.parts)
+        true = encoded.parts
+        if self.spec.causal:
+            true = jax.lax.optimization_barrier(jax.tree.map(lambda field: jnp.roll(field, -1, axis=1), true))
+        states, context, true = jax.tree.map(drawn.targets.pick, (encoded.states, encoded.context, true))
         negatives = self.encoder.parts(self.encoder.look_up(tables, drawn.negatives))
-        candidates = self.encoder.joined_features(context, true, negatives)
-        return jnp.concatenate([self._dot(states, features) for features in candidates], -1)
+        return self._dot(states, *self.encoder.joined_features(context, true, negatives))
 
     def score(self, states: jax.Array, context: Any, parts: Any, exist: jax.Array | None = None) -> jax.Array:
         """Scores N candidates of each state: states [..., H], context [..., ?], parts [..., N, ?] -> [..., N].
@@ -108,9 +109,10 @@ class Recommender(nn.Module):
         """The item encoder's work on `ids`, shared by all users that are scored."""
         return self.encoder.parts(self.encoder.look_up(tables, ids))
 
-    def _dot(self, states: jax.Array, features: jax.Array) -> jax.Array:
+    def _dot(self, states: jax.Array, *features: jax.Array) -> jax.Array:
         query, offset = self.encoder.fold(states)
-        return jnp.sum(query[..., None, :] * features, -1) + offset[..., None]
+        scores = [row_dot(jnp.broadcast_to(query[..., None, :], some.shape), some) for some in features]
+        return jnp.concatenate(scores, -1) + offset[..., None]
 
 
 def last_positions(encoded: Encoded, row: jax.Array, column: jax.Array) -> tuple[jax.Array, Any]:

@@ -21,17 +21,21 @@ class SelfAttention(nn.Module):
     @nn.compact
     def __call__(self, queries: jax.Array, keys: jax.Array, visible: jax.Array, *, train: bool) -> jax.Array:
         """queries, keys [R, W, H], visible bool [R, W, W] -> [R, W, H]. A position that sees nothing gets zeros."""
-        width = queries.shape[-1]
+        rows, length, width = queries.shape
+        depth = width // self.num_heads
 
         def heads(name: str, inputs: jax.Array, bias: bool = True) -> jax.Array:
-            return nn.DenseGeneral((self.num_heads, width // self.num_heads), use_bias=bias, name=name)(inputs)
+            """[R, W, H] -> [R * heads, W, depth]: with one leading axis the products are twice as fast on a CPU."""
+            outputs = nn.DenseGeneral((self.num_heads, depth), use_bias=bias, name=name)(inputs)
+            return outputs.swapaxes(1, 2).reshape(-1, length, depth)
 
         # A bias of the keys would add the same to all scores of a query, which the softmax takes out again.
-        scores = jnp.einsum('rthd,rshd->rhts', heads('query', queries), heads('key', keys, bias=False))
-        scores = scores * (width // self.num_heads) ** -0.5
-        weights = jax.nn.softmax(scores, where=visible[:, None], axis=-1)
+        scores = jnp.einsum('rtd,rsd->rts', heads('query', queries) * depth ** -0.5, heads('key', keys, bias=False))
+        allowed = jnp.repeat(visible, self.num_heads, axis=0)
+        weights = jax.nn.softmax(scores, where=allowed, axis=-1)
         weights = Dropout(self.dropout)(weights, train=train)
-        mixed = jnp.einsum('rhts,rshd->rthd', weights, heads('value', keys))
+        mixed = jnp.einsum('rts,rsd->rtd', weights, heads('value', keys))
+        mixed = mixed.reshape(rows, self.num_heads, length, depth).swapaxes(1, 2)
         return nn.DenseGeneral(width, axis=(-2, -1), name='out')(mixed)
 
 

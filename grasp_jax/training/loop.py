@@ -174,7 +174,8 @@ class _Epochs:
         usual = self._shape
         plan = batches.epoch_plan(self.sequences, self._settings.batch_size, self._seed, epoch, usual.rows,
                                   usual.groups)
-        return plan, batches.Shape(plan.num_rows, usual.groups, max(usual.targets, self._targets(plan, usual.groups)))
+        places = self._targets(plan, usual.groups) if self._targets else 0
+        return plan, batches.Shape(plan.num_rows, usual.groups, max(usual.targets, places))
 
 
 def _validate(validate: Evaluator, state: TrainState, protocol: str) -> tuple[float, float]:

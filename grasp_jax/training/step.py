@@ -30,10 +30,10 @@ class TrainSpec:
     mask_last_prob: float
 
 
-def target_count(model: Recommender, spec: TrainSpec) -> batches.TargetCount:
-    """How many places for targets a plan's batches need."""
+def target_count(model: Recommender, spec: TrainSpec) -> batches.TargetCount | None:
+    """How many places for targets a plan's batches need; None: one for every position."""
     if model.spec.causal:
-        return draws.causal_targets
+        return None
     return functools.partial(draws.cloze_targets, mask_prob=spec.mask_prob, mask_last_prob=spec.mask_last_prob)
 
 
@@ -90,10 +90,10 @@ def draw(model: Recommender, spec: TrainSpec, shape: batches.Shape, packed: batc
     if model.spec.causal:
         masked = jnp.zeros(packed.items.shape, bool)
         following = jnp.pad(packed.segment[:, 1:], ((0, 0), (0, 1)))
-        counts = (packed.segment > 0) & (following == packed.segment)
+        targets = draws.everywhere((packed.segment > 0) & (following == packed.segment), shape.groups)
     else:
-        masked = counts = draws.draw_cloze_mask(mask_key, packed, spec.mask_prob, spec.mask_last_prob)
-    targets = draws.find_targets(counts, shape.groups, shape.targets)
+        masked = draws.draw_cloze_mask(mask_key, packed, spec.mask_prob, spec.mask_last_prob)
+        targets = draws.find_targets(masked, shape.groups, shape.targets)
     # Drawn for every position, so that they do not depend on the number of groups or places.
     negatives = draws.draw_training_negatives(negative_key, packed, model.spec.num_items, NEGATIVES)
     return Drawn(masked, targets, targets.pick(negatives)), dropout_key

@@ -80,40 +80,7 @@ def test_every_batch_gets_long_and_short_sequences(sequences):
     assert total.max() < 1.2 * total.min()
 
 
-def test_usual_rows_serve_later_epochs(sequences):
-    rows = batches.usual_rows(sequences, 32, seed=0)
+def test_the_usual_rows_serve_later_epochs(sequences):
+    rows = batches.usual_shape(sequences, 32, seed=0, groups=1).rows
     later = [batches.epoch_plan(sequences, 32, 0, epoch, rows).num_rows for epoch in range(100, 120)]
     assert np.mean([found == rows for found in later]) > 0.9
-
-
-def packed_batch(sequences, num_items):
-    flat = np.random.default_rng(3).integers(1, num_items + 1, sequences.lengths.sum())
-    plan = batches.epoch_plan(sequences, 64, seed=0, epoch=0)
-    return batches.pack_rows(jnp.asarray(flat), one(plan, 0), plan.num_rows, WIDTH)
-
-
-def test_training_negatives_are_outside_the_sequence_and_uniform(sequences):
-    packed = packed_batch(sequences, 60)
-    negatives = np.asarray(batches.draw_training_negatives(jax.random.key(0), packed, 60, 40))
-    assert negatives.min() >= 1 and negatives.max() <= 60
-    items, segment = np.asarray(packed.items), np.asarray(packed.segment)
-    inside = 0
-    for b in range(1, 65):
-        mine = segment == b
-        inside += np.isin(negatives[mine], items[mine]).sum()
-    # Four draws: at most (11 / 60)^4 of them are expected to be in the sequence.
-    assert inside < 3 * (11 / 60) ** 4 * negatives[segment > 0].size
-    counts = np.bincount(negatives.ravel(), minlength=61)[1:]
-    assert counts.min() > 0.75 * counts.mean() and counts.max() < 1.25 * counts.mean()
-
-
-def test_cloze_masks_hide_the_asked_share_or_the_last_item(sequences):
-    packed = packed_batch(sequences, 60)
-    there = np.asarray(packed.segment > 0)
-    some = np.asarray(batches.draw_cloze_mask(jax.random.key(0), packed, 0.3, 0.0))
-    assert not some[~there].any() and 0.2 < some[there].mean() < 0.4
-    last = np.asarray(batches.draw_cloze_mask(jax.random.key(0), packed, 0.3, 1.0))
-    assert last.sum() == len(np.unique(packed.segment)) - 1
-    segment, position = np.asarray(packed.segment), np.asarray(packed.position)
-    for row, column in zip(*np.nonzero(last), strict=True):
-        assert position[row, column] == position[segment == segment[row, column]].max()

@@ -12,7 +12,7 @@ from grasp_jax.data import batches
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import Tables, model_spec
 from grasp_jax.training.sharding import make_mesh
-from grasp_jax.training.step import Data, batch_loss, draw, init_state, train_spec, train_step
+from grasp_jax.training.step import Data, batch_loss, draw, init_state, target_count, train_spec, train_step
 
 torch = pytest.importorskip('torch', reason='needs the [reference] extra')
 
@@ -44,13 +44,14 @@ class Both:
         flat = rng.integers(1, ITEMS + 1, lengths.sum()).astype(np.int32)
         known = batches.Sequences(np.arange(USERS), np.cumsum(lengths) - lengths, lengths, self.spec.row_width)
         plan = batches.ordered_plan(known, np.arange(USERS), USERS)
-        self.num_rows = plan.num_rows
+        targets = target_count(self.model, self.train_spec)
+        self.shape = batches.Shape(plan.num_rows, 1, targets(plan, 1) if targets else 0)
         self.placement = jax.tree.map(lambda field: jnp.asarray(field[0]), plan.placement)
         tables = jax.tree.map(jnp.asarray, self.tables) if method == 'grasp' else None
         self.data = Data(jnp.asarray(flat), tables)
-        self.packed = batches.pack_rows(self.data.items, self.placement, self.num_rows, self.spec.row_width)
+        self.packed = batches.pack_rows(self.data.items, self.placement, plan.num_rows, self.spec.row_width)
         self.state = jax.jit(init_state, static_argnums=(0, 1))(self.model, self.train_spec, tables, 0)
-        self._draw = jax.jit(draw, static_argnums=(0, 1))
+        self._draw = jax.jit(draw, static_argnums=(0, 1, 2))
 
     def key(self, step):
         return jax.random.fold_in(jax.random.wrap_key_data(self.state.key), step)
@@ -63,13 +64,11 @@ class Both:
 
     def drawn(self, step):
         """What `train_step` draws in this step."""
-        return self._draw(self.model, self.train_spec, self.packed, self.key(step))[0]
+        return self._draw(self.model, self.train_spec, self.shape, self.packed, self.key(step))[0]
 
     def batch(self, step):
         """The batch of this step for the reference."""
-        drawn = self.drawn(step)
-        return convert.batch_to_torch(self.packed, self.placement.user, drawn.negatives[..., 0],
-                                      None if self.spec.causal else drawn.masked)
+        return convert.batch_to_torch(self.packed, self.placement.user, self.drawn(step))
 
 
 @pytest.fixture(scope='module', params=KINDS, ids='+'.join)
@@ -93,18 +92,12 @@ def test_weights_there_and_back(both):
 
 def test_logits(both):
     drawn = both.drawn(0)
-
-    @jax.jit
-    def score(variables, tables):
-        encoded = both.model.apply(variables, tables, both.placement.user, both.packed, drawn.masked, train=False)
-        return both.model.apply(variables, tables, encoded, drawn.negatives, shift=both.spec.causal,
-                                method=Recommender.training_scores)
-
-    scores = score({'params': both.state.params}, both.data.tables)
+    score = jax.jit(functools.partial(both.model.apply, train=False, method=Recommender.training_scores))
+    scores = score({'params': both.state.params}, both.data.tables, both.placement.user, both.packed, drawn)
     # Users one after the other, each in the order of time: the order of the padded batch.
-    rows, columns = np.nonzero(drawn.counts)
-    order = np.lexsort((both.packed.position[rows, columns], both.packed.segment[rows, columns]))
-    ours = np.asarray(scores[rows[order], columns[order]])
+    place = np.nonzero(drawn.targets.exist)
+    order = np.lexsort([drawn.targets.pick(field)[place] for field in (both.packed.position, both.packed.segment)])
+    ours = np.asarray(scores[place])[order]
     batch = both.batch(0)
     with torch.no_grad():
         theirs = both.reference()(batch)
@@ -115,9 +108,9 @@ def test_logits(both):
 
 
 def test_loss_and_gradients(both):
-    differentiate = jax.jit(jax.value_and_grad(batch_loss), static_argnums=(1, 2))
-    loss, gradients = differentiate(both.state.params, both.model, both.train_spec, both.data, both.placement,
-                                    both.packed, both.key(0))
+    differentiate = jax.jit(jax.value_and_grad(batch_loss), static_argnums=1)
+    loss, gradients = differentiate(both.state.params, both.model, both.data, both.placement.user, both.packed,
+                                    both.drawn(0), both.key(0))
     reference = both.reference()
     theirs = reference.loss(both.batch(0))
     theirs.backward()
@@ -128,7 +121,7 @@ def test_loss_and_gradients(both):
 
 def test_twenty_steps_of_adam(both):
     mesh = make_mesh((1, 1), jax.devices()[:1])
-    step = jax.jit(functools.partial(train_step, both.model, both.train_spec, mesh, both.num_rows, both.data))
+    step = jax.jit(functools.partial(train_step, both.model, both.train_spec, mesh, both.shape, both.data))
     reference = both.reference().train()
     optimizer = train.make_optimizer(reference, both.train_spec.learning_rate)
     state = both.state

@@ -7,14 +7,17 @@ import pytest
 from grasp_jax.data import batches
 from grasp_jax.errors import UserError
 from grasp_jax.training.sharding import make_mesh
-from grasp_jax.training.step import train_spec, train_steps
+from grasp_jax.training.step import target_count, train_spec, train_steps
 
 
 def few_steps(run):
     lengths = run.interactions.input_lengths('train')
     known = batches.Sequences(np.arange(len(lengths)), run.interactions.indptr[:-1], lengths, run.model.spec.row_width)
+    groups = run.mesh.shape['data']
     plan = batches.epoch_plan(known, 16, seed=0, epoch=0, min_rows=16)
-    state, losses = train_steps(run.model, train_spec(run.config), run.mesh, plan.num_rows, run.data,
+    targets = target_count(run.model, train_spec(run.config))
+    shape = batches.Shape(plan.num_rows, groups, targets(plan, groups) if targets else 0)
+    state, losses = train_steps(run.model, train_spec(run.config), run.mesh, shape, run.data,
                                 run.fresh_state(0), plan.steps(0, 3))
     ranks = run.evaluator('valid')(state.params, full=True)
     return jax.device_get(state.params), np.asarray(losses), ranks

@@ -36,14 +36,13 @@ def weights_to_flax(state: dict[str, torch.Tensor], spec: Any) -> dict[str, Any]
     return params
 
 
-def batch_to_torch(packed: Any, users: np.ndarray, negatives: np.ndarray, masked: np.ndarray | None) -> Batch:
+def batch_to_torch(packed: Any, users: np.ndarray, drawn: Any) -> Batch:
     """A packed batch of `grasp_jax.data.batches` -> the same users, targets and negatives as a padded batch.
 
     Args:
       packed: `Packed`, fields [R, W].
       users: int [B].
-      negatives: int [R, W], for the target of each position.
-      masked: bool [R, W] for BERT4Rec, None for causal models.
+      drawn: `grasp_jax.data.draws.Drawn` of this batch, with one negative for each target.
     """
     segment, position = np.asarray(packed.segment), np.asarray(packed.position)
     there = segment > 0
@@ -54,12 +53,18 @@ def batch_to_torch(packed: Any, users: np.ndarray, negatives: np.ndarray, masked
         full[owner, place] = np.asarray(values)[there]
         return torch.from_numpy(full)
 
-    items, drawn, valid = padded(packed.items).long(), padded(negatives).long(), padded(there)
+    causal = drawn.targets.place is None
+    negatives = np.zeros(segment.size, np.int64)
+    where = np.arange(segment.size).reshape(len(drawn.targets.exist), -1)
+    where = where if causal else np.take_along_axis(where, np.asarray(drawn.targets.place), 1)
+    exist = np.asarray(drawn.targets.exist)
+    negatives[where[exist]] = np.asarray(drawn.negatives)[exist][:, 0]
+    items, draws, valid = padded(packed.items).long(), padded(negatives.reshape(segment.shape)), padded(there)
     who = torch.from_numpy(np.array(users)).long()
-    if masked is not None:
-        hidden = padded(masked)
-        return Batch(who, items, items, drawn, valid, hidden, hidden)
-    return Batch(who, items[:, :-1], items[:, 1:], drawn[:, :-1], valid[:, :-1], valid[:, 1:], None)
+    if causal:
+        return Batch(who, items[:, :-1], items[:, 1:], draws[:, :-1], valid[:, :-1], valid[:, 1:], None)
+    hidden = padded(drawn.masked)
+    return Batch(who, items, items, draws, valid, hidden, hidden)
 
 
 def _pairs(spec: Any) -> list[tuple[Path, str]]:

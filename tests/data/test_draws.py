@@ -1,0 +1,99 @@
+"""What a step draws: negatives outside the sequence, cloze masks, and the places of targets."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from grasp_jax.data import batches, draws
+
+WIDTH = 11
+
+
+@pytest.fixture
+def sequences():
+    rng = np.random.default_rng(0)
+    lengths = np.minimum(rng.geometric(0.2, 200) + 1, 40)
+    return batches.Sequences(np.arange(200) + 7, np.cumsum(lengths) - lengths, lengths, WIDTH)
+
+
+def one(plan, step):
+    return jax.tree.map(lambda field: jnp.asarray(field[step]), plan.placement)
+
+
+def packed_batch(sequences, num_items):
+    flat = np.random.default_rng(3).integers(1, num_items + 1, sequences.lengths.sum())
+    plan = batches.epoch_plan(sequences, 64, seed=0, epoch=0)
+    return batches.pack_rows(jnp.asarray(flat), one(plan, 0), plan.num_rows, WIDTH)
+
+
+def test_training_negatives_are_outside_the_sequence_and_uniform(sequences):
+    packed = packed_batch(sequences, 60)
+    negatives = np.asarray(draws.draw_training_negatives(jax.random.key(0), packed, 60, 40))
+    assert negatives.min() >= 1 and negatives.max() <= 60
+    items, segment = np.asarray(packed.items), np.asarray(packed.segment)
+    inside = 0
+    for b in range(1, 65):
+        mine = segment == b
+        inside += np.isin(negatives[mine], items[mine]).sum()
+    # Four draws: at most (11 / 60)^4 of them are expected to be in the sequence.
+    assert inside < 3 * (11 / 60) ** 4 * negatives[segment > 0].size
+    counts = np.bincount(negatives.ravel(), minlength=61)[1:]
+    assert counts.min() > 0.75 * counts.mean() and counts.max() < 1.25 * counts.mean()
+
+
+def test_cloze_masks_hide_the_asked_share_or_the_last_item(sequences):
+    packed = packed_batch(sequences, 60)
+    there = np.asarray(packed.segment > 0)
+    some = np.asarray(draws.draw_cloze_mask(jax.random.key(0), packed, 0.3, 0.0))
+    assert not some[~there].any() and 0.2 < some[there].mean() < 0.4
+    last = np.asarray(draws.draw_cloze_mask(jax.random.key(0), packed, 0.3, 1.0))
+    assert last.sum() == len(np.unique(packed.segment)) - 1
+    segment, position = np.asarray(packed.segment), np.asarray(packed.position)
+    for row, column in zip(*np.nonzero(last), strict=True):
+        assert position[row, column] == position[segment == segment[row, column]].max()
+
+
+@pytest.mark.parametrize('groups', (1, 2, 4))
+def test_targets_are_listed_once_each_and_in_order(groups):
+    counts = jax.random.bernoulli(jax.random.key(0), 0.3, (8, WIDTH))
+    field = jnp.arange(8 * WIDTH).reshape(8, WIDTH)
+    targets = draws.find_targets(counts, groups, 64)
+    wanted = np.asarray(field)[np.asarray(counts)]
+    np.testing.assert_array_equal(np.asarray(targets.pick(field))[np.asarray(targets.exist)], wanted)
+    everywhere = draws.everywhere(counts, groups)
+    np.testing.assert_array_equal(np.asarray(everywhere.pick(field))[np.asarray(everywhere.exist)], wanted)
+
+
+def test_targets_beyond_the_last_place_are_left_out():
+    targets = draws.find_targets(jnp.ones((2, 8), bool), 1, 5)
+    assert targets.exist.all()
+    np.testing.assert_array_equal(targets.pick(jnp.arange(16).reshape(2, 8))[0], np.arange(5))
+
+
+def test_the_gradient_of_picking_targets_is_that_of_plain_indexing():
+    counts = jax.random.bernoulli(jax.random.key(1), 0.3, (4, WIDTH))
+    values = jax.random.normal(jax.random.key(2), (4, WIDTH, 3))
+    targets = draws.find_targets(counts, 2, 32)
+
+    def picked(values):
+        return jnp.sum(jnp.sin(targets.pick(values)) * targets.exist[..., None])
+
+    def plain(values):
+        return jnp.sum(jnp.sin(values[np.nonzero(np.asarray(counts))]))
+
+    np.testing.assert_allclose(picked(values), plain(values), rtol=1e-5)
+    np.testing.assert_allclose(jax.grad(picked)(values), jax.grad(plain)(values), rtol=1e-5, atol=1e-6)
+
+
+def test_places_for_cloze_targets_suffice_and_are_not_many_too_many(sequences):
+    for epoch in range(3):
+        plan = batches.epoch_plan(sequences, 64, 0, epoch, row_multiple=2)
+        places = draws.cloze_targets(plan, 2, 0.3, 0.2)
+        most = 0
+        for step in range(len(plan)):
+            packed = batches.pack_rows(jnp.zeros(10_000, jnp.int32), one(plan, step), plan.num_rows, WIDTH)
+            for seed in range(20):
+                masked = draws.draw_cloze_mask(jax.random.key(seed), packed, 0.3, 0.2)
+                most = max(most, int(masked.reshape(2, -1).sum(1).max()))
+        assert most <= places <= 2 * most + 64
