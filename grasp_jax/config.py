@@ -94,6 +94,9 @@ def _train() -> dict:
         'mask_last_prob': 0.1,  # bert4rec: share of sequences in which only the last item is hidden
         'steps_per_call': 200,  # training steps between two looks of the host at the loss
         'mesh': (-1, 1),  # devices along 'data' and 'model'; -1 takes what is left
+        'tables': 'auto',  # LLM vectors live on the device | host (memory-mapped) | auto (host if they do not fit)
+        'table_dtype': '',  # in which they lie on the devices: float32 | bfloat16 | float16; empty: as stored
+        'chunk_mb': 512.0,  # tables on the host: memory on the device for the rows of one call's steps
     }
 
 

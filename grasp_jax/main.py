@@ -7,16 +7,15 @@ Any setting of the config can be changed on the command line, as --config.model.
 and a killed run goes on where it stopped.
 """
 
-import logging
 import pathlib
 import shlex
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags
-from absl import logging as absl_logging
+from absl import flags
 from ml_collections import config_flags
 
+from grasp_jax.command import run_app
 from grasp_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -27,8 +26,6 @@ _WORKDIR = flags.DEFINE_string(
 _STAGES = flags.DEFINE_string(
     'stages', None, 'Folder for prepared data, texts, vectors and neighbours, if several work folders are to share '
     'them. Default: the work folder.')
-
-EXIT_USER_ERROR = 2
 
 
 def main(_: Sequence[str]) -> None:
@@ -72,29 +69,5 @@ def _parse(argv: Sequence[str]) -> list[str]:
     return rest
 
 
-def _log_own_progress() -> None:
-    """Shows what this program says and, of the libraries, warnings only."""
-    absl_logging.set_verbosity(absl_logging.WARNING)
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter('%(message)s'))
-    own = logging.getLogger('grasp_jax')
-    own.setLevel(logging.INFO)
-    own.addHandler(handler)
-    own.propagate = False
-
-
-def run() -> None:
-    """Entry point; a UserError becomes one line and exit code 2."""
-    _log_own_progress()
-    try:
-        app.run(main, flags_parser=_parse)
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
-    except KeyboardInterrupt:
-        print('stopped; the same command goes on from the last checkpoint', file=sys.stderr)
-        sys.exit(130)
-
-
 if __name__ == '__main__':
-    run()
+    run_app(main, _parse)

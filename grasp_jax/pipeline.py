@@ -25,12 +25,13 @@ from grasp_jax.knowledge.prompts import VERSION as TEMPLATE_VERSION
 from grasp_jax.knowledge.tables import load_tables
 from grasp_jax.models.spec import Tables, model_spec
 from grasp_jax.retrieval.neighbours import retrieve
-from grasp_jax.training.loop import Run, make_run, test_ranks, train
+from grasp_jax.training.loop import test_ranks, train
+from grasp_jax.training.run import TABLE_DTYPES, TABLES, Run, make_run
 from grasp_jax.training.sharding import make_mesh
 
 LOG = logging.getLogger(__name__)
 # Settings that change how a run is carried out, not what comes out of it.
-_OF_NO_CONSEQUENCE = ('seeds', 'steps_per_call', 'mesh')
+_OF_NO_CONSEQUENCE = ('seeds', 'steps_per_call', 'mesh', 'tables', 'chunk_mb')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,13 +83,17 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     """
     model_spec(config, num_items=1)
     positive = (('train', 'batch_size'), ('train', 'max_epochs'), ('train', 'patience'), ('train', 'steps_per_call'),
-                ('train', 'learning_rate'), ('evaluate', 'negatives'), ('evaluate', 'users_per_batch'),
-                ('retrieve', 'k'), ('encode', 'width'))
+                ('train', 'chunk_mb'), ('train', 'learning_rate'), ('evaluate', 'negatives'),
+                ('evaluate', 'users_per_batch'), ('retrieve', 'k'), ('encode', 'width'))
     for section, key in positive:
         if not config[section][key] > 0:
             raise UserError(f'config.{section}.{key}={config[section][key]}: must be above 0')
     if config.evaluate.select_by not in ('sampled', 'full'):
         raise UserError(f'config.evaluate.select_by={config.evaluate.select_by!r}: choose sampled or full')
+    for key, choices in (('tables', TABLES), ('table_dtype', TABLE_DTYPES)):
+        if config.train[key] not in choices:
+            known = ', '.join(filter(None, choices))
+            raise UserError(f'config.train.{key}={config.train[key]!r}: choose one of {known}')
     if not config.train.seeds:
         raise UserError('config.train.seeds=(): give at least one, as (42,)')
     seeds = tuple(config.train.seeds)

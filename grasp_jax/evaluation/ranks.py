@@ -5,7 +5,8 @@ user's input history (the target itself always stays: a user may buy an item aga
 """
 
 import functools
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from jax.sharding import Mesh
 from grasp_jax.data import batches
 from grasp_jax.data.interactions import Interactions, Split
 from grasp_jax.evaluation.metrics import Ranks
+from grasp_jax.models.item_encoders import ITEM_BLOCK
 from grasp_jax.models.recommender import Recommender, last_positions
 from grasp_jax.training.sharding import split_rows
 from grasp_jax.training.step import Data
@@ -36,33 +38,54 @@ def rank_of_first(scores: jax.Array, exist: jax.Array) -> jax.Array:
     return 1.0 + jnp.sum(~worse, 1) - 0.5 * jnp.sum(equal, 1)
 
 
-def rank_in_all(scores: jax.Array, targets: jax.Array, history: jax.Array) -> jax.Array:
+def rank_in_all(scores: jax.Array, targets: jax.Array, history: jax.Array, num_items: int) -> jax.Array:
     """Rank of each target among all items outside the history, ties counting half.
 
     Args:
-      scores: [B, m], scores of items 1..m.
+      scores: [B, >= m], scores of items 1..m; what follows is not looked at.
       targets: int32 [B], item ids.
       history: int32 [B, ?], item ids to leave out, filled up with 0.
+      num_items: m.
 
     Returns:
       float32 [B].
     """
     target = jnp.take_along_axis(scores, targets[:, None] - 1, axis=1)
+    return 1.0 + ahead_of(scores, target, jnp.concatenate([history, targets[:, None]], 1), 1, num_items)
+
+
+def ahead_of(scores: jax.Array, target: jax.Array, left_out: jax.Array, first: int | jax.Array,
+             num_items: int) -> jax.Array:
+    """How many of the items `first`, `first` + 1, ... are ahead of the target, ties counting half.
+
+    Args:
+      scores: [B, K], their scores.
+      target: [B, 1], scores of the targets.
+      left_out: int32 [B, ?], item ids that do not count; 0 is none.
+      first: id of the first item.
+      num_items: m; items beyond do not count.
+
+    Returns:
+      float32 [B].
+    """
     batch = jnp.arange(len(scores))[:, None]
-    counted = jnp.ones(scores.shape, bool).at[batch, history - 1].set(False, mode='drop', wrap_negative_indices=False)
-    counted = counted.at[batch, targets[:, None] - 1].set(False)
+    there = first + jnp.arange(scores.shape[1]) <= num_items
+    counted = jnp.broadcast_to(there[None], scores.shape)
+    counted = counted.at[batch, left_out - first].set(False, mode='drop', wrap_negative_indices=False)
     worse, equal = scores < target, scores == target
-    return 1.0 + jnp.sum(counted & ~worse, 1) - 0.5 * jnp.sum(counted & equal, 1)
+    return jnp.sum(counted & ~worse, 1) - 0.5 * jnp.sum(counted & equal, 1)
 
 
-# Users whose candidates are scored together on a CPU.
+# On a CPU: users whose candidates are scored together.
 _USERS_IN_CACHE = 8
 
 
 @functools.partial(jax.jit, static_argnums=(0,))
 def item_parts(model: Recommender, params: Any, data: Data) -> Any:
-    """The item encoder's work on items 1..m, once per evaluation."""
-    ids = jnp.arange(1, model.spec.num_items + 1)
+    """The item encoder's work on items 1..m, once per evaluation; filled up with the padding item to whole blocks."""
+    count = model.spec.num_items
+    whole = -(-count // ITEM_BLOCK) * ITEM_BLOCK if count > ITEM_BLOCK else count
+    ids = jnp.where(jnp.arange(whole) < count, jnp.arange(1, whole + 1), 0)
     return model.apply({'params': params}, data.tables, ids, method=Recommender.catalogue)
 
 
@@ -82,32 +105,54 @@ def user_states(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data
 def _rank_batch(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data: Data, parts: Any,
                 placement: batches.Placement, targets: jax.Array, negatives: jax.Array,
                 history: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    def look_up(ids: jax.Array) -> Any:
+        return jax.tree.map(lambda field: field[jnp.maximum(ids - 1, 0)], parts)
+
     states, context = user_states(model, mesh, num_rows, params, data, placement)
     candidates = jnp.concatenate([targets[:, None], negatives], 1)
-    exist = candidates > 0
-    scores = _score_candidates(model, mesh, params, parts, states, context, candidates)
-    sampled = rank_of_first(scores, exist)
+    scores = score_candidates(model, mesh, params, look_up, states, context, candidates)
+    sampled = rank_of_first(scores, candidates > 0)
     if history is None:
         return sampled, jnp.zeros((0,))
-    everything: Any = model.apply({'params': params}, states, context, parts, method=Recommender.score_all)
-    return sampled, rank_in_all(everything, jnp.maximum(targets, 1), history)
+    everything: Any = model.apply({'params': params}, states, context, parts, users_at_once(mesh, len(targets)),
+                                  method=Recommender.score_all)
+    return sampled, rank_in_all(everything, jnp.maximum(targets, 1), history, model.spec.num_items)
 
 
-def _score_candidates(model: Recommender, mesh: Mesh, params: Any, parts: Any, states: jax.Array, context: Any,
-                      candidates: jax.Array) -> jax.Array:
-    """Scores [B, 1 + N] of each user's own candidates, a few users at a time.
+def score_candidates(model: Recommender, mesh: Mesh, params: Any, look_up: Callable[[jax.Array], Any],
+                     states: jax.Array, context: Any, candidates: jax.Array) -> jax.Array:
+    """Scores [B, 1 + N] of each user's own candidates, a few users at a time; `look_up` gives the parts of ids.
 
     On a CPU the E-wide rows of a few users' candidates fit the cache: three times faster than all at once, measured
     on 256 users x 101 candidates x 384. Elsewhere all users go together.
     """
     def score(user: tuple[jax.Array, Any, jax.Array]) -> Any:
         state, opening, ids = user
-        chosen = jax.tree.map(lambda field: field[jnp.maximum(ids - 1, 0)], parts)
-        return model.apply({'params': params}, state, opening, chosen, ids > 0, method=Recommender.score)
+        return model.apply({'params': params}, state, opening, look_up(ids), ids > 0, method=Recommender.score)
 
-    block = _USERS_IN_CACHE if mesh.devices.flat[0].platform == 'cpu' else len(candidates)
-    scores: Any = jax.lax.map(score, (states, context, candidates), batch_size=block)
+    scores: Any = jax.lax.map(score, (states, context, candidates), batch_size=users_at_once(mesh, len(candidates)))
     return scores
+
+
+def users_at_once(mesh: Mesh, users: int) -> int:
+    """Of a batch's users, how many are scored together: few on a CPU, where caches matter, elsewhere all."""
+    return min(_USERS_IN_CACHE, users) if mesh.devices.flat[0].platform == 'cpu' else users
+
+
+class Batch(NamedTuple):
+    """B users to rank.
+
+    Attributes:
+      placement: fields int32 [B].
+      targets: int32 [B], 0 where there is no user.
+      negatives: int32 [B, N].
+      history: int32 [B, ?], items of the input, filled up with 0.
+    """
+
+    placement: batches.Placement
+    targets: np.ndarray
+    negatives: np.ndarray
+    history: np.ndarray
 
 
 class Evaluator:
@@ -151,20 +196,44 @@ class Evaluator:
         """Ranks under the sampled protocol, and under the full one where asked for."""
         parts = item_parts(self.model, params, self.data)
         results = []
-        for step in range(len(self._plan)):
-            chosen = self._order[step * self._size:(step + 1) * self._size]
-            placement = jax.tree.map(lambda field, at=step: field[at], self._plan.placement)
-            results.append(_rank_batch(
-                self.model, self.mesh, self._plan.num_rows, params, self.data, parts, placement,
-                _filled(self.targets[chosen], self._size), _filled(self._negatives[chosen], self._size),
-                _filled(self._history[chosen], self._size) if full else None))
-        sampled, everything = (np.empty(len(self.users) if wanted else 0, np.float32) for wanted in (True, full))
-        for step, (batch_sampled, batch_full) in enumerate(results):
-            chosen = self._order[step * self._size:(step + 1) * self._size]
-            sampled[chosen] = np.asarray(batch_sampled)[:len(chosen)]
-            if full:
-                everything[chosen] = np.asarray(batch_full)[:len(chosen)]
-        return Ranks(self.users, self.targets, sampled, everything)
+        for step in range(self.num_batches):
+            batch = self.batch(step)
+            results.append(_rank_batch(self.model, self.mesh, self.num_rows, params, self.data, parts,
+                                       batch.placement, batch.targets, batch.negatives,
+                                       batch.history if full else None))
+        return self.collect([sampled for sampled, _ in results], [everything for _, everything in results], full)
+
+    @property
+    def num_batches(self) -> int:
+        """Batches of a pass."""
+        return len(self._plan)
+
+    @property
+    def num_rows(self) -> int:
+        """R, packed rows of a batch."""
+        return self._plan.num_rows
+
+    def batch(self, step: int) -> Batch:
+        """One batch's users, filled up with users that are computed and thrown away."""
+        chosen = self._chosen(step)
+        placement = jax.tree.map(lambda field: field[step], self._plan.placement)
+        return Batch(placement, *(_filled(field[chosen], self._size)
+                                  for field in (self.targets, self._negatives, self._history)))
+
+    def collect(self, sampled: Sequence[Any], everything: Sequence[Any], full: bool) -> Ranks:
+        """Ranks of all users from those of each batch."""
+        def in_order(ranks: Sequence[Any]) -> np.ndarray:
+            found = np.empty(len(self.users), np.float32)
+            for step, values in enumerate(ranks):
+                chosen = self._chosen(step)
+                found[chosen] = np.asarray(values)[:len(chosen)]
+            return found
+
+        return Ranks(self.users, self.targets, in_order(sampled),
+                     in_order(everything) if full else np.empty(0, np.float32))
+
+    def _chosen(self, step: int) -> np.ndarray:
+        return self._order[step * self._size:(step + 1) * self._size]
 
 
 def _filled(rows: np.ndarray, size: int) -> np.ndarray:

@@ -56,12 +56,22 @@ class Recommender(nn.Module):
           train: whether dropout is on.
         """
         own = same_user(packed.segment)
-        past = jnp.tril(jnp.ones(own.shape[1:], bool))[None]
-        shown = (packed.items > 0) & ~masked
         # Padding sees itself only, which keeps its softmax finite.
         itself = jnp.eye(own.shape[1], dtype=bool)[None]
-        visible = (own & past if self.spec.causal else own) | itself
-        seen = own & past & shown[:, None, :]
+        visible = (own & _past(own) if self.spec.causal else own) | itself
+        inputs, parts, context = self.represent_rows(tables, users, packed, masked)
+        return Encoded(self.backbone(inputs, packed.position, visible, train=train), parts, context)
+
+    def represent_rows(self, tables: Tables | None, users: jax.Array, packed: Packed,
+                       masked: jax.Array) -> tuple[jax.Array, Any, Any]:
+        """All that is done with the items of the rows before the backbone; arguments as in `__call__`.
+
+        Returns:
+          the backbone's inputs [R, W, H], and `parts` and `context` of `Encoded`.
+        """
+        own = same_user(packed.segment)
+        shown = (packed.items > 0) & ~masked
+        seen = own & _past(own) & shown[:, None, :]
         looked_up = self.encoder.look_up(tables, packed.items)
         parts = self.encoder.parts(looked_up)
         context = self.encoder.context(tables, users, looked_up, packed.segment, seen)
@@ -69,7 +79,7 @@ class Recommender(nn.Module):
         inputs = self.encoder.represent(self.encoder.features(context, parts, together))
         if not self.spec.causal:
             inputs = jnp.where(masked[..., None], self.mask_vector[None, None], inputs)
-        return Encoded(self.backbone(inputs, packed.position, visible, train=train), parts, context)
+        return inputs, parts, context
 
     def training_scores(self, tables: Tables | None, users: jax.Array, packed: Packed, drawn: Drawn, *,
                         train: bool) -> jax.Array:
@@ -85,12 +95,21 @@ class Recommender(nn.Module):
           [G, T, 1 + N], the true item first; meaningless where a target does not exist.
         """
         encoded = self(tables, users, packed, drawn.masked, train=train)
-        true = encoded.parts
+        states = drawn.targets.pick(encoded.states)
+        return self._dot(states, *self.target_features(tables, encoded.parts, encoded.context, drawn))
+
+    def target_features(self, tables: Tables | None, parts: Any, context: Any,
+                        drawn: Drawn) -> tuple[jax.Array, jax.Array]:
+        """Features of the true item [G, T, 1, F] and of the negatives [G, T, N, F] of each target.
+
+        `parts` and `context` are those of `Encoded`, the others as in `training_scores`.
+        """
         if self.spec.causal:
-            true = jax.lax.optimization_barrier(jax.tree.map(lambda field: jnp.roll(field, -1, axis=1), true))
-        states, context, true = jax.tree.map(drawn.targets.pick, (encoded.states, encoded.context, true))
+            # The barrier makes it one copy; else every use shifts the E-wide rows anew.
+            parts = jax.lax.optimization_barrier(jax.tree.map(lambda field: jnp.roll(field, -1, axis=1), parts))
+        context, true = jax.tree.map(drawn.targets.pick, (context, parts))
         negatives = self.encoder.parts(self.encoder.look_up(tables, drawn.negatives))
-        return self._dot(states, *self.encoder.joined_features(context, true, negatives))
+        return self.encoder.joined_features(context, true, negatives)
 
     def score(self, states: jax.Array, context: Any, parts: Any, exist: jax.Array | None = None) -> jax.Array:
         """Scores N candidates of each state: states [..., H], context [..., ?], parts [..., N, ?] -> [..., N].
@@ -100,10 +119,10 @@ class Recommender(nn.Module):
         context = jax.tree.map(lambda field: field[..., None, :], context)
         return self._dot(states, self.encoder.features(context, parts, exist))
 
-    def score_all(self, states: jax.Array, context: Any, parts: Any) -> jax.Array:
+    def score_all(self, states: jax.Array, context: Any, parts: Any, users_at_once: int = 8) -> jax.Array:
         """Scores every item for each of B states: states [B, H], parts [N, ?] -> [B, N]."""
         query, offset = self.encoder.fold(states)
-        return self.encoder.score_all(query, context, parts) + offset[:, None]
+        return self.encoder.score_all(query, context, parts, users_at_once) + offset[:, None]
 
     def catalogue(self, tables: Tables | None, ids: jax.Array) -> Any:
         """The item encoder's work on `ids`, shared by all users that are scored."""
@@ -113,6 +132,11 @@ class Recommender(nn.Module):
         query, offset = self.encoder.fold(states)
         scores = [row_dot(jnp.broadcast_to(query[..., None, :], some.shape), some) for some in features]
         return jnp.concatenate(scores, -1) + offset[..., None]
+
+
+def _past(own: jax.Array) -> jax.Array:
+    """bool [1, W, W]: which positions are not later, for same-user masks [R, W, W]."""
+    return jnp.tril(jnp.ones(own.shape[1:], bool))[None]
 
 
 def last_positions(encoded: Encoded, row: jax.Array, column: jax.Array) -> tuple[jax.Array, Any]:

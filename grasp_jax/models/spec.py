@@ -53,6 +53,11 @@ class ModelSpec:
         return self.backbone != 'bert4rec'
 
     @property
+    def reads_users(self) -> bool:
+        """Whether the model reads the vectors of users."""
+        return self.method == 'grasp' and self.user_context == 'text'
+
+    @property
     def row_width(self) -> int:
         """Positions of a packed row, W = L + 1: the inputs and the last target, or the mask that BERT4Rec appends."""
         return self.max_length + 1
@@ -69,12 +74,16 @@ class Tables(NamedTuple):
     Attributes:
       users, users_similar: [n, E], U and the mean of each user's neighbours.
       items, items_similar: [m + 1, E], I and the mean of each item's neighbours; row 0 is zero.
+      user_slots, item_slots: int32 [n], [m + 1], the row of each id where the tables hold a few rows only; None where
+        an id is its own row. Rows of ids that are not there must not be asked for.
     """
 
     users: jax.Array | np.ndarray
     users_similar: jax.Array | np.ndarray
     items: jax.Array | np.ndarray
     items_similar: jax.Array | np.ndarray
+    user_slots: jax.Array | None = None
+    item_slots: jax.Array | None = None
 
 
 def padded_rows(rows: int) -> int:

@@ -45,22 +45,37 @@ def state_shardings(state: Any, mesh: Mesh) -> Any:
     """NamedSharding of every array of a train state (or its shapes), by parameter name."""
     def sharding(path: tuple[Any, ...], _: Any) -> NamedSharding:
         name = getattr(path[-1], 'key', None) if path else None
-        return NamedSharding(mesh, TABLE if name in _TABLE_PARAMETERS else REPLICATED)
+        return _by_rows(mesh) if name in _TABLE_PARAMETERS else NamedSharding(mesh, REPLICATED)
 
     return jax.tree_util.tree_map_with_path(sharding, state)
 
 
-def put_tables(tables: Tables | None, mesh: Mesh) -> Tables | None:
-    """Moves the frozen tables to the devices, split by rows; rows are filled up with zeros so that they divide."""
-    if tables is None:
-        return None
+def put_tables(tables: Tables, mesh: Mesh, users_needed: bool, dtype: np.dtype) -> Tables:
+    """Moves the frozen tables to the devices, split by rows.
 
+    Args:
+      tables: [n, E] and [m + 1, E] arrays.
+      mesh: devices.
+      users_needed: whether the model reads users' vectors; else those tables arrive empty.
+      dtype: in which they lie there.
+    """
     def put(table: Any) -> jax.Array:
-        filled = np.zeros((padded_rows(len(table)), table.shape[1]), table.dtype)
+        filled = np.zeros((padded_rows(len(table)), table.shape[1]), dtype)
         filled[:len(table)] = table
-        return jax.device_put(filled, NamedSharding(mesh, TABLE))
+        return put_rows(filled, mesh)
 
-    return Tables(*(put(table) for table in tables))
+    users = (tables.users, tables.users_similar) if users_needed else (tables.users[:0], tables.users_similar[:0])
+    return Tables(*map(put, (*users, tables.items, tables.items_similar)))
+
+
+def put_rows(table: np.ndarray, mesh: Mesh) -> jax.Array:
+    """Moves a table to the devices, split by rows; their number must be a multiple of the axis 'model'."""
+    return jax.device_put(table, _by_rows(mesh))
+
+
+def _by_rows(mesh: Mesh) -> NamedSharding:
+    """How tables lie. JAX calls a split over one device none, and compiles anew for an array under its other name."""
+    return NamedSharding(mesh, TABLE if mesh.shape['model'] > 1 else REPLICATED)
 
 
 def put_replicated(tree: Any, mesh: Mesh) -> Any:

@@ -15,7 +15,7 @@ from grasp_jax.data.draws import Drawn
 from grasp_jax.models.losses import binary_cross_entropy
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import Tables
-from grasp_jax.training.sharding import split_rows
+from grasp_jax.training.sharding import split_rows, state_shardings
 
 NEGATIVES = 1  # of the paper's recipe, for every position
 
@@ -72,12 +72,22 @@ def make_optimizer(spec: TrainSpec) -> optax.GradientTransformation:
 
 def init_state(model: Recommender, spec: TrainSpec, tables: Tables | None, seed: int) -> TrainState:
     """A fresh state; call it under `jax.jit` with output shardings, or `jax.eval_shape` for shapes alone."""
-    init_key, run_key = jax.random.split(jax.random.key(seed))
+    init_key = jax.random.split(jax.random.key(seed))[0]
     width = model.spec.row_width
     packed = batches.Packed(*(jnp.zeros((1, width), jnp.int32),) * 3)
     params = model.init(init_key, tables, jnp.zeros(1, jnp.int32), packed, packed.items > 0, train=False)['params']
     return TrainState(jnp.zeros((), jnp.int32), params, make_optimizer(spec).init(params),
-                      jax.random.key_data(run_key))
+                      step_key(seed))
+
+
+def step_key(seed: int) -> jax.Array:
+    """The base key of a state: data of a key, as checkpoints keep it."""
+    return jax.random.key_data(jax.random.split(jax.random.key(seed))[1])
+
+
+def key_of_step(key: jax.Array, step: jax.Array) -> jax.Array:
+    """The random key of a step, from the state's base key."""
+    return jax.random.fold_in(jax.random.wrap_key_data(key), step)
 
 
 def draw(model: Recommender, spec: TrainSpec, shape: batches.Shape, packed: batches.Packed,
@@ -111,8 +121,7 @@ def train_step(model: Recommender, spec: TrainSpec, mesh: Mesh, shape: batches.S
                placement: batches.Placement) -> tuple[TrainState, jax.Array]:
     """One optimiser step on the batch that `placement` describes; returns the new state and the loss."""
     packed = split_rows(batches.pack_rows(data.items, placement, shape.rows, model.spec.row_width), mesh)
-    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-    drawn, dropout_key = draw(model, spec, shape, packed, key)
+    drawn, dropout_key = draw(model, spec, shape, packed, key_of_step(state.key, state.step))
     loss, gradients = jax.value_and_grad(batch_loss)(state.params, model, data, placement.user, packed, drawn,
                                                      dropout_key)
     updates, optimizer = make_optimizer(spec).update(gradients, state.optimizer, state.params)
@@ -125,4 +134,19 @@ def train_steps(model: Recommender, spec: TrainSpec, mesh: Mesh, shape: batches.
                 placements: batches.Placement) -> tuple[TrainState, jax.Array]:
     """As many steps as `placements` [S, B] holds, without leaving the device; returns the state and losses [S]."""
     step = functools.partial(train_step, model, spec, mesh, shape, data)
-    return jax.lax.scan(step, state, placements)
+    state, losses = jax.lax.scan(step, state, placements)
+    # Where a fresh state lives: else the next call would find the tables' rows elsewhere and be compiled anew.
+    return jax.lax.with_sharding_constraint(state, state_shardings(state, mesh)), losses
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def items_of_steps(model: Recommender, spec: TrainSpec, shape: batches.Shape, items: jax.Array, key: jax.Array,
+                   first: jax.Array, placements: batches.Placement) -> tuple[jax.Array, jax.Array]:
+    """Item ids that the steps `first`, `first` + 1, ... will look up: [S, R, W] of their rows and the negatives
+    [S, G, T, N]. What `train_steps` draws, without the rest."""
+    def one(step: jax.Array, placement: batches.Placement) -> tuple[jax.Array, jax.Array]:
+        packed = batches.pack_rows(items, placement, shape.rows, model.spec.row_width)
+        return packed.items, draw(model, spec, shape, packed, key_of_step(key, step))[0].negatives
+
+    steps = first + jnp.arange(len(placements.user))
+    return jax.lax.map(lambda now: one(*now), (steps, placements))

@@ -9,7 +9,7 @@ from grasp_jax.config import default
 from grasp_jax.data.interactions import Interactions, draw_negatives
 from grasp_jax.evaluation import ranks
 from grasp_jax.models.recommender import Recommender
-from grasp_jax.training.loop import make_run
+from grasp_jax.training.run import make_run
 from grasp_jax.training.sharding import make_mesh
 
 
@@ -27,17 +27,17 @@ def test_candidates_that_do_not_exist_never_count():
 
 def test_a_score_that_is_no_number_is_no_win():
     assert ranks.rank_of_first(jnp.array([[jnp.nan, 1.0, 2.0]]), jnp.ones((1, 3), bool))[0] == 3
-    assert ranks.rank_in_all(jnp.array([[jnp.nan, 1.0, 2.0]]), jnp.array([1]), jnp.array([[0]]))[0] == 3
+    assert ranks.rank_in_all(jnp.array([[jnp.nan, 1.0, 2.0]]), jnp.array([1]), jnp.array([[0]]), 3)[0] == 3
 
 
 def test_full_ranking_leaves_the_history_out_but_never_the_target():
     scores = jnp.array([[0.1, 0.9, 0.8, 0.5, 0.5]])
     target = jnp.array([4])
-    assert ranks.rank_in_all(scores, target, jnp.array([[0, 0]]))[0] == 3.5
-    assert ranks.rank_in_all(scores, target, jnp.array([[2, 0]]))[0] == 2.5
-    assert ranks.rank_in_all(scores, target, jnp.array([[2, 5]]))[0] == 2
-    assert ranks.rank_in_all(scores, target, jnp.array([[2, 4]]))[0] == 2.5
-    constant = ranks.rank_in_all(jnp.zeros((1, 5)), target, jnp.array([[2, 0]]))[0]
+    assert ranks.rank_in_all(scores, target, jnp.array([[0, 0]]), 5)[0] == 3.5
+    assert ranks.rank_in_all(scores, target, jnp.array([[2, 0]]), 5)[0] == 2.5
+    assert ranks.rank_in_all(scores, target, jnp.array([[2, 5]]), 5)[0] == 2
+    assert ranks.rank_in_all(scores, target, jnp.array([[2, 4]]), 5)[0] == 2.5
+    constant = ranks.rank_in_all(jnp.zeros((1, 5)), target, jnp.array([[2, 0]]), 5)[0]
     assert constant == 2.5  # the middle of the four that are left
 
 

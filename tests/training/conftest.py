@@ -7,7 +7,7 @@ import pytest
 from grasp_jax.config import default
 from grasp_jax.data.interactions import Interactions, draw_negatives
 from grasp_jax.models.spec import Tables
-from grasp_jax.training.loop import make_run
+from grasp_jax.training.run import make_run
 from grasp_jax.training.sharding import make_mesh
 
 USERS, ITEMS, WIDTH = 90, 40, 16

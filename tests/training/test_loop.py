@@ -16,6 +16,7 @@ from grasp_jax.errors import UserError
 from grasp_jax.training import loop
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.metrics_log import read_metrics
+from grasp_jax.training.run import make_run
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -98,7 +99,7 @@ def test_a_loss_that_is_no_number_stops_the_run(small_run, tmp_path):
 def test_nobody_to_train_on_is_an_error(small_run, small_data, tmp_path):
     interactions, negatives, _ = small_data
     short = type(interactions)(np.arange(4) * 3, interactions.items[:9], interactions.num_items)
-    run = loop.make_run(small_run().config, small_run().mesh, short, negatives, None)
+    run = make_run(small_run().config, small_run().mesh, short, negatives, None)
     with pytest.raises(UserError, match='no user has two training interactions'):
         loop.train(run, 0, tmp_path)
 

@@ -1,0 +1,1 @@
+"""Speed side by side: this project and the PyTorch reference, in one run on one machine."""

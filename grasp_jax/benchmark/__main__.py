@@ -1,0 +1,81 @@
+"""Measures speed, beside the PyTorch reference in turns on the same machine, and prints a table.
+
+    python -m grasp_jax.benchmark train    --size=beauty_paper                    whole training steps and their parts
+    python -m grasp_jax.benchmark evaluate --size=beauty_paper                    ranking under both protocols
+    python -m grasp_jax.benchmark retrieve --size=beauty_paper                    exact search, ScaNN, scikit-learn
+    python -m grasp_jax.benchmark sweep    --plot=docs/scaling.png                time against catalogue, length, width
+
+--out=FILE keeps the figures as JSON. The reference needs `pip install -e ".[reference]"` and the project's root as
+the current folder; --noreference does without it.
+"""
+
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+
+from grasp_jax.benchmark import workload
+from grasp_jax.command import run_app
+from grasp_jax.errors import UserError
+
+COMMANDS = ('train', 'evaluate', 'retrieve', 'sweep')
+_SIZE = flags.DEFINE_enum('size', 'beauty_5core', sorted(workload.SIZES), 'Sizes of data, vectors and batches.')
+_BACKBONES = flags.DEFINE_list('backbones', 'sasrec,gru4rec,bert4rec', 'Backbones to measure.')
+_METHODS = flags.DEFINE_list('methods', 'grasp,none', 'Methods to measure.')
+_ROUNDS = flags.DEFINE_integer('rounds', 7, 'Timed calls of each program.', lower_bound=1)
+_STEPS = flags.DEFINE_integer('steps', 20, 'train: steps in a call of grasp_jax; the reference takes one.',
+                              lower_bound=1)
+_USERS = flags.DEFINE_integer('users', 4, 'evaluate: users that the reference ranks; its time is scaled up.',
+                              lower_bound=1)
+_REFERENCE = flags.DEFINE_bool('reference', True, 'Whether the PyTorch reference takes part.')
+_COMPILE = flags.DEFINE_bool('compile', False, 'train: whether the reference goes through torch.compile.')
+_PARTS = flags.DEFINE_bool('parts', True, 'train: whether the parts of a step are timed as well.')
+_PLOT = flags.DEFINE_string('plot', 'scaling.png', 'sweep: the picture to write.')
+_OUT = flags.DEFINE_string('out', None, 'JSON file for the figures.')
+
+
+def main(rest: Sequence[str]) -> None:
+    """Runs one command."""
+    from grasp_jax.benchmark import tables, timing  # after the flags: --help need not wait for JAX
+
+    command, size = rest[1], workload.SIZES[_SIZE.value]
+    found = {'command': command, 'size': {'name': _SIZE.value, **vars(size)}, 'machine': timing.machine(),
+             'matmul_flops_per_s': timing.matmul_rate(), 'results': _COMMANDS[command](size)}
+    if _OUT.value:
+        out = pathlib.Path(_OUT.value)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(found, indent=1) + '\n', encoding='utf-8')
+    print(tables.render(found))
+
+
+def _train(size: workload.Size) -> list[dict[str, Any]]:
+    from grasp_jax.benchmark import training
+    options = training.Options(rounds=_ROUNDS.value, steps=_STEPS.value, reference=_REFERENCE.value,
+                               compiled=_COMPILE.value, parts=_PARTS.value)
+    interactions = workload.interactions_of(size)
+    vectors = workload.tables_of(size) if 'grasp' in _METHODS.value else None
+    return [training.measure(size, backbone, method, interactions, vectors, options)
+            for method in _METHODS.value for backbone in _BACKBONES.value]
+
+
+_COMMANDS = {'train': _train}
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    """Parses flags; what is wrong with them is an error of one line."""
+    try:
+        rest = flags.FLAGS(list(argv), known_only=False)
+    except SystemExit:  # --help and its kin exit with 1
+        sys.exit(0)
+    except flags.Error as error:
+        raise UserError(f'command line: {" ".join(str(error).split())}') from error
+    if len(rest) != 2 or rest[1] not in COMMANDS:
+        raise UserError(f'command line: name one of {", ".join(COMMANDS)}, as python -m grasp_jax.benchmark train')
+    return rest
+
+
+if __name__ == '__main__':
+    run_app(main, _parse)

@@ -1,0 +1,4 @@
+import json
+
+
+def render(found): return json.dumps(found['results'], indent=1)

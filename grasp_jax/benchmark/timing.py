@@ -1,0 +1,112 @@
+"""Timing side by side: the programs take turns, so that a slow minute of the machine hits all of them."""
+
+import datetime
+import importlib.metadata
+import os
+import pathlib
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from tqdm import tqdm
+
+_LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'scann', 'scikit-learn', 'torch')
+_STATUS = pathlib.Path('/proc/self/status')
+_RESET_PEAK = pathlib.Path('/proc/self/clear_refs')
+
+
+def alternate(programs: Mapping[str, Callable[[], Any]], rounds: int, warm_up: int = 2,
+              label: str = '') -> dict[str, list[float]]:
+    """Seconds of each call, the programs called in turn.
+
+    Args:
+      programs: name -> a call that returns when its work is done.
+      rounds: timed calls of each.
+      warm_up: calls of each before, which compile and fill caches.
+      label: for the progress bar.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in programs}
+    with tqdm(total=(warm_up + rounds) * len(programs), desc=label, unit='call', delay=1) as bar:
+        for turn in range(-warm_up, rounds):
+            for name, program in programs.items():
+                begin = time.perf_counter()
+                program()
+                if turn >= 0:
+                    seconds[name].append(time.perf_counter() - begin)
+                bar.update()
+    return seconds
+
+
+def summary(seconds: list[float], per_call: int = 1) -> dict[str, float]:
+    """Median, fastest and slowest call, divided by how many units a call holds."""
+    return {'median_s': statistics.median(seconds) / per_call, 'min_s': min(seconds) / per_call,
+            'max_s': max(seconds) / per_call, 'calls': len(seconds)}
+
+
+def peak_memory(program: Callable[[], Any]) -> int | None:
+    """Bytes of memory that the process gains at most while `program` runs once; None where the system tells not.
+
+    On Linux the peak of the resident set, which holds what both libraries allocate on a CPU.
+    """
+    if not _RESET_PEAK.exists():
+        return None
+    try:
+        _RESET_PEAK.write_text('5')
+    except OSError:
+        return None
+    before = _status('VmRSS')
+    program()
+    return max(_status('VmHWM') - before, 0)
+
+
+def device_memory() -> int | None:
+    """Bytes that JAX held at most on its accelerator so far; None on a CPU."""
+    stats = jax.devices()[0].memory_stats() or {}
+    return stats.get('peak_bytes_in_use')
+
+
+def matmul_rate(rounds: int = 15) -> float:
+    """Floating-point operations per second of a large float32 matrix product with JAX: what the machine can do."""
+    size = 2048 if jax.default_backend() == 'cpu' else 8192
+    left = jnp.ones((size, size), jnp.float32)
+    product = jax.jit(lambda a, b: a @ b)
+    seconds = alternate({'matmul': lambda: product(left, left).block_until_ready()}, rounds)['matmul']
+    return 2 * size ** 3 / statistics.median(seconds)
+
+
+def machine() -> dict[str, Any]:
+    """Where and with what the figures were made."""
+    versions = {}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {'date': datetime.date.today().isoformat(), 'processor': _processor(), 'cores': os.cpu_count(),
+            'device': f'{jax.device_count()} x {jax.devices()[0].device_kind}', 'python': platform.python_version(),
+            'system': platform.system(), 'versions': versions, 'command': _command()}
+
+
+def _command() -> str:
+    return ' '.join(['python -m grasp_jax.benchmark', *sys.argv[1:]])
+
+
+def _processor() -> str:
+    try:
+        lines = pathlib.Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+    return names[0] if names else platform.processor()
+
+
+def _status(key: str) -> int:
+    for line in _STATUS.read_text(encoding='utf-8').splitlines():
+        if line.startswith(key + ':'):
+            return 1024 * int(line.split()[1])
+    return 0

@@ -1,0 +1,110 @@
+"""`benchmark train`: sequences per second of a whole training step, of its parts, and against the reference."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from grasp_jax.benchmark import substeps, timing, workload
+from grasp_jax.benchmark.reference import Reference
+from grasp_jax.data import batches
+from grasp_jax.data.interactions import Interactions
+from grasp_jax.models.spec import Tables
+from grasp_jax.training.epochs import Epochs
+from grasp_jax.training.run import Run, make_run
+from grasp_jax.training.sharding import make_mesh
+from grasp_jax.training.step import TrainState, batch_loss, draw, train_spec
+
+OURS, THEIRS = 'grasp_jax', 'pytorch'
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What `benchmark train` is asked for.
+
+    Attributes:
+      rounds: timed calls of each program.
+      steps: training steps in a call of ours; the reference takes one.
+      reference: whether the reference takes turns with it.
+      compiled: whether the reference goes through `torch.compile`.
+      parts: whether parts of a step are timed as well.
+      settings: of the model section, beside backbone and method.
+    """
+
+    rounds: int = 7
+    steps: int = 20
+    reference: bool = True
+    compiled: bool = False
+    parts: bool = True
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def measure(size: workload.Size, backbone: str, method: str, interactions: Interactions, tables: Tables | None,
+            options: Options) -> dict[str, Any]:
+    """One row of the table: a backbone with a method at a size."""
+    config = workload.config_of(size, backbone=backbone, method=method, **options.settings)
+    config.train.steps_per_call = options.steps
+    run = make_run(config, make_mesh(tuple(config.train.mesh)), interactions, {},
+                   None if method == 'none' else tables)
+    trainer = _Trainer(run)
+    programs = {OURS: trainer.steps}
+    result: dict[str, Any] = {'backbone': backbone, 'method': method, 'batch_size': size.batch_size,
+                              'rows_per_batch': trainer.epochs.shape.rows}
+    reference = None
+    if options.reference:
+        reference = Reference(run.model.spec, train_spec(config), size.batch_size, interactions,
+                              None if method == 'none' else tables, trainer.state.params, options.compiled)
+        result |= _same_loss(run, reference, trainer)
+        programs[THEIRS] = reference.step
+    label = f'{backbone} + {method}'
+    seconds = timing.alternate(programs, options.rounds, label=label)
+    found: dict[str, dict[str, Any]] = {OURS: timing.summary(seconds[OURS], options.steps)}
+    if reference is not None:
+        found[THEIRS] = timing.summary(seconds[THEIRS])
+    for name, times in found.items():
+        times['sequences_per_s'] = size.batch_size / times['median_s']
+        times['peak_bytes'] = timing.peak_memory(programs[name])
+    result['step'] = found
+    if reference is not None:
+        result['ratio'] = found[THEIRS]['median_s'] / found[OURS]['median_s']
+    if options.parts:
+        result['parts'] = substeps.measure(run, trainer.epochs, trainer.state, reference, options.rounds)
+    return result
+
+
+class _Trainer:
+    """Takes steps of one epoch after the other, as `training.loop` does."""
+
+    def __init__(self, run: Run):
+        self.epochs = Epochs(run, seed=0)
+        self.state = run.fresh_state(0)
+        self._chunks = self.epochs.chunks(0)
+        self._epoch, self._per_call = 0, run.config.train.steps_per_call
+
+    def steps(self) -> None:
+        """One call's worth of steps; planning an epoch falls to the call that begins it."""
+        while True:
+            for chunk in self._chunks:
+                self.state, losses = self.epochs.dispatch(self.state, chunk)
+                np.asarray(losses)
+                if len(losses) == self._per_call:
+                    return
+            self._epoch += 1
+            self._chunks = self.epochs.chunks(self._epoch)
+
+
+def _same_loss(run: Run, reference: Reference, trainer: _Trainer) -> dict[str, float]:
+    """Loss of both on the same weights, batch, negatives and masks, without dropout."""
+    from third_party.pytorch_reference.convert import batch_to_torch
+
+    plan = trainer.epochs.plan(0)
+    placement = jax.tree.map(lambda field: field[0], plan.placement)
+    packed = batches.pack_rows(run.data.items, placement, plan.num_rows, run.model.spec.row_width)
+    key = jax.random.key(0)
+    drawn, _ = draw(run.model, train_spec(run.config), trainer.epochs.shape, packed, key)
+    dry = run.model.clone(spec=dataclasses.replace(run.model.spec, dropout=0.0))
+    state: TrainState = trainer.state
+    ours = float(jax.jit(batch_loss, static_argnums=1)(state.params, dry, run.data, placement.user, packed, drawn, key))
+    theirs = reference.loss(batch_to_torch(packed, placement.user, drawn))
+    return {'loss': ours, 'loss_of_reference': theirs, 'loss_difference': abs(ours - theirs) / abs(theirs)}

@@ -1,0 +1,114 @@
+"""Ranks where the vectors stay on the host: rows of a batch's users and candidates travel, then blocks of all items.
+
+The same ranks as `ranks.Evaluator` gives, up to rounding: here a target's score is computed apart from the others'.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from tqdm import tqdm
+
+from grasp_jax.data import batches
+from grasp_jax.evaluation.metrics import Ranks
+from grasp_jax.evaluation.ranks import (
+    Batch,
+    Evaluator,
+    ahead_of,
+    rank_of_first,
+    score_candidates,
+    user_states,
+    users_at_once,
+)
+from grasp_jax.models.item_encoders import ITEM_BLOCK
+from grasp_jax.models.recommender import Recommender
+from grasp_jax.models.spec import Tables, padded_rows
+from grasp_jax.training.host_tables import HostTables
+from grasp_jax.training.step import Data
+
+_BATCHES = 8  # of users that share a pass over all items
+_ITEMS = 8 * ITEM_BLOCK  # of a block that travels at once
+
+
+class HostEvaluator(Evaluator):
+    """As `Evaluator`, with tables on the host."""
+
+    def __init__(self, *given: Any, host: HostTables):
+        """As `Evaluator.__init__`, and the tables."""
+        super().__init__(*given)
+        self._host = host
+
+    def __call__(self, params: Any, full: bool) -> Ranks:
+        """Ranks under the sampled protocol, and under the full one where asked for."""
+        sampled: list[jax.Array] = []
+        everything: list[jax.Array] = []
+        count = self.model.spec.num_items
+        blocks = range(1, count + 1, _ITEMS) if full else range(0)
+        passes = -(-self.num_batches // _BATCHES)
+        with tqdm(total=self.num_batches + passes * len(blocks), desc='rank', unit='part', delay=5) as bar:
+            for start in range(0, self.num_batches, _BATCHES):
+                group = [self.batch(step) for step in range(start, min(start + _BATCHES, self.num_batches))]
+                known = []
+                for batch in group:
+                    ranks, *rest = self._sampled(params, batch)
+                    sampled.append(ranks)
+                    known.append(rest)
+                    bar.update()
+                ahead = [jnp.ones(len(batch.targets)) for batch in group]
+                for first in blocks:
+                    parts = self._parts(params, first, count)
+                    ahead = [before + _ahead_in_block(
+                        self.model, users_at_once(self.mesh, len(batch.targets)), params, parts, first, *rest,
+                        np.concatenate([batch.history, batch.targets[:, None]], 1))
+                        for before, batch, rest in zip(ahead, group, known, strict=True)]
+                    ahead[-1].block_until_ready()  # or rows of all blocks would queue up
+                    bar.update()
+                everything += ahead
+        return self.collect(sampled, everything, full)
+
+    def _sampled(self, params: Any, batch: Batch) -> tuple[jax.Array, ...]:
+        """Sampled ranks, states, contexts and the targets' scores [B, 1]."""
+        width = self.model.spec.row_width
+        lengths = np.count_nonzero(batch.history, axis=1)[:, None]
+        newest = np.where(np.arange(batch.history.shape[1]) >= lengths - width, batch.history, 0)
+        items = np.concatenate([field.ravel() for field in (newest, batch.targets, batch.negatives)])
+        places = self.num_rows * width + batch.targets.size + batch.negatives.size + 1
+        users = batch.placement.user
+        tables = self._host.fetch(items, np.asarray(users), padded_rows(places), padded_rows(len(users)))
+        return _rank_sampled(self.model, self.mesh, self.num_rows, params, self.data._replace(tables=tables),
+                             batch.placement, batch.targets, batch.negatives)
+
+    def _parts(self, params: Any, first: int, count: int) -> Any:
+        """The item encoder's work on a block of items; ids beyond the last are padding."""
+        ids = np.arange(first, first + _ITEMS, dtype=np.int32)
+        ids[ids > count] = 0
+        tables = self._host.fetch(ids, ids[:0], padded_rows(_ITEMS + 1), padded_rows(1))
+        return _block_parts(self.model, params, tables, ids)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _rank_sampled(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data: Data,
+                  placement: batches.Placement, targets: jax.Array, negatives: jax.Array) -> tuple[Any, ...]:
+    def look_up(ids: jax.Array) -> Any:
+        return model.apply({'params': params}, data.tables, ids, method=Recommender.catalogue)
+
+    states, context = user_states(model, mesh, num_rows, params, data, placement)
+    candidates = jnp.concatenate([targets[:, None], negatives], 1)
+    scores = score_candidates(model, mesh, params, look_up, states, context, candidates)
+    return rank_of_first(scores, candidates > 0), states, context, scores[:, :1]
+
+
+@functools.partial(jax.jit, static_argnums=(0,))
+def _block_parts(model: Recommender, params: Any, tables: Tables, ids: jax.Array) -> Any:
+    return model.apply({'params': params}, tables, ids, method=Recommender.catalogue)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _ahead_in_block(model: Recommender, together: int, params: Any, parts: Any, first: jax.Array, states: jax.Array,
+                    context: Any, target: jax.Array, left_out: jax.Array) -> jax.Array:
+    """What a block of items adds to the full ranks of a batch's users."""
+    scores: Any = model.apply({'params': params}, states, context, parts, together, method=Recommender.score_all)
+    return ahead_of(scores, target, left_out, first, model.spec.num_items)

@@ -1,0 +1,164 @@
+"""Epochs on the device, a chunk of steps at a time; the host plans ahead and reads losses one chunk late."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from grasp_jax.data import batches
+from grasp_jax.errors import UserError
+from grasp_jax.models.spec import Tables, padded_rows
+from grasp_jax.training.host_tables import HostTables
+from grasp_jax.training.run import Run
+from grasp_jax.training.sharding import put_replicated
+from grasp_jax.training.step import (
+    NEGATIVES,
+    Data,
+    TrainState,
+    items_of_steps,
+    step_key,
+    target_count,
+    train_spec,
+    train_steps,
+)
+
+# A sequence needs an input and a target.
+_SHORTEST = 2
+
+
+class Chunk(NamedTuple):
+    """What a call of `train_steps` gets, on the devices.
+
+    Attributes:
+      shape: sizes of its batches.
+      placements: fields int32 [S, B].
+      data: items and tables.
+    """
+
+    shape: batches.Shape
+    placements: batches.Placement
+    data: Data
+
+
+class Epochs:
+    """The batches of one seed's epochs, and the steps on them.
+
+    Attributes:
+      sequences: the training sequences.
+      shape: sizes that nearly every batch has.
+    """
+
+    def __init__(self, run: Run, seed: int):
+        """Finds the usual shape.
+
+        Raises:
+          UserError: nobody has two training interactions.
+        """
+        self._run, self._seed, self._settings = run, seed, run.config.train
+        lengths = run.interactions.input_lengths('train')
+        users = np.flatnonzero(lengths >= _SHORTEST)
+        if not len(users):
+            raise UserError(f'{run.config.data.name}: no user has two training interactions; lower the filter '
+                            'config.data.min_user or bring more data')
+        self.sequences = batches.Sequences(users, run.interactions.indptr[users], lengths[users],
+                                           run.model.spec.row_width)
+        self._spec = train_spec(run.config)
+        self._key = step_key(seed)
+        self._targets = target_count(run.model, self._spec)
+        self.shape = batches.usual_shape(self.sequences, self._settings.batch_size, seed, run.mesh.shape['data'],
+                                         self._targets)
+
+    def run(self, epoch: int, state: TrainState, done: Callable[[float], Any]) -> tuple[TrainState, float]:
+        """One epoch.
+
+        Args:
+          epoch: from 0.
+          state: the state before; its buffers are given up.
+          done: called with the share of the epoch that a finished chunk makes up.
+
+        Returns:
+          the new state and the mean loss.
+
+        Raises:
+          UserError: a loss is no number.
+        """
+        steps = -(-len(self.sequences.users) // self._settings.batch_size)
+        losses: list[np.ndarray] = []
+        running: jax.Array | None = None
+        for chunk in self.chunks(epoch):
+            state, started = self.dispatch(state, chunk)
+            for finished in (running,) if running is not None else ():
+                losses.append(_finite(finished, sum(map(len, losses)), epoch))
+                done(len(losses[-1]) / steps)
+            running = started
+        if running is not None:
+            losses.append(_finite(running, sum(map(len, losses)), epoch))
+            done(len(losses[-1]) / steps)
+        return state, float(np.concatenate(losses).mean())
+
+    def chunks(self, epoch: int) -> Iterator[Chunk]:
+        """The chunks of an epoch; each is put on the devices when it is asked for, and the rows of tables that stay
+        on the host travel while the chunk before is running."""
+        plan = self.plan(epoch)
+        places = self._targets(plan, self.shape.groups) if self._targets else 0
+        shape = batches.Shape(plan.num_rows, self.shape.groups, max(self.shape.targets, places))
+        size = self._settings.steps_per_call
+        if self._run.host is not None:
+            size = min(size, self._host_steps(shape, self._run.host))
+        parts = [put_replicated(plan.steps(start, start + size), self._run.mesh) for start in range(0, len(plan), size)]
+        if self._run.host is None:
+            yield from (Chunk(shape, placements, self._run.data) for placements in parts)
+            return
+        # The ids of a chunk are asked for before the chunk before it starts, so that they do not wait for its end.
+        first = epoch * len(plan)
+        drawn = self._ids(shape, parts[0], first)
+        for number, placements in enumerate(parts):
+            data = self._run.data._replace(tables=self._fetch(self._run.host, shape, placements, drawn, size))
+            if number + 1 < len(parts):
+                drawn = self._ids(shape, parts[number + 1], first + (number + 1) * size)
+            yield Chunk(shape, placements, data)
+
+    def _ids(self, shape: batches.Shape, placements: batches.Placement, first: int) -> tuple[jax.Array, ...]:
+        return items_of_steps(self._run.model, self._spec, shape, self._run.data.items, self._key, np.int32(first),
+                              placements)
+
+    def _fetch(self, host: HostTables, shape: batches.Shape, placements: batches.Placement,
+               drawn: tuple[jax.Array, ...], steps: int) -> Tables:
+        """The small tables of a chunk of `steps` steps."""
+        ids = np.concatenate([np.unique(field) for field in drawn])
+        users = steps * self._settings.batch_size
+        return host.fetch(ids, np.asarray(placements.user), padded_rows(1 + steps * self._items_of_step(shape)),
+                          padded_rows(users))
+
+    def _host_steps(self, shape: batches.Shape, host: HostTables) -> int:
+        """Steps whose rows fit the memory that a chunk may take."""
+        rows = self._items_of_step(shape)
+        if self._run.model.spec.reads_users:
+            rows += self._settings.batch_size
+        return max(1, int(self._settings.chunk_mb * 1e6) // (rows * host.row_bytes))
+
+    def _items_of_step(self, shape: batches.Shape) -> int:
+        """How many different items a step looks up at most."""
+        positions = shape.rows * self._run.model.spec.row_width
+        return positions + (shape.groups * shape.targets or positions) * NEGATIVES
+
+    def dispatch(self, state: TrainState, chunk: Chunk) -> tuple[TrainState, jax.Array]:
+        """Starts a chunk's steps; returns the state and losses [S] that they will leave."""
+        return train_steps(self._run.model, self._spec, self._run.mesh, chunk.shape, chunk.data, state,
+                           chunk.placements)
+
+    def plan(self, epoch: int) -> batches.Plan:
+        """All batches of an epoch."""
+        return batches.epoch_plan(self.sequences, self._settings.batch_size, self._seed, epoch, self.shape.rows,
+                                  self.shape.groups)
+
+
+def _finite(losses: jax.Array, before: int, epoch: int) -> np.ndarray:
+    """Waits for a chunk's losses and checks them; `before` steps of the epoch came earlier."""
+    found = np.asarray(losses)
+    if not np.isfinite(found).all():
+        bad = int(np.argmin(np.isfinite(found)))
+        raise UserError(f'training: the loss is {found[bad]} at step {before + bad} of epoch {epoch + 1}; lower '
+                        'config.train.learning_rate (the checkpoint of the epoch before is kept)')
+    return found

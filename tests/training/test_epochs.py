@@ -1,0 +1,46 @@
+"""Epochs stay on the device: one program for all of them, and nothing travels while a chunk runs."""
+
+import jax
+import numpy as np
+import pytest
+
+from grasp_jax.training.epochs import Epochs
+from grasp_jax.training.step import train_steps
+
+KINDS = [(backbone, method) for backbone in ('sasrec', 'gru4rec', 'bert4rec') for method in ('none', 'grasp')]
+
+
+@pytest.mark.parametrize(('backbone', 'method'), KINDS)
+def test_no_program_is_compiled_after_the_first_epoch(small_run, backbone, method):
+    run = small_run(backbone=backbone, method=method, train={'steps_per_call': 4})
+    epochs, state = Epochs(run, 0), run.fresh_state(0)
+    state, _ = epochs.run(0, state, lambda share: None)
+    known = train_steps._cache_size()
+    with jax.no_tracing():  # raises where anything is traced anew
+        for epoch in range(1, 6):
+            state, _ = epochs.run(epoch, state, lambda share: None)
+    assert train_steps._cache_size() == known
+
+
+@pytest.mark.parametrize(('backbone', 'method'), KINDS)
+def test_nothing_travels_inside_a_chunk(small_run, backbone, method):
+    run = small_run(backbone=backbone, method=method)
+    epochs, state = Epochs(run, 0), run.fresh_state(0)
+    for chunk in epochs.chunks(0):
+        with jax.transfer_guard('disallow'):
+            state, losses = epochs.dispatch(state, chunk)
+            losses.block_until_ready()
+    assert np.isfinite(losses).all() and int(state.step) == 6
+
+
+def test_an_epoch_reports_its_progress_and_mean_loss(small_run):
+    run = small_run(train={'steps_per_call': 2})
+    epochs, state, shares = Epochs(run, 0), run.fresh_state(0), []
+    chunks = list(epochs.chunks(0))
+    losses = []
+    for chunk in chunks:
+        state, found = epochs.dispatch(state, chunk)
+        losses.append(np.asarray(found))
+    _, loss = epochs.run(0, run.fresh_state(0), shares.append)
+    np.testing.assert_allclose(loss, np.concatenate(losses).mean(), rtol=1e-6)
+    np.testing.assert_allclose(shares, [1 / 3] * 3)

@@ -1,0 +1,82 @@
+"""Tables on the host give the same training and the same ranks as tables on the device."""
+
+import jax
+import numpy as np
+import pytest
+
+from grasp_jax.models.spec import Tables
+from grasp_jax.training.epochs import Epochs
+from grasp_jax.training.host_tables import HostTables, fit_on_devices
+from grasp_jax.training.sharding import make_mesh
+
+
+def one_device():
+    return make_mesh((1, 1), jax.devices()[:1])
+
+
+def trained(run, epochs=2):
+    """Parameters and losses after some epochs."""
+    batches, state, losses = Epochs(run, 0), run.fresh_state(0), []
+    for epoch in range(epochs):
+        state, loss = batches.run(epoch, state, lambda share: None)
+        losses.append(loss)
+    return jax.device_get(state.params), losses
+
+
+@pytest.mark.parametrize('settings', [
+    {'user_context': 'text'}, {'user_context': 'prefix', 'backbone': 'gru4rec'},
+    {'user_context': 'text', 'backbone': 'bert4rec', 'space': 'hidden'}], ids=str)
+@pytest.mark.parametrize('chunk_mb', (0.005, 512.0))
+def test_training_is_the_same_bit_for_bit(small_run, settings, chunk_mb):
+    device, device_losses = trained(small_run(train={'tables': 'device'}, **settings))
+    host, host_losses = trained(small_run(train={'tables': 'host', 'chunk_mb': chunk_mb}, **settings))
+    assert device_losses == host_losses
+    jax.tree.map(np.testing.assert_array_equal, device, host)
+
+
+def test_small_memory_makes_many_chunks(small_run):
+    chunks = {chunk_mb: len(list(Epochs(small_run(train={'tables': 'host', 'chunk_mb': chunk_mb}), 0).chunks(0)))
+              for chunk_mb in (0.005, 512.0)}
+    assert chunks == {0.005: 6, 512.0: 1}
+
+
+@pytest.mark.parametrize('backbone', ('sasrec', 'bert4rec'))
+@pytest.mark.parametrize('context', ('text', 'prefix'))
+def test_ranks_are_the_same(small_run, backbone, context):
+    ranks = {}
+    for where in ('device', 'host'):
+        run = small_run(train={'tables': where}, user_context=context, backbone=backbone, max_length=5)
+        ranks[where] = run.evaluator('test')(run.fresh_state(0).params, full=True)
+    assert len(ranks['host'].full) > 32, 'more than one batch'
+    np.testing.assert_allclose(ranks['host'].sampled, ranks['device'].sampled)
+    np.testing.assert_allclose(ranks['host'].full, ranks['device'].full)
+    assert len(np.unique(ranks['host'].full)) > 10
+
+
+def test_rows_that_were_asked_for_lie_at_their_slots():
+    rng = np.random.default_rng(0)
+    full = Tables(*(rng.normal(size=(rows, 4)).astype(np.float32) for rows in (20, 20, 31, 31)))
+    host = HostTables(full, one_device(), True, np.dtype(np.float16))
+    few = host.fetch(np.array([[7, 3], [7, 30]]), np.array([5, 5, 19]), 128, 128)
+    assert few.items.shape == few.users.shape == (128, 4) and few.items.dtype == np.float16
+    for name, slots, ids in (('items', few.item_slots, [0, 3, 7, 30]), ('users', few.user_slots, [5, 19])):
+        for table in (name, f'{name}_similar'):
+            found = np.asarray(getattr(few, table))[np.asarray(slots)[ids]]
+            np.testing.assert_array_equal(found, getattr(full, table)[ids].astype(np.float16))
+
+
+def test_tables_that_are_larger_than_the_memory_stay_on_the_host():
+    small, large = np.zeros((4, 4), np.float32), np.lib.stride_tricks.as_strided(
+        np.zeros(1, np.float32), (1 << 24, 4096), (0, 0))  # 256 GB that take no memory
+    assert fit_on_devices(Tables(large, large, small, small), one_device(), 4, users_needed=False)
+    assert not fit_on_devices(Tables(large, large, small, small), one_device(), 4, users_needed=True)
+    assert not fit_on_devices(Tables(small, small, large, large), one_device(), 4, users_needed=False)
+
+
+@pytest.mark.parametrize('dtype', ('bfloat16', 'float16'))
+@pytest.mark.parametrize('where', ('device', 'host'))
+def test_tables_in_half_precision_train_about_the_same(small_run, dtype, where):
+    exact, losses = trained(small_run())
+    half, half_losses = trained(small_run(train={'tables': where, 'table_dtype': dtype}))
+    np.testing.assert_allclose(losses, half_losses, rtol=1e-2)
+    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(half))
