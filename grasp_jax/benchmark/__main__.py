@@ -21,7 +21,6 @@ from grasp_jax.benchmark import workload
 from grasp_jax.command import run_app
 from grasp_jax.errors import UserError
 
-COMMANDS = ('train', 'evaluate', 'retrieve', 'sweep')
 _SIZE = flags.DEFINE_enum('size', 'beauty_5core', sorted(workload.SIZES), 'Sizes of data, vectors and batches.')
 _BACKBONES = flags.DEFINE_list('backbones', 'sasrec,gru4rec,bert4rec', 'Backbones to measure.')
 _METHODS = flags.DEFINE_list('methods', 'grasp,none', 'Methods to measure.')
@@ -33,6 +32,9 @@ _USERS = flags.DEFINE_integer('users', 4, 'evaluate: users that the reference ra
 _REFERENCE = flags.DEFINE_bool('reference', True, 'Whether the PyTorch reference takes part.')
 _COMPILE = flags.DEFINE_bool('compile', False, 'train: whether the reference goes through torch.compile.')
 _PARTS = flags.DEFINE_bool('parts', True, 'train: whether the parts of a step are timed as well.')
+_K = flags.DEFINE_integer('k', 10, 'retrieve: neighbours a row.', lower_bound=1)
+_VECTORS = flags.DEFINE_string('vectors', None, 'retrieve: .npy file of vectors [rows, width] instead of random ones.')
+_MARKDOWN = flags.DEFINE_bool('markdown', False, 'Whether tables are printed as Markdown.')
 _PLOT = flags.DEFINE_string('plot', 'scaling.png', 'sweep: the picture to write.')
 _OUT = flags.DEFINE_string('out', None, 'JSON file for the figures.')
 
@@ -48,7 +50,7 @@ def main(rest: Sequence[str]) -> None:
         out = pathlib.Path(_OUT.value)
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(found, indent=1) + '\n', encoding='utf-8')
-    print(tables.render(found))
+    print(tables.render(found, _MARKDOWN.value))
 
 
 def _train(size: workload.Size) -> list[dict[str, Any]]:
@@ -61,7 +63,29 @@ def _train(size: workload.Size) -> list[dict[str, Any]]:
             for method in _METHODS.value for backbone in _BACKBONES.value]
 
 
-_COMMANDS = {'train': _train}
+def _evaluate(size: workload.Size) -> list[dict[str, Any]]:
+    from grasp_jax.benchmark import evaluation
+    interactions = workload.interactions_of(size)
+    negatives = workload.negatives_of(interactions)
+    vectors = workload.tables_of(size) if 'grasp' in _METHODS.value else None
+    users = _USERS.value if _REFERENCE.value else None
+    return [evaluation.measure(size, backbone, method, interactions, negatives, vectors, users)
+            for method in _METHODS.value for backbone in _BACKBONES.value]
+
+
+def _retrieve(size: workload.Size) -> list[dict[str, Any]]:
+    from grasp_jax.benchmark import retrieval
+    return retrieval.measure(size, _K.value, retrieval.load(_VECTORS.value) if _VECTORS.value else None)
+
+
+def _sweep(_: workload.Size) -> list[dict[str, Any]]:
+    from grasp_jax.benchmark import sweep
+    rows = sweep.measure(_ROUNDS.value, _STEPS.value, _REFERENCE.value)
+    sweep.plot(rows, pathlib.Path(_PLOT.value))
+    return rows
+
+
+_COMMANDS = {'train': _train, 'evaluate': _evaluate, 'retrieve': _retrieve, 'sweep': _sweep}
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
@@ -72,8 +96,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
         sys.exit(0)
     except flags.Error as error:
         raise UserError(f'command line: {" ".join(str(error).split())}') from error
-    if len(rest) != 2 or rest[1] not in COMMANDS:
-        raise UserError(f'command line: name one of {", ".join(COMMANDS)}, as python -m grasp_jax.benchmark train')
+    if len(rest) != 2 or rest[1] not in _COMMANDS:
+        raise UserError(f'command line: name one of {", ".join(_COMMANDS)}, as python -m grasp_jax.benchmark train')
     return rest
 
 

@@ -1,4 +1,92 @@
-import json
+"""The figures of a benchmark as text."""
+
+from typing import Any
+
+from grasp_jax.evaluation.tables import BACKBONES, METHODS, aligned, markdown
+
+Rows = list[list[str]]
 
 
-def render(found): return json.dumps(found['results'], indent=1)
+def render(found: dict[str, Any], as_markdown: bool = False) -> str:
+    """The machine in two lines, and a table of what was measured."""
+    machine, size = found['machine'], found['size']
+    versions = ', '.join(f'{name} {version}' for name, version in machine['versions'].items())
+    head = [f'{machine["command"]}   ({machine["date"]})',
+            f'{machine["processor"]}, {machine["cores"]} cores; JAX on {machine["device"]}; '
+            f'Python {machine["python"]}; {versions}',
+            f'float32 matrix products: {found["matmul_flops_per_s"] / 1e9:,.0f} GFLOP/s']
+    if found['command'] in ('train', 'evaluate'):
+        head.append(f'{size["name"]}: {size["users"]:,} users, {size["items"]:,} items, E {size["width"]}, '
+                    f'L {size["max_length"]}, B {size["batch_size"]}, mean length {size["mean_length"]}')
+    style = markdown if as_markdown else aligned
+    tables = [style(table, left) for table, left in _TABLES[found['command']](found)]
+    return '\n\n'.join(['\n'.join(head), *tables])
+
+
+def _train(found: dict[str, Any]) -> list[tuple[Rows, int]]:
+    rows = [['model', 'grasp_jax ms', 'sequences/s', 'memory MB', 'pytorch ms', 'sequences/s', 'memory MB', 'ratio',
+             'loss differs by']]
+    for result in found['results']:
+        rows.append([_model(result), *_step(result, 'grasp_jax'), *_step(result, 'pytorch'),
+                     _number(result.get('ratio'), '.1f'), _number(result.get('loss_difference'), '.0e')])
+    tables = [(rows, 1)]
+    parts = [['model', 'part of a step', 'grasp_jax ms', 'pytorch ms', 'ratio', 'E-wide GFLOP/s', 'of the matrix rate']]
+    for result in found['results']:
+        for name, part in result.get('parts', {}).items():
+            rate = part.get('flops_per_s')
+            share = None if rate is None else 100 * rate / found['matmul_flops_per_s']
+            parts.append([_model(result), name, f'{1e3 * part["grasp_jax_s"]:.2f}',
+                          _number(part.get('pytorch_s'), '.2f', 1e3), _number(part.get('ratio'), '.1f'),
+                          _number(rate, '.0f', 1e-9), _number(share, '.0f') + ('' if share is None else '%')])
+    return [*tables, (parts, 2)] if len(parts) > 1 else tables
+
+
+def _step(result: dict[str, Any], name: str) -> list[str]:
+    times = result['step'].get(name)
+    if times is None:
+        return ['-', '-', '-']
+    return [f'{1e3 * times["median_s"]:.1f}', f'{times["sequences_per_s"]:,.0f}',
+            _number(times['peak_bytes'], ',.0f', 1e-6)]
+
+
+def _evaluate(found: dict[str, Any]) -> list[tuple[Rows, int]]:
+    rows = [['model', 'users', 'sampled s', 'sampled + full s', 'ms a user', 'pytorch full ms a user', 'of users',
+             'ratio', 'scores differ by']]
+    for result in found['results']:
+        both = result['both']
+        rows.append([_model(result), f'{result["users"]:,}', f'{result["sampled"]["grasp_jax_s"]:.1f}',
+                     f'{both["grasp_jax_s"]:.1f}', f'{1e3 * both["grasp_jax_s_per_user"]:.2f}',
+                     _number(both.get('pytorch_s_per_user'), '.0f', 1e3), str(both.get('pytorch_users', '-')),
+                     _number(result.get('ratio'), '.0f'), _number(both.get('largest_difference'), '.0e')])
+    return [(rows, 1)]
+
+
+def _retrieve(found: dict[str, Any]) -> list[tuple[Rows, int]]:
+    rows = [['search', 'rows', 'width', 'k', 'seconds', 'memory MB', 'recall']]
+    for result in found['results']:
+        rows.append([result['search'], f'{result["rows"]:,}', str(result['width']), str(result['k']),
+                     f'{result["seconds"]:.1f}', _number(result['peak_bytes'], ',.0f', 1e-6),
+                     f'{result["recall"]:.4f}'])
+    return [(rows, 1)]
+
+
+def _sweep(found: dict[str, Any]) -> list[tuple[Rows, int]]:
+    rows = [['axis', 'value', 'grasp_jax ms', 'fastest', 'slowest', 'pytorch ms', 'ratio']]
+    for result in found['results']:
+        ours, theirs = result['step']['grasp_jax'], result['step'].get('pytorch')
+        rows.append([result['axis'], f'{result["value"]:,}', *(f'{1e3 * ours[key]:.1f}'
+                                                               for key in ('median_s', 'min_s', 'max_s')),
+                     _number(theirs and theirs['median_s'], '.1f', 1e3), _number(result.get('ratio'), '.1f')])
+    return [(rows, 1)]
+
+
+def _model(result: dict[str, Any]) -> str:
+    name = BACKBONES[result['backbone']]
+    return name if result['method'] == 'none' else f'{name} + {METHODS[result["method"]]}'
+
+
+def _number(value: float | None, form: str, factor: float = 1.0) -> str:
+    return '-' if value is None else format(factor * value, form)
+
+
+_TABLES = {'train': _train, 'evaluate': _evaluate, 'retrieve': _retrieve, 'sweep': _sweep}

@@ -9,13 +9,14 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from tqdm import tqdm
 
 _LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'scann', 'scikit-learn', 'torch')
+Result = TypeVar('Result')
 _STATUS = pathlib.Path('/proc/self/status')
 _RESET_PEAK = pathlib.Path('/proc/self/clear_refs')
 
@@ -48,26 +49,20 @@ def summary(seconds: list[float], per_call: int = 1) -> dict[str, float]:
             'max_s': max(seconds) / per_call, 'calls': len(seconds)}
 
 
-def peak_memory(program: Callable[[], Any]) -> int | None:
-    """Bytes of memory that the process gains at most while `program` runs once; None where the system tells not.
+def with_peak_memory(program: Callable[[], Result]) -> tuple[Result, int | None]:
+    """Runs `program` once; its result, and bytes of memory that the process gained at most meanwhile.
 
-    On Linux the peak of the resident set, which holds what both libraries allocate on a CPU.
+    On Linux the peak of the resident set, which holds what both libraries allocate on a CPU; None elsewhere.
     """
-    if not _RESET_PEAK.exists():
-        return None
+    if jax.default_backend() != 'cpu':
+        return program(), None
     try:
         _RESET_PEAK.write_text('5')
     except OSError:
-        return None
+        return program(), None
     before = _status('VmRSS')
-    program()
-    return max(_status('VmHWM') - before, 0)
-
-
-def device_memory() -> int | None:
-    """Bytes that JAX held at most on its accelerator so far; None on a CPU."""
-    stats = jax.devices()[0].memory_stats() or {}
-    return stats.get('peak_bytes_in_use')
+    result = program()
+    return result, max(_status('VmHWM') - before, 0)
 
 
 def matmul_rate(rounds: int = 15) -> float:

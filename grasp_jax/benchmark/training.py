@@ -64,7 +64,7 @@ def measure(size: workload.Size, backbone: str, method: str, interactions: Inter
         found[THEIRS] = timing.summary(seconds[THEIRS])
     for name, times in found.items():
         times['sequences_per_s'] = size.batch_size / times['median_s']
-        times['peak_bytes'] = timing.peak_memory(programs[name])
+        _, times['peak_bytes'] = timing.with_peak_memory(programs[name])
     result['step'] = found
     if reference is not None:
         result['ratio'] = found[THEIRS]['median_s'] / found[OURS]['median_s']

@@ -1,7 +1,9 @@
 """What is measured on: data sets of a given size with random items and vectors, and real lengths of sequences."""
 
+import atexit
 import dataclasses
 import pathlib
+import shutil
 import tempfile
 
 import jax
@@ -10,6 +12,7 @@ import numpy as np
 
 from grasp_jax.config import default
 from grasp_jax.data.interactions import Interactions, draw_negatives
+from grasp_jax.errors import UserError
 from grasp_jax.models.spec import Tables
 
 # Amazon Beauty 2014, 5-core: how many users (second line) have so many interactions (first line), 22,363 in all.
@@ -75,9 +78,13 @@ def negatives_of(interactions: Interactions) -> dict[str, np.ndarray]:
 
 
 def tables_of(size: Size, seed: int = 0) -> Tables:
-    """Random unit vectors; item row 0 is zero. Host tables are memory-mapped files of a temporary folder."""
+    """Random unit vectors; item row 0 is zero. Host tables are memory-mapped files of a temporary folder.
+
+    Raises:
+      UserError: the files do not fit the disk.
+    """
     rows = (size.users, size.users, size.items + 1, size.items + 1)
-    folder = pathlib.Path(tempfile.mkdtemp(prefix='grasp_jax_benchmark')) if size.tables == 'host' else None
+    folder = _folder(sum(rows) * size.width * 2) if size.tables == 'host' else None
     made: list[np.ndarray] = []
     for number, count in enumerate(rows):
         table = (np.empty((count, size.width), np.float32) if folder is None else
@@ -88,6 +95,17 @@ def tables_of(size: Size, seed: int = 0) -> Tables:
         made.append(table)
     users, users_similar, items, items_similar = made
     return Tables(users, users_similar, items, items_similar)
+
+
+def _folder(size: int) -> pathlib.Path:
+    """A folder that goes when the program ends, on a disk that has room for `size` bytes."""
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    if free < 1.1 * size:
+        raise UserError(f'{tempfile.gettempdir()}: {free / 1e9:.1f} GB are free, the tables of this size need '
+                        f'{1.1 * size / 1e9:.1f} GB; name another folder in TMPDIR')
+    folder = pathlib.Path(tempfile.mkdtemp(prefix='grasp_jax_benchmark'))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def fill_with_unit_vectors(table: np.ndarray, seed: int) -> None:

@@ -197,11 +197,14 @@ class Evaluator:
         parts = item_parts(self.model, params, self.data)
         results = []
         for step in range(self.num_batches):
-            batch = self.batch(step)
-            results.append(_rank_batch(self.model, self.mesh, self.num_rows, params, self.data, parts,
-                                       batch.placement, batch.targets, batch.negatives,
-                                       batch.history if full else None))
+            results.append(self.rank_batch(params, parts, step, full))
         return self.collect([sampled for sampled, _ in results], [everything for _, everything in results], full)
+
+    def rank_batch(self, params: Any, parts: Any, step: int, full: bool) -> tuple[jax.Array, jax.Array]:
+        """Sampled and full ranks [B] of one batch, with the `item_parts` of these parameters."""
+        batch = self.batch(step)
+        return _rank_batch(self.model, self.mesh, self.num_rows, params, self.data, parts, batch.placement,
+                           batch.targets, batch.negatives, batch.history if full else None)
 
     @property
     def num_batches(self) -> int:

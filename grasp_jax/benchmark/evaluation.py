@@ -1,0 +1,95 @@
+"""`benchmark evaluate`: ranking all users under both protocols, against the reference's plain form on a few users."""
+
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from grasp_jax.benchmark import workload
+from grasp_jax.benchmark.reference import Reference
+from grasp_jax.data.interactions import Interactions
+from grasp_jax.evaluation.ranks import Evaluator, item_parts, user_states
+from grasp_jax.models.recommender import Recommender
+from grasp_jax.models.spec import Tables
+from grasp_jax.training.run import Run, make_run
+from grasp_jax.training.sharding import make_mesh
+from grasp_jax.training.step import train_spec
+
+_CHUNK = 4096  # (user, item) pairs that the reference scores at a time: 100 MB for each E-wide tensor of E = 1536
+
+
+def measure(size: workload.Size, backbone: str, method: str, interactions: Interactions,
+            negatives: dict[str, np.ndarray], tables: Tables | None, users: int | None) -> dict[str, Any]:
+    """One row of the table.
+
+    Args:
+      size: the workload's.
+      backbone, method: what to rank with; equations as printed, weights as at the start.
+      interactions, negatives, tables: the workload.
+      users: how many users the reference ranks; None leaves it out.
+    """
+    config = workload.config_of(size, backbone=backbone, method=method)
+    run = make_run(config, make_mesh(tuple(config.train.mesh)), interactions, negatives,
+                   None if method == 'none' else tables)
+    params = run.fresh_state(0).params
+    evaluator = run.evaluator('test')
+    count = len(evaluator.users)
+    result: dict[str, Any] = {'backbone': backbone, 'method': method, 'users': count, 'items': size.items}
+    for protocol, full in (('sampled', False), ('both', True)):
+        parts = item_parts(run.model, params, run.data)
+        jax.block_until_ready(evaluator.rank_batch(params, parts, 0, full))  # compiles
+        begin = time.perf_counter()
+        evaluator(params, full)
+        seconds = time.perf_counter() - begin
+        result[protocol] = {'grasp_jax_s': seconds, 'grasp_jax_s_per_user': seconds / count}
+    if users is not None:
+        result['both'] |= _reference(run, params, tables, users)
+        result['ratio'] = result['both']['pytorch_s_per_user'] / result['both']['grasp_jax_s_per_user']
+    return result
+
+
+def _reference(run: Run, params: Any, tables: Tables | None, users: int) -> dict[str, Any]:
+    """Seconds a user that the reference takes for scores of all items, and how far its scores are from ours."""
+    reference = Reference(run.model.spec, train_spec(run.config), run.config.train.batch_size, run.interactions,
+                          None if run.data.tables is None else tables, params)
+    chosen = np.arange(users)  # everybody has enough interactions to be evaluated
+    padded, lengths = _padded(run, chosen)
+    seconds = []
+    scores = np.zeros(0)
+    for turn in range(3):  # the first warms up
+        begin = time.perf_counter()
+        scores = reference.rank_all(chosen, padded, lengths, _CHUNK)
+        if turn:
+            seconds.append(time.perf_counter() - begin)
+    ours = _scores(run, params, users)
+    scale = np.abs(scores).max()
+    return {'pytorch_s_per_user': float(np.median(seconds)) / users, 'pytorch_users': users,
+            'largest_difference': float(np.abs(ours - scores).max() / scale)}
+
+
+def _scores(run: Run, params: Any, users: int) -> np.ndarray:
+    """Our scores [users, m] of all items for the first users."""
+    known = run.interactions
+    few = Interactions(known.indptr[:users + 1], known.items[:known.indptr[users]], known.num_items)
+    negatives = np.zeros((users, 1), np.int32)
+    evaluator = Evaluator(run.model, run.mesh, run.data, few, 'test', negatives, users)
+    placement = evaluator.batch(0).placement
+    states, context = user_states(run.model, run.mesh, evaluator.num_rows, params, run.data, placement)
+    scores: Any = run.model.apply({'params': params}, states, context, item_parts(run.model, params, run.data),
+                                  method=Recommender.score_all)
+    return np.asarray(scores)[np.argsort(placement.user), :known.num_items]
+
+
+def _padded(run: Run, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The newest items of each user's test input on the left, zeros on the right; BERT4Rec's mask is a zero that
+    counts."""
+    spec = run.model.spec
+    padded = np.zeros((len(users), spec.row_width), np.int64)
+    lengths = np.zeros(len(users), np.int64)
+    for row, user in enumerate(users):
+        newest = run.interactions.sequence(user, 'test')[-spec.max_length:]
+        padded[row, :len(newest)] = newest
+        lengths[row] = len(newest) + (0 if spec.causal else 1)
+    return padded, lengths
+
