@@ -4,6 +4,7 @@
     python -m grasp_jax.benchmark evaluate --size=beauty_paper                    ranking under both protocols
     python -m grasp_jax.benchmark retrieve --size=beauty_paper                    exact search, ScaNN, scikit-learn
     python -m grasp_jax.benchmark sweep    --plot=docs/scaling.png                time against catalogue, length, width
+    python -m grasp_jax.benchmark llm_esr  --export=/tmp/esr --clone=../LLM-ESR   the same data for LLM-ESR's trainer
 
 --out=FILE keeps the figures as JSON. The reference needs `pip install -e ".[reference]"` and the project's root as
 the current folder; --noreference does without it.
@@ -32,10 +33,14 @@ _USERS = flags.DEFINE_integer('users', 4, 'evaluate: users that the reference ra
 _REFERENCE = flags.DEFINE_bool('reference', True, 'Whether the PyTorch reference takes part.')
 _COMPILE = flags.DEFINE_bool('compile', False, 'train: whether the reference goes through torch.compile.')
 _PARTS = flags.DEFINE_bool('parts', True, 'train: whether the parts of a step are timed as well.')
+_PROFILE = flags.DEFINE_string('profile', None, 'train: folder for a trace of one call, and a table of its longest '
+                               'operations (on a CPU with XLA_FLAGS=--xla_cpu_enable_xprof_traceme=true).')
 _K = flags.DEFINE_integer('k', 10, 'retrieve: neighbours a row.', lower_bound=1)
 _VECTORS = flags.DEFINE_string('vectors', None, 'retrieve: .npy file of vectors [rows, width] instead of random ones.')
 _MARKDOWN = flags.DEFINE_bool('markdown', False, 'Whether tables are printed as Markdown.')
 _PLOT = flags.DEFINE_string('plot', 'scaling.png', 'sweep: the picture to write.')
+_EXPORT = flags.DEFINE_string('export', 'llm_esr', 'llm_esr: folder for the files.')
+_CLONE = flags.DEFINE_string('clone', '../LLM-ESR', 'llm_esr: where the public repository was cloned to.')
 _OUT = flags.DEFINE_string('out', None, 'JSON file for the figures.')
 
 
@@ -44,8 +49,11 @@ def main(rest: Sequence[str]) -> None:
     from grasp_jax.benchmark import tables, timing  # after the flags: --help need not wait for JAX
 
     command, size = rest[1], workload.SIZES[_SIZE.value]
+    if command == 'llm_esr':
+        _llm_esr(size)
+        return
     found = {'command': command, 'size': {'name': _SIZE.value, **vars(size)}, 'machine': timing.machine(),
-             'matmul_flops_per_s': timing.matmul_rate(), 'results': _COMMANDS[command](size)}
+             'results': _COMMANDS[command](size), 'matmul_flops_per_s': timing.matmul_rate()}
     if _OUT.value:
         out = pathlib.Path(_OUT.value)
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +64,8 @@ def main(rest: Sequence[str]) -> None:
 def _train(size: workload.Size) -> list[dict[str, Any]]:
     from grasp_jax.benchmark import training
     options = training.Options(rounds=_ROUNDS.value, steps=_STEPS.value, reference=_REFERENCE.value,
-                               compiled=_COMPILE.value, parts=_PARTS.value)
+                               compiled=_COMPILE.value, parts=_PARTS.value,
+                               profile=pathlib.Path(_PROFILE.value) if _PROFILE.value else None)
     interactions = workload.interactions_of(size)
     vectors = workload.tables_of(size) if 'grasp' in _METHODS.value else None
     return [training.measure(size, backbone, method, interactions, vectors, options)
@@ -85,6 +94,17 @@ def _sweep(_: workload.Size) -> list[dict[str, Any]]:
     return rows
 
 
+def _llm_esr(size: workload.Size) -> None:
+    from grasp_jax.benchmark import llm_esr
+    folder = pathlib.Path(_EXPORT.value)
+    written = llm_esr.export(workload.interactions_of(size), workload.tables_of(size), folder)
+    clone = pathlib.Path(_CLONE.value).resolve()
+    print(f'written: {written}\nrun in {folder}, and read batches a second ({size.batch_size} users each) from its '
+          'progress bar:')
+    for backbone in _BACKBONES.value:
+        print(f'  {llm_esr.command(size, backbone, str(clone))}')
+
+
 _COMMANDS = {'train': _train, 'evaluate': _evaluate, 'retrieve': _retrieve, 'sweep': _sweep}
 
 
@@ -96,8 +116,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
         sys.exit(0)
     except flags.Error as error:
         raise UserError(f'command line: {" ".join(str(error).split())}') from error
-    if len(rest) != 2 or rest[1] not in _COMMANDS:
-        raise UserError(f'command line: name one of {", ".join(_COMMANDS)}, as python -m grasp_jax.benchmark train')
+    known = (*_COMMANDS, 'llm_esr')
+    if len(rest) != 2 or rest[1] not in known:
+        raise UserError(f'command line: name one of {", ".join(known)}, as python -m grasp_jax.benchmark train')
     return rest
 
 

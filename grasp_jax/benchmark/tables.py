@@ -38,7 +38,11 @@ def _train(found: dict[str, Any]) -> list[tuple[Rows, int]]:
             parts.append([_model(result), name, f'{1e3 * part["grasp_jax_s"]:.2f}',
                           _number(part.get('pytorch_s'), '.2f', 1e3), _number(part.get('ratio'), '.1f'),
                           _number(rate, '.0f', 1e-9), _number(share, '.0f') + ('' if share is None else '%')])
-    return [*tables, (parts, 2)] if len(parts) > 1 else tables
+    operations = [['model', 'operation', 'calls', 'ms in all']]
+    for result in found['results']:
+        operations += [[_model(result), one['name'], str(one['calls']), f'{1e3 * one["seconds"]:.2f}']
+                       for one in result.get('operations', [])]
+    return [*tables, *((rows, 2) for rows in (parts, operations) if len(rows) > 1)]
 
 
 def _step(result: dict[str, Any], name: str) -> list[str]:

@@ -1,12 +1,13 @@
 """`benchmark train`: sequences per second of a whole training step, of its parts, and against the reference."""
 
 import dataclasses
+import pathlib
 from typing import Any
 
 import jax
 import numpy as np
 
-from grasp_jax.benchmark import substeps, timing, workload
+from grasp_jax.benchmark import profile, substeps, timing, workload
 from grasp_jax.benchmark.reference import Reference
 from grasp_jax.data import batches
 from grasp_jax.data.interactions import Interactions
@@ -29,6 +30,7 @@ class Options:
       reference: whether the reference takes turns with it.
       compiled: whether the reference goes through `torch.compile`.
       parts: whether parts of a step are timed as well.
+      profile: folder for a trace of one call of ours; None for none.
       settings: of the model section, beside backbone and method.
     """
 
@@ -37,6 +39,7 @@ class Options:
     reference: bool = True
     compiled: bool = False
     parts: bool = True
+    profile: pathlib.Path | None = None
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -68,6 +71,9 @@ def measure(size: workload.Size, backbone: str, method: str, interactions: Inter
     result['step'] = found
     if reference is not None:
         result['ratio'] = found[THEIRS]['median_s'] / found[OURS]['median_s']
+    if options.profile is not None:
+        folder = options.profile / f'{backbone}_{method}'
+        result['operations'] = profile.top_operations(trainer.steps, folder)
     if options.parts:
         result['parts'] = substeps.measure(run, trainer.epochs, trainer.state, reference, options.rounds)
     return result

@@ -85,16 +85,19 @@ class Epochs:
         """
         steps = -(-len(self.sequences.users) // self._settings.batch_size)
         losses: list[np.ndarray] = []
-        running: jax.Array | None = None
-        for chunk in self.chunks(epoch):
-            state, started = self.dispatch(state, chunk)
-            for finished in (running,) if running is not None else ():
-                losses.append(_finite(finished, sum(map(len, losses)), epoch))
-                done(len(losses[-1]) / steps)
-            running = started
-        if running is not None:
-            losses.append(_finite(running, sum(map(len, losses)), epoch))
+
+        def wait_for(chunk: jax.Array) -> None:
+            losses.append(_finite(chunk, sum(map(len, losses)), epoch))
             done(len(losses[-1]) / steps)
+
+        before: jax.Array | None = None
+        for chunk in self.chunks(epoch):
+            state, running = self.dispatch(state, chunk)
+            if before is not None:
+                wait_for(before)
+            before = running
+        assert before is not None, 'an epoch has at least one step'
+        wait_for(before)
         return state, float(np.concatenate(losses).mean())
 
     def chunks(self, epoch: int) -> Iterator[Chunk]:
