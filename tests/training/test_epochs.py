@@ -11,26 +11,26 @@ KINDS = [(backbone, method) for backbone in ('sasrec', 'gru4rec', 'bert4rec') fo
 
 
 @pytest.mark.parametrize(('backbone', 'method'), KINDS)
-def test_no_program_is_compiled_after_the_first_epoch(small_run, backbone, method):
-    run = small_run(backbone=backbone, method=method, train={'steps_per_call': 4})
-    epochs, state = Epochs(run, 0), run.fresh_state(0)
-    state, _ = epochs.run(0, state, lambda share: None)
-    known = train_steps._cache_size()
-    with jax.no_tracing():  # raises where anything is traced anew
-        for epoch in range(1, 6):
-            state, _ = epochs.run(epoch, state, lambda share: None)
-    assert train_steps._cache_size() == known
-
-
-@pytest.mark.parametrize(('backbone', 'method'), KINDS)
-def test_nothing_travels_inside_a_chunk(small_run, backbone, method):
+def test_one_program_serves_all_epochs_and_nothing_travels_inside_a_chunk(small_run, backbone, method):
     run = small_run(backbone=backbone, method=method)
     epochs, state = Epochs(run, 0), run.fresh_state(0)
-    for chunk in epochs.chunks(0):
-        with jax.transfer_guard('disallow'):
-            state, losses = epochs.dispatch(state, chunk)
-            losses.block_until_ready()
-    assert np.isfinite(losses).all() and int(state.step) == 6
+    state, _ = epochs.run(0, state, lambda share: None)
+    compiled = train_steps._cache_size()
+    for epoch in range(1, 6):
+        for chunk in epochs.chunks(epoch):
+            with jax.no_tracing(), jax.transfer_guard('disallow'):  # either raises
+                state, losses = epochs.dispatch(state, chunk)
+                losses.block_until_ready()
+    assert train_steps._cache_size() == compiled
+    assert np.isfinite(losses).all() and int(state.step) == 36
+
+
+def test_a_transfer_inside_a_chunk_would_be_noticed(small_run):
+    run = small_run(method='none')
+    epochs, state = Epochs(run, 0), run.fresh_state(0)
+    chunk = next(epochs.chunks(0))
+    with jax.transfer_guard('disallow'), pytest.raises(Exception, match='Disallowed host-to-device transfer'):
+        epochs.dispatch(state, chunk._replace(placements=jax.device_get(chunk.placements)))
 
 
 def test_an_epoch_reports_its_progress_and_mean_loss(small_run):
