@@ -12,7 +12,7 @@ from grasp_jax.benchmark import training, workload
 
 BASE = workload.Size(20_000, 12_000, 8.88, 384)
 # Sequences are stretched along with the longest that is kept, so a batch holds more items.
-VALUES: dict[str, Sequence[int]] = {'items': (3_000, 12_000, 48_000, 300_000), 'length': (25, 50, 100, 200),
+VALUES: dict[str, Sequence[int]] = {'items': (3_000, 12_000, 48_000, 300_000), 'length': (50, 100, 200, 400),
                                     'width': (96, 384, 1536, 4096)}
 LABELS = {'items': 'items in the catalogue', 'length': 'longest sequence L (and lengths in proportion)',
           'width': 'width E of the LLM vectors'}

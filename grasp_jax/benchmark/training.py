@@ -26,7 +26,7 @@ class Options:
 
     Attributes:
       rounds: timed calls of each program.
-      steps: training steps in a call of ours; the reference takes one.
+      steps: training steps in a call of ours (fewer where an epoch has fewer); the reference takes one.
       reference: whether the reference takes turns with it.
       compiled: whether the reference goes through `torch.compile`.
       parts: whether parts of a step are timed as well.
@@ -62,7 +62,7 @@ def measure(size: workload.Size, backbone: str, method: str, interactions: Inter
         programs[THEIRS] = reference.step
     label = f'{backbone} + {method}'
     seconds = timing.alternate(programs, options.rounds, label=label)
-    found: dict[str, dict[str, Any]] = {OURS: timing.summary(seconds[OURS], options.steps)}
+    found: dict[str, dict[str, Any]] = {OURS: timing.summary(seconds[OURS], trainer.steps_per_call)}
     if reference is not None:
         found[THEIRS] = timing.summary(seconds[THEIRS])
     for name, times in found.items():
@@ -86,7 +86,9 @@ class _Trainer:
         self.epochs = Epochs(run, seed=0)
         self.state = run.fresh_state(0)
         self._chunks = self.epochs.chunks(0)
-        self._epoch, self._per_call = 0, run.config.train.steps_per_call
+        self._epoch = 0
+        # Chunks are of equal length, but for an epoch's last one, which no call ends with.
+        self.steps_per_call = len(next(self.epochs.chunks(0)).placements.user)
 
     def steps(self) -> None:
         """One call's worth of steps; planning an epoch falls to the call that begins it."""
@@ -94,7 +96,7 @@ class _Trainer:
             for chunk in self._chunks:
                 self.state, losses = self.epochs.dispatch(self.state, chunk)
                 np.asarray(losses)
-                if len(losses) == self._per_call:
+                if len(losses) == self.steps_per_call:
                     return
             self._epoch += 1
             self._chunks = self.epochs.chunks(self._epoch)

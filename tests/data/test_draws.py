@@ -10,13 +10,6 @@ from grasp_jax.data import batches, draws
 WIDTH = 11
 
 
-@pytest.fixture
-def sequences():
-    rng = np.random.default_rng(0)
-    lengths = np.minimum(rng.geometric(0.2, 200) + 1, 40)
-    return batches.Sequences(np.arange(200) + 7, np.cumsum(lengths) - lengths, lengths, WIDTH)
-
-
 def one(plan, step):
     return jax.tree.map(lambda field: jnp.asarray(field[step]), plan.placement)
 

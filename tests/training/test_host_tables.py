@@ -34,6 +34,12 @@ def test_training_is_the_same_bit_for_bit(small_run, settings):
         jax.tree.map(np.testing.assert_array_equal, device, host)
 
 
+def test_a_mesh_shares_the_rows(small_run):
+    _, losses = trained(small_run(train={'tables': 'device'}), epochs=1)
+    _, shared = trained(small_run(mesh=(2, 4), train={'tables': 'host'}), epochs=1)
+    np.testing.assert_allclose(losses, shared, rtol=1e-5)
+
+
 def test_small_memory_makes_many_chunks(small_run):
     chunks = {chunk_mb: len(list(Epochs(small_run(train={'tables': 'host', 'chunk_mb': chunk_mb}), 0).chunks(0)))
               for chunk_mb in (0.005, 512.0)}
