@@ -12,7 +12,6 @@ import optax
 from grasp_jax.benchmark import timing
 from grasp_jax.benchmark.reference import Reference
 from grasp_jax.data import batches
-from grasp_jax.data.batches import same_user
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.training.epochs import Epochs
 from grasp_jax.training.run import Run
@@ -64,9 +63,6 @@ def _ours(run: Run, epochs: Epochs, state: TrainState) -> dict[str, Any]:
         return packed, draw(run.model, settings, shape, packed, key)[0]
 
     packed, drawn = batch(data.items, jax.random.key(0))
-    own = same_user(packed.segment)
-    past = jnp.tril(jnp.ones(own.shape[1:], bool))[None] if spec.causal else True
-    visible = own & past | jnp.eye(own.shape[1], dtype=bool)[None]
 
     def represent(model: Recommender, tables: Any) -> Any:
         """All that is done with items: the inputs of the backbone and the features of what is scored."""
@@ -81,9 +77,8 @@ def _ours(run: Run, epochs: Epochs, state: TrainState) -> dict[str, Any]:
     @jax.jit
     def backbone(params: Any, inputs: jax.Array, key: jax.Array) -> Any:
         def forward(params: Any, inputs: jax.Array) -> Any:
-            def call(model: Recommender) -> jax.Array:
-                return model.backbone(inputs, packed.position, visible, train=True)
-            return run.model.apply({'params': params}, rngs={'dropout': key}, method=call)
+            return run.model.apply({'params': params}, inputs, packed, train=True, rngs={'dropout': key},
+                                   method=Recommender.run_backbone)
         out, backward = jax.vjp(forward, params, inputs)
         return backward(out + 1)
 

@@ -1,7 +1,9 @@
 """`benchmark train`: sequences per second of a whole training step, of its parts, and against the reference."""
 
 import dataclasses
+import itertools
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -12,7 +14,7 @@ from grasp_jax.benchmark.reference import Reference
 from grasp_jax.data import batches
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.models.spec import Tables
-from grasp_jax.training.epochs import Epochs
+from grasp_jax.training.epochs import Chunk, Epochs
 from grasp_jax.training.run import Run, make_run
 from grasp_jax.training.sharding import make_mesh
 from grasp_jax.training.step import TrainState, batch_loss, draw, train_spec
@@ -85,10 +87,12 @@ class _Trainer:
     def __init__(self, run: Run):
         self.epochs = Epochs(run, seed=0)
         self.state = run.fresh_state(0)
-        self._chunks = self.epochs.chunks(0)
         self._epoch = 0
+        chunks = self.epochs.chunks(0)
+        first = next(chunks)
         # Chunks are of equal length, but for an epoch's last one, which no call ends with.
-        self.steps_per_call = len(next(self.epochs.chunks(0)).placements.user)
+        self.steps_per_call = len(first.placements.user)
+        self._chunks: Iterator[Chunk] = itertools.chain([first], chunks)
 
     def steps(self) -> None:
         """One call's worth of steps; planning an epoch falls to the call that begins it."""

@@ -55,12 +55,16 @@ class Recommender(nn.Module):
           masked: bool [R, W], items that the model must not see (BERT4Rec); all False otherwise.
           train: whether dropout is on.
         """
+        inputs, parts, context = self.represent_rows(tables, users, packed, masked)
+        return Encoded(self.run_backbone(inputs, packed, train=train), parts, context)
+
+    def run_backbone(self, inputs: jax.Array, packed: Packed, *, train: bool) -> jax.Array:
+        """Item representations [R, W, H] of packed rows -> states [R, W, H]."""
         own = same_user(packed.segment)
         # Padding sees itself only, which keeps its softmax finite.
         itself = jnp.eye(own.shape[1], dtype=bool)[None]
         visible = (own & _past(own) if self.spec.causal else own) | itself
-        inputs, parts, context = self.represent_rows(tables, users, packed, masked)
-        return Encoded(self.backbone(inputs, packed.position, visible, train=train), parts, context)
+        return self.backbone(inputs, packed.position, visible, train=train)
 
     def represent_rows(self, tables: Tables | None, users: jax.Array, packed: Packed,
                        masked: jax.Array) -> tuple[jax.Array, Any, Any]:

@@ -129,7 +129,7 @@ class Epochs:
     def _fetch(self, host: HostTables, shape: batches.Shape, placements: batches.Placement,
                drawn: tuple[jax.Array, ...], steps: int) -> Tables:
         """The small tables of a chunk of `steps` steps."""
-        ids = np.concatenate([np.unique(field) for field in drawn])
+        ids = np.concatenate([np.ravel(field) for field in drawn])
         users = steps * self._settings.batch_size
         return host.fetch(ids, np.asarray(placements.user), padded_rows(1 + steps * self._items_of_step(shape)),
                           padded_rows(users))

@@ -46,7 +46,7 @@ class HostTables:
         """
         full = self._tables
         known, slots = _numbered(np.append(items, 0), len(full.items))  # padding is always there
-        people, user_slots = _numbered(np.unique(users) if self._users_needed else users[:0], len(full.users))
+        people, user_slots = _numbered(users if self._users_needed else users[:0], len(full.users))
         wanted = ((full.users, people, user_places), (full.users_similar, people, user_places),
                   (full.items, known, item_places), (full.items_similar, known, item_places))
         rows = [put_rows(self._gather(*each), self._mesh) for each in wanted]
