@@ -39,7 +39,7 @@ class Reference:
                             'pip install -e ".[reference]", or pass --noreference') from error
         self._torch, self._training, self._num_items = torch, training, spec.num_items
         self.device = 'cuda' if jax.default_backend() == 'gpu' and torch.cuda.is_available() else 'cpu'
-        self.model = Recommender(spec, tables)
+        self.model: Any = Recommender(spec, tables)  # untyped where PyTorch is not installed
         self.model.load_state_dict(convert.weights_to_torch(jax.device_get(params), spec))
         self.model.to(self.device)
         self._optimizer = training.make_optimizer(self.model, train.learning_rate)
