@@ -67,7 +67,8 @@ def _retrieve() -> dict:
 def _model() -> dict:
     return {
         'backbone': 'sasrec',  # sasrec | gru4rec | bert4rec
-        'method': 'grasp',  # none (id embeddings) | grasp
+        # none (id embeddings) | llm_init | rlmrec | llm_esr | grasp | grasp_id (GRASP with an id embedding beside it)
+        'method': 'grasp',
         'hidden_size': 64,
         'num_layers': 0,  # 0: the backbone's usual number, 2 transformer blocks or 1 recurrent layer
         'num_heads': 1,
@@ -79,12 +80,22 @@ def _model() -> dict:
         'user_context': 'prefix',  # text (as printed: the whole training history) | prefix (only what was seen so far)
         'use_similar': True,  # Eq. 4's levels, for the ablation
         'use_global': True,
+        'alignment': 'contrastive',  # rlmrec: contrastive | generative
+        'auxiliary_weight': -1.0,  # of the loss of rlmrec or llm_esr; below 0: the usual 0.01 and 0.1
+        'auxiliary_temperature': 0.2,  # rlmrec
     }
 
 
 def _train() -> dict:
     return {
+        'recipe': 'paper',  # name in reports of the settings below: paper | strong, or your own
         'batch_size': 128,
+        'loss': 'bce',  # bce | gbce | sampled_softmax | softmax (over all items, where they look alike to every user)
+        'negatives': 1,  # sampled items, drawn for every position or, where they are shared, for every batch
+        'shared_negatives': False,
+        'popularity': 0.0,  # shared negatives are drawn by popularity to this power (and corrected for it); 0: uniform
+        'temperature': 1.0,  # scores are divided by it in the loss
+        'calibration': 0.75,  # gbce: t, 0 to 1
         'learning_rate': 1e-3,
         'weight_decay': 0.0,
         'max_epochs': 200,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import ml_collections
+import numpy as np
 
 from grasp_jax import artefacts
 from grasp_jax.data import dataset as dataset_files
@@ -22,11 +23,12 @@ from grasp_jax.evaluation.report import write_report
 from grasp_jax.knowledge.describe import describe, load_texts
 from grasp_jax.knowledge.encoders import encode, vector_checksums
 from grasp_jax.knowledge.prompts import VERSION as TEMPLATE_VERSION
+from grasp_jax.knowledge.reduce import load_reduced, reduce_items
 from grasp_jax.knowledge.tables import load_tables
 from grasp_jax.models.spec import Tables, model_spec
-from grasp_jax.retrieval.neighbours import retrieve
+from grasp_jax.retrieval.neighbours import USER_NEIGHBOURS, retrieve
 from grasp_jax.training.loop import test_ranks, train
-from grasp_jax.training.run import TABLE_DTYPES, TABLES, Run, make_run
+from grasp_jax.training.run import TABLE_DTYPES, TABLES, Offline, Run, check_recipe, make_run
 from grasp_jax.training.sharding import make_mesh
 
 LOG = logging.getLogger(__name__)
@@ -41,12 +43,14 @@ class Knowledge:
     Attributes:
       dataset: the prepared data set.
       tables: frozen LLM vectors, None where the method needs none.
+      offline: what some methods get from the vectors before training.
       stages: facts of each stage, for the report.
       fingerprint: of everything above.
     """
 
     dataset: Dataset
     tables: Tables | None
+    offline: Offline
     stages: dict[str, dict[str, Any]]
     fingerprint: str
 
@@ -69,7 +73,8 @@ def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, share
     (shared or workdir).mkdir(parents=True, exist_ok=True)
     knowledge = prepare_knowledge(config, shared or workdir)
     mesh = make_mesh(tuple(config.train.mesh))
-    run = make_run(config, mesh, knowledge.dataset.interactions, knowledge.dataset.negatives, knowledge.tables)
+    run = make_run(config, mesh, knowledge.dataset.interactions, knowledge.dataset.negatives, knowledge.tables,
+                   knowledge.offline)
     folders = [train_and_test(run, seed, workdir / f'seed{seed}', knowledge.fingerprint)
                for seed in config.train.seeds]
     return write_report(workdir, config, folders, knowledge.stages, knowledge.dataset.interactions, command)
@@ -81,7 +86,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     Raises:
       UserError: names the setting and the remedy.
     """
-    model_spec(config, num_items=1)
+    check_recipe(config, model_spec(config, num_items=1))
     positive = (('train', 'batch_size'), ('train', 'max_epochs'), ('train', 'patience'), ('train', 'steps_per_call'),
                 ('train', 'chunk_mb'), ('train', 'learning_rate'), ('evaluate', 'negatives'),
                 ('evaluate', 'users_per_batch'), ('retrieve', 'k'), ('encode', 'width'))
@@ -132,7 +137,7 @@ def prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) -
                  *(facts['dropped'][key] for key in ('users', 'items', 'interactions')))))
     dataset = dataset_files.load(folder / 'prepare')
     if config.model.method == 'none':
-        return Knowledge(dataset, None, stages, mark)
+        return Knowledge(dataset, None, Offline(), stages, mark)
     mark = stage('describe', {**config.text.to_dict(), 'version': TEMPLATE_VERSION}, [mark],
                  lambda partial: describe(dataset, config, partial))
 
@@ -144,8 +149,16 @@ def prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) -
                  lambda partial: retrieve(dataset, folder / 'encode', config, partial))
     found = load_tables(folder / 'encode', folder / 'retrieve', dataset.interactions.num_users,
                         dataset.interactions.num_items)
-    return Knowledge(dataset, Tables(users=found.users, users_similar=found.users_similar, items=found.items,
-                                     items_similar=found.items_similar), stages, mark)
+    spec, offline = model_spec(config, dataset.interactions.num_items, found.width), Offline()
+    if spec.starts_from_text:
+        mark = stage(f'reduce{spec.hidden_size}', {'width': spec.hidden_size}, [mark],
+                     lambda partial: reduce_items(found.items, spec.hidden_size, partial))
+        offline = Offline(start=load_reduced(folder / f'reduce{spec.hidden_size}'))
+    if spec.reads_similar_users:
+        offline = offline._replace(similar_users=np.load(folder / 'retrieve' / USER_NEIGHBOURS, allow_pickle=False))
+    tables = Tables(users=found.users, users_similar=found.users_similar, items=found.items,
+                    items_similar=found.items_similar)
+    return Knowledge(dataset, tables, offline, stages, mark)
 
 
 def train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str) -> pathlib.Path:

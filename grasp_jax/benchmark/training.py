@@ -17,7 +17,7 @@ from grasp_jax.models.spec import Tables
 from grasp_jax.training.epochs import Chunk, Epochs
 from grasp_jax.training.run import Run, make_run
 from grasp_jax.training.sharding import make_mesh
-from grasp_jax.training.step import TrainState, batch_loss, draw, train_spec
+from grasp_jax.training.step import Batch, TrainState, batch_loss, draw, train_spec
 
 OURS, THEIRS = 'grasp_jax', 'pytorch'
 
@@ -91,7 +91,7 @@ class _Trainer:
         chunks = self.epochs.chunks(0)
         first = next(chunks)
         # Chunks are of equal length, but for an epoch's last one, which no call ends with.
-        self.steps_per_call = len(first.placements.user)
+        self.steps_per_call = len(first.steps.users.user)
         self._chunks: Iterator[Chunk] = itertools.chain([first], chunks)
 
     def steps(self) -> None:
@@ -117,6 +117,8 @@ def _same_loss(run: Run, reference: Reference, trainer: _Trainer) -> dict[str, f
     drawn, _ = draw(run.model, train_spec(run.config), trainer.epochs.shape, packed, key)
     dry = run.model.clone(spec=dataclasses.replace(run.model.spec, dropout=0.0))
     state: TrainState = trainer.state
-    ours = float(jax.jit(batch_loss, static_argnums=1)(state.params, dry, run.data, placement.user, packed, drawn, key))
+    batch = Batch(placement.user, packed, batches.ends(placement))
+    ours = float(jax.jit(batch_loss, static_argnums=(1, 2))(state.params, dry, train_spec(run.config), run.data, batch,
+                                                            drawn, key))
     theirs = reference.loss(batch_to_torch(packed, placement.user, drawn))
     return {'loss': ours, 'loss_of_reference': theirs, 'loss_difference': abs(ours - theirs) / abs(theirs)}

@@ -60,11 +60,48 @@ class Shape(NamedTuple):
       rows: R, a multiple of `groups`.
       groups: G; a group of rows lives on one device.
       targets: T, places for targets in a group; 0: every position has one.
+      similar_rows: packed rows of the similar users' sequences, a multiple of `groups`; 0: none are read.
     """
 
     rows: int
     groups: int = 1
     targets: int = 0
+    similar_rows: int = 0
+
+
+class Steps(NamedTuple):
+    """What the steps of a call are about; fields of either are int32 [S, ...].
+
+    Attributes:
+      users: the users of each batch.
+      similar: K similar users of each of them, [S, B * K]; None where the method reads none.
+    """
+
+    users: Placement
+    similar: Placement | None = None
+
+
+class Ends(NamedTuple):
+    """Where users' last states are, each field [B].
+
+    Attributes:
+      row, column: int32, the place in the packed rows.
+      exist: int32, 1 for users that there are.
+    """
+
+    row: jax.Array
+    column: jax.Array
+    exist: jax.Array
+
+    def pick(self, states: jax.Array) -> jax.Array:
+        """[R, W, H] -> [B, H]."""
+        return states[self.row, self.column]
+
+
+def ends(placement: Placement, appended: int = 0) -> Ends:
+    """The last position of each user of a packed batch, the one behind the sequence where `appended` is 1."""
+    last = jnp.maximum(placement.column + placement.length - 1 + appended, 0)
+    return Ends(jnp.asarray(placement.row), jnp.asarray(last), (jnp.asarray(placement.length) > 0).astype(jnp.int32))
 
 
 TargetCount = Callable[[Plan, int], int]  # places that the fullest group of a plan needs: plan, G -> T

@@ -41,9 +41,9 @@ class Drawn(NamedTuple):
     """What a step draws for a packed batch.
 
     Attributes:
-      masked: bool [R, W], items that the model must not see (BERT4Rec).
+      masked: bool [R, W], items that the model must not see (BERT4Rec, RLMRec's generative form).
       targets: where the loss is computed.
-      negatives: int32 [G, T, N], for each target.
+      negatives: int32 [G, T, N], for each target, or [N], which all targets share.
     """
 
     masked: jax.Array
@@ -139,6 +139,29 @@ def draw_training_negatives(key: jax.Array, packed: Packed, num_items: int, coun
     for draw in (draws[2], draws[1], draws[0]):
         negatives = jnp.where(seen(draw), negatives, draw)
     return negatives
+
+
+def draw_shared_negatives(key: jax.Array, num_items: int, count: int, cumulative: jax.Array | None) -> jax.Array:
+    """Draws items that serve every position of a batch; repeats and true items are possible.
+
+    Args:
+      key: of this step.
+      num_items: m.
+      count: N.
+      cumulative: float32 [m], cumulated chances of items 1..m; None: uniform.
+
+    Returns:
+      int32 [N], values 1..m.
+    """
+    if cumulative is None:
+        return jax.random.randint(key, (count,), 1, num_items + 1)
+    drawn = jnp.searchsorted(cumulative, jax.random.uniform(key, (count,)), side='right') + 1
+    return jnp.minimum(drawn, num_items).astype(jnp.int32)
+
+
+def draw_hidden(key: jax.Array, packed: Packed, share: float) -> jax.Array:
+    """Hides a share of the items at random: bool [R, W]."""
+    return (packed.items > 0) & (jax.random.uniform(key, packed.items.shape) < share)
 
 
 def draw_cloze_mask(key: jax.Array, packed: Packed, mask_prob: float, mask_last_prob: float) -> jax.Array:

@@ -97,8 +97,8 @@ def user_states(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data
     packed = split_rows(batches.pack_rows(data.items, placement, num_rows, spec.row_width, appended), mesh)
     masked = (packed.items == 0) & (packed.segment > 0)
     encoded: Any = model.apply({'params': params}, data.tables, placement.user, packed, masked, train=False)
-    last = jnp.maximum(placement.column + placement.length - 1 + appended, 0)
-    return last_positions(encoded, jnp.asarray(placement.row), jnp.asarray(last))
+    ends = batches.ends(placement, appended)
+    return last_positions(encoded, ends.row, ends.column)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

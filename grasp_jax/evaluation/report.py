@@ -108,11 +108,11 @@ def load_report(path: pathlib.Path) -> Tree:
 
 def _names(config: ConfigDict) -> Tree:
     seeds = [int(seed) for seed in config.train.seeds]
-    grasp = config.model.method == 'grasp'
+    grasp = config.model.method in ('grasp', 'grasp_id')
     return {
         'dataset': config.data.name, 'method': config.model.method, 'backbone': config.model.backbone,
-        'recipe': 'paper', 'seeds': seeds, **({'seed': seeds[0]} if len(seeds) == 1 else {}),
-        'encoder': config.encode.kind if grasp else None,
+        'recipe': config.train.recipe, 'seeds': seeds, **({'seed': seeds[0]} if len(seeds) == 1 else {}),
+        'encoder': None if config.model.method == 'none' else config.encode.kind,
         **{key: config.model[key] if grasp else None for key in ('gate', 'space', 'user_context')}}
 
 

@@ -8,7 +8,8 @@ Rows = list[list[str]]
 GROUP_NAMES = {'tail_user': 'tail users', 'head_user': 'head users', 'tail_item': 'tail items',
                'head_item': 'head items'}
 BACKBONES = {'sasrec': 'SASRec', 'gru4rec': 'GRU4Rec', 'bert4rec': 'BERT4Rec'}
-METHODS = {'none': 'plain', 'grasp': 'GRASP'}
+METHODS = {'none': 'plain', 'llm_init': 'LLMInit', 'rlmrec': 'RLMRec', 'llm_esr': 'LLM-ESR', 'grasp': 'GRASP',
+           'grasp_id': 'GRASP with ids'}
 
 
 def cut_offs(report: Tree) -> list[int]:
@@ -37,8 +38,10 @@ def variant(report: Tree) -> tuple[str, ...]:
 def settings(report: Tree) -> str:
     """Recipe, gate and seeds in one line."""
     parts = [f'recipe {report["recipe"]}']
+    if report['encoder']:
+        parts.append(f'vectors {report["encoder"]}')
     if report['gate']:
-        parts.append(f'vectors {report["encoder"]}, gate {report["gate"]} in the {report["space"]} space, '
+        parts.append(f'gate {report["gate"]} in the {report["space"]} space, '
                      f'user context {report["user_context"]}')
     parts.append(f'seed{"s" * (len(report["seeds"]) > 1)} {", ".join(map(str, report["seeds"]))}')
     return '; '.join(parts)

@@ -158,3 +158,8 @@ fuse.defvjp(_fuse_forward, _fuse_backward)
 def row_dot(first: jax.Array, second: jax.Array) -> jax.Array:
     """Dot products of the last axis: [..., D], [..., D] -> [...]."""
     return jnp.einsum('...d,...d->...', first, second)
+
+
+def lead(vector: jax.Array, like: jax.Array) -> jax.Array:
+    """[H] -> [1, ..., H], so that it broadcasts against `like` in plain sight."""
+    return vector.reshape((1,) * (like.ndim - 1) + (-1,))

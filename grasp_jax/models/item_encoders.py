@@ -7,7 +7,7 @@ o . (W' f) = (W'^T o) . f.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ import numpy as np
 from flax import linen as nn
 
 from grasp_jax.models import attention
-from grasp_jax.models.attention import Pair
+from grasp_jax.models.attention import Pair, lead
 from grasp_jax.models.spec import ModelSpec, Tables
 from grasp_jax.models.user_context import prefix_context, text_context
 
@@ -39,38 +39,26 @@ class ItemEncoder(nn.Module):
     represent(features) -> [..., H] and fold(query [..., H]) -> ([..., F], [...]), with
       represent(f) . q == f . fold(q)[0] + fold(q)[1].
     score_all(query, context, parts, users_at_once) -> [B, N], every pair of B folded queries (with contexts) and N
-      items; `users_at_once` bounds the memory.
+      items; `users_at_once` bounds the memory, also that of the gradient.
     """
 
     spec: ModelSpec
 
 
-class IdEncoder(ItemEncoder):
-    """Method `none`: a trained embedding per item id, the same for every user."""
+class CommonEncoder(ItemEncoder):
+    """The calls of encoders whose items look alike to every user; `parts` are the representations themselves."""
 
-    def setup(self) -> None:
-        """Makes the parameters."""
-        self.embedding = self.param('embedding', EMBEDDING_INIT, (self.spec.vocabulary, self.spec.hidden_size))
-
-    def look_up(self, tables: Tables | None, ids: jax.Array) -> jax.Array:
-        """ids [...] -> [..., H]."""
-        return self.embedding[ids]
-
-    def parts(self, looked_up: jax.Array) -> jax.Array:
-        """The embeddings themselves."""
-        return looked_up
-
-    def context(self, tables: Tables | None, users: jax.Array, looked_up: jax.Array, segment: jax.Array,
+    def context(self, tables: Tables | None, users: jax.Array, looked_up: Any, segment: jax.Array,
                 seen: jax.Array) -> tuple[()]:
         """Nothing: the representation does not depend on the user."""
         return ()
 
     def features(self, context: tuple[()], parts: jax.Array, together: jax.Array | None = None) -> jax.Array:
-        """[..., H], the embeddings themselves."""
+        """The representations as they are."""
         return parts
 
     def joined_features(self, context: tuple[()], true: jax.Array, drawn: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The embeddings themselves, [..., 1, H] and [..., N, H]."""
+        """The representations as they are, [..., 1, H] and [..., N, H]."""
         return true[..., None, :], drawn
 
     def score_all(self, query: jax.Array, context: tuple[()], parts: jax.Array, users_at_once: int) -> jax.Array:
@@ -84,6 +72,26 @@ class IdEncoder(ItemEncoder):
     def fold(self, query: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The query as it is and a zero offset."""
         return query, jnp.zeros(query.shape[:-1])
+
+
+class IdEncoder(CommonEncoder):
+    """A trained embedding per item id: the plain backbone, LLMInit and RLMRec.
+
+    LLMInit (Harte et al., Leveraging Large Language Models for Sequential Recommendation, RecSys 2023) starts it from
+    the items' vectors reduced to H by a principal component analysis (`training.step.init_state`).
+    """
+
+    def setup(self) -> None:
+        """Makes the parameters."""
+        self.embedding = self.param('embedding', EMBEDDING_INIT, (self.spec.vocabulary, self.spec.hidden_size))
+
+    def look_up(self, tables: Tables | None, ids: jax.Array) -> jax.Array:
+        """ids [...] -> [..., H]."""
+        return self.embedding[ids]
+
+    def parts(self, looked_up: jax.Array) -> jax.Array:
+        """The embeddings themselves."""
+        return looked_up
 
 
 class ItemParts(NamedTuple):
@@ -149,17 +157,21 @@ class GraspEncoder(ItemEncoder):
                 self._hidden_layer(gate[..., 1:, :], drawn.projected))
 
     def score_all(self, query: jax.Array, context: Pair, parts: ItemParts, users_at_once: int) -> jax.Array:
-        """Folded queries [B, H], contexts [B, D] and N items -> [B, N]; never holds [B, N, H].
+        """Folded queries [B, F], contexts [B, D] and N items -> [B, N]; never holds [B, N, H].
 
         Items go block by block, so that a block's rows stay in the cache of a CPU while all users pass over them:
-        twice as fast as all items user by user, measured on 57,289 items.
+        twice as fast as all items user by user, measured on 57,289 items. Without gates one dense product serves all.
         """
         total = len(parts.keys.own)
+        if not self.spec.personal:
+            always = self.gates(jnp.zeros((total, attention.LEVELS)), None)
+            return query @ self._hidden_layer(always, parts.projected).T
         size = ITEM_BLOCK if total % ITEM_BLOCK == 0 else total
 
         def one_block(block: ItemParts) -> jax.Array:
             gate = self.gates(attention.crossed_scores(context, block.keys), None)
 
+            @jax.checkpoint  # the gradient makes the [N, F] features of a user anew
             def one_user(user: tuple[jax.Array, jax.Array]) -> jax.Array:
                 wanted, opening = user
                 return jnp.einsum('nf,f->n', self._hidden_layer(opening, block.projected), wanted)
@@ -172,37 +184,92 @@ class GraspEncoder(ItemEncoder):
 
     def represent(self, features: jax.Array) -> jax.Array:
         """The MLP's last layer, [..., H]."""
-        return features @ self.output_kernel + _lead(self.output_bias, features)
+        return features @ self.output_kernel + lead(self.output_bias, features)
 
     def fold(self, query: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The last layer moved to the user's side: [..., H] -> [..., H] and an offset [...]."""
+        """The last layer moved to the user's side: [..., H] -> [..., F] and an offset [...]."""
         return query @ self.output_kernel.T, query @ self.output_bias
 
     def gates(self, scores: jax.Array, together: jax.Array | None) -> jax.Array:
         """Gates [..., 3] from level scores, with the ablated levels at zero."""
         scale, bias = (self.log_scale, self.gate_bias) if self.spec.gate == 'calibrated' else (None, None)
         switch = attention.level_switch(self.spec.use_similar, self.spec.use_global)
-        return attention.gates(scores, self.spec.gate, scale, bias, together) * _lead(switch, scores)
+        return attention.gates(scores, self.spec.gate, scale, bias, together) * lead(switch, scores)
 
     def _hidden_layer(self, gate: jax.Array, projected: attention.Projected) -> jax.Array:
         fused = attention.fuse(gate, projected)
-        return nn.relu(fused + _lead(self.fusion_bias, fused))
+        return nn.relu(fused + lead(self.fusion_bias, fused))
+
+
+class IdParts(NamedTuple):
+    """Work per item of `GraspIdEncoder`: that of the GRASP encoder, and the id embedding [..., H]."""
+
+    text: ItemParts
+    identity: jax.Array
+
+
+class GraspIdEncoder(ItemEncoder):
+    """GRASP with an id branch: the representation of Eq. 5 plus a trained embedding of the item's id.
+
+    Not in the paper. Text tells apart what differs in words; what only behaviour tells is left to the embedding. Its
+    features stand beside those of GRASP, so that folding and scoring stay what they are.
+    """
+
+    def setup(self) -> None:
+        """Makes the parameters."""
+        self.text = GraspEncoder(self.spec)
+        self.embedding = self.param('embedding', EMBEDDING_INIT, (self.spec.vocabulary, self.spec.hidden_size))
+
+    def look_up(self, tables: Tables, ids: jax.Array) -> tuple[Pair, jax.Array]:
+        """ids [...] -> vectors as in `GraspEncoder`, and id embeddings [..., H]."""
+        return self.text.look_up(tables, ids), self.embedding[ids]
+
+    def parts(self, looked_up: tuple[Pair, jax.Array]) -> IdParts:
+        """The work per item."""
+        return IdParts(self.text.parts(looked_up[0]), looked_up[1])
+
+    def context(self, tables: Tables, users: jax.Array, looked_up: tuple[Pair, jax.Array], segment: jax.Array,
+                seen: jax.Array) -> Pair:
+        """As in `GraspEncoder`; the id embedding has no say in the gates."""
+        return self.text.context(tables, users, looked_up[0], segment, seen)
+
+    def features(self, context: Pair, parts: IdParts, together: jax.Array | None = None) -> jax.Array:
+        """[..., F + H]."""
+        return jnp.concatenate([self.text.features(context, parts.text, together), parts.identity], -1)
+
+    def joined_features(self, context: Pair, true: IdParts, drawn: IdParts) -> tuple[jax.Array, jax.Array]:
+        """[..., 1, F + H] and [..., N, F + H]."""
+        of_true, of_drawn = self.text.joined_features(context, true.text, drawn.text)
+        return (jnp.concatenate([of_true, true.identity[..., None, :]], -1),
+                jnp.concatenate([of_drawn, drawn.identity], -1))
+
+    def score_all(self, query: jax.Array, context: Pair, parts: IdParts, users_at_once: int) -> jax.Array:
+        """[B, N]; the id branch is one dense product."""
+        to_text, to_identity = jnp.split(query, [self.spec.fusion_size], -1)
+        return self.text.score_all(to_text, context, parts.text, users_at_once) + to_identity @ parts.identity.T
+
+    def represent(self, features: jax.Array) -> jax.Array:
+        """The MLP's last layer plus the id embedding, [..., H]."""
+        hidden, identity = jnp.split(features, [self.spec.fusion_size], -1)
+        return self.text.represent(hidden) + identity
+
+    def fold(self, query: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """[..., H] -> [..., F + H] and an offset [...]."""
+        folded, offset = self.text.fold(query)
+        return jnp.concatenate([folded, query], -1), offset
 
 
 def _rows(own: jax.Array | np.ndarray, similar: jax.Array | np.ndarray, slots: jax.Array | None,
           ids: jax.Array) -> Pair:
     """Rows of two tables in float32, whatever they are stored in."""
+    return Pair(text_rows(own, slots, ids), text_rows(similar, slots, ids))
+
+
+def text_rows(table: jax.Array | np.ndarray, slots: jax.Array | None, ids: jax.Array) -> jax.Array:
+    """Rows of one table in float32; `slots` as in `Tables`."""
     rows = ids if slots is None else slots[ids]
-    return Pair(jnp.asarray(own)[rows].astype(jnp.float32), jnp.asarray(similar)[rows].astype(jnp.float32))
+    return jnp.asarray(table)[rows].astype(jnp.float32)
 
 
 def _adapt(kernels: jax.Array, pair: Pair) -> Pair:
     return Pair(pair.own @ kernels[0], pair.similar @ kernels[1])
-
-
-def _lead(vector: jax.Array, like: jax.Array) -> jax.Array:
-    """[H] -> [1, ..., H], so that it broadcasts against `like` in plain sight."""
-    return vector.reshape((1,) * (like.ndim - 1) + (-1,))
-
-
-ITEM_ENCODERS = {'none': IdEncoder, 'grasp': GraspEncoder}

@@ -1,8 +1,16 @@
 """Training losses as pure functions of scores; a mask says which positions count."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
+
+from grasp_jax.models.attention import lead
+
+_NEVER = -1e9
+# Items whose scores a softmax over the whole catalogue holds at once.
+SOFTMAX_BLOCK = 4096
 
 
 def binary_cross_entropy(positive: jax.Array, negative: jax.Array, weight: jax.Array) -> jax.Array:
@@ -22,3 +30,106 @@ def binary_cross_entropy(positive: jax.Array, negative: jax.Array, weight: jax.A
     losses += jnp.sum(optax.sigmoid_binary_cross_entropy(negative, jnp.zeros_like(negative)), -1)
     candidates = jnp.sum(weight) * (1 + negative.shape[-1])
     return jnp.sum(losses * weight) / jnp.maximum(candidates, 1)
+
+
+def generalised_bce(positive: jax.Array, negative: jax.Array, weight: jax.Array, share: float,
+                    calibration: float) -> jax.Array:
+    """gBCE (Petrov and Macdonald, gSASRec, RecSys 2023, Eq. 8 to 10): BCE that undoes what sampling does to chances.
+
+    L = -beta log s+ - sum log(1 - s-), beta = a (t (1 - 1/a) + 1/a), a the share of the catalogue that is sampled.
+
+    Args:
+      positive, negative, weight: as in `binary_cross_entropy`.
+      share: a, N / (m - 1).
+      calibration: t; 0 gives BCE, 1 chances that are fully calibrated.
+
+    Returns:
+      scalar, the mean over positions.
+    """
+    beta = share * (calibration * (1 - 1 / share) + 1 / share)
+    losses = beta * optax.sigmoid_binary_cross_entropy(positive, jnp.ones_like(positive))
+    losses += jnp.sum(optax.sigmoid_binary_cross_entropy(negative, jnp.zeros_like(negative)), -1)
+    return _mean(losses, weight)
+
+
+def sampled_softmax(positive: jax.Array, negative: jax.Array, weight: jax.Array,
+                    log_chance: jax.Array | None = None) -> jax.Array:
+    """Cross entropy of the true item among itself and N negatives.
+
+    Args:
+      positive, negative, weight: as in `binary_cross_entropy`.
+      log_chance: [N], log of how often each negative is drawn, relative to a uniform draw; it is taken off the
+        negatives' scores (Bengio and Senecal, 2008). None: a uniform draw.
+
+    Returns:
+      scalar, the mean over positions.
+    """
+    if log_chance is not None:
+        negative = negative - lead(log_chance, negative)
+    scores = jnp.concatenate([positive[..., None], negative], -1)
+    return _mean(jax.nn.logsumexp(scores, -1) - positive, weight)
+
+
+def full_softmax(queries: jax.Array, positive: jax.Array, items: jax.Array, weight: jax.Array) -> jax.Array:
+    """Cross entropy of the true item in the whole catalogue; holds `SOFTMAX_BLOCK` scores a position at most.
+
+    Args:
+      queries: [G, T, F].
+      positive: [G, T], scores of the true items.
+      items: [m, F]; scores are dot products with queries.
+      weight: [G, T].
+
+    Returns:
+      scalar, the mean over positions.
+    """
+    among = log_sum_exp(queries.reshape(-1, queries.shape[-1]), items).reshape(positive.shape)
+    return _mean(among - positive, weight)
+
+
+def plain_log_sum_exp(queries: jax.Array, items: jax.Array) -> jax.Array:
+    """[P, F], [m, F] -> [P], log sum_j exp(q . i_j), with all scores at once."""
+    return jax.nn.logsumexp(queries @ items.T, -1)
+
+
+@jax.custom_vjp
+def log_sum_exp(queries: jax.Array, items: jax.Array) -> jax.Array:
+    """Equals `plain_log_sum_exp`, block by block; the gradient makes the scores anew instead of keeping them."""
+    blocks, exist = _blocks(items)
+
+    def one(so_far: jax.Array, block: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        scores = jnp.where(block[1][None], queries @ block[0].T, _NEVER)
+        return jnp.logaddexp(so_far, jax.nn.logsumexp(scores, -1)), None
+
+    return jax.lax.scan(one, jnp.full(len(queries), _NEVER), (blocks, exist))[0]
+
+
+def _log_sum_exp_forward(queries: jax.Array, items: jax.Array) -> tuple[jax.Array, Any]:
+    total = log_sum_exp(queries, items)
+    return total, (queries, items, total)
+
+
+def _log_sum_exp_backward(saved: Any, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
+    queries, items, total = saved
+    blocks, exist = _blocks(items)
+
+    def one(to_queries: jax.Array, block: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        chance = jnp.exp(jnp.where(block[1][None], queries @ block[0].T, _NEVER) - total[:, None]) * cotangent[:, None]
+        return to_queries + chance @ block[0], chance.T @ queries
+
+    to_queries, to_items = jax.lax.scan(one, jnp.zeros_like(queries), (blocks, exist))
+    return to_queries, to_items.reshape(-1, items.shape[-1])[:len(items)]
+
+
+log_sum_exp.defvjp(_log_sum_exp_forward, _log_sum_exp_backward)
+
+
+def _blocks(items: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Items [m, F] as blocks [K, size, F], and bool [K, size] which of the rows are items."""
+    size = min(SOFTMAX_BLOCK, len(items))
+    count = -(-len(items) // size)
+    filled = jnp.pad(items, ((0, count * size - len(items)), (0, 0)))
+    return filled.reshape(count, size, -1), (jnp.arange(count * size) < len(items)).reshape(count, size)
+
+
+def _mean(losses: jax.Array, weight: jax.Array) -> jax.Array:
+    return jnp.sum(losses * weight) / jnp.maximum(jnp.sum(weight), 1)

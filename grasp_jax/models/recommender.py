@@ -6,15 +6,20 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from grasp_jax.data.batches import Packed, same_user
+from grasp_jax.data.batches import Ends, Packed, same_user
 from grasp_jax.data.draws import Drawn
+from grasp_jax.models.alignment import Alignment
 from grasp_jax.models.attention import row_dot
 from grasp_jax.models.bert4rec import BERT4Rec
+from grasp_jax.models.dual_view import CrossViews, distillation, stack_views, unstack_views
 from grasp_jax.models.gru4rec import GRU4Rec
-from grasp_jax.models.item_encoders import EMBEDDING_INIT, ITEM_ENCODERS
+from grasp_jax.models.item_encoders import EMBEDDING_INIT, text_rows
+from grasp_jax.models.methods import ITEM_ENCODERS
 from grasp_jax.models.sasrec import SASRec
 from grasp_jax.models.spec import ModelSpec, Tables
 
+# Positions whose scores of shared negatives are computed together: their features stay in the cache of a CPU.
+POSITIONS_AT_ONCE = 16
 BACKBONES = {'sasrec': SASRec, 'gru4rec': GRU4Rec, 'bert4rec': BERT4Rec}
 
 
@@ -22,7 +27,7 @@ class Encoded(NamedTuple):
     """What a forward pass leaves for scoring, for every position.
 
     Attributes:
-      states: [R, W, H], user representations o of Eq. 6.
+      states: [R, W, H], user representations o of Eq. 6; 2H wide where items have two views.
       parts: the item encoder's work on the rows' items, [R, W, ...].
       context: what the gates see of the user, [R, W, ...].
     """
@@ -30,6 +35,20 @@ class Encoded(NamedTuple):
     states: jax.Array
     parts: Any
     context: Any
+
+
+class Company(NamedTuple):
+    """Similar users of a batch, K for each of its B users.
+
+    Attributes:
+      packed: their sequences.
+      masked: bool [R, W], the mask behind each sequence where the backbone needs one.
+      ends: fields [B * K], where their last states are.
+    """
+
+    packed: Packed
+    masked: jax.Array
+    ends: Ends
 
 
 class Recommender(nn.Module):
@@ -41,8 +60,12 @@ class Recommender(nn.Module):
         """Makes the parameters."""
         self.encoder = ITEM_ENCODERS[self.spec.method](self.spec)
         self.backbone = BACKBONES[self.spec.backbone](self.spec)
-        if not self.spec.causal:
-            self.mask_vector = self.param('mask_vector', EMBEDDING_INIT, (self.spec.hidden_size,))
+        if self.spec.views == 2:
+            self.cross_views = CrossViews(self.spec)
+        if self.spec.method == 'rlmrec':
+            self.alignment = Alignment(self.spec)
+        if self.spec.hides_items:
+            self.mask_vector = self.param('mask_vector', EMBEDDING_INIT, (self.spec.views * self.spec.hidden_size,))
 
     def __call__(self, tables: Tables | None, users: jax.Array, packed: Packed, masked: jax.Array, *,
                  train: bool) -> Encoded:
@@ -52,10 +75,13 @@ class Recommender(nn.Module):
           tables: frozen LLM vectors; None for method 'none'.
           users: int32 [B].
           packed: the batch's rows.
-          masked: bool [R, W], items that the model must not see (BERT4Rec); all False otherwise.
+          masked: bool [R, W], items that the model must not see (see `ModelSpec.hides_items`).
           train: whether dropout is on.
         """
         inputs, parts, context = self.represent_rows(tables, users, packed, masked)
+        if self.is_initializing() and self.spec.method == 'rlmrec':
+            nothing = Ends(*(jnp.zeros(1, jnp.int32),) * 3)
+            self._align(tables, users, packed, masked, nothing, Encoded(inputs, parts, context))
         return Encoded(self.run_backbone(inputs, packed, train=train), parts, context)
 
     def run_backbone(self, inputs: jax.Array, packed: Packed, *, train: bool) -> jax.Array:
@@ -64,7 +90,11 @@ class Recommender(nn.Module):
         # Padding sees itself only, which keeps its softmax finite.
         itself = jnp.eye(own.shape[1], dtype=bool)[None]
         visible = (own & _past(own) if self.spec.causal else own) | itself
-        return self.backbone(inputs, packed.position, visible, train=train)
+        if self.spec.views == 1:
+            return self.backbone(inputs, packed.position, visible, train=train)
+        stacked = stack_views(self.cross_views(inputs, packed.position, visible, train=train))
+        position, visible = (jnp.repeat(field, 2, axis=0) for field in (packed.position, visible))
+        return unstack_views(self.backbone(stacked, position, visible, train=train))
 
     def represent_rows(self, tables: Tables | None, users: jax.Array, packed: Packed,
                        masked: jax.Array) -> tuple[jax.Array, Any, Any]:
@@ -81,26 +111,92 @@ class Recommender(nn.Module):
         context = self.encoder.context(tables, users, looked_up, packed.segment, seen)
         together = seen if self.spec.causal else own & shown[:, None, :]
         inputs = self.encoder.represent(self.encoder.features(context, parts, together))
-        if not self.spec.causal:
+        if self.spec.hides_items:
             inputs = jnp.where(masked[..., None], self.mask_vector[None, None], inputs)
         return inputs, parts, context
 
     def training_scores(self, tables: Tables | None, users: jax.Array, packed: Packed, drawn: Drawn, *,
                         train: bool) -> jax.Array:
+        """As `score_targets` after a forward pass over the rows; arguments as in `__call__`."""
+        return self.score_targets(tables, self(tables, users, packed, drawn.masked, train=train), drawn)
+
+    def score_targets(self, tables: Tables | None, encoded: Encoded, drawn: Drawn) -> jax.Array:
         """Scores the true item and the negatives of every position that is to be predicted.
 
         The true item is the next one of the row (causal) or the hidden one at the position (BERT4Rec).
 
         Args:
-          tables, users, packed, train: as in `__call__`.
-          drawn: what was drawn for this batch.
+          tables: as in `__call__`.
+          encoded: of the batch's rows.
+          drawn: what was drawn for this batch; negatives [G, T, N] for each target, or [N] that all targets share.
 
         Returns:
           [G, T, 1 + N], the true item first; meaningless where a target does not exist.
         """
-        encoded = self(tables, users, packed, drawn.masked, train=train)
         states = drawn.targets.pick(encoded.states)
-        return self._dot(states, *self.target_features(tables, encoded.parts, encoded.context, drawn))
+        if drawn.negatives.ndim > 1:
+            return self._dot(states, *self.target_features(tables, encoded.parts, encoded.context, drawn))
+        context, true = self._true_items(encoded.parts, encoded.context, drawn)
+        query, offset = self.encoder.fold(states)
+        positive = row_dot(query, self.encoder.features(context, true))
+        flat, opening = jax.tree.map(lambda field: field.reshape(-1, field.shape[-1]), (query, context))
+        shared = self.encoder.score_all(flat, opening, self.catalogue(tables, drawn.negatives), POSITIONS_AT_ONCE)
+        return jnp.concatenate([positive[..., None], shared.reshape(*positive.shape, -1)], -1) + offset[..., None]
+
+    def softmax_terms(self, tables: Tables | None, encoded: Encoded,
+                      drawn: Drawn) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """What a softmax over the whole catalogue needs, where items look alike to every user.
+
+        Returns:
+          folded queries [G, T, F], scores of the true items [G, T] and features of items 1..m, [m, F].
+        """
+        context, true = self._true_items(encoded.parts, encoded.context, drawn)
+        query, _ = self.encoder.fold(drawn.targets.pick(encoded.states))
+        everything = self.catalogue(tables, jnp.arange(1, self.spec.num_items + 1))
+        nobody = jax.tree.map(lambda field: jnp.zeros((self.spec.num_items, field.shape[-1])), context)
+        return query, row_dot(query, self.encoder.features(context, true)), self.encoder.features(nobody, everything)
+
+    def auxiliary(self, tables: Tables | None, users: jax.Array, packed: Packed, drawn: Drawn, ends: Ends,
+                  encoded: Encoded, company: Company | None) -> jax.Array:
+        """The method's own loss, not weighted; zero where it has none.
+
+        Args:
+          tables, users, packed: as in `__call__`.
+          drawn: what was drawn for the batch.
+          ends: fields [B], where each user's last state is.
+          encoded: of the batch's rows.
+          company: similar users, for LLM-ESR.
+        """
+        if company is not None:
+            taught = self(tables, jnp.zeros(len(company.ends.row), jnp.int32), company.packed, company.masked,
+                          train=False)
+            similar = company.ends.pick(taught.states).reshape(len(users), -1, taught.states.shape[-1])
+            exist = company.ends.exist.reshape(len(users), -1)
+            return distillation(ends.pick(encoded.states), similar, exist, ends.exist.astype(similar.dtype))
+        if self.spec.method == 'rlmrec':
+            return self._align(tables, users, packed, drawn.masked, ends, encoded)
+        return jnp.zeros(())
+
+    def _align(self, tables: Tables | None, users: jax.Array, packed: Packed, masked: jax.Array, ends: Ends,
+               encoded: Encoded) -> jax.Array:
+        def flat(field: jax.Array) -> jax.Array:
+            return field.reshape(packed.items.size, -1)
+
+        assert tables is not None, 'RLMRec needs LLM vectors'
+        ids, vectors = packed.items.reshape(-1), flat(text_rows(tables.items, tables.item_slots, packed.items))
+        if self.spec.alignment == 'generative':
+            return self.alignment.generative(flat(encoded.states), vectors, ids, masked.reshape(-1))
+        people = text_rows(tables.users, tables.user_slots, users)
+        return self.alignment.contrastive(flat(encoded.parts), vectors, ids, ends.pick(encoded.states), people,
+                                          ends.exist > 0)
+
+    def _true_items(self, parts: Any, context: Any, drawn: Drawn) -> tuple[Any, Any]:
+        """Contexts and parts of the true items at the targets, [G, T, ?]."""
+        if self.spec.causal:
+            # The barrier makes it one copy; else every use shifts the E-wide rows anew.
+            parts = jax.lax.optimization_barrier(jax.tree.map(lambda field: jnp.roll(field, -1, axis=1), parts))
+        context, true = jax.tree.map(drawn.targets.pick, (context, parts))
+        return context, true
 
     def target_features(self, tables: Tables | None, parts: Any, context: Any,
                         drawn: Drawn) -> tuple[jax.Array, jax.Array]:
@@ -108,10 +204,7 @@ class Recommender(nn.Module):
 
         `parts` and `context` are those of `Encoded`, the others as in `training_scores`.
         """
-        if self.spec.causal:
-            # The barrier makes it one copy; else every use shifts the E-wide rows anew.
-            parts = jax.lax.optimization_barrier(jax.tree.map(lambda field: jnp.roll(field, -1, axis=1), parts))
-        context, true = jax.tree.map(drawn.targets.pick, (context, parts))
+        context, true = self._true_items(parts, context, drawn)
         negatives = self.encoder.parts(self.encoder.look_up(tables, drawn.negatives))
         return self.encoder.joined_features(context, true, negatives)
 

@@ -16,11 +16,14 @@ from grasp_jax.errors import UserError
 
 _CHOICES = {
     'backbone': ('sasrec', 'gru4rec', 'bert4rec'),
-    'method': ('none', 'grasp'),
+    'method': ('none', 'llm_init', 'rlmrec', 'llm_esr', 'grasp', 'grasp_id'),
     'gate': ('paper', 'calibrated', 'softmax', 'none'),
     'space': ('llm', 'hidden'),
     'user_context': ('text', 'prefix'),
+    'alignment': ('contrastive', 'generative'),
 }
+# Weight of each method's auxiliary loss in its paper.
+_USUAL_WEIGHTS = {'rlmrec': 0.01, 'llm_esr': 0.1}
 # As in the papers of the backbones.
 _USUAL_LAYERS = {'sasrec': 2, 'gru4rec': 1, 'bert4rec': 2}
 # Embedding tables get a multiple of this many rows, so that any mesh can split them evenly.
@@ -44,6 +47,9 @@ class ModelSpec:
     user_context: str
     use_similar: bool
     use_global: bool
+    alignment: str
+    auxiliary_weight: float
+    auxiliary_temperature: float
     num_items: int
     llm_width: int  # E; 0 where no LLM vectors are used
 
@@ -53,9 +59,45 @@ class ModelSpec:
         return self.backbone != 'bert4rec'
 
     @property
+    def reads_text(self) -> bool:
+        """Whether the method needs LLM vectors at all."""
+        return self.method != 'none'
+
+    @property
+    def gated(self) -> bool:
+        """Whether an item's representation goes through the gates of Eq. 4."""
+        return self.method in ('grasp', 'grasp_id')
+
+    @property
+    def personal(self) -> bool:
+        """Whether an item's representation depends on the user who looks at it."""
+        return self.gated and self.gate != 'none'
+
+    @property
     def reads_users(self) -> bool:
         """Whether the model reads the vectors of users."""
-        return self.method == 'grasp' and self.user_context == 'text'
+        return (self.gated and self.user_context == 'text') or (
+            self.method == 'rlmrec' and self.alignment == 'contrastive')
+
+    @property
+    def starts_from_text(self) -> bool:
+        """Whether the id table starts from LLM vectors that are reduced to the hidden size."""
+        return self.method in ('llm_init', 'llm_esr')
+
+    @property
+    def reads_similar_users(self) -> bool:
+        """Whether training needs the sequences of similar users."""
+        return self.method == 'llm_esr' and self.auxiliary_weight > 0
+
+    @property
+    def views(self) -> int:
+        """Representations of an item that stand side by side, each `hidden_size` wide."""
+        return 2 if self.method == 'llm_esr' else 1
+
+    @property
+    def hides_items(self) -> bool:
+        """Whether some items are hidden from the model in training, behind a learned mask vector."""
+        return not self.causal or (self.method == 'rlmrec' and self.alignment == 'generative')
 
     @property
     def row_width(self) -> int:
@@ -103,6 +145,10 @@ def model_spec(config: ml_collections.ConfigDict, num_items: int, llm_width: int
             raise UserError(f'config.model.{key}={values[key]!r}: choose one of {", ".join(choices)}')
     values['num_layers'] = values['num_layers'] or _USUAL_LAYERS[values['backbone']]
     values['fusion_size'] = values['fusion_size'] or 2 * values['hidden_size']
+    if values['auxiliary_weight'] < 0:
+        values['auxiliary_weight'] = _USUAL_WEIGHTS.get(values['method'], 0.0)
+    if not values['auxiliary_temperature'] > 0:
+        raise UserError(f'config.model.auxiliary_temperature={values["auxiliary_temperature"]}: must be above 0')
     for key in ('hidden_size', 'fusion_size', 'num_layers', 'num_heads', 'max_length'):
         if values[key] < 1:
             raise UserError(f'config.model.{key}={values[key]}: must be at least 1')

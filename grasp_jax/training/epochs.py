@@ -1,5 +1,6 @@
 """Epochs on the device, a chunk of steps at a time; the host plans ahead and reads losses one chunk late."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -12,8 +13,8 @@ from grasp_jax.models.spec import Tables, padded_rows
 from grasp_jax.training.host_tables import HostTables
 from grasp_jax.training.run import Run
 from grasp_jax.training.sharding import put_replicated
+from grasp_jax.training.similar import SimilarUsers
 from grasp_jax.training.step import (
-    NEGATIVES,
     Data,
     TrainState,
     items_of_steps,
@@ -25,6 +26,8 @@ from grasp_jax.training.step import (
 
 # A sequence needs an input and a target.
 _SHORTEST = 2
+# Packed rows of similar users, as a multiple of those of the first epoch.
+_SPARE = 1.05
 
 
 class Chunk(NamedTuple):
@@ -32,12 +35,12 @@ class Chunk(NamedTuple):
 
     Attributes:
       shape: sizes of its batches.
-      placements: fields int32 [S, B].
+      steps: what its S steps are about.
       data: items and tables.
     """
 
     shape: batches.Shape
-    placements: batches.Placement
+    steps: batches.Steps
     data: Data
 
 
@@ -68,6 +71,14 @@ class Epochs:
         self._targets = target_count(run.model, self._spec)
         self.shape = batches.usual_shape(self.sequences, self._settings.batch_size, seed, run.mesh.shape['data'],
                                          self._targets)
+        self._similar = None
+        if run.model.spec.reads_similar_users:
+            assert run.offline.similar_users is not None
+            self._similar = SimilarUsers(run.interactions, run.offline.similar_users, run.model.spec)
+            rows = self._similar.plan(self.plan(0), self.shape.groups).num_rows
+            # To spare: the number varies from epoch to epoch, and each new one is compiled anew.
+            rows = self._similar.plan(self.plan(0), self.shape.groups, math.ceil(_SPARE * rows)).num_rows
+            self.shape = self.shape._replace(similar_rows=rows)
 
     def run(self, epoch: int, state: TrainState, done: Callable[[float], Any]) -> tuple[TrainState, float]:
         """One epoch.
@@ -105,33 +116,42 @@ class Epochs:
         on the host travel while the chunk before is running."""
         plan = self.plan(epoch)
         places = self._targets(plan, self.shape.groups) if self._targets else 0
-        shape = batches.Shape(plan.num_rows, self.shape.groups, max(self.shape.targets, places))
+        shape = self.shape._replace(rows=plan.num_rows, targets=max(self.shape.targets, places))
+        similar = None
+        if self._similar is not None:
+            similar = self._similar.plan(plan, self.shape.groups, self.shape.similar_rows)
+            shape = shape._replace(similar_rows=similar.num_rows)
         size = self._settings.steps_per_call
         if self._run.host is not None:
             size = min(size, self._host_steps(shape, self._run.host))
-        parts = [put_replicated(plan.steps(start, start + size), self._run.mesh) for start in range(0, len(plan), size)]
+
+        def steps_from(start: int) -> batches.Steps:
+            theirs = None if similar is None else similar.steps(start, start + size)
+            return put_replicated(batches.Steps(plan.steps(start, start + size), theirs), self._run.mesh)
+
+        parts = [steps_from(start) for start in range(0, len(plan), size)]
         if self._run.host is None:
-            yield from (Chunk(shape, placements, self._run.data) for placements in parts)
+            yield from (Chunk(shape, steps, self._run.data) for steps in parts)
             return
         # The ids of a chunk are asked for before the chunk before it starts, so that they do not wait for its end.
         first = epoch * len(plan)
         drawn = self._ids(shape, parts[0], first)
-        for number, placements in enumerate(parts):
-            data = self._run.data._replace(tables=self._fetch(self._run.host, shape, placements, drawn, size))
+        for number, steps in enumerate(parts):
+            data = self._run.data._replace(tables=self._fetch(self._run.host, shape, steps, drawn, size))
             if number + 1 < len(parts):
                 drawn = self._ids(shape, parts[number + 1], first + (number + 1) * size)
-            yield Chunk(shape, placements, data)
+            yield Chunk(shape, steps, data)
 
-    def _ids(self, shape: batches.Shape, placements: batches.Placement, first: int) -> tuple[jax.Array, ...]:
-        return items_of_steps(self._run.model, self._spec, shape, self._run.data.items, self._key, np.int32(first),
-                              placements)
+    def _ids(self, shape: batches.Shape, steps: batches.Steps, first: int) -> tuple[jax.Array, ...]:
+        return items_of_steps(self._run.model, self._spec, shape, self._run.data._replace(tables=None), self._key,
+                              np.int32(first), steps)
 
-    def _fetch(self, host: HostTables, shape: batches.Shape, placements: batches.Placement,
-               drawn: tuple[jax.Array, ...], steps: int) -> Tables:
-        """The small tables of a chunk of `steps` steps."""
+    def _fetch(self, host: HostTables, shape: batches.Shape, steps: batches.Steps, drawn: tuple[jax.Array, ...],
+               size: int) -> Tables:
+        """The small tables of a chunk of `size` steps."""
         ids = np.concatenate([np.ravel(field) for field in drawn])
-        users = steps * self._settings.batch_size
-        return host.fetch(ids, np.asarray(placements.user), padded_rows(1 + steps * self._items_of_step(shape)),
+        users = size * self._settings.batch_size
+        return host.fetch(ids, np.asarray(steps.users.user), padded_rows(1 + size * self._items_of_step(shape)),
                           padded_rows(users))
 
     def _host_steps(self, shape: batches.Shape, host: HostTables) -> int:
@@ -144,12 +164,13 @@ class Epochs:
     def _items_of_step(self, shape: batches.Shape) -> int:
         """How many different items a step looks up at most."""
         positions = shape.rows * self._run.model.spec.row_width
-        return positions + (shape.groups * shape.targets or positions) * NEGATIVES
+        own = (shape.groups * shape.targets or positions) * self._spec.own_negatives
+        shared = 0 if self._spec.own_negatives else self._spec.negatives
+        return positions + own + shared + shape.similar_rows * self._run.model.spec.row_width
 
     def dispatch(self, state: TrainState, chunk: Chunk) -> tuple[TrainState, jax.Array]:
         """Starts a chunk's steps; returns the state and losses [S] that they will leave."""
-        return train_steps(self._run.model, self._spec, self._run.mesh, chunk.shape, chunk.data, state,
-                           chunk.placements)
+        return train_steps(self._run.model, self._spec, self._run.mesh, chunk.shape, chunk.data, state, chunk.steps)
 
     def plan(self, epoch: int) -> batches.Plan:
         """All batches of an epoch."""

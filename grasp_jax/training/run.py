@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import logging
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,17 +12,33 @@ import numpy as np
 from jax.sharding import Mesh
 
 from grasp_jax.data.interactions import Interactions, Split
+from grasp_jax.errors import UserError
 from grasp_jax.evaluation.host_ranks import HostEvaluator
 from grasp_jax.evaluation.ranks import Evaluator
 from grasp_jax.models.recommender import Recommender
-from grasp_jax.models.spec import ROW_MULTIPLE, Tables, model_spec
+from grasp_jax.models.spec import ROW_MULTIPLE, ModelSpec, Tables, model_spec
 from grasp_jax.training.host_tables import HostTables, fit_on_devices
 from grasp_jax.training.sharding import put_replicated, put_tables, state_shardings
-from grasp_jax.training.step import Data, TrainState, init_state, train_spec
+from grasp_jax.training.step import LOSSES, Data, TrainState, init_state, train_spec
 
 LOG = logging.getLogger(__name__)
 TABLES = ('auto', 'device', 'host')
 TABLE_DTYPES = ('', 'float32', 'bfloat16', 'float16')
+
+
+class Offline(NamedTuple):
+    """What methods besides GRASP get from the LLM vectors before training.
+
+    Attributes:
+      start: [m + 1, H], the items' vectors reduced to H, from which id embeddings start; row 0 is zero.
+      similar_users: int32 [n, K], the nearest users of each user, -1 where there is none.
+    """
+
+    start: np.ndarray | None = None
+    similar_users: np.ndarray | None = None
+
+
+NOTHING = Offline()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +53,7 @@ class Run:
       interactions: all sequences.
       negatives: stored negatives by split.
       host: the tables where they stay on the host, else None.
+      offline: reduced vectors and similar users, where the method needs them.
     """
 
     config: ml_collections.ConfigDict
@@ -45,6 +63,7 @@ class Run:
     interactions: Interactions
     negatives: dict[str, np.ndarray]
     host: HostTables | None = None
+    offline: Offline = NOTHING
 
     def evaluator(self, split: Split) -> Evaluator | HostEvaluator:
         """Ranks the held-out items of 'valid' or 'test'."""
@@ -57,7 +76,7 @@ class Run:
         init = functools.partial(init_state, self.model, train_spec(self.config))
         shapes = self.state_shapes(seed)
         return jax.jit(init, static_argnums=1, out_shardings=state_shardings(shapes, self.mesh))(
-            self.data.tables, seed)
+            self.data.tables, seed, self.offline.start if self.model.spec.starts_from_text else None)
 
     def state_shapes(self, seed: int) -> TrainState:
         """Shapes of the state, nothing computed."""
@@ -66,7 +85,7 @@ class Run:
 
 
 def make_run(config: ml_collections.ConfigDict, mesh: Mesh, interactions: Interactions,
-             negatives: dict[str, np.ndarray], tables: Tables | None) -> Run:
+             negatives: dict[str, np.ndarray], tables: Tables | None, offline: Offline = NOTHING) -> Run:
     """Checks the model section and moves data to the devices.
 
     Args:
@@ -75,22 +94,64 @@ def make_run(config: ml_collections.ConfigDict, mesh: Mesh, interactions: Intera
       interactions: all sequences.
       negatives: int32 [v, N] for 'valid' and 'test'.
       tables: LLM vectors (may be memory-mapped), None for method 'none'.
+      offline: reduced vectors and similar users, where the method needs them.
+
+    Raises:
+      UserError: settings of the model or the recipe do not go together.
     """
     width = 0 if tables is None else tables.items.shape[1]
     model = Recommender(model_spec(config, interactions.num_items, width))
-    items = put_replicated(np.asarray(interactions.items, np.int32), mesh)
+    check_recipe(config, model.spec)
+    items, cumulative = put_replicated((np.asarray(interactions.items, np.int32), _cumulative(config, interactions)),
+                                       mesh)
     if tables is None:
-        return Run(config, model, mesh, Data(items, None), interactions, negatives)
+        return Run(config, model, mesh, Data(items, None, cumulative), interactions, negatives)
     settings, needs_users = config.train, model.spec.reads_users
     dtype = jnp.dtype(settings.table_dtype or min(tables.items.dtype, np.dtype(np.float32)))
     where = settings.tables
     if where == 'auto':
         where = 'device' if fit_on_devices(tables, mesh, dtype.itemsize, needs_users) else 'host'
     if where == 'device':
-        return Run(config, model, mesh, Data(items, put_tables(tables, mesh, needs_users, dtype)), interactions,
-                   negatives)
+        return Run(config, model, mesh, Data(items, put_tables(tables, mesh, needs_users, dtype), cumulative),
+                   interactions, negatives, offline=offline)
+    if settings.loss == 'softmax':
+        raise UserError("config.train.loss='softmax' scores all items at every step, but the vectors do not fit the "
+                        'devices; use --config.train.loss=sampled_softmax')
     LOG.info('vectors stay on the host; the rows of a chunk of steps travel (config.train.tables)')
     host = HostTables(tables, mesh, needs_users, dtype)
     nothing = np.zeros(0, np.int32)
     padding = host.fetch(nothing, nothing, ROW_MULTIPLE, ROW_MULTIPLE)
-    return Run(config, model, mesh, Data(items, padding), interactions, negatives, host)
+    return Run(config, model, mesh, Data(items, padding, cumulative), interactions, negatives, host, offline)
+
+
+def check_recipe(config: ml_collections.ConfigDict, spec: ModelSpec) -> None:
+    """Checks the settings that shape the loss.
+
+    Raises:
+      UserError: names the setting and the remedy.
+    """
+    settings = config.train
+    if settings.loss not in LOSSES:
+        raise UserError(f'config.train.loss={settings.loss!r}: choose one of {", ".join(LOSSES)}')
+    if settings.negatives < 1:
+        raise UserError(f'config.train.negatives={settings.negatives}: must be at least 1')
+    if not settings.temperature > 0:
+        raise UserError(f'config.train.temperature={settings.temperature}: must be above 0')
+    if settings.popularity < 0 or (settings.popularity and not settings.shared_negatives):
+        raise UserError(f'config.train.popularity={settings.popularity}: must be 0 or more, and 0 unless '
+                        'config.train.shared_negatives')
+    if settings.loss == 'softmax' and spec.personal:
+        raise UserError("config.train.loss='softmax' needs items that look alike to every user; use "
+                        '--config.model.gate=none or --config.train.loss=sampled_softmax')
+    if settings.shared_negatives and spec.gated and spec.gate == 'softmax':
+        raise UserError("config.model.gate='softmax' depends on what is scored together; use "
+                        '--config.train.shared_negatives=False')
+
+
+def _cumulative(config: ml_collections.ConfigDict, interactions: Interactions) -> np.ndarray | None:
+    """float32 [m], cumulated chances of items as negatives; None where all have the same."""
+    power = config.train.popularity
+    if not power:
+        return None
+    chance = np.maximum(interactions.train_item_counts()[1:], 1) ** float(power)
+    return np.asarray(np.cumsum(chance) / chance.sum(), np.float32)

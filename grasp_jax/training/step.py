@@ -12,12 +12,14 @@ from jax.sharding import Mesh
 
 from grasp_jax.data import batches, draws
 from grasp_jax.data.draws import Drawn
-from grasp_jax.models.losses import binary_cross_entropy
-from grasp_jax.models.recommender import Recommender
+from grasp_jax.models import losses
+from grasp_jax.models.alignment import HIDDEN_SHARE
+from grasp_jax.models.recommender import Company, Encoded, Recommender
 from grasp_jax.models.spec import Tables
 from grasp_jax.training.sharding import split_rows, state_shardings
 
-NEGATIVES = 1  # of the paper's recipe, for every position
+LOSSES = ('bce', 'gbce', 'sampled_softmax', 'softmax')
+_NEVER = -1e9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +30,17 @@ class TrainSpec:
     weight_decay: float
     mask_prob: float
     mask_last_prob: float
+    loss: str
+    negatives: int
+    shared_negatives: bool
+    popularity: float
+    temperature: float
+    calibration: float
+
+    @property
+    def own_negatives(self) -> int:
+        """Negatives that every position draws for itself."""
+        return 0 if self.shared_negatives or self.loss == 'softmax' else self.negatives
 
 
 def target_count(model: Recommender, spec: TrainSpec) -> batches.TargetCount | None:
@@ -54,10 +67,17 @@ class TrainState(NamedTuple):
 
 
 class Data(NamedTuple):
-    """What a step reads: `items` int32 [interactions] on the device, and the frozen tables (None without text)."""
+    """What a step reads, on the devices.
+
+    Attributes:
+      items: int32 [interactions].
+      tables: the frozen tables, None without text.
+      cumulative: float32 [m], cumulated chances with which items 1..m are drawn as negatives; None: uniform.
+    """
 
     items: jax.Array
     tables: Tables | None
+    cumulative: jax.Array | None = None
 
 
 def train_spec(config: ml_collections.ConfigDict) -> TrainSpec:
@@ -70,12 +90,22 @@ def make_optimizer(spec: TrainSpec) -> optax.GradientTransformation:
     return optax.adamw(spec.learning_rate, weight_decay=spec.weight_decay)
 
 
-def init_state(model: Recommender, spec: TrainSpec, tables: Tables | None, seed: int) -> TrainState:
-    """A fresh state; call it under `jax.jit` with output shardings, or `jax.eval_shape` for shapes alone."""
+def init_state(model: Recommender, spec: TrainSpec, tables: Tables | None, seed: int,
+               start: jax.Array | None = None) -> TrainState:
+    """A fresh state; call it under `jax.jit` with output shardings, or `jax.eval_shape` for shapes alone.
+
+    Args:
+      model, spec, tables: what is trained.
+      seed: of the draw.
+      start: [m + 1, H], what the id embeddings of items start from (LLMInit, LLM-ESR); None: small random numbers.
+    """
     init_key = jax.random.split(jax.random.key(seed))[0]
     width = model.spec.row_width
     packed = batches.Packed(*(jnp.zeros((1, width), jnp.int32),) * 3)
     params = model.init(init_key, tables, jnp.zeros(1, jnp.int32), packed, packed.items > 0, train=False)['params']
+    if start is not None:
+        embedding = params['encoder']['embedding']
+        params = {**params, 'encoder': {**params['encoder'], 'embedding': embedding.at[:len(start)].set(start)}}
     return TrainState(jnp.zeros((), jnp.int32), params, make_optimizer(spec).init(params),
                       step_key(seed))
 
@@ -90,8 +120,8 @@ def key_of_step(key: jax.Array, step: jax.Array) -> jax.Array:
     return jax.random.fold_in(jax.random.wrap_key_data(key), step)
 
 
-def draw(model: Recommender, spec: TrainSpec, shape: batches.Shape, packed: batches.Packed,
-         key: jax.Array) -> tuple[Drawn, jax.Array]:
+def draw(model: Recommender, spec: TrainSpec, shape: batches.Shape, packed: batches.Packed, key: jax.Array,
+         cumulative: jax.Array | None = None) -> tuple[Drawn, jax.Array]:
     """Draws what a step needs; returns it and the key of its dropout.
 
     SASRec and GRU4Rec predict each next item of the sequence, BERT4Rec the items that a cloze mask hides.
@@ -99,31 +129,102 @@ def draw(model: Recommender, spec: TrainSpec, shape: batches.Shape, packed: batc
     negative_key, mask_key, dropout_key = jax.random.split(key, 3)
     if model.spec.causal:
         masked = jnp.zeros(packed.items.shape, bool)
+        if model.spec.hides_items:
+            masked = draws.draw_hidden(mask_key, packed, HIDDEN_SHARE)
         following = jnp.pad(packed.segment[:, 1:], ((0, 0), (0, 1)))
         targets = draws.everywhere((packed.segment > 0) & (following == packed.segment), shape.groups)
     else:
         masked = draws.draw_cloze_mask(mask_key, packed, spec.mask_prob, spec.mask_last_prob)
         targets = draws.find_targets(masked, shape.groups, shape.targets)
+    if not spec.own_negatives:
+        count = 0 if spec.loss == 'softmax' else spec.negatives
+        shared = draws.draw_shared_negatives(negative_key, model.spec.num_items, count, cumulative)
+        return Drawn(masked, targets, shared), dropout_key
     # Drawn for every position, so that they do not depend on the number of groups or places.
-    negatives = draws.draw_training_negatives(negative_key, packed, model.spec.num_items, NEGATIVES)
+    negatives = draws.draw_training_negatives(negative_key, packed, model.spec.num_items, spec.own_negatives)
     return Drawn(masked, targets, targets.pick(negatives)), dropout_key
 
 
-def batch_loss(params: Any, model: Recommender, data: Data, users: jax.Array, packed: batches.Packed, drawn: Drawn,
+class Batch(NamedTuple):
+    """A packed batch.
+
+    Attributes:
+      users: int32 [B].
+      packed: their rows.
+      ends: where their last states are.
+      company: similar users, None where the method reads none.
+    """
+
+    users: jax.Array
+    packed: batches.Packed
+    ends: batches.Ends
+    company: Company | None = None
+
+
+def make_batch(model: Recommender, mesh: Mesh, shape: batches.Shape, items: jax.Array, step: batches.Steps) -> Batch:
+    """Lays one step's users out in rows, and their similar users where the method reads them."""
+    width = model.spec.row_width
+    packed = split_rows(batches.pack_rows(items, step.users, shape.rows, width), mesh)
+    company = None
+    if step.similar is not None:
+        appended = 0 if model.spec.causal else 1  # a mask behind the sequence, as in testing
+        theirs = split_rows(batches.pack_rows(items, step.similar, shape.similar_rows, width, appended), mesh)
+        company = Company(theirs, (theirs.items == 0) & (theirs.segment > 0), batches.ends(step.similar, appended))
+    return Batch(jnp.asarray(step.users.user), packed, batches.ends(step.users), company)
+
+
+def batch_loss(params: Any, model: Recommender, spec: TrainSpec, data: Data, batch: Batch, drawn: Drawn,
                dropout_key: jax.Array) -> jax.Array:
-    """Loss of one packed batch of `users` [B] (Eq. 6), dropout on."""
-    scores: Any = model.apply({'params': params}, data.tables, users, packed, drawn, train=True,
-                              rngs={'dropout': dropout_key}, method=Recommender.training_scores)
-    return binary_cross_entropy(scores[..., 0], scores[..., 1:], drawn.targets.exist.astype(scores.dtype))
+    """Loss of one batch, dropout on: the recipe's loss over the targets and the method's own."""
+    def loss(model: Recommender) -> jax.Array:
+        encoded = model(data.tables, batch.users, batch.packed, drawn.masked, train=True)
+        ranking = ranking_loss(model, spec, data, batch, drawn, encoded)
+        weight = model.spec.auxiliary_weight
+        if not weight:
+            return ranking
+        return ranking + weight * model.auxiliary(data.tables, batch.users, batch.packed, drawn, batch.ends, encoded,
+                                                  batch.company)
+
+    found: Any = model.apply({'params': params}, rngs={'dropout': dropout_key}, method=loss)
+    return jnp.asarray(found)
+
+
+def ranking_loss(model: Recommender, spec: TrainSpec, data: Data, batch: Batch, drawn: Drawn,
+                 encoded: Encoded) -> jax.Array:
+    """The recipe's loss over the targets (Eq. 6 under the paper's recipe)."""
+    weight = drawn.targets.exist.astype(jnp.float32)
+    if spec.loss == 'softmax':
+        queries, positive, items = model.softmax_terms(data.tables, encoded, drawn)
+        return losses.full_softmax(queries / spec.temperature, positive / spec.temperature, items, weight)
+    scores = model.score_targets(data.tables, encoded, drawn) / spec.temperature
+    positive, negative = scores[..., 0], scores[..., 1:]
+    if not spec.own_negatives:
+        items = batch.packed.items
+        true = drawn.targets.pick(jnp.roll(items, -1, 1) if model.spec.causal else items)
+        negative = jnp.where(true[..., None] == drawn.negatives[None, None], _NEVER, negative)
+    if spec.loss == 'bce':
+        return losses.binary_cross_entropy(positive, negative, weight)
+    if spec.loss == 'gbce':
+        share = spec.negatives / (model.spec.num_items - 1)
+        return losses.generalised_bce(positive, negative, weight, share, spec.calibration)
+    chance = None if spec.own_negatives else log_chance(data.cumulative, drawn.negatives)
+    return losses.sampled_softmax(positive, negative, weight, chance)
+
+
+def log_chance(cumulative: jax.Array | None, ids: jax.Array) -> jax.Array | None:
+    """Log of how often items [N] are drawn, relative to a uniform draw; None where the draw is uniform."""
+    if cumulative is None:
+        return None
+    chance = jnp.diff(cumulative, prepend=0.0)[ids - 1] * len(cumulative)
+    return jnp.log(jnp.maximum(chance, 1e-9))
 
 
 def train_step(model: Recommender, spec: TrainSpec, mesh: Mesh, shape: batches.Shape, data: Data, state: TrainState,
-               placement: batches.Placement) -> tuple[TrainState, jax.Array]:
-    """One optimiser step on the batch that `placement` describes; returns the new state and the loss."""
-    packed = split_rows(batches.pack_rows(data.items, placement, shape.rows, model.spec.row_width), mesh)
-    drawn, dropout_key = draw(model, spec, shape, packed, key_of_step(state.key, state.step))
-    loss, gradients = jax.value_and_grad(batch_loss)(state.params, model, data, placement.user, packed, drawn,
-                                                     dropout_key)
+               step: batches.Steps) -> tuple[TrainState, jax.Array]:
+    """One optimiser step on the batch that `step` describes; returns the new state and the loss."""
+    batch = make_batch(model, mesh, shape, data.items, step)
+    drawn, dropout_key = draw(model, spec, shape, batch.packed, key_of_step(state.key, state.step), data.cumulative)
+    loss, gradients = jax.value_and_grad(batch_loss)(state.params, model, spec, data, batch, drawn, dropout_key)
     updates, optimizer = make_optimizer(spec).update(gradients, state.optimizer, state.params)
     params = optax.apply_updates(state.params, updates)
     return TrainState(state.step + 1, params, optimizer, state.key), loss
@@ -131,22 +232,28 @@ def train_step(model: Recommender, spec: TrainSpec, mesh: Mesh, shape: batches.S
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=(5,))
 def train_steps(model: Recommender, spec: TrainSpec, mesh: Mesh, shape: batches.Shape, data: Data, state: TrainState,
-                placements: batches.Placement) -> tuple[TrainState, jax.Array]:
-    """As many steps as `placements` [S, B] holds, without leaving the device; returns the state and losses [S]."""
+                steps: batches.Steps) -> tuple[TrainState, jax.Array]:
+    """As many steps as `steps` holds, without leaving the device; returns the state and losses [S]."""
     step = functools.partial(train_step, model, spec, mesh, shape, data)
-    state, losses = jax.lax.scan(step, state, placements)
+    state, found = jax.lax.scan(step, state, steps)
     # Where a fresh state lives: else the next call would find the tables' rows elsewhere and be compiled anew.
-    return jax.lax.with_sharding_constraint(state, state_shardings(state, mesh)), losses
+    return jax.lax.with_sharding_constraint(state, state_shardings(state, mesh)), found
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def items_of_steps(model: Recommender, spec: TrainSpec, shape: batches.Shape, items: jax.Array, key: jax.Array,
-                   first: jax.Array, placements: batches.Placement) -> tuple[jax.Array, jax.Array]:
-    """Item ids that the steps `first`, `first` + 1, ... will look up: [S, R, W] of their rows and the negatives
-    [S, G, T, N]. What `train_steps` draws, without the rest."""
-    def one(step: jax.Array, placement: batches.Placement) -> tuple[jax.Array, jax.Array]:
-        packed = batches.pack_rows(items, placement, shape.rows, model.spec.row_width)
-        return packed.items, draw(model, spec, shape, packed, key_of_step(key, step))[0].negatives
+def items_of_steps(model: Recommender, spec: TrainSpec, shape: batches.Shape, data: Data, key: jax.Array,
+                   first: jax.Array, steps: batches.Steps) -> tuple[jax.Array, ...]:
+    """Item ids that the steps `first`, `first` + 1, ... will look up, fields [S, ...]: those of their rows, the
+    negatives, and those of similar users' rows. What `train_steps` draws, without the rest."""
+    width = model.spec.row_width
 
-    steps = first + jnp.arange(len(placements.user))
-    return jax.lax.map(lambda now: one(*now), (steps, placements))
+    def one(number: jax.Array, step: batches.Steps) -> tuple[jax.Array, ...]:
+        packed = batches.pack_rows(data.items, step.users, shape.rows, width)
+        drawn, _ = draw(model, spec, shape, packed, key_of_step(key, number), data.cumulative)
+        if step.similar is None:
+            return packed.items, drawn.negatives
+        similar = batches.pack_rows(data.items, step.similar, shape.similar_rows, width)
+        return packed.items, drawn.negatives, similar.items
+
+    numbers = first + jnp.arange(len(steps.users.user))
+    return jax.lax.map(lambda now: one(*now), (numbers, steps))

@@ -21,11 +21,11 @@ class Small:
     def __init__(self, **settings):
         config = default()
         config.model.update({'hidden_size': 8, 'max_length': LONGEST, 'num_heads': 2, 'dropout': 0.2, **settings})
-        self.spec = model_spec(config, ITEMS, WIDTH if config.model.method == 'grasp' else 0)
+        self.spec = model_spec(config, ITEMS, 0 if config.model.method == 'none' else WIDTH)
         self.model = Recommender(self.spec)
         rng = np.random.default_rng(0)
         self.tables = None
-        if config.model.method == 'grasp':
+        if config.model.method != 'none':
             users, items = rng.normal(size=(2, USERS, WIDTH)), rng.normal(size=(2, ITEMS + 1, WIDTH))
             items[:, 0] = 0
             users, items = jnp.asarray(users, jnp.float32), jnp.asarray(items, jnp.float32)

@@ -12,7 +12,7 @@ from grasp_jax.data import batches
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import Tables, model_spec
 from grasp_jax.training.sharding import make_mesh
-from grasp_jax.training.step import Data, batch_loss, draw, init_state, target_count, train_spec, train_step
+from grasp_jax.training.step import Batch, Data, batch_loss, draw, init_state, target_count, train_spec, train_step
 
 torch = pytest.importorskip('torch', reason='needs the [reference] extra')
 
@@ -108,9 +108,10 @@ def test_logits(both):
 
 
 def test_loss_and_gradients(both):
-    differentiate = jax.jit(jax.value_and_grad(batch_loss), static_argnums=1)
-    loss, gradients = differentiate(both.state.params, both.model, both.data, both.placement.user, both.packed,
-                                    both.drawn(0), both.key(0))
+    differentiate = jax.jit(jax.value_and_grad(batch_loss), static_argnums=(1, 2))
+    batch = Batch(both.placement.user, both.packed, batches.ends(both.placement))
+    loss, gradients = differentiate(both.state.params, both.model, both.train_spec, both.data, batch, both.drawn(0),
+                                    both.key(0))
     reference = both.reference()
     theirs = reference.loss(both.batch(0))
     theirs.backward()
@@ -126,7 +127,7 @@ def test_twenty_steps_of_adam(both):
     optimizer = train.make_optimizer(reference, both.train_spec.learning_rate)
     state = both.state
     for number in range(STEPS):
-        state, loss = step(state, both.placement)
+        state, loss = step(state, batches.Steps(both.placement))
         theirs = train.train_step(reference, optimizer, both.batch(number))
         np.testing.assert_allclose(loss, theirs.item(), rtol=1e-3)
     moved = jax.tree.map(lambda new, old: float(np.abs(new - old).max()), state.params, both.state.params)

@@ -7,7 +7,7 @@ import pytest
 from grasp_jax.config import default
 from grasp_jax.data.interactions import Interactions, draw_negatives
 from grasp_jax.models.spec import Tables
-from grasp_jax.training.run import make_run
+from grasp_jax.training.run import Offline, make_run
 from grasp_jax.training.sharding import make_mesh
 
 USERS, ITEMS, WIDTH = 90, 40, 16
@@ -47,7 +47,10 @@ def small_run(small_data):
         config = small_config(**settings)
         config.train.update(train or {})
         devices = jax.devices()[:mesh[0] * mesh[1]]
+        hidden = config.model.hidden_size
+        offline = Offline(start=0.3 * tables.items[:, :hidden],
+                          similar_users=(np.arange(USERS)[:, None] + np.arange(1, 4)) % USERS)
         return make_run(config, make_mesh(mesh, devices), interactions, negatives,
-                        None if config.model.method == 'none' else tables)
+                        None if config.model.method == 'none' else tables, offline)
 
     return make

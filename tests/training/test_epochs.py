@@ -30,7 +30,7 @@ def test_a_transfer_inside_a_chunk_would_be_noticed(small_run):
     epochs, state = Epochs(run, 0), run.fresh_state(0)
     chunk = next(epochs.chunks(0))
     with jax.transfer_guard('disallow'), pytest.raises(Exception, match='Disallowed host-to-device transfer'):
-        epochs.dispatch(state, chunk._replace(placements=jax.device_get(chunk.placements)))
+        epochs.dispatch(state, chunk._replace(steps=jax.device_get(chunk.steps)))
 
 
 def test_an_epoch_reports_its_progress_and_mean_loss(small_run):

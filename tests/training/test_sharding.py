@@ -18,7 +18,7 @@ def few_steps(run):
     targets = target_count(run.model, train_spec(run.config))
     shape = batches.Shape(plan.num_rows, groups, targets(plan, groups) if targets else 0)
     state, losses = train_steps(run.model, train_spec(run.config), run.mesh, shape, run.data,
-                                run.fresh_state(0), plan.steps(0, 3))
+                                run.fresh_state(0), batches.Steps(plan.steps(0, 3)))
     ranks = run.evaluator('valid')(state.params, full=True)
     return jax.device_get(state.params), np.asarray(losses), ranks
 

@@ -1,0 +1,107 @@
+"""RLMRec (Ren et al., Representation Learning with Large Language Models for Recommendation, WWW 2024), for sequences.
+
+RLMRec ties what a graph model learned of users and items to their LLM vectors. A sequence model has no embedding of a
+user; the state at the end of a sequence takes its place, and the id embedding is that of an item.
+
+contrastive: LLM vectors go through an MLP down to H, and InfoNCE makes each user and item recognise its own.
+generative: some items of the sequence are hidden, and the states at their places, sent through an MLP up to E, must
+recognise the LLM vectors of what is hidden. (BERT4Rec hides items anyway.)
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from grasp_jax.models.spec import ModelSpec
+
+# Share of items that the generative form hides from a causal model.
+HIDDEN_SHARE = 0.1
+_NOTHING = -1e9
+
+
+class Adapter(nn.Module):
+    """Two dense layers with half-way width, as in RLMRec's public code.
+
+    Attributes:
+      width: of what comes out.
+    """
+
+    width: int
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """[..., ?] -> [..., width]."""
+        hidden = nn.Dense((inputs.shape[-1] + self.width) // 2)(inputs)
+        return nn.Dense(self.width)(nn.leaky_relu(hidden))
+
+
+class Alignment(nn.Module):
+    """The adapters of one of the two forms, and its loss."""
+
+    spec: ModelSpec
+
+    def setup(self) -> None:
+        """Makes the parameters."""
+        if self.spec.alignment == 'contrastive':
+            self.of_items = Adapter(self.spec.hidden_size)
+            self.of_users = Adapter(self.spec.hidden_size)
+        else:
+            self.of_states = Adapter(self.spec.llm_width)
+
+    def contrastive(self, embeddings: jax.Array, item_vectors: jax.Array, ids: jax.Array, states: jax.Array,
+                    user_vectors: jax.Array, users_count: jax.Array) -> jax.Array:
+        """The sum of both InfoNCE losses.
+
+        Args:
+          embeddings: [P, H] of the batch's items.
+          item_vectors: [P, E] of the same items.
+          ids: int32 [P], which items they are; 0 is none.
+          states: [B, H] of the batch's users.
+          user_vectors: [B, E] of the same users.
+          users_count: bool [B].
+        """
+        heat = self.spec.auxiliary_temperature
+        # An item that stands in the batch several times is no negative of itself.
+        others = (ids[:, None] != ids[None]) & (ids > 0)[None]
+        apart = ~jnp.eye(len(states), dtype=bool) & users_count[None]
+        return (info_nce(embeddings, self.of_items(item_vectors), others, ids > 0, heat)
+                + info_nce(states, self.of_users(user_vectors), apart, users_count, heat))
+
+    def generative(self, states: jax.Array, item_vectors: jax.Array, ids: jax.Array, hidden: jax.Array) -> jax.Array:
+        """States recognise what is hidden at their place.
+
+        Args:
+          states: [P, H].
+          item_vectors: [P, E], of the items at the same places.
+          ids: int32 [P], which items they are; 0 is none.
+          hidden: bool [P], places whose item the model did not see.
+        """
+        others = (ids[:, None] != ids[None]) & (ids > 0)[None]
+        return info_nce(self.of_states(states), item_vectors, others, hidden & (ids > 0),
+                        self.spec.auxiliary_temperature)
+
+
+def info_nce(queries: jax.Array, keys: jax.Array, others: jax.Array, counts: jax.Array, heat: float) -> jax.Array:
+    """Mean over rows of -log(exp(s_ii) / (exp(s_ii) + sum over others of exp(s_ij))), s = cosine / temperature.
+
+    Args:
+      queries: [P, D].
+      keys: [P, D], row i belongs to row i of the queries.
+      others: bool [P, P], which keys are negatives of a row.
+      counts: bool [P], rows that count.
+      heat: the temperature.
+
+    Returns:
+      scalar; 0 where no row counts.
+    """
+    scores = unit(queries) @ unit(keys).T / heat
+    itself = jnp.eye(len(scores), dtype=bool)
+    among = jax.nn.logsumexp(jnp.where(others | itself, scores, _NOTHING), axis=-1)
+    losses = (among - jnp.diagonal(scores)) * counts
+    return jnp.sum(losses) / jnp.maximum(jnp.sum(counts), 1)
+
+
+def unit(vectors: jax.Array) -> jax.Array:
+    """[..., D] at length 1; zero stays zero, with a gradient of zero."""
+    square = jnp.sum(vectors ** 2, -1, keepdims=True)
+    return vectors * jax.lax.rsqrt(jnp.maximum(square, 1e-12))

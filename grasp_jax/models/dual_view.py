@@ -1,0 +1,110 @@
+"""LLM-ESR (Liu et al., Large Language Models Enhancement for Long-Tailed Sequential Recommendation, NeurIPS 2024).
+
+Every item has two representations of width H: a trained id embedding, started from the item's LLM vector reduced to
+H, and the frozen LLM vector sent through a two-layer adapter. The sequences of both views attend to each other, one
+backbone encodes either, and an item's score is the sum of both views' dot products. In training a user's state is
+pulled towards the mean state of similar users (`distillation`).
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from grasp_jax.models.attention import lead
+from grasp_jax.models.dropout import Dropout
+from grasp_jax.models.item_encoders import EMBEDDING_INIT, KERNEL_INIT, CommonEncoder, text_rows
+from grasp_jax.models.spec import ModelSpec, Tables
+from grasp_jax.models.transformer import SelfAttention
+
+
+def plain_adapter(vectors: jax.Array, first: jax.Array, first_bias: jax.Array, second: jax.Array,
+                  second_bias: jax.Array) -> jax.Array:
+    """The adapter as printed, two dense layers without anything in between: [..., E] -> [..., E / 2] -> [..., H]."""
+    hidden = vectors @ first
+    outputs = (hidden + lead(first_bias, hidden)) @ second
+    return outputs + lead(second_bias, outputs)
+
+
+def adapter(vectors: jax.Array, first: jax.Array, first_bias: jax.Array, second: jax.Array,
+            second_bias: jax.Array) -> jax.Array:
+    """Equals `plain_adapter`: two linear layers are one, whose kernel [E, H] is made once per step."""
+    projected = vectors @ (first @ second)
+    return projected + lead(first_bias @ second + second_bias, projected)
+
+
+class DualEncoder(CommonEncoder):
+    """Both views of an item side by side, [..., 2H]; the same for every user."""
+
+    def setup(self) -> None:
+        """Makes the parameters."""
+        width, hidden = self.spec.llm_width, self.spec.hidden_size
+        self.embedding = self.param('embedding', EMBEDDING_INIT, (self.spec.vocabulary, hidden))
+        inner = max(width // 2, 1)
+        self.adapter_first = self.param('adapter_first', KERNEL_INIT, (width, inner))
+        self.adapter_first_bias = self.param('adapter_first_bias', nn.initializers.zeros, (inner,))
+        self.adapter_second = self.param('adapter_second', KERNEL_INIT, (inner, hidden))
+        self.adapter_second_bias = self.param('adapter_second_bias', nn.initializers.zeros, (hidden,))
+
+    def look_up(self, tables: Tables, ids: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """ids [...] -> id embeddings [..., H] and LLM vectors [..., E]."""
+        return self.embedding[ids], text_rows(tables.items, tables.item_slots, ids)
+
+    def parts(self, looked_up: tuple[jax.Array, jax.Array]) -> jax.Array:
+        """[..., 2H], the id's view first."""
+        identity, vectors = looked_up
+        text = adapter(vectors, self.adapter_first, self.adapter_first_bias, self.adapter_second,
+                       self.adapter_second_bias)
+        return jnp.concatenate([identity, text], -1)
+
+
+class CrossViews(nn.Module):
+    """Lets the two views of a sequence attend to each other before the backbone.
+
+    Each view's query looks at keys and values of the other, and what it finds is the other view's new sequence. The
+    public code sees later items here, also in front of causal backbones; `visible` forbids it.
+    """
+
+    spec: ModelSpec
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array, position: jax.Array, visible: jax.Array, *, train: bool) -> jax.Array:
+        """inputs [R, W, 2H], position int32 [R, W], visible bool [R, W, W] -> [R, W, 2H]."""
+        spec = self.spec
+        places = self.param('position', EMBEDDING_INIT, (spec.row_width, spec.hidden_size))
+        scaled = jnp.sqrt(float(spec.hidden_size))
+        by_id, by_text = (Dropout(spec.dropout)(view * scaled + places[position], train=train)
+                          for view in jnp.split(inputs, 2, -1))
+        new_id = SelfAttention(spec.num_heads, spec.dropout, name='to_id')(by_text, by_id, visible, train=train)
+        new_text = SelfAttention(spec.num_heads, spec.dropout, name='to_text')(by_id, by_text, visible, train=train)
+        return jnp.concatenate([new_id, new_text], -1)
+
+
+def stack_views(inputs: jax.Array) -> jax.Array:
+    """[R, W, 2H] -> [2R, W, H]; the two views of a row stay neighbours, so rows stay where they are on a mesh."""
+    rows, width, both = inputs.shape
+    return inputs.reshape(rows, width, 2, both // 2).swapaxes(1, 2).reshape(2 * rows, width, both // 2)
+
+
+def unstack_views(states: jax.Array) -> jax.Array:
+    """[2R, W, H] -> [R, W, 2H], the inverse of `stack_views`."""
+    rows, width, hidden = states.shape
+    return states.reshape(rows // 2, 2, width, hidden).swapaxes(1, 2).reshape(rows // 2, width, 2 * hidden)
+
+
+def distillation(states: jax.Array, similar: jax.Array, exist: jax.Array, weight: jax.Array) -> jax.Array:
+    """LLM-ESR's retrieval-augmented self-distillation: the mean square of a user's distance to similar users.
+
+    Args:
+      states: [B, D], states of the users.
+      similar: [B, K, D], states of each one's similar users; nothing is learned through them.
+      exist: bool [B, K], which of them there are.
+      weight: [B], 1 for users that count, else 0.
+
+    Returns:
+      scalar; 0 where nobody has a similar user.
+    """
+    taught = jax.lax.stop_gradient(similar)
+    count = jnp.sum(exist, -1)
+    teacher = jnp.einsum('bkd,bk->bd', taught, exist.astype(taught.dtype)) / jnp.maximum(count, 1)[:, None]
+    weight = weight * (count > 0)
+    return jnp.sum(jnp.mean((states - teacher) ** 2, -1) * weight) / jnp.maximum(jnp.sum(weight), 1)
