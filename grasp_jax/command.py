@@ -1,10 +1,11 @@
 """What every command of the program does alike: progress on the terminal, errors of one line, exit codes."""
 
+import contextlib
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from absl import app
+from absl import app, flags
 from absl import logging as absl_logging
 
 from grasp_jax.errors import UserError
@@ -12,8 +13,15 @@ from grasp_jax.errors import UserError
 EXIT_USER_ERROR = 2
 
 
-def run_app(program: Callable[[Sequence[str]], None], parse: Callable[[Sequence[str]], list[str]]) -> None:
-    """Runs a program of absl; a UserError becomes one line and exit code 2."""
+def run_app(program: Callable[[Sequence[str]], None], parse: Callable[[Sequence[str]], list[str]],
+            resumable: bool) -> None:
+    """Runs a program of absl; a UserError becomes one line and exit code 2.
+
+    Args:
+      program: gets what is left of the command line.
+      parse: reads the flags.
+      resumable: whether the same command goes on where it was interrupted.
+    """
     _log_own_progress()
     try:
         app.run(program, flags_parser=parse)
@@ -21,8 +29,26 @@ def run_app(program: Callable[[Sequence[str]], None], parse: Callable[[Sequence[
         print(f'error: {error}', file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
     except KeyboardInterrupt:
-        print('stopped; the same command goes on from the last checkpoint', file=sys.stderr)
+        rest = 'the same command goes on from the last checkpoint' if resumable else 'nothing was written'
+        print(f'stopped; {rest}', file=sys.stderr)
         sys.exit(130)
+
+
+@contextlib.contextmanager
+def reading_flags(remedy: str) -> Iterator[None]:
+    """What is wrong with the flags that are read inside becomes a UserError, an error of one line with a remedy."""
+    try:
+        yield
+    except SystemExit:  # --help and its kin exit with 1
+        sys.exit(0)
+    except (AttributeError, KeyError, ValueError, TypeError, OSError, flags.Error) as error:
+        # An error inside a config file arrives as the text of a traceback; its last line says what is wrong.
+        # An error of a key arrives as a quoted string.
+        text = str(error).strip().rpartition('Error: ')[2].replace('\\n', ' ').replace("\\'", '').strip('"\'')
+        text = ' '.join(text.split())
+        if text.isidentifier():  # all that an unknown key says of itself
+            text = f'there is no setting {text!r}'
+        raise UserError(f'command line: {text} (see {remedy})') from error
 
 
 def _log_own_progress() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
-from grasp_jax.command import run_app
+from grasp_jax.command import reading_flags, run_app
 from grasp_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -49,25 +49,17 @@ def _default_name() -> str:
 
 def _parse(argv: Sequence[str]) -> list[str]:
     """Parses flags; what is wrong with them is an error of one line."""
-    try:
-        rest = flags.FLAGS(list(argv), known_only=False)
+    with reading_flags('--help and grasp_jax/config.py'):
+        rest: list[str] = flags.FLAGS(list(argv), known_only=False)
         if _CONFIG.value is None:
             raise UserError('--config is missing: name a config file, as --config=configs/demo.py')
         path = config_flags.get_config_filename(flags.FLAGS['config']).partition(':')[0]
         if not pathlib.Path(path).is_file():
             raise UserError(f'--config={path}: there is no such file; configs/ has some to start from')
-    except SystemExit:  # --help and its kin exit with 1
-        sys.exit(0)
-    except (AttributeError, KeyError, ValueError, TypeError, OSError, flags.Error) as error:
-        # An error inside a config file arrives as the text of a traceback; its last line says what is wrong.
-        # An error of a key arrives as a quoted string.
-        text = str(error).strip().rpartition('Error: ')[2].replace('\\n', ' ').replace("\\'", '').strip('"\'')
-        text = ' '.join(text.split())
-        raise UserError(f'command line: {text} (see --help and grasp_jax/config.py)') from error
     if len(rest) > 1:
         raise UserError(f'command line: {rest[1]!r} is not a flag; see --help')
     return rest
 
 
 if __name__ == '__main__':
-    run_app(main, _parse)
+    run_app(main, _parse, resumable=True)

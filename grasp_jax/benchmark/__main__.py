@@ -12,14 +12,13 @@ the current folder; --noreference does without it.
 
 import json
 import pathlib
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import flags
 
 from grasp_jax.benchmark import workload
-from grasp_jax.command import run_app
+from grasp_jax.command import reading_flags, run_app
 from grasp_jax.errors import UserError
 
 _SIZE = flags.DEFINE_enum('size', 'beauty_5core', sorted(workload.SIZES), 'Sizes of data, vectors and batches.')
@@ -49,11 +48,11 @@ def main(rest: Sequence[str]) -> None:
     from grasp_jax.benchmark import tables, timing  # after the flags: --help need not wait for JAX
 
     command, size = rest[1], workload.SIZES[_SIZE.value]
-    if command == 'llm_esr':
-        _llm_esr(size)
+    results = _COMMANDS[command](size)
+    if results is None:  # a command that measures nothing
         return
     found = {'command': command, 'size': {'name': _SIZE.value, **vars(size)}, 'machine': timing.machine(),
-             'results': _COMMANDS[command](size), 'matmul_flops_per_s': timing.matmul_rate()}
+             'results': results, 'matmul_flops_per_s': timing.matmul_rate()}
     if _OUT.value:
         out = pathlib.Path(_OUT.value)
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -105,22 +104,18 @@ def _llm_esr(size: workload.Size) -> None:
         print(f'  {llm_esr.command(size, backbone, str(clone))}')
 
 
-_COMMANDS = {'train': _train, 'evaluate': _evaluate, 'retrieve': _retrieve, 'sweep': _sweep}
+_COMMANDS: dict[str, Callable[[workload.Size], list[dict[str, Any]] | None]] = {
+    'train': _train, 'evaluate': _evaluate, 'retrieve': _retrieve, 'sweep': _sweep, 'llm_esr': _llm_esr}
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
     """Parses flags; what is wrong with them is an error of one line."""
-    try:
-        rest = flags.FLAGS(list(argv), known_only=False)
-    except SystemExit:  # --help and its kin exit with 1
-        sys.exit(0)
-    except flags.Error as error:
-        raise UserError(f'command line: {" ".join(str(error).split())}') from error
-    known = (*_COMMANDS, 'llm_esr')
-    if len(rest) != 2 or rest[1] not in known:
-        raise UserError(f'command line: name one of {", ".join(known)}, as python -m grasp_jax.benchmark train')
+    with reading_flags('--help'):
+        rest: list[str] = flags.FLAGS(list(argv), known_only=False)
+    if len(rest) != 2 or rest[1] not in _COMMANDS:
+        raise UserError(f'command line: name one of {", ".join(_COMMANDS)}, as python -m grasp_jax.benchmark train')
     return rest
 
 
 if __name__ == '__main__':
-    run_app(main, _parse)
+    run_app(main, _parse, resumable=False)

@@ -18,8 +18,7 @@ from grasp_jax.evaluation.ranks import (
     Batch,
     Evaluator,
     ahead_of,
-    rank_of_first,
-    score_candidates,
+    rank_candidates,
     user_states,
     users_at_once,
 )
@@ -96,9 +95,8 @@ def _rank_sampled(model: Recommender, mesh: Mesh, num_rows: int, params: Any, da
         return model.apply({'params': params}, data.tables, ids, method=Recommender.catalogue)
 
     states, context = user_states(model, mesh, num_rows, params, data, placement)
-    candidates = jnp.concatenate([targets[:, None], negatives], 1)
-    scores = score_candidates(model, mesh, params, look_up, states, context, candidates)
-    return rank_of_first(scores, candidates > 0), states, context, scores[:, :1]
+    ranks, target = rank_candidates(model, mesh, params, look_up, states, context, targets, negatives)
+    return ranks, states, context, target
 
 
 @functools.partial(jax.jit, static_argnums=(0,))

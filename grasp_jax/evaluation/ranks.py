@@ -109,9 +109,7 @@ def _rank_batch(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data
         return jax.tree.map(lambda field: field[jnp.maximum(ids - 1, 0)], parts)
 
     states, context = user_states(model, mesh, num_rows, params, data, placement)
-    candidates = jnp.concatenate([targets[:, None], negatives], 1)
-    scores = score_candidates(model, mesh, params, look_up, states, context, candidates)
-    sampled = rank_of_first(scores, candidates > 0)
+    sampled, _ = rank_candidates(model, mesh, params, look_up, states, context, targets, negatives)
     if history is None:
         return sampled, jnp.zeros((0,))
     everything: Any = model.apply({'params': params}, states, context, parts, users_at_once(mesh, len(targets)),
@@ -119,19 +117,24 @@ def _rank_batch(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data
     return sampled, rank_in_all(everything, jnp.maximum(targets, 1), history, model.spec.num_items)
 
 
-def score_candidates(model: Recommender, mesh: Mesh, params: Any, look_up: Callable[[jax.Array], Any],
-                     states: jax.Array, context: Any, candidates: jax.Array) -> jax.Array:
-    """Scores [B, 1 + N] of each user's own candidates, a few users at a time; `look_up` gives the parts of ids.
+def rank_candidates(model: Recommender, mesh: Mesh, params: Any, look_up: Callable[[jax.Array], Any],
+                    states: jax.Array, context: Any, targets: jax.Array,
+                    negatives: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Ranks [B] of targets [B] among their negatives [B, N], and their scores [B, 1], a few users at a time.
+
+    `look_up` gives the parts of ids.
 
     On a CPU the E-wide rows of a few users' candidates fit the cache: three times faster than all at once, measured
     on 256 users x 101 candidates x 384. Elsewhere all users go together.
     """
+    candidates = jnp.concatenate([targets[:, None], negatives], 1)
+
     def score(user: tuple[jax.Array, Any, jax.Array]) -> Any:
         state, opening, ids = user
         return model.apply({'params': params}, state, opening, look_up(ids), ids > 0, method=Recommender.score)
 
     scores: Any = jax.lax.map(score, (states, context, candidates), batch_size=users_at_once(mesh, len(candidates)))
-    return scores
+    return rank_of_first(scores, candidates > 0), scores[:, :1]
 
 
 def users_at_once(mesh: Mesh, users: int) -> int:
