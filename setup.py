@@ -14,7 +14,7 @@ EXTRAS = {
     'llm': ['openai>=2,<3'],
     'reference': ['torch>=2.6,<3'],
     'tensorboard': ['tensorboardX>=2.6,<3'],
-    'test': ['pytest>=8,<10', 'ruff>=0.14,<0.18', 'mypy>=1.18,<3'],
+    'test': ['pytest>=8,<10', 'pytest-xdist>=3.6,<4', 'ruff>=0.14,<0.18', 'mypy>=1.18,<3'],
 }
 
 setuptools.setup(

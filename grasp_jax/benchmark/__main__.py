@@ -23,7 +23,7 @@ from grasp_jax.errors import UserError
 
 _SIZE = flags.DEFINE_enum('size', 'beauty_5core', sorted(workload.SIZES), 'Sizes of data, vectors and batches.')
 _BACKBONES = flags.DEFINE_list('backbones', 'sasrec,gru4rec,bert4rec', 'Backbones to measure.')
-_METHODS = flags.DEFINE_list('methods', 'grasp,none', 'Methods to measure.')
+_METHODS = flags.DEFINE_list('methods', 'grasp,none', 'Methods to measure; the reference has none and grasp.')
 _ROUNDS = flags.DEFINE_integer('rounds', 7, 'Timed calls of each program.', lower_bound=1)
 _STEPS = flags.DEFINE_integer('steps', 20, 'train: steps in a call of grasp_jax; the reference takes one.',
                               lower_bound=1)
@@ -66,7 +66,7 @@ def _train(size: workload.Size) -> list[dict[str, Any]]:
                                compiled=_COMPILE.value, parts=_PARTS.value,
                                profile=pathlib.Path(_PROFILE.value) if _PROFILE.value else None)
     interactions = workload.interactions_of(size)
-    vectors = workload.tables_of(size) if 'grasp' in _METHODS.value else None
+    vectors = workload.tables_of(size) if set(_METHODS.value) - {'none'} else None
     return [training.measure(size, backbone, method, interactions, vectors, options)
             for method in _METHODS.value for backbone in _BACKBONES.value]
 
@@ -75,7 +75,7 @@ def _evaluate(size: workload.Size) -> list[dict[str, Any]]:
     from grasp_jax.benchmark import evaluation
     interactions = workload.interactions_of(size)
     negatives = workload.negatives_of(interactions)
-    vectors = workload.tables_of(size) if 'grasp' in _METHODS.value else None
+    vectors = workload.tables_of(size) if set(_METHODS.value) - {'none'} else None
     users = _USERS.value if _REFERENCE.value else None
     return [evaluation.measure(size, backbone, method, interactions, negatives, vectors, users)
             for method in _METHODS.value for backbone in _BACKBONES.value]

@@ -8,10 +8,11 @@ import numpy as np
 
 from grasp_jax.benchmark import workload
 from grasp_jax.benchmark.reference import Reference
+from grasp_jax.benchmark.training import REFERENCE_METHODS
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.evaluation.ranks import Evaluator, item_parts, user_states
 from grasp_jax.models.recommender import Recommender
-from grasp_jax.models.spec import Tables
+from grasp_jax.models.spec import Tables, model_spec
 from grasp_jax.training.run import Run, make_run
 from grasp_jax.training.sharding import make_mesh
 from grasp_jax.training.step import train_spec
@@ -31,7 +32,8 @@ def measure(size: workload.Size, backbone: str, method: str, interactions: Inter
     """
     config = workload.config_of(size, backbone=backbone, method=method)
     run = make_run(config, make_mesh(tuple(config.train.mesh)), interactions, negatives,
-                   None if method == 'none' else tables)
+                   None if method == 'none' else tables,
+                   workload.offline_of(size, model_spec(config, size.items, size.width)))
     params = run.fresh_state(0).params
     evaluator = run.evaluator('test')
     count = len(evaluator.users)
@@ -43,7 +45,7 @@ def measure(size: workload.Size, backbone: str, method: str, interactions: Inter
         evaluator(params, full)
         seconds = time.perf_counter() - begin
         result[protocol] = {'grasp_jax_s': seconds, 'grasp_jax_s_per_user': seconds / count}
-    if users is not None:
+    if users is not None and method in REFERENCE_METHODS:
         result['both'] |= _reference(run, params, tables, users)
         result['ratio'] = result['both']['pytorch_s_per_user'] / result['both']['grasp_jax_s_per_user']
     return result

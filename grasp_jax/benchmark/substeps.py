@@ -33,7 +33,7 @@ def measure(run: Run, epochs: Epochs, state: TrainState, reference: Reference | 
         if name in theirs:
             result[name] |= {'pytorch_s': statistics.median(seconds['pytorch'])}
             result[name]['ratio'] = result[name]['pytorch_s'] / result[name]['grasp_jax_s']
-    if run.data.tables is not None and run.model.spec.space == 'llm':
+    if run.model.spec.gated and run.model.spec.space == 'llm':
         rate = wide_flops(run, epochs.shape) / result['item encoder']['grasp_jax_s']
         result['item encoder'] |= {'flops': wide_flops(run, epochs.shape), 'flops_per_s': rate}
     return result
@@ -87,7 +87,7 @@ def _ours(run: Run, epochs: Epochs, state: TrainState) -> dict[str, Any]:
         updates, moments = make_optimizer(settings).update(gradients, state.optimizer, state.params)
         return optax.apply_updates(state.params, updates), moments
 
-    inputs = jax.random.normal(jax.random.key(1), (*packed.items.shape, spec.hidden_size))
+    inputs = jax.random.normal(jax.random.key(1), (*packed.items.shape, spec.views * spec.hidden_size))
     gradients = jax.tree.map(jnp.ones_like, state.params)
     arguments: dict[str, tuple[Any, tuple[Any, ...]]] = {
         'batch': (batch, (data.items, jax.random.key(0))), 'item encoder': (item_encoder, (state.params, data.tables)),

@@ -13,13 +13,14 @@ from grasp_jax.benchmark import profile, substeps, timing, workload
 from grasp_jax.benchmark.reference import Reference
 from grasp_jax.data import batches
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.models.spec import Tables
+from grasp_jax.models.spec import Tables, model_spec
 from grasp_jax.training.epochs import Chunk, Epochs
 from grasp_jax.training.run import Run, make_run
 from grasp_jax.training.sharding import make_mesh
 from grasp_jax.training.step import Batch, TrainState, batch_loss, draw, train_spec
 
 OURS, THEIRS = 'grasp_jax', 'pytorch'
+REFERENCE_METHODS = ('none', 'grasp')  # the others are measured alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,13 +52,14 @@ def measure(size: workload.Size, backbone: str, method: str, interactions: Inter
     config = workload.config_of(size, backbone=backbone, method=method, **options.settings)
     config.train.steps_per_call = options.steps
     run = make_run(config, make_mesh(tuple(config.train.mesh)), interactions, {},
-                   None if method == 'none' else tables)
+                   None if method == 'none' else tables,
+                   workload.offline_of(size, model_spec(config, size.items, size.width)))
     trainer = _Trainer(run)
     programs = {OURS: trainer.steps}
     result: dict[str, Any] = {'backbone': backbone, 'method': method, 'batch_size': size.batch_size,
                               'rows_per_batch': trainer.epochs.shape.rows}
     reference = None
-    if options.reference:
+    if options.reference and method in REFERENCE_METHODS:
         reference = Reference(run.model.spec, train_spec(config), size.batch_size, interactions,
                               None if method == 'none' else tables, trainer.state.params, options.compiled)
         result |= _same_loss(run, reference, trainer)

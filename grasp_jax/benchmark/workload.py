@@ -13,7 +13,8 @@ import numpy as np
 from grasp_jax.config import default
 from grasp_jax.data.interactions import Interactions, draw_negatives
 from grasp_jax.errors import UserError
-from grasp_jax.models.spec import Tables
+from grasp_jax.models.spec import ModelSpec, Tables
+from grasp_jax.training.run import Offline
 
 # Amazon Beauty 2014, 5-core: how many users (second line) have so many interactions (first line), 22,363 in all.
 _LENGTHS = (*range(5, 61), 66, 75, 84, 99, 124, 176)
@@ -95,6 +96,14 @@ def tables_of(size: Size, seed: int = 0) -> Tables:
         made.append(table)
     users, users_similar, items, items_similar = made
     return Tables(users, users_similar, items, items_similar)
+
+
+def offline_of(size: Size, spec: ModelSpec, similar: int = 10, seed: int = 0) -> Offline:
+    """Random starts of id embeddings and random similar users, for methods that need them."""
+    rng = np.random.default_rng(seed)
+    start = rng.normal(0, 0.02, (size.items + 1, spec.hidden_size)).astype(np.float32)
+    people = rng.integers(0, size.users, (size.users, similar), dtype=np.int32)
+    return Offline(start if spec.starts_from_text else None, people if spec.reads_similar_users else None)
 
 
 def _folder(size: int) -> pathlib.Path:

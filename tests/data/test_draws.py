@@ -90,3 +90,19 @@ def test_places_for_cloze_targets_suffice_and_are_not_many_too_many(sequences):
                 masked = draws.draw_cloze_mask(jax.random.key(seed), packed, 0.3, 0.2)
                 most = max(most, int(masked.reshape(2, -1).sum(1).max()))
         assert most <= places <= 2 * most + 64
+
+
+def test_shared_negatives_follow_their_chances():
+    chance = np.array([0.5, 0.0, 0.3, 0.2])
+    cumulative = jnp.asarray(np.cumsum(chance), jnp.float32)
+    for given, expected in ((cumulative, chance), (None, np.full(4, 0.25))):
+        drawn = np.asarray(draws.draw_shared_negatives(jax.random.key(0), 4, 20000, given))
+        assert drawn.min() >= 1 and drawn.max() <= 4
+        np.testing.assert_allclose(np.bincount(drawn, minlength=5)[1:] / 20000, expected, atol=0.015)
+
+
+def test_a_share_of_the_items_is_hidden(sequences):
+    packed = packed_batch(sequences, 60)
+    hidden = np.asarray(draws.draw_hidden(jax.random.key(0), packed, 0.3))
+    assert not hidden[np.asarray(packed.items) == 0].any()
+    assert 0.2 < hidden.sum() / (np.asarray(packed.items) > 0).sum() < 0.4

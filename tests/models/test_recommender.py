@@ -14,7 +14,8 @@ CAUSAL = ('sasrec', 'gru4rec')
 ALL = (*CAUSAL, 'bert4rec')
 KINDS = [{'method': 'none'}, {'gate': 'paper'}, {'gate': 'calibrated', 'user_context': 'prefix'},
          {'gate': 'softmax'}, {'gate': 'softmax', 'user_context': 'prefix'}, {'gate': 'none'},
-         {'gate': 'paper', 'space': 'hidden', 'user_context': 'prefix'}, {'gate': 'paper', 'space': 'hidden'}]
+         {'gate': 'paper', 'space': 'hidden', 'user_context': 'prefix'}, {'gate': 'paper', 'space': 'hidden'},
+         {'method': 'llm_esr'}, {'method': 'grasp_id'}]
 CANDIDATES = [4, 9, 17, 30]
 
 
@@ -93,8 +94,9 @@ def test_scoring_all_items_equals_scoring_each_candidate(small, kind):
 @pytest.mark.parametrize('kind', KINDS, ids=str)
 def test_folding_the_last_layer_into_the_query_changes_nothing(small, kind):
     model = small(**kind)
-    narrow = model.spec.hidden_size
-    wide = narrow if model.spec.method == 'none' else model.spec.fusion_size
+    narrow = model.spec.views * model.spec.hidden_size
+    wide = {'grasp': model.spec.fusion_size, 'grasp_id': model.spec.fusion_size + narrow}.get(
+        model.spec.method, narrow)
     features = jax.random.normal(jax.random.key(1), (5, wide))
     query = jax.random.normal(jax.random.key(2), (5, narrow))
 
@@ -126,6 +128,32 @@ def test_training_scores_put_the_true_item_first(small, kind, backbone):
     found = model.call(Recommender.training_scores, model.tables, jnp.arange(2), packed,
                        draws.Drawn(masked, targets, targets.pick(drawn)), train=False)
     np.testing.assert_allclose(found[targets.exist], expected[counts], rtol=1e-4, atol=1e-4)
+
+
+SHARED = [{'method': 'none'}, {'gate': 'none'}, {'method': 'grasp_id', 'gate': 'calibrated'}, {'method': 'llm_esr'}]
+
+
+@pytest.mark.parametrize('kind', SHARED, ids=str)
+def test_negatives_that_all_positions_share_get_the_scores_of_each(small, kind):
+    model = small(**kind)
+    packed = model.pack([[3, 1, 4, 7], [1, 5, 9]])
+    masked = jnp.zeros(packed.items.shape, bool)
+    targets = draws.everywhere((packed.segment > 0) & (jnp.roll(packed.items, -1, 1) > 0), 1)
+    shared = jnp.array([4, 9, 17, 30])
+    each = jnp.broadcast_to(shared, (*packed.items.shape, 4))
+    found, expected = (model.call(Recommender.training_scores, model.tables, jnp.arange(2), packed,
+                                  draws.Drawn(masked, targets, negatives), train=False)
+                       for negatives in (shared, targets.pick(each)))
+    np.testing.assert_allclose(found[targets.exist], expected[targets.exist], rtol=1e-4, atol=1e-4)
+    if not model.spec.personal:
+        def terms(self):
+            encoded = self(model.tables, jnp.arange(2), packed, masked, train=False)
+            return self.softmax_terms(model.tables, encoded, draws.Drawn(masked, targets, shared))
+
+        query, positive, items = model.call(terms)
+        scores = jnp.einsum('gtf,nf->gtn', query, items[shared - 1]) - positive[..., None]
+        np.testing.assert_allclose(scores[targets.exist], (expected[..., 1:] - expected[..., :1])[targets.exist],
+                                   rtol=1e-4, atol=1e-4)
 
 
 def test_level_switches_cut_their_level_off(small):

@@ -48,7 +48,7 @@ def small_run(small_data):
         config.train.update(train or {})
         devices = jax.devices()[:mesh[0] * mesh[1]]
         hidden = config.model.hidden_size
-        offline = Offline(start=0.3 * tables.items[:, :hidden],
+        offline = Offline(start=(0.3 * tables.items[:, :hidden]).astype(np.float32),
                           similar_users=(np.arange(USERS)[:, None] + np.arange(1, 4)) % USERS)
         return make_run(config, make_mesh(mesh, devices), interactions, negatives,
                         None if config.model.method == 'none' else tables, offline)

@@ -1,0 +1,34 @@
+"""RLMRec's InfoNCE."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from grasp_jax.models.alignment import info_nce, unit
+
+
+def test_info_nce_by_hand():
+    queries = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 2.0]])
+    keys = np.array([[2.0, 0.0], [0.0, 1.0], [3.0, 4.0]])
+    others = np.array([[False, True, True], [True, False, False], [True, True, False]])
+    counts = np.array([True, True, False])
+    cosines = (queries / np.linalg.norm(queries, axis=1)[:, None]) @ (keys / np.linalg.norm(keys, axis=1)[:, None]).T
+    scores = np.exp(cosines / 0.5)
+    first = -np.log(scores[0, 0] / scores[0].sum())
+    second = -np.log(scores[1, 1] / (scores[1, 1] + scores[1, 0]))
+    found = info_nce(*map(jnp.asarray, (queries, keys, others, counts)), heat=0.5)
+    np.testing.assert_allclose(found, (first + second) / 2, rtol=1e-6)
+
+
+def test_it_falls_as_each_query_nears_its_own_key():
+    keys = jax.random.normal(jax.random.key(0), (6, 8))
+    others, counts = ~jnp.eye(6, dtype=bool), jnp.ones(6, bool)
+    far = info_nce(jax.random.normal(jax.random.key(1), (6, 8)), keys, others, counts, 0.2)
+    assert info_nce(keys, keys, others, counts, 0.2) < 0.2 * far
+
+
+def test_nothing_to_align_gives_zero_and_no_nan():
+    gradient = jax.grad(lambda queries: info_nce(queries, jnp.ones((2, 3)), jnp.zeros((2, 2), bool),
+                                                 jnp.zeros(2, bool), 0.2))(jnp.zeros((2, 3)))
+    np.testing.assert_array_equal(gradient, np.zeros((2, 3)))
+    np.testing.assert_allclose(np.linalg.norm(unit(jnp.array([[3.0, 4.0], [0.0, 0.0]])), axis=1), [1, 0])

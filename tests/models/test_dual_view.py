@@ -1,0 +1,45 @@
+"""LLM-ESR's pieces: the adapter in one product, views stacked on rows, distillation that teaches one way."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from grasp_jax.models import dual_view
+
+
+def test_the_adapter_in_one_product_equals_its_two_layers():
+    rng = np.random.default_rng(0)
+    given = [jnp.asarray(rng.normal(size=size), jnp.float32) for size in ((2, 5, 12), (12, 6), (6,), (6, 4), (4,))]
+
+    def loss(form, *given):
+        return jnp.sum(jnp.sin(form(*given)))
+
+    for number in range(len(given)):
+        fast, plain = (jax.grad(loss, number + 1)(form, *given)
+                       for form in (dual_view.adapter, dual_view.plain_adapter))
+        np.testing.assert_allclose(fast, plain, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(dual_view.adapter(*given), dual_view.plain_adapter(*given), rtol=1e-5, atol=1e-5)
+
+
+def test_stacked_views_come_back_and_stay_beside_each_other():
+    views = jnp.arange(3 * 4 * 10, dtype=jnp.float32).reshape(3, 4, 10)
+    stacked = dual_view.stack_views(views)
+    np.testing.assert_array_equal(dual_view.unstack_views(stacked), views)
+    np.testing.assert_array_equal(stacked[2], views[1, :, :5])
+    np.testing.assert_array_equal(stacked[3], views[1, :, 5:])
+
+
+def test_distillation_by_hand():
+    states = jnp.array([[1.0, 2.0], [0.0, 0.0], [5.0, 5.0], [9.0, 9.0]])
+    similar = jnp.array([[[3.0, 2.0], [1.0, 4.0]], [[2.0, 0.0], [7.0, 7.0]], [[1.0, 1.0]] * 2, [[0.0, 0.0]] * 2])
+    exist = jnp.array([[True, True], [True, False], [False, False], [True, True]])
+    weight = jnp.array([1.0, 1.0, 1.0, 0.0])
+    # User 0: mean (2, 3), distances 1 and 1. User 1: (2, 0), 4 and 0. User 2 has nobody, user 3 does not count.
+    np.testing.assert_allclose(dual_view.distillation(states, similar, exist, weight), (1.0 + 2.0) / 2)
+    to_states, to_similar = jax.grad(dual_view.distillation, (0, 1))(states, similar, exist, weight)
+    assert np.abs(to_states[:2]).sum() > 0 and not np.any(to_states[2:]) and not np.any(to_similar)
+
+
+def test_nobody_similar_gives_zero_and_no_nan():
+    nothing = dual_view.distillation(jnp.ones((2, 3)), jnp.ones((2, 1, 3)), jnp.zeros((2, 1), bool), jnp.ones(2))
+    assert float(nothing) == 0

@@ -1,0 +1,136 @@
+"""Methods and losses: what auxiliary losses teach, host = device, 1 device = 8, losses that fall."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from grasp_jax.errors import UserError
+from grasp_jax.training.epochs import Epochs
+from grasp_jax.training.step import draw, key_of_step, make_batch, ranking_loss, train_spec
+
+STRONG = {'loss': 'sampled_softmax', 'negatives': 8, 'shared_negatives': True, 'popularity': 0.5}
+
+
+def first_batch(run):
+    """The first batch of training, what is drawn for it, and the state before it."""
+    epochs, state = Epochs(run, 0), run.fresh_state(0)
+    chunk = next(epochs.chunks(0))
+    step = jax.tree.map(lambda field: jnp.asarray(field[0]), chunk.steps)
+    batch = make_batch(run.model, run.mesh, chunk.shape, run.data.items, step)
+    drawn, key = draw(run.model, train_spec(run.config), chunk.shape, batch.packed, key_of_step(state.key, state.step))
+    return batch, drawn, key, state
+
+
+def reached(run):
+    """Gradient of the auxiliary loss alone, its batch and what was drawn."""
+    batch, drawn, key, state = first_batch(run)
+
+    def auxiliary(params):
+        def call(model):
+            encoded = model(run.data.tables, batch.users, batch.packed, drawn.masked, train=True)
+            return model.auxiliary(run.data.tables, batch.users, batch.packed, drawn, batch.ends, encoded,
+                                   batch.company)
+        return run.model.apply({'params': params}, rngs={'dropout': key}, method=call)
+
+    return jax.jit(jax.grad(auxiliary))(state.params), batch, drawn
+
+
+def moved(gradients, *path):
+    return max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(functools.reduce(dict.get, path, gradients)))
+
+
+@pytest.mark.parametrize('alignment', ('contrastive', 'generative'))
+def test_alignment_reaches_what_it_should_and_no_others(small_run, alignment):
+    run = small_run(method='rlmrec', alignment=alignment)
+    gradients, batch, drawn = reached(run)
+    assert moved(gradients, 'alignment') > 0 and moved(gradients, 'backbone') > 0
+    rows = np.flatnonzero(np.abs(gradients['encoder']['embedding']).max(1))
+    shown = np.asarray(batch.packed.items)
+    if alignment == 'generative':
+        shown = shown[~np.asarray(drawn.masked)]
+        assert moved(gradients, 'mask_vector') > 0 and np.asarray(drawn.masked).any()
+    assert set(rows) <= set(shown.ravel()) - {0} and len(rows) > 5
+
+
+def test_distillation_reaches_the_users_own_items_and_not_those_of_the_teachers(small_run):
+    run = small_run(method='llm_esr')
+    gradients, batch, _ = reached(run)
+    for part in ('backbone', 'cross_views'):
+        assert moved(gradients, part) > 0
+    assert moved(gradients, 'encoder', 'adapter_first') > 0
+    rows = set(np.flatnonzero(np.abs(gradients['encoder']['embedding']).max(1)))
+    own, theirs = (set(np.asarray(packed.items).ravel()) - {0} for packed in (batch.packed, batch.company.packed))
+    assert rows and rows <= own
+    assert theirs - own, 'the teachers have items of their own'
+
+
+@pytest.mark.parametrize('settings', [{'method': 'none'}, {'method': 'grasp'}], ids=str)
+def test_methods_without_an_auxiliary_loss_have_none(small_run, settings):
+    gradients, _, _ = reached(small_run(**settings))
+    assert moved(gradients) == 0
+
+
+def test_id_embeddings_start_from_the_reduced_vectors(small_run):
+    run = small_run(method='llm_init')
+    found = np.asarray(run.fresh_state(0).params['encoder']['embedding'])
+    np.testing.assert_array_equal(found[:41], run.offline.start)
+    other = small_run(method='rlmrec').fresh_state(0).params['encoder']['embedding']
+    assert np.abs(found[:41] - other[:41]).max() > 0.01
+
+
+def losses_of(run, epochs=1):
+    steps, state, found = Epochs(run, 0), run.fresh_state(0), []
+    for epoch in range(epochs):
+        state, loss = steps.run(epoch, state, lambda share: None)
+        found.append(loss)
+    return found
+
+
+def test_host_tables_change_nothing(small_run):
+    found = [losses_of(small_run(method='llm_esr', backbone='bert4rec', train={**STRONG, 'tables': tables}))
+             for tables in ('device', 'host')]
+    assert found[0] == found[1]
+
+
+def test_a_mesh_changes_nothing(small_run):
+    """RLMRec compares all items of a batch with each other, wherever they live."""
+    found = [losses_of(small_run(method='rlmrec', train=STRONG, mesh=mesh)) for mesh in ((1, 1), (2, 4))]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize(('settings', 'train'), [
+    ({'method': 'none'}, {'loss': 'softmax'}), ({'method': 'grasp_id', 'gate': 'none'}, {'loss': 'softmax'}),
+    ({'method': 'grasp'}, STRONG), ({'method': 'llm_init', 'backbone': 'gru4rec'}, {'loss': 'gbce', 'negatives': 4})],
+    ids=str)
+def test_every_loss_falls(small_run, settings, train):
+    found = losses_of(small_run(train=train, hidden_size=16, **settings), epochs=8)
+    assert found[-1] < 0.9 * found[0]
+
+
+def test_a_true_item_among_the_shared_negatives_does_not_count(small_run):
+    """With one item in the catalogue to draw, targets of that item have no negative, and their loss is zero."""
+    run = small_run(method='none', train={**STRONG, 'popularity': 0.0, 'negatives': 400})
+    batch, drawn, key, state = first_batch(run)
+    true = np.asarray(drawn.targets.pick(jnp.roll(batch.packed.items, -1, 1)))
+    exist = np.asarray(drawn.targets.exist)
+    one = drawn._replace(negatives=jnp.full(400, true[exist][0]),
+                         targets=drawn.targets._replace(exist=jnp.asarray(exist & (true == true[exist][0]))))
+
+    def call(model):
+        encoded = model(run.data.tables, batch.users, batch.packed, drawn.masked, train=False)
+        return ranking_loss(model, train_spec(run.config), run.data, batch, one, encoded)
+
+    assert float(run.model.apply({'params': state.params}, method=call)) == 0
+
+
+@pytest.mark.parametrize(('train', 'settings', 'message'), [
+    ({'loss': 'hinge'}, {}, 'choose one of bce'), ({'negatives': 0}, {}, 'must be at least 1'),
+    ({'temperature': 0.0}, {}, 'must be above 0'), ({'popularity': 0.5}, {}, 'unless config.train.shared_negatives'),
+    ({'loss': 'softmax'}, {}, 'look alike to every user'),
+    (STRONG, {'gate': 'softmax'}, 'depends on what is scored together')], ids=str)
+def test_settings_that_do_not_go_together_are_refused(small_run, train, settings, message):
+    with pytest.raises(UserError, match=message):
+        small_run(train=train, **settings)

@@ -1,0 +1,40 @@
+"""Where the similar users of a batch go."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from grasp_jax.config import default
+from grasp_jax.data import batches
+from grasp_jax.models.spec import model_spec
+from grasp_jax.training.similar import SimilarUsers
+
+
+def test_each_place_holds_the_training_sequence_of_its_similar_user(small_data):
+    interactions, _, _ = small_data
+    config = default()
+    config.model.max_length = 12
+    spec = model_spec(config, interactions.num_items)
+    similar = (np.arange(90)[:, None] + np.array([1, 7])) % 90
+    similar[5] = [9, -1]
+    lengths = interactions.input_lengths('train')
+    known = batches.Sequences(np.arange(90), interactions.indptr[:-1], lengths, spec.row_width)
+    plan = batches.epoch_plan(known, 16, seed=0, epoch=0)
+    theirs = SimilarUsers(interactions, similar, spec).plan(plan, groups=2, min_rows=5)
+    assert theirs.num_rows % 2 == 0 and theirs.num_rows >= 5 and len(theirs) == len(plan)
+    flat = jnp.asarray(interactions.items)
+    for step in range(len(plan)):
+        placement = jax.tree.map(lambda field, at=step: jnp.asarray(field[at]), theirs.placement)
+        packed = batches.pack_rows(flat, placement, theirs.num_rows, spec.row_width)
+        ends = batches.ends(placement)
+        mine = zip(plan.placement.user[step], plan.placement.length[step], strict=True)
+        for place, (user, length) in enumerate(mine):
+            for number in range(2):
+                at = 2 * place + number
+                if not length or similar[user, number] < 0:
+                    assert not ends.exist[at]
+                    continue
+                wanted = interactions.sequence(similar[user, number], 'train')
+                row, column = int(ends.row[at]), int(ends.column[at])
+                found = packed.items[row, column + 1 - len(wanted):column + 1]
+                np.testing.assert_array_equal(found, wanted)
