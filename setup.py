@@ -25,6 +25,7 @@ setuptools.setup(
     long_description_content_type='text/markdown',
     python_requires='>=3.11,<3.14',
     packages=setuptools.find_packages(include=['grasp_jax', 'grasp_jax.*']),
+    package_data={'grasp_jax.reproduce': ['published/*.csv']},
     install_requires=[
         'jax>=0.10,<0.12',  # 0.11 needs Python 3.12
         'flax>=0.12.5,<0.13',

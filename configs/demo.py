@@ -10,9 +10,9 @@ import ml_collections
 from grasp_jax.config import default
 
 
-def get_config() -> ml_collections.ConfigDict:
-    """The demo."""
-    config = default()
+def get_config(recipe: str = 'paper') -> ml_collections.ConfigDict:
+    """The demo, under a recipe (paper or strong)."""
+    config = default(recipe)
     config.data.update({'name': 'demo_shop', 'kind': 'shop', 'filter': 'none'})
     config.text.domain = 'shop'
     config.encode.width = 64

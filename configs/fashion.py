@@ -12,8 +12,9 @@ from grasp_jax.config import default
 
 
 def get_config(variant: str = 'inter') -> ml_collections.ConfigDict:
-    """The config of a variant: inter or raw."""
-    config = default()
+    """The config of a variant: inter or raw, and after a comma the recipe, paper or strong."""
+    variant, _, recipe = variant.partition(',')
+    config = default(recipe or 'paper')
     config.data.name = 'amazon_fashion'
     config.text.domain = 'fashion'
     # The paper's borders between head and tail.

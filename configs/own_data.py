@@ -14,9 +14,9 @@ import ml_collections
 from grasp_jax.config import default
 
 
-def get_config() -> ml_collections.ConfigDict:
-    """The example's config."""
-    config = default()
+def get_config(recipe: str = 'paper') -> ml_collections.ConfigDict:
+    """The example's config, under a recipe (paper or strong)."""
+    config = default(recipe)
     config.data.update({
         'name': 'own_data', 'kind': 'table', 'source': str(pathlib.Path(__file__).parent / 'own_data'),
         'interactions_file': 'interactions.csv', 'items_file': 'items.csv', 'users_file': 'users.csv',

@@ -5,11 +5,15 @@ Each section is read by the stage of its name. Command line: `--config.model.bac
 
 import ml_collections
 
+from grasp_jax import recipes
 
-def default() -> ml_collections.ConfigDict:
-    """The full config: the paper's recipe on a data set yet to be named."""
+
+def default(recipe: str = 'paper') -> ml_collections.ConfigDict:
+    """The full config: a recipe of `grasp_jax.recipes` on a data set yet to be named."""
     sections = (_data, _text, _encode, _retrieve, _model, _train, _evaluate)
-    return ml_collections.ConfigDict({section.__name__[1:]: section() for section in sections})
+    config = ml_collections.ConfigDict({section.__name__[1:]: section() for section in sections})
+    recipes.apply(config, recipe)
+    return config
 
 
 def _data() -> dict:

@@ -33,7 +33,7 @@ from grasp_jax.training.sharding import make_mesh
 
 LOG = logging.getLogger(__name__)
 # Settings that change how a run is carried out, not what comes out of it.
-_OF_NO_CONSEQUENCE = ('seeds', 'steps_per_call', 'mesh', 'tables', 'chunk_mb')
+_OF_NO_CONSEQUENCE = ('recipe', 'seeds', 'steps_per_call', 'mesh', 'tables', 'chunk_mb')
 
 
 @dataclasses.dataclass(frozen=True)

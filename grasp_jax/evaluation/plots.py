@@ -33,7 +33,7 @@ def training_curve(report: Tree, histories: Sequence[History], path: pathlib.Pat
       path: the PNG to write.
     """
     protocol = report['protocol']['select_by']
-    figure, (left, right) = _figure(2, model_name(report), f'{report["dataset"]}  ·  training', (9.6, 4.0))
+    figure, (left, right) = figure_of(2, model_name(report), f'{report["dataset"]}  ·  training', (9.6, 4.0))
     for seed, history, colour in zip(report['seeds'], histories, _cycle(len(histories)), strict=True):
         marker = 'o' if len(history.epochs) == 1 else ''
         left.plot(history.epochs, history.loss, color=colour, linewidth=1.8, marker=marker)
@@ -44,13 +44,13 @@ def training_curve(report: Tree, histories: Sequence[History], path: pathlib.Pat
         right.plot(epoch, value, marker='o', markersize=7.5, color=colour, markeredgecolor='white',
                    markeredgewidth=1.2, zorder=5)
         left.axvline(epoch, color=colour, linewidth=0.9, linestyle=(0, (2, 3)))
-    _panel(left, f'Training loss (dotted: best epoch{"s" * (len(histories) > 1)})', 'epoch', 'loss')
-    _panel(right, 'Validation NDCG@10', 'epoch', f'NDCG@10 (%), {protocol} protocol')
+    panel_of(left, f'Training loss (dotted: best epoch{"s" * (len(histories) > 1)})', 'epoch', 'loss')
+    panel_of(right, 'Validation NDCG@10', 'epoch', f'NDCG@10 (%), {protocol} protocol')
     for axes in (left, right):
         axes.grid(axis='x', visible=False)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     right.legend(loc='lower right', **_LEGEND)
-    _save(figure, path)
+    save(figure, path)
 
 
 def metric_by_k(report: Tree, path: pathlib.Path) -> None:
@@ -61,7 +61,7 @@ def metric_by_k(report: Tree, path: pathlib.Path) -> None:
       path: the PNG to write.
     """
     ks = cut_offs(report)
-    figure, panels = _figure(2, model_name(report), f'{report["dataset"]}  ·  test{_seeds(report)}', (9.6, 4.0))
+    figure, panels = figure_of(2, model_name(report), f'{report["dataset"]}  ·  test{_seeds(report)}', (9.6, 4.0))
     for axes, protocol in zip(panels, ('sampled', 'full'), strict=True):
         for metric, colour in (('HR', ORANGE), ('NDCG', BLUE)):
             values = _percents(report['test'][protocol], [f'{metric}@{k}' for k in ks])
@@ -79,9 +79,9 @@ def metric_by_k(report: Tree, path: pathlib.Path) -> None:
         axes.set_xticks(range(len(ks)), [str(k) for k in ks])
         axes.set_xlim(-0.4, len(ks) - 0.6)
         _from_zero(axes, 1.16)
-        _panel(axes, _protocol_title(report, protocol), 'k (length of the list)', 'test metric (%)')
+        panel_of(axes, _protocol_title(report, protocol), 'k (length of the list)', 'test metric (%)')
         axes.legend(loc='upper left', **_LEGEND)
-    _save(figure, path)
+    save(figure, path)
 
 
 def group_bars(report: Tree, path: pathlib.Path) -> None:
@@ -92,7 +92,7 @@ def group_bars(report: Tree, path: pathlib.Path) -> None:
       path: the PNG to write.
     """
     name = f'NDCG@{headline_k(report)}'
-    figure, panels = _figure(2, model_name(report), f'{report["dataset"]}  ·  head and tail, test{_seeds(report)}',
+    figure, panels = figure_of(2, model_name(report), f'{report["dataset"]}  ·  head and tail, test{_seeds(report)}',
                              (9.6, 4.2))
     keys = ['all', *GROUP_NAMES]
     labels = ['all', *(label.replace(' ', '\n') for label in GROUP_NAMES.values())]
@@ -107,9 +107,9 @@ def group_bars(report: Tree, path: pathlib.Path) -> None:
             f'{label}\n' * (key != 'all') + 'all\n\n' * (key == 'all') + f'n = {count:,}'
             for key, label, count in zip(keys, labels, counts, strict=True)])
         _from_zero(axes, 1.14)
-        _panel(axes, _protocol_title(report, protocol), '', f'{name} (%)')
+        panel_of(axes, _protocol_title(report, protocol), '', f'{name} (%)')
         axes.tick_params(axis='x', length=0, labelsize=8.5)
-    _save(figure, path)
+    save(figure, path)
 
 
 def comparison(reports: Sequence[Tree], path: pathlib.Path) -> None:
@@ -126,7 +126,7 @@ def comparison(reports: Sequence[Tree], path: pathlib.Path) -> None:
     by_key = {(report['backbone'], _variant(report)): report for report in reports}
     counts = {len(report['seeds']) for report in reports}
     spread = _seeds(reports[0]) if len(counts) == 1 else ', lines: std over seeds where there are several'
-    figure, panels = _figure(2, 'What world knowledge adds to each backbone',
+    figure, panels = figure_of(2, 'What world knowledge adds to each backbone',
                              f'{reports[0]["dataset"]}  ·  test, sampled protocol{spread}', (9.6, 4.2))
     width = min(0.8 / len(methods), 0.38)
     for axes, group, title in zip(panels, (None, 'tail_item'), ('All users', 'Tail items as the target'), strict=True):
@@ -140,17 +140,18 @@ def comparison(reports: Sequence[Tree], path: pathlib.Path) -> None:
         axes.set_xticks(range(len(backbones)), [BACKBONES.get(backbone, backbone) for backbone in backbones])
         axes.set_xlim(-0.6, len(backbones) - 0.4)
         _from_zero(axes, 1.14)
-        _panel(axes, title, '', f'{name} (%)')
+        panel_of(axes, title, '', f'{name} (%)')
         axes.tick_params(axis='x', length=0, labelsize=10, labelcolor=INK)
     figure.legend(*panels[0].get_legend_handles_labels(), loc='outside lower center', ncols=min(len(methods), 3),
                   **_LEGEND)
-    _save(figure, path)
+    save(figure, path)
 
 
 _LEGEND: Tree = {'frameon': False, 'fontsize': 9, 'labelcolor': INK, 'handlelength': 1.4}
 
 
-def _figure(panels: int, title: str, subtitle: str, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+def figure_of(panels: int, title: str, subtitle: str, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    """A figure of some panels side by side under a title; `size` in inches."""
     figure = Figure(figsize=size, dpi=150, facecolor='white')
     FigureCanvasAgg(figure)
     head = 0.62 / size[1]  # inches for title and subtitle
@@ -160,7 +161,8 @@ def _figure(panels: int, title: str, subtitle: str, size: tuple[float, float]) -
     return figure, [figure.add_subplot(1, panels, i + 1) for i in range(panels)]
 
 
-def _panel(axes: Axes, title: str, x: str, y: str) -> None:
+def panel_of(axes: Axes, title: str, x: str, y: str) -> None:
+    """Title, labels and look of a panel."""
     axes.set_title(title, loc='left', fontsize=10.5, color=INK, pad=10)
     axes.set_xlabel(x, fontsize=9.5, color=MUTED)
     axes.set_ylabel(y, fontsize=9.5, color=MUTED)
@@ -230,7 +232,8 @@ def _method_colours(methods: Sequence[tuple[str, ...]]) -> list[str]:
     return [GREY if method[0] == 'none' else next(others) for method in methods]
 
 
-def _save(figure: Figure, path: pathlib.Path) -> None:
+def save(figure: Figure, path: pathlib.Path) -> None:
+    """Writes a PNG, whole or not at all."""
     partial = path.with_name(path.name + '.partial')
     figure.savefig(partial, format='png')
     os.replace(partial, path)

@@ -1,0 +1,83 @@
+"""Makes the paper's tables and figures on this machine, ours beside the paper's.
+
+    python -m grasp_jax.reproduce --table=2 --dataset=beauty --recipe=paper        every method on every backbone
+    python -m grasp_jax.reproduce --table=4 --dataset=beauty                       the parts of the attention
+    python -m grasp_jax.reproduce --figure=4 --dataset=beauty                      neighbours and width
+    python -m grasp_jax.reproduce --table=2 --plan                                 what is done and what is left
+
+Killed at any moment, the same command goes on where it was. Tables 2 and 3 share their runs. The table holds what is
+done; --norun makes it from that alone.
+"""
+
+import json
+import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+
+from grasp_jax.command import reading_flags, run_app
+from grasp_jax.errors import UserError
+from grasp_jax.recipes import RECIPES
+from grasp_jax.reproduce import grid
+
+_TABLE = flags.DEFINE_enum('table', None, ['2', '3', '4'], 'Table of the paper.')
+_FIGURE = flags.DEFINE_enum('figure', None, ['4'], 'Figure of the paper.')
+_DATASET = flags.DEFINE_enum('dataset', 'beauty', sorted(grid.DATASETS), 'Data set.')
+_RECIPE = flags.DEFINE_enum('recipe', 'paper', sorted(RECIPES), 'Recipe of training.')
+_SEEDS = flags.DEFINE_list('seeds', ','.join(map(str, grid.SEEDS)), 'Seeds of every run.')
+_BACKBONES = flags.DEFINE_list('backbones', [], 'Only these backbones; empty for all.')
+_METHODS = flags.DEFINE_list('methods', [], 'Only these methods; empty for all.')
+_CHANGES = flags.DEFINE_string('changes', '{}', 'Settings of every run as JSON, as {"train.max_epochs": 2}.')
+_WORKDIR = flags.DEFINE_string('workdir', 'runs/reproduce', 'Folder for runs, tables and pictures.')
+_OUT = flags.DEFINE_string('out', None, 'Folder for tables and pictures. Default: inside the work folder.')
+_PLAN = flags.DEFINE_bool('plan', False, 'Only list the runs and which of them are done.')
+_RUN = flags.DEFINE_bool('run', True, 'Whether missing runs are made.')
+
+
+def main(_: Sequence[str]) -> None:
+    """Makes one table or figure."""
+    from grasp_jax.reproduce import results, runs  # after the flags: --help need not wait for JAX
+
+    what, cells = _what()
+    dataset, recipe = _DATASET.value, _RECIPE.value
+    folder = pathlib.Path(_WORKDIR.value) / dataset / recipe
+    if _PLAN.value:
+        for cell in cells:
+            print(f'{"done" if runs.is_done(folder / cell.name) else "left":6}{cell.group:10}{cell.label}')
+        return
+    if _RUN.value:
+        base = runs.load_config(grid.DATASETS[dataset])
+        runs.run_cells(cells, base, recipe, [int(seed) for seed in _SEEDS.value], json.loads(_CHANGES.value), folder)
+    out = pathlib.Path(_OUT.value) if _OUT.value else pathlib.Path(_WORKDIR.value)
+    written = results.write(what, cells, folder, out / f'{what}_{dataset}_{recipe}')
+    print(written.read_text(encoding='utf-8'))
+    print(f'table: {written}   figures: {written.with_suffix(".csv")}, {written.with_suffix(".png")}')
+
+
+def _what() -> tuple[str, list[grid.Cell]]:
+    if _FIGURE.value:
+        return 'figure4', grid.curves()
+    if _TABLE.value == '4':
+        return 'table4', grid.ablation()
+    cells = [cell for cell in grid.overall(_DATASET.value, tuple(_METHODS.value))
+             if not _BACKBONES.value or cell.settings['model.backbone'] in _BACKBONES.value]
+    return f'table{_TABLE.value}', cells
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    """Parses flags; what is wrong with them is an error of one line."""
+    with reading_flags('--help'):
+        rest: list[str] = flags.FLAGS(list(argv), known_only=False)
+        if not all(seed.strip().isdigit() for seed in _SEEDS.value) or not _SEEDS.value:
+            raise UserError(f'--seeds={",".join(_SEEDS.value)}: give numbers, as 42,43,44')
+        if not isinstance(json.loads(_CHANGES.value), dict):
+            raise UserError(f'--changes={_CHANGES.value}: give a JSON object, as {{"train.max_epochs": 2}}')
+    if bool(_TABLE.value) == bool(_FIGURE.value):
+        raise UserError('command line: name either --table=2, 3 or 4, or --figure=4')
+    if len(rest) > 1:
+        raise UserError(f'command line: {rest[1]!r} is not a flag; see --help')
+    return rest
+
+
+if __name__ == '__main__':
+    run_app(main, _parse, resumable=True)

@@ -1,0 +1,85 @@
+"""Which runs a table or a figure is made of."""
+
+import dataclasses
+import itertools
+from typing import Any
+
+from grasp_jax.evaluation.tables import BACKBONES, METHODS
+
+# Data sets by the name that tables give them, and their config.
+DATASETS = {'beauty': 'configs/beauty.py:minilm', 'fashion': 'configs/fashion.py:inter', 'demo': 'configs/demo.py'}
+SEEDS = (42, 43, 44)
+# The equations as printed: the gate of Eq. 3 on the LLM vectors, the user's whole text as context.
+PRINTED = {'model.method': 'grasp', 'model.gate': 'paper', 'model.space': 'llm', 'model.user_context': 'text'}
+_PUBLISHED_METHODS = {'none': 'none', 'rlmrec': 'rlmrec', 'llm_init': 'llminit', 'llm_esr': 'llm_esr'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One run of a grid: a row of a table, or a point of a curve.
+
+    Attributes:
+      name: of its folder.
+      label: how tables call it.
+      group: rows of one group are compared with each other (the backbone).
+      published: the paper's key of this row, None where the paper has no such row.
+      settings: what it changes in the config, by dotted names.
+      ours: whether it is a form of GRASP, which is compared with the best of the others.
+    """
+
+    name: str
+    label: str
+    group: str
+    published: tuple[str, ...] | None
+    settings: dict[str, Any]
+    ours: bool = False
+
+
+def overall(dataset: str, methods: tuple[str, ...] = ()) -> list[Cell]:
+    """Table 2 and 3: every method on every backbone; GRASP as printed and in the form that validation chose.
+
+    Args:
+      dataset: a key of `DATASETS`.
+      methods: only these; empty for all.
+    """
+    cells = []
+    for backbone, name in BACKBONES.items():
+        for method, published in _PUBLISHED_METHODS.items():
+            cells.append(Cell(f'{backbone}_{method}', METHODS[method], name, (dataset, backbone, published),
+                              {'model.backbone': backbone, 'model.method': method}))
+        cells.append(Cell(f'{backbone}_grasp_printed', 'GRASP as printed', name, (dataset, backbone, 'grasp'),
+                          {'model.backbone': backbone, **PRINTED}, ours=True))
+        for method in ('grasp', 'grasp_id'):
+            cells.append(Cell(f'{backbone}_{method}', f'{METHODS[method]}, calibrated, prefix', name,
+                              (dataset, backbone, 'grasp'), {'model.backbone': backbone, 'model.method': method},
+                              ours=True))
+    return [cell for cell in cells if not methods or cell.settings['model.method'] in methods]
+
+
+def ablation() -> list[Cell]:
+    """Table 4: parts taken out of the printed form, on SASRec; and what calibration and safe contexts add to it."""
+    changes: list[tuple[str, str, tuple[str, ...] | None, dict[str, Any]]] = [
+        ('no_attention', 'w/o Attention', ('w/o Attention',), {'model.gate': 'none'}),
+        ('no_similar', 'w/o HAE similar', ('w/o HAE similar',), {'model.use_similar': False}),
+        ('no_global', 'w/o HAE global', ('w/o HAE global',), {'model.use_global': False}),
+        ('softmax', 'Softmax', ('Softmax',), {'model.gate': 'softmax'}),
+        ('printed', 'GRASP', ('GRASP',), {}),
+        ('calibrated_text', 'calibrated gate', None, {'model.gate': 'calibrated'}),
+        ('calibrated_prefix', 'calibrated gate, prefix', None,
+         {'model.gate': 'calibrated', 'model.user_context': 'prefix'}),
+        ('printed_prefix', 'printed gate, prefix', None, {'model.user_context': 'prefix'}),
+        ('hidden_text', 'gate in the hidden space', None, {'model.space': 'hidden'}),
+        ('hidden_prefix', 'gate in the hidden space, prefix', None,
+         {'model.space': 'hidden', 'model.user_context': 'prefix'})]
+    return [Cell(f'ablation_{name}', label, BACKBONES['sasrec'], published,
+                 {'model.backbone': 'sasrec', **PRINTED, **settings}, ours=True)
+            for name, label, published, settings in changes]
+
+
+def curves() -> list[Cell]:
+    """Figure 4: neighbours k and hidden width, SASRec + GRASP."""
+    points = itertools.chain(((f'k_{k}', f'k = {k}', {'retrieve.k': k}) for k in (1, 3, 5, 10, 20, 50)),
+                             ((f'width_{h}', f'width {h}', {'model.hidden_size': h}) for h in (16, 32, 64, 128, 256)))
+    return [Cell(f'curve_{name}', label, BACKBONES['sasrec'], None,
+                 {'model.backbone': 'sasrec', 'model.method': 'grasp', **settings}, ours=True)
+            for name, label, settings in points]

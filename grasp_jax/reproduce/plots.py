@@ -1,0 +1,53 @@
+"""Pictures of tables and curves."""
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from grasp_jax.evaluation.plots import BLUE, GREY, ORANGE, figure_of, panel_of, save
+from grasp_jax.reproduce.tables import Line, value
+
+
+def bars(rows: Sequence[Line], column: str, title: str, path: pathlib.Path) -> None:
+    """One column of a table under both protocols, ours filled and the paper's as a mark.
+
+    Args:
+      rows: the finished rows.
+      column: as 'N@10'.
+      title: above the picture.
+      path: the PNG to write.
+    """
+    figure, panels = figure_of(2, title, column, (12.0, 1.4 + 0.34 * len(rows)))
+    names = [f'{line.cell.group}, {line.cell.label}' for line in rows]
+    for axes, protocol in zip(panels, ('sampled', 'full'), strict=True):
+        places = np.arange(len(rows))[::-1]
+        found = [value(line.report, protocol, column) for line in rows]
+        axes.barh(places, [mean for mean, _ in found], xerr=[spread or 0.0 for _, spread in found], height=0.66,
+                  color=[BLUE if line.cell.ours else GREY for line in rows], error_kw={'linewidth': 1.0})
+        if protocol == 'sampled':
+            known = [(place, line.published.values[column]) for place, line in zip(places, rows, strict=True)
+                     if line.published and not line.published.note and column in line.published.values]
+            if known:
+                axes.plot([paper for _, paper in known], [place for place, _ in known], 'D', color=ORANGE, markersize=5,
+                          label='paper')
+                axes.legend(loc='lower right', frameon=False)
+        panel_of(axes, f'{column}, {protocol} protocol', '%', '')
+        axes.set_yticks(places, names if axes is panels[0] else [''] * len(rows))
+    save(figure, path)
+
+
+def curve(rows: Sequence[Line], title: str, path: pathlib.Path) -> None:
+    """Figure 4: NDCG@10 and HR@10 against the number in each row's label, a line per protocol."""
+    parts = {'k': [line for line in rows if line.cell.label.startswith('k')],
+             'width': [line for line in rows if line.cell.label.startswith('width')]}
+    figure, panels = figure_of(4, title, 'NDCG@10 and HR@10', (15.0, 4.0))
+    pairs = [(name, column) for name in parts for column in ('N@10', 'H@10')]
+    for axes, (name, column) in zip(panels, pairs, strict=True):
+        for protocol, colour in (('sampled', BLUE), ('full', ORANGE)):
+            points = [(line.cell.label.split()[-1], *value(line.report, protocol, column)) for line in parts[name]]
+            axes.errorbar([label for label, _, _ in points], [mean for _, mean, _ in points],
+                          [spread or 0.0 for _, _, spread in points], color=colour, marker='o', label=protocol)
+        panel_of(axes, column, name, '%')
+        axes.legend(loc='center right', frameon=False)
+    save(figure, path)

@@ -1,0 +1,33 @@
+"""The figures that the paper prints (arXiv 2511.20177, tables 2 to 4), in percent."""
+
+import csv
+import dataclasses
+import importlib.resources
+
+Key = tuple[str, ...]
+_KEYS = {2: ('dataset', 'backbone', 'method'), 3: ('dataset', 'backbone', 'method'), 4: ('setting',)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One printed row.
+
+    Attributes:
+      values: by column, as 'N@10' or 'tail_item:H@5'.
+      note: why its cells are not to be compared with; empty where they are.
+    """
+
+    values: dict[str, float]
+    note: str = ''
+
+
+def table(number: int) -> dict[Key, Row]:
+    """A table by its keys: (dataset, backbone, method) for tables 2 and 3, (setting,) for table 4."""
+    file = importlib.resources.files(__package__) / 'published' / f'table{number}.csv'
+    rows = {}
+    with file.open(encoding='utf-8') as lines:
+        for line in csv.DictReader(lines):
+            key = tuple(line.pop(name) for name in _KEYS[number])
+            note = line.pop('note', None) or ''
+            rows[key] = Row({name: float(value) for name, value in line.items()}, note)
+    return rows

@@ -1,0 +1,49 @@
+"""Writes a table or a figure from the runs that are done: Markdown, CSV and a picture."""
+
+import pathlib
+from collections.abc import Sequence
+
+from grasp_jax.errors import UserError
+from grasp_jax.reproduce import plots, published, runs, tables
+from grasp_jax.reproduce.grid import Cell
+
+_TITLES = {'table2': 'Table 2: all users', 'table3': 'Table 3: tail and head',
+           'table4': 'Table 4: parts of the attention', 'figure4': 'Figure 4: neighbours and width'}
+_FIGURE_COLUMNS = ('N@10', 'H@10')
+
+
+def write(what: str, cells: Sequence[Cell], folder: pathlib.Path, target: pathlib.Path) -> pathlib.Path:
+    """Writes `target`.md, .csv and .png.
+
+    Args:
+      what: 'table2', 'table3', 'table4' or 'figure4'.
+      cells: its grid.
+      folder: of the runs.
+      target: path without its ending.
+
+    Returns:
+      the Markdown file.
+
+    Raises:
+      UserError: no run is done.
+    """
+    found = runs.reports(cells, folder)
+    if not found:
+        raise UserError(f'{folder}: no run of {what} is done; leave out --norun')
+    known = {} if what == 'figure4' else published.table(int(what[-1]))
+    rows = tables.lines(cells, found, known, folder)
+    columns = {'table3': tables.GROUPS, 'figure4': _FIGURE_COLUMNS}.get(what, tables.OVERALL)
+    title = f'{_TITLES[what]}, {rows[0].report["dataset"]}, recipe {rows[0].report["recipe"]}'
+    parts = [f'## {title}', f'{len(rows)} of {len(cells)} rows are done; seeds '
+             f'{", ".join(map(str, rows[0].report["seeds"]))}.']
+    for protocol in tables.PROTOCOLS:
+        parts += [f'### {protocol.capitalize()} protocol', tables.as_markdown(rows, protocol, columns)]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if what == 'figure4':
+        plots.curve(rows, title, target.with_suffix('.png'))
+    else:
+        plots.bars(rows, 'N@10' if what != 'table3' else 'tail_item:N@10', title, target.with_suffix('.png'))
+    target.with_suffix('.csv').write_text(tables.as_csv(rows, columns), encoding='utf-8')
+    text = '\n\n'.join([*parts, f'![{title}]({target.name}.png)', tables.LEGEND]) + '\n'
+    target.with_suffix('.md').write_text(text, encoding='utf-8')
+    return target.with_suffix('.md')

@@ -1,0 +1,87 @@
+"""Runs the cells of a grid, one after the other; what is done is not done again."""
+
+import importlib.util
+import logging
+import pathlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import ml_collections
+
+from grasp_jax import recipes
+from grasp_jax.errors import UserError
+from grasp_jax.evaluation.report import load_report
+from grasp_jax.pipeline import run_pipeline
+from grasp_jax.reproduce.grid import Cell
+
+LOG = logging.getLogger(__name__)
+
+
+def load_config(path_and_variant: str) -> ml_collections.ConfigDict:
+    """The config of a file and a variant, as `configs/beauty.py:minilm`.
+
+    Raises:
+      UserError: there is no such file.
+    """
+    path, _, variant = path_and_variant.partition(':')
+    if not pathlib.Path(path).is_file():
+        raise UserError(f'{path}: there is no such file; run this from the root of the project')
+    spec = importlib.util.spec_from_file_location('config_of_a_data_set', path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: ml_collections.ConfigDict = module.get_config(variant) if variant else module.get_config()
+    return found
+
+
+def config_of(cell: Cell, base: ml_collections.ConfigDict, recipe: str, seeds: Sequence[int],
+              changes: dict[str, Any]) -> ml_collections.ConfigDict:
+    """The config of one cell.
+
+    Args:
+      cell: what it is about.
+      base: of the data set.
+      recipe: a name in `recipes.RECIPES`.
+      seeds: of the runs.
+      changes: to every cell, by dotted names.
+    """
+    config = ml_collections.ConfigDict(base.to_dict())
+    recipes.apply(config, recipe)
+    config.update_from_flattened_dict({**cell.settings, **changes})
+    config.train.seeds = tuple(seeds)
+    return config
+
+
+def run_cells(cells: Sequence[Cell], base: ml_collections.ConfigDict, recipe: str, seeds: Sequence[int],
+              changes: dict[str, Any], folder: pathlib.Path) -> None:
+    """Brings every cell up to date, and says after each how long the rest may take.
+
+    Args:
+      cells: the grid.
+      base, recipe, seeds, changes: as in `config_of`.
+      folder: gets a work folder for each cell, and what their stages share.
+    """
+    begin = time.monotonic()
+    fresh = 0
+    for number, cell in enumerate(cells, start=1):
+        missing = not is_done(folder / cell.name)
+        LOG.info('%d of %d: %s, %s', number, len(cells), cell.group, cell.label)
+        config = config_of(cell, base, recipe, seeds, changes)
+        # Other neighbours make other tables, which would push those of the other cells out.
+        stages = folder.parent / f'stages_k{config.retrieve.k}'
+        run_pipeline(config, folder / cell.name, stages)
+        fresh += missing
+        left = sum(not is_done(folder / other.name) for other in cells[number:])
+        if fresh and left:
+            LOG.info('about %.0f minutes left for %d runs', (time.monotonic() - begin) / fresh * left / 60, left)
+
+
+def is_done(workdir: pathlib.Path) -> bool:
+    """Whether a run has a report."""
+    return (workdir / 'report.json').exists()
+
+
+def reports(cells: Sequence[Cell], folder: pathlib.Path) -> dict[str, dict[str, Any]]:
+    """Reports of the cells that are done, by name."""
+    return {cell.name: load_report(folder / cell.name) for cell in cells if is_done(folder / cell.name)}
