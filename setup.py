@@ -13,8 +13,9 @@ EXTRAS = {
     'text': ['sentence-transformers>=5,<7'],
     'llm': ['openai>=2,<3'],
     'reference': ['torch>=2.6,<3'],
+    'tune': ['optuna>=4,<6'],
     'tensorboard': ['tensorboardX>=2.6,<3'],
-    'test': ['pytest>=8,<10', 'pytest-xdist>=3.6,<4', 'ruff>=0.14,<0.18', 'mypy>=1.18,<3'],
+    'test': ['pytest>=8,<10', 'pytest-xdist>=3.6,<4', 'optuna>=4,<6', 'ruff>=0.14,<0.18', 'mypy>=1.18,<3'],
 }
 
 setuptools.setup(

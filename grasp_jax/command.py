@@ -46,8 +46,9 @@ def reading_flags(remedy: str) -> Iterator[None]:
         # An error of a key arrives as a quoted string.
         text = str(error).strip().rpartition('Error: ')[2].replace('\\n', ' ').replace("\\'", '').strip('"\'')
         text = ' '.join(text.split())
-        if text.isidentifier():  # all that an unknown key says of itself
-            text = f'there is no setting {text!r}'
+        key, *guess = text.split()
+        if key.isidentifier() and (not guess or guess[0] == 'Did'):  # all that an unknown key says of itself
+            text = f'there is no setting {key!r}. {" ".join(guess)}'.rstrip('. ')
         raise UserError(f'command line: {text} (see {remedy})') from error
 
 

@@ -3,9 +3,13 @@
 Each section is read by the stage of its name. Command line: `--config.model.backbone=gru4rec` and the like.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import ml_collections
 
 from grasp_jax import recipes
+from grasp_jax.errors import UserError
 
 
 def default(recipe: str = 'paper') -> ml_collections.ConfigDict:
@@ -14,6 +18,28 @@ def default(recipe: str = 'paper') -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict({section.__name__[1:]: section() for section in sections})
     recipes.apply(config, recipe)
     return config
+
+
+def changed(config: ml_collections.ConfigDict, settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """A copy of a config with some settings changed, by dotted names as 'model.backbone'.
+
+    Raises:
+      UserError: there is no setting of a name, or a value is of another type.
+    """
+    copy = ml_collections.ConfigDict(config.to_dict())
+    for name, value in settings.items():
+        section, _, key = name.rpartition('.')
+        try:
+            place = copy
+            for part in section.split('.'):
+                place = place[part]
+            place.lock()
+            place[key] = value
+        except (KeyError, AttributeError) as error:
+            raise UserError(f'there is no setting {name!r}; grasp_jax/config.py lists them all') from error
+        except TypeError as error:
+            raise UserError(f'{name}={value!r}: {" ".join(str(error).split())}') from error
+    return copy
 
 
 def _data() -> dict:

@@ -102,7 +102,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     if not config.train.seeds:
         raise UserError('config.train.seeds=(): give at least one, as (42,)')
     seeds = tuple(config.train.seeds)
-    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+    if not all(isinstance(seed, int) for seed in seeds) or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise UserError(f'config.train.seeds={seeds}: give different numbers from 0 on, as (42, 43, 44)')
     for section, key in (('evaluate', 'seed'), ('encode', 'seed')):
         if config[section][key] < 0:

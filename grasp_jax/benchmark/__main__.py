@@ -10,9 +10,11 @@
 the current folder; --noreference does without it.
 """
 
+import itertools
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from absl import flags
@@ -21,7 +23,8 @@ from grasp_jax.benchmark import workload
 from grasp_jax.command import reading_flags, run_app
 from grasp_jax.errors import UserError
 
-_SIZE = flags.DEFINE_enum('size', 'beauty_5core', sorted(workload.SIZES), 'Sizes of data, vectors and batches.')
+_SIZE = flags.DEFINE_enum('size', 'beauty_5core', sorted(workload.SIZES),
+                          'Sizes of data, vectors and batches (sweep has its own); tiny takes seconds.')
 _BACKBONES = flags.DEFINE_list('backbones', 'sasrec,gru4rec,bert4rec', 'Backbones to measure.')
 _METHODS = flags.DEFINE_list('methods', 'grasp,none', 'Methods to measure; the reference has none and grasp.')
 _ROUNDS = flags.DEFINE_integer('rounds', 7, 'Timed calls of each program.', lower_bound=1)
@@ -48,37 +51,42 @@ def main(rest: Sequence[str]) -> None:
     from grasp_jax.benchmark import tables, timing  # after the flags: --help need not wait for JAX
 
     command, size = rest[1], workload.SIZES[_SIZE.value]
-    results = _COMMANDS[command](size)
-    if results is None:  # a command that measures nothing
+    results: list[dict[str, Any]] = []
+    try:
+        results.extend(_COMMANDS[command](size))
+    except KeyboardInterrupt:
+        if not results:
+            raise
+        print('stopped; this is what was measured until then', file=sys.stderr)
+    if not results:  # a command that measures nothing
         return
     found = {'command': command, 'size': {'name': _SIZE.value, **vars(size)}, 'machine': timing.machine(),
              'results': results, 'matmul_flops_per_s': timing.matmul_rate()}
-    if _OUT.value:
-        out = pathlib.Path(_OUT.value)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(found, indent=1) + '\n', encoding='utf-8')
     print(tables.render(found, _MARKDOWN.value))
+    if _OUT.value:
+        pathlib.Path(_OUT.value).write_text(json.dumps(found, indent=1) + '\n', encoding='utf-8')
+        print(f'written: {_OUT.value}')
 
 
-def _train(size: workload.Size) -> list[dict[str, Any]]:
+def _train(size: workload.Size) -> Iterator[dict[str, Any]]:
     from grasp_jax.benchmark import training
     options = training.Options(rounds=_ROUNDS.value, steps=_STEPS.value, reference=_REFERENCE.value,
                                compiled=_COMPILE.value, parts=_PARTS.value,
                                profile=pathlib.Path(_PROFILE.value) if _PROFILE.value else None)
     interactions = workload.interactions_of(size)
     vectors = workload.tables_of(size) if set(_METHODS.value) - {'none'} else None
-    return [training.measure(size, backbone, method, interactions, vectors, options)
-            for method in _METHODS.value for backbone in _BACKBONES.value]
+    for method, backbone in itertools.product(_METHODS.value, _BACKBONES.value):
+        yield training.measure(size, backbone, method, interactions, vectors, options)
 
 
-def _evaluate(size: workload.Size) -> list[dict[str, Any]]:
+def _evaluate(size: workload.Size) -> Iterator[dict[str, Any]]:
     from grasp_jax.benchmark import evaluation
     interactions = workload.interactions_of(size)
     negatives = workload.negatives_of(interactions)
     vectors = workload.tables_of(size) if set(_METHODS.value) - {'none'} else None
     users = _USERS.value if _REFERENCE.value else None
-    return [evaluation.measure(size, backbone, method, interactions, negatives, vectors, users)
-            for method in _METHODS.value for backbone in _BACKBONES.value]
+    for method, backbone in itertools.product(_METHODS.value, _BACKBONES.value):
+        yield evaluation.measure(size, backbone, method, interactions, negatives, vectors, users)
 
 
 def _retrieve(size: workload.Size) -> list[dict[str, Any]]:
@@ -93,7 +101,7 @@ def _sweep(_: workload.Size) -> list[dict[str, Any]]:
     return rows
 
 
-def _llm_esr(size: workload.Size) -> None:
+def _llm_esr(size: workload.Size) -> list[dict[str, Any]]:
     from grasp_jax.benchmark import llm_esr
     folder = pathlib.Path(_EXPORT.value)
     written = llm_esr.export(workload.interactions_of(size), workload.tables_of(size), folder)
@@ -102,9 +110,10 @@ def _llm_esr(size: workload.Size) -> None:
           'progress bar:')
     for backbone in _BACKBONES.value:
         print(f'  {llm_esr.command(size, backbone, str(clone))}')
+    return []
 
 
-_COMMANDS: dict[str, Callable[[workload.Size], list[dict[str, Any]] | None]] = {
+_COMMANDS: dict[str, Callable[[workload.Size], Iterable[dict[str, Any]]]] = {
     'train': _train, 'evaluate': _evaluate, 'retrieve': _retrieve, 'sweep': _sweep, 'llm_esr': _llm_esr}
 
 
@@ -114,6 +123,11 @@ def _parse(argv: Sequence[str]) -> list[str]:
         rest: list[str] = flags.FLAGS(list(argv), known_only=False)
     if len(rest) != 2 or rest[1] not in _COMMANDS:
         raise UserError(f'command line: name one of {", ".join(_COMMANDS)}, as python -m grasp_jax.benchmark train')
+    if _OUT.value and (pathlib.Path(_OUT.value).is_dir() or not pathlib.Path(_OUT.value).parent.is_dir()):
+        raise UserError(f'--out={_OUT.value}: name a file in a folder that exists')
+    if rest[1] == 'llm_esr' and not pathlib.Path(_CLONE.value, 'main.py').is_file():
+        raise UserError(f'--clone={_CLONE.value}: there is no main.py; clone the repository of LLM-ESR and name its '
+                        'folder')
     return rest
 
 

@@ -34,7 +34,8 @@ def measure(size: workload.Size, k: int, vectors: np.ndarray | None) -> list[dic
         ids, peak = timing.with_peak_memory(search)
         seconds = time.perf_counter() - begin
         rows.append({'search': name, 'rows': len(found), 'width': found.shape[1], 'k': k, 'seconds': seconds,
-                     'peak_bytes': peak, 'recall': recall(found, ids, _RECALL_ROWS), 'recall_rows': _RECALL_ROWS})
+                     'peak_bytes': peak, 'recall': recall(found, ids, _RECALL_ROWS),
+                     'recall_rows': min(_RECALL_ROWS, len(found))})
     return rows
 
 

@@ -11,6 +11,9 @@ DATASETS = {'beauty': 'configs/beauty.py:minilm', 'fashion': 'configs/fashion.py
 SEEDS = (42, 43, 44)
 # The equations as printed: the gate of Eq. 3 on the LLM vectors, the user's whole text as context.
 PRINTED = {'model.method': 'grasp', 'model.gate': 'paper', 'model.space': 'llm', 'model.user_context': 'text'}
+# Rows of table 4 and points of figure 4 that are runs of table 2.
+_SHARED = {'printed': 'sasrec_grasp_printed', 'calibrated_prefix': 'sasrec_grasp', 'k_10': 'sasrec_grasp',
+           'width_64': 'sasrec_grasp'}
 _PUBLISHED_METHODS = {'none': 'none', 'rlmrec': 'rlmrec', 'llm_init': 'llminit', 'llm_esr': 'llm_esr'}
 
 
@@ -19,7 +22,7 @@ class Cell:
     """One run of a grid: a row of a table, or a point of a curve.
 
     Attributes:
-      name: of its folder.
+      name: of its folder; cells of one name are one run.
       label: how tables call it.
       group: rows of one group are compared with each other (the backbone).
       published: the paper's key of this row, None where the paper has no such row.
@@ -71,7 +74,7 @@ def ablation() -> list[Cell]:
         ('hidden_text', 'gate in the hidden space', None, {'model.space': 'hidden'}),
         ('hidden_prefix', 'gate in the hidden space, prefix', None,
          {'model.space': 'hidden', 'model.user_context': 'prefix'})]
-    return [Cell(f'ablation_{name}', label, BACKBONES['sasrec'], published,
+    return [Cell(_SHARED.get(name, f'ablation_{name}'), label, BACKBONES['sasrec'], published,
                  {'model.backbone': 'sasrec', **PRINTED, **settings}, ours=True)
             for name, label, published, settings in changes]
 
@@ -80,6 +83,6 @@ def curves() -> list[Cell]:
     """Figure 4: neighbours k and hidden width, SASRec + GRASP."""
     points = itertools.chain(((f'k_{k}', f'k = {k}', {'retrieve.k': k}) for k in (1, 3, 5, 10, 20, 50)),
                              ((f'width_{h}', f'width {h}', {'model.hidden_size': h}) for h in (16, 32, 64, 128, 256)))
-    return [Cell(f'curve_{name}', label, BACKBONES['sasrec'], None,
+    return [Cell(_SHARED.get(name, f'curve_{name}'), label, BACKBONES['sasrec'], None,
                  {'model.backbone': 'sasrec', 'model.method': 'grasp', **settings}, ours=True)
             for name, label, settings in points]

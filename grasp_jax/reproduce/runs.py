@@ -10,6 +10,7 @@ from typing import Any
 import ml_collections
 
 from grasp_jax import recipes
+from grasp_jax.config import changed
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation.report import load_report
 from grasp_jax.pipeline import run_pipeline
@@ -45,10 +46,13 @@ def config_of(cell: Cell, base: ml_collections.ConfigDict, recipe: str, seeds: S
       recipe: a name in `recipes.RECIPES`.
       seeds: of the runs.
       changes: to every cell, by dotted names.
+
+    Raises:
+      UserError: there is no such setting.
     """
     config = ml_collections.ConfigDict(base.to_dict())
     recipes.apply(config, recipe)
-    config.update_from_flattened_dict({**cell.settings, **changes})
+    config = changed(config, {**cell.settings, **changes})
     config.train.seeds = tuple(seeds)
     return config
 

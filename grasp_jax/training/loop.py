@@ -3,6 +3,7 @@
 import pathlib
 import sys
 import time
+from collections.abc import Callable
 
 from tqdm import tqdm
 
@@ -18,13 +19,14 @@ from grasp_jax.training.step import TrainState
 SELECTION = 'NDCG@10'
 
 
-def train(run: Run, seed: int, folder: pathlib.Path) -> Best:
+def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float], None] | None = None) -> Best:
     """Trains until the validation NDCG@10 has not risen for `patience` epochs; goes on where a killed run stopped.
 
     Args:
       run: what to train on.
       seed: of initialisation, shuffling, negatives, masks and dropout.
       folder: gets `checkpoints/` and `metrics.jsonl`.
+      watch: called after each epoch (from 0) with its validation value; what it raises ends the run.
 
     Returns:
       the best epoch, whose checkpoint is kept.
@@ -57,6 +59,8 @@ def train(run: Run, seed: int, folder: pathlib.Path) -> Best:
                            'valid_ndcg10': value, 'valid_hr10': hit_rate, 'seconds': time.perf_counter() - begin})
                 # Saved after it is logged: no checkpoint is ever without its line.
                 checkpoints.save(epoch, state, value)
+                if watch is not None:
+                    watch(epoch, value)
                 bar.set_postfix_str(f'loss {loss:.4f}, valid {SELECTION} {100 * value:.2f}, best '
                                     f'{100 * best.value:.2f} in epoch {best.epoch + 1}, {rate:,.0f} sequences/s')
     if best is None:

@@ -28,7 +28,7 @@ def trained(run, epochs=2):
     {'user_context': 'text', 'backbone': 'bert4rec', 'space': 'hidden'}], ids=str)
 def test_training_is_the_same_bit_for_bit(small_run, settings):
     device, device_losses = trained(small_run(train={'tables': 'device'}, **settings))
-    for chunk_mb in (0.005, 512.0):
+    for chunk_mb in (0.005, 512.0) if settings['user_context'] == 'prefix' else (0.005,):
         host, host_losses = trained(small_run(train={'tables': 'host', 'chunk_mb': chunk_mb}, **settings))
         assert device_losses == host_losses
         jax.tree.map(np.testing.assert_array_equal, device, host)

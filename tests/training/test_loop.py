@@ -29,7 +29,7 @@ def final_state(run, folder, epoch):
 @pytest.mark.parametrize('backbone', ('sasrec', 'gru4rec', 'bert4rec'))
 @pytest.mark.parametrize('method', ('none', 'llm_init', 'rlmrec', 'llm_esr', 'grasp'))
 def test_every_pair_learns(small_run, tmp_path, backbone, method):
-    run = small_run(backbone=backbone, method=method, hidden_size=16, train={'max_epochs': 25, 'patience': 25})
+    run = small_run(backbone=backbone, method=method, hidden_size=16, train={'max_epochs': 15, 'patience': 15})
     best = loop.train(run, 0, tmp_path)
     lines = read_metrics(tmp_path)
     assert lines[-1]['loss'] < 0.9 * lines[0]['loss']

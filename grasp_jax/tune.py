@@ -1,0 +1,127 @@
+"""Tunes settings on validation with Optuna; the test items are never looked at.
+
+    python -m grasp_jax.tune --config=configs/beauty.py:minilm,strong --space=strong --trials=30 --workdir=runs/tune
+
+The study lies in WORKDIR/study.db (sqlite). A killed search goes on with the trial that it was in, from its last
+checkpoint; weak trials are stopped early. The best settings are printed as flags of `grasp_jax.main`. Needs
+`pip install -e ".[tune]"`.
+"""
+
+import hashlib
+import json
+import pathlib
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+import ml_collections
+from absl import flags
+from ml_collections import config_flags
+
+from grasp_jax.command import reading_flags, run_app
+from grasp_jax.config import changed
+from grasp_jax.errors import UserError
+from grasp_jax.search_spaces import SPACES
+
+_CONFIG = config_flags.DEFINE_config_file('config', None, 'Config file to start from.', lock_config=True)
+_SPACE = flags.DEFINE_enum('space', 'strong', sorted(SPACES), 'What is searched (grasp_jax/search_spaces.py).')
+_TRIALS = flags.DEFINE_integer('trials', 20, 'Trials in all, those of earlier calls included.', lower_bound=1)
+_WORKDIR = flags.DEFINE_string('workdir', 'runs/tune', 'Folder for the study, its trials and what they share.')
+_STAGES = flags.DEFINE_string('stages', None, 'Folder of prepared data and vectors. Default: the work folder.')
+
+
+def main(_: Sequence[str]) -> None:
+    """Runs the search."""
+    study = search(_CONFIG.value, _SPACE.value, _TRIALS.value, pathlib.Path(_WORKDIR.value),
+                   pathlib.Path(_STAGES.value or _WORKDIR.value))
+    best = study.best_trial
+    settings = best.user_attrs['settings']
+    print(f'best of {len(study.trials)} trials: number {best.number}, validation NDCG@10 {100 * best.value:.2f}%')
+    print(' '.join(f'--config.{name}={value}' for name, value in settings.items()))
+
+
+def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: pathlib.Path,
+           stages: pathlib.Path) -> Any:
+    """Brings a study up to a number of trials.
+
+    Args:
+      config: what to start from; its first seed is used.
+      space: a name in `SPACES`.
+      trials: how many finished or stopped trials there shall be.
+      workdir: of the study.
+      stages: of the stages before training.
+
+    Returns:
+      the study.
+
+    Raises:
+      UserError: Optuna is not installed, or a setting is wrong.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise UserError('python -m grasp_jax.tune needs Optuna: pip install -e ".[tune]"') from error
+    from grasp_jax.pipeline import check_config, prepare_knowledge
+    from grasp_jax.training.loop import train
+    from grasp_jax.training.run import make_run
+    from grasp_jax.training.sharding import make_mesh
+
+    workdir.mkdir(parents=True, exist_ok=True)
+    stages.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        study_name=space, storage=f'sqlite:///{workdir / "study.db"}', load_if_exists=True, direction='maximize',
+        sampler=optuna.samplers.TPESampler(seed=0),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=10))
+    finished = optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED
+    _take_up_again(study, optuna.trial.TrialState)
+
+    def objective(trial: Any) -> float:
+        settings = SPACES[space](trial)
+        trial.set_user_attr('settings', settings)
+        tried = changed(config, settings)
+        check_config(tried)
+        known = prepare_knowledge(tried, stages)
+        run = make_run(tried, make_mesh(tuple(tried.train.mesh)), known.dataset.interactions,
+                       known.dataset.negatives, known.tables, known.offline)
+
+        def watch(epoch: int, value: float) -> None:
+            trial.report(value, epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        folder = workdir / 'trials' / _name(settings)
+        folder.mkdir(parents=True, exist_ok=True)
+        best = train(run, int(tried.train.seeds[0]), folder, watch)
+        shutil.rmtree(folder)  # its checkpoints; the study keeps what matters
+        return best.value
+
+    while (left := trials - len(study.get_trials(states=finished))) > 0:
+        study.optimize(objective, n_trials=left)
+    return study
+
+
+def _take_up_again(study: Any, states: Any) -> None:
+    """A trial that was running when the search was killed is queued once more; its checkpoints are found again."""
+    for trial in study.get_trials(states=(states.RUNNING,)):
+        study.tell(trial.number, state=states.FAIL)
+        study.enqueue_trial(trial.params)
+
+
+def _name(settings: dict[str, Any]) -> str:
+    """A folder name that the same settings find again."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    """Parses flags; what is wrong with them is an error of one line."""
+    with reading_flags('--help and grasp_jax/config.py'):
+        rest: list[str] = flags.FLAGS(list(argv), known_only=False)
+        if _CONFIG.value is None:
+            raise UserError('--config is missing: name a config file, as --config=configs/beauty.py:minilm,strong')
+    if len(rest) > 1:
+        raise UserError(f'command line: {rest[1]!r} is not a flag; see --help')
+    return rest
+
+
+if __name__ == '__main__':
+    run_app(main, _parse, resumable=True)

@@ -1,0 +1,123 @@
+"""The command that makes the paper's tables: its grids, its runs, its cells."""
+
+import csv
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from grasp_jax.config import default
+from grasp_jax.evaluation.metrics import Ranks, save_ranks
+from grasp_jax.evaluation.tables import BACKBONES
+from grasp_jax.models.spec import model_spec
+from grasp_jax.reproduce import grid, published, results, runs, tables
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+
+def test_published_tables_are_those_of_the_paper():
+    overall = published.table(2)
+    assert overall['beauty', 'sasrec', 'grasp'].values['N@10'] == 42.76
+    assert 'shifted' in overall['fashion', 'gru4rec', 'rlmrec'].note and not overall['beauty', 'sasrec', 'none'].note
+    assert published.table(3)['beauty', 'sasrec', 'grasp'].values['tail_item:N@10'] == 26.34
+    assert published.table(4)[('Softmax',)].values['H@10'] == 49.17
+
+
+@pytest.mark.parametrize('cells', [grid.overall('beauty'), grid.ablation(), grid.curves()], ids=('2', '4', 'figure'))
+def test_every_name_is_one_run_and_every_run_has_one_name(cells):
+    configs = {}
+    for cell in (*cells, *grid.overall('beauty')):
+        config = runs.config_of(cell, default(), 'strong', (42,), {'train.max_epochs': 3})
+        model_spec(config, 100, 16)
+        assert config.train.loss == 'sampled_softmax' and config.train.max_epochs == 3
+        configs.setdefault(cell.name, set()).add(
+            json.dumps([config.model.to_dict(), config.retrieve.to_dict()], sort_keys=True))
+    assert all(len(found) == 1 for found in configs.values()), 'one name, one run'
+    assert len(set.union(*configs.values())) == len(configs), 'one run, one name'
+
+
+def test_every_row_of_the_papers_beauty_is_in_the_grid():
+    keys = {cell.published for cell in grid.overall('beauty')}
+    assert {key for key in published.table(2) if key[0] == 'beauty'} == keys
+    assert {cell.published for cell in grid.ablation()} - {None} == set(published.table(4))
+
+
+def finished(folder, name, scores, seeds=(1, 2)):
+    """A work folder as a run leaves it, with ranks of a hundred users; `scores` is the best rank that occurs."""
+    reports = []
+    users = np.arange(100)
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        ranks = scores + rng.integers(0, 5, 100).astype(np.float32)
+        run_dir = folder / name / f'seed{seed}'
+        run_dir.mkdir(parents=True)
+        save_ranks(run_dir, Ranks(users, users + 1, ranks, ranks + 3))
+        reports.append({'run_dir': f'seed{seed}'})
+    test = {protocol: {f'{metric}@{k}': 0.1 / scores for metric in ('NDCG', 'HR') for k in (1, 3, 5, 10, 20)}
+            for protocol in ('sampled', 'full')}
+    groups = {group: test['sampled'] for group in ('tail_user', 'head_user', 'tail_item', 'head_item')}
+    report = {'schema': 1, 'dataset': 'demo', 'recipe': 'paper', 'seeds': list(seeds), 'runs': reports,
+              'test': {**test, 'groups': groups, 'groups_full': groups},
+              'std': {'test': {**test, 'groups': groups, 'groups_full': groups}}}
+    (folder / name / 'report.json').write_text(json.dumps(report))
+
+
+def test_a_table_compares_forms_of_grasp_with_the_best_other_method(tmp_path):
+    cells = [cell for cell in grid.overall('beauty') if cell.group == BACKBONES['sasrec']]
+    for name, best in (('sasrec_none', 4), ('sasrec_llm_init', 2), ('sasrec_grasp', 1)):
+        finished(tmp_path, name, best)
+    for what, column in (('table2', 'N@10'), ('table3', 'tail_item:N@10')):
+        target = results.write(what, cells, tmp_path, tmp_path / what)
+        text = target.read_text()
+        assert '3 of 7 rows are done' in text and target.with_suffix('.png').stat().st_size > 1000
+        with target.with_suffix('.csv').open() as lines:
+            rows = {(row['method'], row['protocol'], row['metric']): row for row in csv.DictReader(lines)}
+        first = rows['plain', 'sampled', column]
+        assert float(first['ours']) == 2.5 and float(first['difference']) == 2.5 - float(first['paper'])
+        assert rows['plain', 'full', column]['paper'] == ''
+    grasp = [row for row in text.splitlines() if 'GRASP, calibrated' in row]
+    text = (tmp_path / 'table2.md').read_text()
+    grasp = [row for row in text.splitlines() if row.startswith('| SASRec | GRASP, calibrated')]
+    assert grasp and all('↑\\*\\*' in row for row in grasp)
+    found = runs.reports(cells, tmp_path)
+    line = next(line for line in tables.lines(cells, found, {}, tmp_path) if line.cell.name == 'sasrec_grasp')
+    assert line.against['sampled']['difference'] > 0 and line.against['sampled']['p_value'] < 1e-4
+
+
+def test_cells_that_contradict_themselves_are_put_in_brackets(tmp_path):
+    cells = [cell for cell in grid.overall('fashion') if cell.name == 'gru4rec_none']
+    finished(tmp_path, 'gru4rec_none', 1)
+    text = results.write('table2', cells, tmp_path, tmp_path / 'table2').read_text()
+    assert '[48.58,' in text
+
+
+def command(*flags):
+    return subprocess.run([sys.executable, '-m', 'grasp_jax.reproduce', *flags], capture_output=True, text=True,
+                          cwd=ROOT, check=False)
+
+
+def test_the_command_runs_a_grid_and_goes_on(tmp_path):
+    flags = ('--table=2', '--dataset=demo', '--backbones=gru4rec', '--methods=none,llm_init', '--seeds=1',
+             f'--workdir={tmp_path}', '--changes={"train.max_epochs": 1, "data.shop.customers": 200}')
+    first = command(*flags)
+    assert first.returncode == 0, first.stderr
+    assert '2 of 2 rows are done' in first.stdout
+    times = [path.stat().st_mtime_ns for path in sorted(tmp_path.glob('demo/paper/*/seed1/test_ranks.npz'))]
+    again = command(*flags)
+    assert again.returncode == 0 and 'up to date' in again.stderr
+    assert times == [path.stat().st_mtime_ns for path in sorted(tmp_path.glob('demo/paper/*/seed1/test_ranks.npz'))]
+    plan = command('--table=2', '--dataset=demo', '--plan', f'--workdir={tmp_path}')
+    assert plan.stdout.count('done') == 2 and plan.stdout.count('left') == 19
+
+
+@pytest.mark.parametrize(('flags', 'message'), [
+    ((), 'name either --table'), (('--table=2', '--figure=4'), 'name either --table'),
+    (('--table=2', '--seeds=a'), 'give numbers'), (('--table=2', '--changes=[1]'), 'give a JSON object'),
+    (('--table=2', '--changes={"model.nothing": 1}', '--dataset=demo'), 'nothing'),
+    (('--table=2', '--norun', '--workdir=/nowhere'), 'no run of table2 is done')])
+def test_mistakes_are_one_line(flags, message):
+    found = command(*flags)
+    assert found.returncode == 2 and found.stderr.count('\n') <= 2 and message in found.stderr, found.stderr

@@ -1,0 +1,59 @@
+"""Tuning with Optuna: a study that goes on where it was killed."""
+
+import optuna
+import pytest
+
+from grasp_jax import tune
+from grasp_jax.config import default
+from grasp_jax.training import loop
+
+
+@pytest.fixture
+def config():
+    config = default('strong')
+    config.data.update({'name': 'small_shop', 'kind': 'shop', 'filter': 'none'})
+    config.data.shop.update({'customers': 60, 'products': 40})
+    config.model.update({'method': 'none', 'hidden_size': 8, 'max_length': 10})
+    config.train.update({'negatives': 8, 'max_epochs': 2})
+    config.evaluate.negatives = 10
+    config.lock()
+    return config
+
+
+@pytest.fixture(autouse=True)
+def small_space(monkeypatch):
+    def space(trial):
+        return {'train.learning_rate': trial.suggest_float('learning_rate', 1e-3, 1e-1, log=True)}
+
+    monkeypatch.setitem(tune.SPACES, 'small', space)
+
+
+def test_a_killed_search_goes_on_with_the_trial_it_was_in(config, tmp_path, monkeypatch):
+    tries = []
+    train = loop.train
+
+    def killed(run, seed, folder, watch=None):
+        tries.append((run.config.train.learning_rate, len(list(folder.iterdir()))))
+        if len(tries) == 2:
+            def watch(epoch, value):
+                raise SystemExit  # as a kill after the first epoch's checkpoint: the trial stays as it is
+        return train(run, seed, folder, watch)
+
+    monkeypatch.setattr(loop, 'train', killed)
+    with pytest.raises(SystemExit):
+        tune.search(config, 'small', 3, tmp_path, tmp_path)
+    study = tune.search(config, 'small', 3, tmp_path, tmp_path)
+    states = [trial.state.name for trial in study.trials]
+    assert states.count('COMPLETE') == 3, states
+    assert tries[2][0] == tries[1][0] and tries[2][1] > 0, 'the same settings, from their checkpoints'
+    assert 0 < study.best_value < 1 and set(study.best_trial.user_attrs['settings']) == {'train.learning_rate'}
+    assert not list((tmp_path / 'trials').iterdir()), 'checkpoints go when a trial is over'
+    assert len(tries) == 4
+    assert tune.search(config, 'small', 3, tmp_path, tmp_path).best_value == study.best_value and len(tries) == 4
+
+
+def test_every_space_names_settings_that_there_are():
+    fixed = optuna.trial.FixedTrial({'loss': 'gbce', 'negatives': 128, 'popularity': 0.5, 'temperature': 0.5,
+                                     'learning_rate': 1e-3, 'dropout': 0.3, 'hidden_size': 64, 'num_layers': 2})
+    found = tune.changed(default('strong'), tune.SPACES['strong'](fixed))
+    assert found.train.loss == 'gbce' and found.model.num_layers == 2
