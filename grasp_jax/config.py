@@ -81,6 +81,8 @@ def _encode() -> dict:
         'dtype': 'float32',  # float32 | float16 on disk
         'batch_size': 64,
         'seed': 0,
+        # Experiments: a share of the vectors is made wrong, by swapping them or by noise.
+        'corrupt': {'who': 'users', 'kind': 'swap', 'share': 0.0, 'seed': 0},
     }
 
 

@@ -20,6 +20,7 @@ from grasp_jax.data.prepare import prepare, source_checksums
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation.metrics import RANKS_FILE, save_ranks
 from grasp_jax.evaluation.report import write_report
+from grasp_jax.knowledge import corruption
 from grasp_jax.knowledge.describe import describe, load_texts
 from grasp_jax.knowledge.encoders import encode, vector_checksums
 from grasp_jax.knowledge.prompts import VERSION as TEMPLATE_VERSION
@@ -87,6 +88,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       UserError: names the setting and the remedy.
     """
     check_recipe(config, model_spec(config, num_items=1))
+    corruption.check(config.encode.corrupt)
     positive = (('train', 'batch_size'), ('train', 'max_epochs'), ('train', 'patience'), ('train', 'steps_per_call'),
                 ('train', 'chunk_mb'), ('train', 'learning_rate'), ('evaluate', 'negatives'),
                 ('evaluate', 'users_per_batch'), ('retrieve', 'k'), ('encode', 'width'))

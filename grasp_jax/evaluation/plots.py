@@ -150,15 +150,16 @@ def comparison(reports: Sequence[Tree], path: pathlib.Path) -> None:
 _LEGEND: Tree = {'frameon': False, 'fontsize': 9, 'labelcolor': INK, 'handlelength': 1.4}
 
 
-def figure_of(panels: int, title: str, subtitle: str, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """A figure of some panels side by side under a title; `size` in inches."""
+def figure_of(panels: int, title: str, subtitle: str, size: tuple[float, float],
+              rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of rows of some panels side by side under a title; `size` in inches."""
     figure = Figure(figsize=size, dpi=150, facecolor='white')
     FigureCanvasAgg(figure)
     head = 0.62 / size[1]  # inches for title and subtitle
     figure.text(0.012, 1 - 0.12 / size[1], title, fontsize=13.5, fontweight='bold', color=INK, va='top')
     figure.text(0.012, 1 - 0.38 / size[1], subtitle, fontsize=10, color=MUTED, va='top')
     figure.set_layout_engine('constrained', rect=(0, 0, 1, 1 - head), w_pad=0.09, h_pad=0.07, wspace=0.05)
-    return figure, [figure.add_subplot(1, panels, i + 1) for i in range(panels)]
+    return figure, [figure.add_subplot(rows, panels, i + 1) for i in range(rows * panels)]
 
 
 def panel_of(axes: Axes, title: str, x: str, y: str) -> None:

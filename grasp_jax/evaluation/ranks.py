@@ -238,6 +238,11 @@ class Evaluator:
         return Ranks(self.users, self.targets, in_order(sampled),
                      in_order(everything) if full else np.empty(0, np.float32))
 
+    @property
+    def order(self) -> np.ndarray:
+        """int [v], the places in `users` of the users of all batches, one after the other."""
+        return self._order
+
     def _chosen(self, step: int) -> np.ndarray:
         return self._order[step * self._size:(step + 1) * self._size]
 

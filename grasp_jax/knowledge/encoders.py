@@ -12,7 +12,7 @@ import tqdm
 from grasp_jax import artefacts
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.errors import UserError
-from grasp_jax.knowledge import lsa, precomputed, sentence_encoder, tables
+from grasp_jax.knowledge import corruption, lsa, precomputed, sentence_encoder, tables
 
 _DTYPES = ('float32', 'float16')
 _TINY = 1e-8  # a shorter vector has no direction and becomes zero
@@ -65,10 +65,11 @@ def encode(dataset: Dataset, item_texts: list[str], user_texts: list[str], confi
             raise UserError(f'{len(texts)} {name} texts for {len(ids)} {name}s; delete the folder describe, run again')
     vectors = encode_texts(settings.kind, dataset, item_texts, user_texts, config)
     empty = {
-        'items': _write(folder / tables.ITEMS, vectors.items, vectors.item_rows, 1, settings),
-        'users': _write(folder / tables.USERS, vectors.users, vectors.user_rows, 0, settings)}
+        'items': _write_table(folder, 'items', vectors.items, vectors.item_rows, settings),
+        'users': _write_table(folder, 'users', vectors.users, vectors.user_rows, settings)}
     return {'kind': settings.kind, 'width': int(vectors.items.shape[1]), 'centred': bool(settings.center),
-            'dtype': settings.dtype, 'zero_items': empty['items'], 'zero_users': empty['users'], **vectors.facts}
+            'dtype': settings.dtype, 'corrupted_share': settings.corrupt.share,
+            'zero_items': empty['items'], 'zero_users': empty['users'], **vectors.facts}
 
 
 def encode_texts(kind: str, dataset: Dataset, item_texts: list[str], user_texts: list[str],
@@ -127,6 +128,23 @@ def _precomputed(dataset: Dataset, item_texts: list[str], user_texts: list[str],
 # A new encoder is one function and one line here.
 ENCODERS: dict[str, Encoder] = {
     'lsa': _lsa, 'sentence_transformers': _sentence_transformers, 'precomputed': _precomputed}
+
+
+def _write_table(folder: pathlib.Path, name: str, source: np.ndarray, rows: np.ndarray,
+                 settings: ml_collections.ConfigDict) -> int:
+    """Writes a table, 'items' or 'users', wrong in part where that is asked for; returns how many rows are zero."""
+    path, offset = (folder / tables.ITEMS, 1) if name == 'items' else (folder / tables.USERS, 0)
+    dial = settings.corrupt
+    if not dial.share or dial.who not in (name, 'both'):
+        return _write(path, source, rows, offset, settings)
+    corruption.check(dial)
+    who = corruption.chosen(len(rows), dial.share, dial.seed)
+    corruption.write_mask(folder, name, len(rows), who)
+    if dial.kind == 'swap':
+        return _write(path, source, corruption.swapped(rows, who), offset, settings)
+    empty = _write(path, source, rows, offset, settings)
+    corruption.fill_with_noise(np.lib.format.open_memmap(path, mode='r+')[offset:], who, dial.seed)
+    return empty
 
 
 def _write(path: pathlib.Path, source: np.ndarray, rows: np.ndarray, offset: int,

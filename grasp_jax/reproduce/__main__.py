@@ -3,6 +3,7 @@
     python -m grasp_jax.reproduce --table=2 --dataset=beauty --recipe=paper        every method on every backbone
     python -m grasp_jax.reproduce --table=4 --dataset=beauty                       the parts of the attention
     python -m grasp_jax.reproduce --figure=4 --dataset=beauty                      neighbours and width
+    python -m grasp_jax.reproduce --figure=robustness --dataset=demo               when the language model is wrong
     python -m grasp_jax.reproduce --table=2 --plan                                 what is done and what is left
 
 Killed at any moment, the same command goes on where it was. Tables 2 and 3 share their runs. The table holds what is
@@ -21,7 +22,10 @@ from grasp_jax.recipes import RECIPES
 from grasp_jax.reproduce import grid
 
 _TABLE = flags.DEFINE_enum('table', None, ['2', '3', '4'], 'Table of the paper.')
-_FIGURE = flags.DEFINE_enum('figure', None, ['4'], 'Figure of the paper.')
+_FIGURE = flags.DEFINE_enum('figure', None, ['4', 'robustness'], 'Figure of the paper, or the hallucination curve.')
+_KINDS = flags.DEFINE_list('kinds', [], 'robustness: which texts are wrong and how, as users_swap,items_noise; empty '
+                           'for all.')
+_SHARES = flags.DEFINE_list('shares', '10,25,50,75,100', 'robustness: percent of texts that are wrong.')
 _DATASET = flags.DEFINE_enum('dataset', 'beauty', sorted(grid.DATASETS), 'Data set.')
 _RECIPE = flags.DEFINE_enum('recipe', 'paper', sorted(RECIPES), 'Recipe of training.')
 _SEEDS = flags.DEFINE_list('seeds', ','.join(map(str, grid.SEEDS)), 'Seeds of every run.')
@@ -45,18 +49,32 @@ def main(_: Sequence[str]) -> None:
         for cell in cells:
             print(f'{"done" if runs.is_done(folder / cell.name) else "left":6}{cell.group:10}{cell.label}')
         return
+    base = runs.load_config(grid.DATASETS[dataset])
+    shared = base, recipe, [int(seed) for seed in _SEEDS.value], json.loads(_CHANGES.value)
     if _RUN.value:
-        base = runs.load_config(grid.DATASETS[dataset])
-        runs.run_cells(cells, base, recipe, [int(seed) for seed in _SEEDS.value], json.loads(_CHANGES.value), folder)
+        runs.run_cells(cells, *shared, folder)
     out = pathlib.Path(_OUT.value) if _OUT.value else pathlib.Path(_WORKDIR.value)
-    written = results.write(what, cells, folder, out / f'{what}_{dataset}_{recipe}')
+    target = out / f'{what}_{dataset}_{recipe}'
+    if what == 'robustness':
+        written = results.write_robustness(cells, *shared, folder, target)
+    else:
+        written = results.write(what, cells, folder, target)
     print(written.read_text(encoding='utf-8'))
     print(f'table: {written}   figures: {written.with_suffix(".csv")}, {written.with_suffix(".png")}')
 
 
 def _what() -> tuple[str, list[grid.Cell]]:
-    if _FIGURE.value:
+    if _FIGURE.value == '4':
         return 'figure4', grid.curves()
+    if _FIGURE.value == 'robustness':
+        known = grid.corruptions(_DATASET.value)
+        kinds = _KINDS.value or list(known)
+        for kind in kinds:
+            if kind not in known:
+                raise UserError(f'--kinds={kind}: choose among {", ".join(known)}')
+        cells = grid.robustness(_DATASET.value, kinds, [int(share) for share in _SHARES.value])
+        return 'robustness', [cell for cell in cells
+                              if not _METHODS.value or cell.settings['model.method'] in _METHODS.value]
     if _TABLE.value == '4':
         return 'table4', grid.ablation()
     cells = [cell for cell in grid.overall(_DATASET.value, tuple(_METHODS.value))
@@ -70,10 +88,12 @@ def _parse(argv: Sequence[str]) -> list[str]:
         rest: list[str] = flags.FLAGS(list(argv), known_only=False)
         if not all(seed.strip().isdigit() for seed in _SEEDS.value) or not _SEEDS.value:
             raise UserError(f'--seeds={",".join(_SEEDS.value)}: give numbers, as 42,43,44')
+        if not all(share.strip().isdigit() and 0 < int(share) <= 100 for share in _SHARES.value):
+            raise UserError(f'--shares={",".join(_SHARES.value)}: give percents from 1 to 100, as 25,50')
         if not isinstance(json.loads(_CHANGES.value), dict):
             raise UserError(f'--changes={_CHANGES.value}: give a JSON object, as {{"train.max_epochs": 2}}')
     if bool(_TABLE.value) == bool(_FIGURE.value):
-        raise UserError('command line: name either --table=2, 3 or 4, or --figure=4')
+        raise UserError('command line: name either --table=2, 3 or 4, or --figure=4 or robustness')
     if len(rest) > 1:
         raise UserError(f'command line: {rest[1]!r} is not a flag; see --help')
     return rest

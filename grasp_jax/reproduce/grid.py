@@ -1,7 +1,9 @@
 """Which runs a table or a figure is made of."""
 
 import dataclasses
+import functools
 import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from grasp_jax.evaluation.tables import BACKBONES, METHODS
@@ -77,6 +79,43 @@ def ablation() -> list[Cell]:
     return [Cell(_SHARED.get(name, f'ablation_{name}'), label, BACKBONES['sasrec'], published,
                  {'model.backbone': 'sasrec', **PRINTED, **settings}, ours=True)
             for name, label, published, settings in changes]
+
+
+def robustness(dataset: str, kinds: Sequence[str], shares: Sequence[int]) -> list[Cell]:
+    """The hallucination curve: methods on SASRec, retrained on texts of which a share is wrong.
+
+    Args:
+      dataset: a key of `DATASETS`.
+      kinds: which texts and how, as 'users_swap'; keys of `corruptions(dataset)`.
+      shares: percent of the entities.
+    """
+    cells = []
+    for kind in kinds:
+        for share in (0, *(share for share in shares if share)):
+            for cell in overall(dataset):
+                method = cell.settings['model.method']
+                if cell.group != BACKBONES['sasrec'] or method not in ('none', 'llm_init', 'llm_esr', 'grasp'):
+                    continue
+                wrong = method != 'none' and share > 0  # the floor reads no texts
+                name = f'{cell.name}_{kind}_{share}' if wrong else cell.name
+                settings = {**cell.settings, **corruptions(dataset)[kind](share / 100)} if wrong else cell.settings
+                cells.append(dataclasses.replace(cell, name=name, group=f'{kind}, {share}%', published=None,
+                                                 settings=settings))
+    return cells
+
+
+def corruptions(dataset: str) -> dict[str, Callable[[float], dict[str, Any]]]:
+    """Ways in which texts can be wrong, each a function of the share that is."""
+    found: dict[str, Callable[[float], dict[str, Any]]] = {
+        f'{who}_{kind}': functools.partial(_corrupt, who, kind)
+        for who in ('users', 'items', 'both') for kind in ('swap', 'noise')}
+    if dataset == 'demo':
+        found['users_profile'] = lambda share: {'data.shop.hallucination': share}
+    return found
+
+
+def _corrupt(who: str, kind: str, share: float) -> dict[str, Any]:
+    return {'encode.corrupt.who': who, 'encode.corrupt.kind': kind, 'encode.corrupt.share': share}
 
 
 def curves() -> list[Cell]:

@@ -2,9 +2,12 @@
 
 import pathlib
 from collections.abc import Sequence
+from typing import Any
+
+import ml_collections
 
 from grasp_jax.errors import UserError
-from grasp_jax.reproduce import plots, published, runs, tables
+from grasp_jax.reproduce import plots, published, robustness, runs, tables
 from grasp_jax.reproduce.grid import Cell
 
 _TITLES = {'table2': 'Table 2: all users', 'table3': 'Table 3: tail and head',
@@ -46,4 +49,45 @@ def write(what: str, cells: Sequence[Cell], folder: pathlib.Path, target: pathli
     target.with_suffix('.csv').write_text(tables.as_csv(rows, columns), encoding='utf-8')
     text = '\n\n'.join([*parts, f'![{title}]({target.name}.png)', tables.LEGEND]) + '\n'
     target.with_suffix('.md').write_text(text, encoding='utf-8')
+    return target.with_suffix('.md')
+
+
+def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, recipe: str, seeds: Sequence[int],
+                     changes: dict[str, Any], folder: pathlib.Path, target: pathlib.Path) -> pathlib.Path:
+    """Writes the hallucination curve: `target`.md and .csv, and a picture for each protocol.
+
+    Args:
+      cells: its grid.
+      base, recipe, seeds, changes: as in `runs.config_of`; the first seed's gates are looked at.
+      folder: of the runs.
+      target: path without its ending.
+
+    Returns:
+      the Markdown file.
+
+    Raises:
+      UserError: no run is done.
+    """
+    found = runs.reports(cells, folder)
+    if not found:
+        raise UserError(f'{folder}: no run of the hallucination curve is done; leave out --norun')
+    rows = tables.lines(cells, found, {}, folder)
+    title = f'Hallucination curve, {rows[0].report["dataset"]}, recipe {recipe}'
+    parts = [f'## {title}', f'{len(rows)} of {len(cells)} rows are done; seeds '
+             f'{", ".join(map(str, rows[0].report["seeds"]))}. `left` is the share of NDCG@10 with clean texts.']
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for protocol in tables.PROTOCOLS:
+        picture = target.with_name(f'{target.name}_{protocol}.png')
+        robustness.plot(rows, protocol, title, picture)
+        parts += [f'### {protocol.capitalize()} protocol', f'![{title}, {protocol} protocol]({picture.name})',
+                  robustness.as_markdown(rows, protocol)]
+    gates = []
+    for line in rows:
+        if line.cell.ours and any(name.startswith('encode.corrupt') for name in line.cell.settings):
+            config = runs.config_of(line.cell, base, recipe, seeds, changes)
+            gates.append((line.cell, robustness.measure_gates(config, folder / line.cell.name,
+                                                              runs.stages_of(config, folder))))
+    parts += ['### Mean gates of entities with a wrong text and of the others', robustness.gates_as_markdown(gates)]
+    target.with_suffix('.csv').write_text(tables.as_csv(rows, robustness.COLUMNS), encoding='utf-8')
+    target.with_suffix('.md').write_text('\n\n'.join(parts) + '\n', encoding='utf-8')
     return target.with_suffix('.md')

@@ -9,7 +9,7 @@ from typing import Any
 
 import ml_collections
 
-from grasp_jax import recipes
+from grasp_jax import artefacts, recipes
 from grasp_jax.config import changed
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation.report import load_report
@@ -72,13 +72,18 @@ def run_cells(cells: Sequence[Cell], base: ml_collections.ConfigDict, recipe: st
         missing = not is_done(folder / cell.name)
         LOG.info('%d of %d: %s, %s', number, len(cells), cell.group, cell.label)
         config = config_of(cell, base, recipe, seeds, changes)
-        # Other neighbours make other tables, which would push those of the other cells out.
-        stages = folder.parent / f'stages_k{config.retrieve.k}'
-        run_pipeline(config, folder / cell.name, stages)
+        run_pipeline(config, folder / cell.name, stages_of(config, folder))
         fresh += missing
         left = sum(not is_done(folder / other.name) for other in cells[number:])
         if fresh and left:
             LOG.info('about %.0f minutes left for %d runs', (time.monotonic() - begin) / fresh * left / 60, left)
+
+
+def stages_of(config: ml_collections.ConfigDict, folder: pathlib.Path) -> pathlib.Path:
+    """The folder of prepared data and tables that all cells with the same ones share; other tables would push them
+    out of it."""
+    what = {section: config[section].to_dict() for section in ('data', 'text', 'encode', 'retrieve')}
+    return folder.parent / 'stages' / artefacts.fingerprint('stages', what, [])[:8]
 
 
 def is_done(workdir: pathlib.Path) -> bool:

@@ -26,7 +26,9 @@ def test_published_tables_are_those_of_the_paper():
     assert published.table(4)[('Softmax',)].values['H@10'] == 49.17
 
 
-@pytest.mark.parametrize('cells', [grid.overall('beauty'), grid.ablation(), grid.curves()], ids=('2', '4', 'figure'))
+@pytest.mark.parametrize('cells', [
+    grid.overall('beauty'), grid.ablation(), grid.curves(),
+    grid.robustness('demo', list(grid.corruptions('demo')), (50,))], ids=('2', '4', 'figure', 'robustness'))
 def test_every_name_is_one_run_and_every_run_has_one_name(cells):
     configs = {}
     for cell in (*cells, *grid.overall('beauty')):
@@ -34,7 +36,8 @@ def test_every_name_is_one_run_and_every_run_has_one_name(cells):
         model_spec(config, 100, 16)
         assert config.train.loss == 'sampled_softmax' and config.train.max_epochs == 3
         configs.setdefault(cell.name, set()).add(
-            json.dumps([config.model.to_dict(), config.retrieve.to_dict()], sort_keys=True))
+            json.dumps([config.model.to_dict(), config.retrieve.to_dict(), config.encode.to_dict(),
+                        config.data.shop.to_dict()], sort_keys=True))
     assert all(len(found) == 1 for found in configs.values()), 'one name, one run'
     assert len(set.union(*configs.values())) == len(configs), 'one run, one name'
 
@@ -117,7 +120,22 @@ def test_the_command_runs_a_grid_and_goes_on(tmp_path):
     ((), 'name either --table'), (('--table=2', '--figure=4'), 'name either --table'),
     (('--table=2', '--seeds=a'), 'give numbers'), (('--table=2', '--changes=[1]'), 'give a JSON object'),
     (('--table=2', '--changes={"model.nothing": 1}', '--dataset=demo'), 'nothing'),
+    (('--figure=robustness', '--kinds=lies'), 'choose among users_swap'),
+    (('--figure=robustness', '--shares=0'), 'percents from 1 to 100'),
     (('--table=2', '--norun', '--workdir=/nowhere'), 'no run of table2 is done')])
 def test_mistakes_are_one_line(flags, message):
     found = command(*flags)
     assert found.returncode == 2 and found.stderr.count('\n') <= 2 and message in found.stderr, found.stderr
+
+
+def test_the_hallucination_curve_on_the_shop(tmp_path):
+    flags = ('--figure=robustness', '--dataset=demo', '--kinds=users_swap', '--shares=100', '--seeds=1', '--methods=none,grasp',
+             f'--workdir={tmp_path}', '--changes={"train.max_epochs": 1, "data.shop.customers": 100}')
+    found = command(*flags)
+    assert found.returncode == 0, found.stderr
+    assert '6 of 6 rows are done' in found.stdout and found.stdout.count('| plain |') == 4
+    gates = [line for line in found.stdout.splitlines() if line.startswith('| users swap, 100% | GRASP as printed')]
+    assert len(gates) == 3, 'two protocols and the gates'
+    cells = gates[-1].split('|')
+    assert 0.45 < float(cells[4]) < 0.6 and cells[5].strip() == 'nan', 'everybody is wrong, nobody is clean'
+    assert (tmp_path / 'robustness_demo_paper_full.png').stat().st_size > 1000

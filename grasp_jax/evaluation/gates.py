@@ -1,0 +1,68 @@
+"""What the gates of Eq. 4 do: their mean over the candidates of the test, for any groups of users and items."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from grasp_jax.evaluation.ranks import Evaluator, user_states
+from grasp_jax.models import attention
+from grasp_jax.models.recommender import Recommender
+
+LEVELS = ('self', 'similar', 'global')
+
+
+def candidate_gates(evaluator: Evaluator, params: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Gates of every evaluated user with the test item and the stored negatives.
+
+    Args:
+      evaluator: of a GRASP model whose tables are on the devices.
+      params: the model's parameters.
+
+    Returns:
+      float32 [v, 1 + N, 3] in the order self, similar, global, and int32 [v, 1 + N], the items, 0 where there is none;
+      users in the evaluator's order.
+    """
+    gates, items = [], []
+    for step in range(evaluator.num_batches):
+        batch = evaluator.batch(step)
+        candidates = np.concatenate([batch.targets[:, None], batch.negatives], 1)
+        gates.append(_of_batch(evaluator.model, evaluator.mesh, evaluator.num_rows, params, evaluator.data,
+                               batch.placement, candidates))
+        items.append(candidates)
+    chosen = np.argsort(evaluator.order)  # batches hold the users in another order
+    return (np.concatenate([np.asarray(found) for found in gates])[:len(chosen)][chosen],
+            np.concatenate(items)[:len(chosen)][chosen])
+
+
+def means(gates: np.ndarray, exist: np.ndarray, group: np.ndarray) -> dict[str, dict[str, float]]:
+    """Mean gate by level, inside and outside a group.
+
+    Args:
+      gates: [v, N, 3].
+      exist: bool [v, N], pairs that count.
+      group: bool [v, N], pairs in the group.
+
+    Returns:
+      {'inside': {level: mean}, 'outside': {level: mean}}, NaN for an empty side.
+    """
+    sides = {'inside': exist & group, 'outside': exist & ~group}
+    return {name: {level: float(gates[..., number][side].mean()) if side.any() else float('nan')
+                   for number, level in enumerate(LEVELS)} for name, side in sides.items()}
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _of_batch(model: Recommender, mesh: Any, num_rows: int, params: Any, data: Any, placement: Any,
+              candidates: jax.Array) -> jax.Array:
+    _, context = user_states(model, mesh, num_rows, params, data, placement)
+
+    def call(model: Recommender) -> jax.Array:
+        parts = model.catalogue(data.tables, candidates)
+        encoder, keys = ((model.encoder, parts.keys) if model.spec.method == 'grasp'
+                         else (model.encoder.text, parts.text.keys))
+        wide = jax.tree.map(lambda field: field[:, None], context)
+        return jnp.asarray(encoder.gates(attention.aligned_scores(wide, keys), candidates > 0))
+
+    return jnp.asarray(model.apply({'params': params}, method=call))

@@ -1,0 +1,113 @@
+"""The hallucination curve: what is left of NDCG@10 as a growing share of the texts is wrong, and what the gates do."""
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import ml_collections
+import numpy as np
+
+from grasp_jax.evaluation import gates
+from grasp_jax.evaluation.plots import BLUE, GREY, ORANGE, PLUM, TEAL, figure_of, panel_of, save
+from grasp_jax.evaluation.tables import markdown
+from grasp_jax.knowledge.corruption import CORRUPTED
+from grasp_jax.pipeline import prepare_knowledge
+from grasp_jax.reproduce.grid import Cell
+from grasp_jax.reproduce.tables import Line, value
+from grasp_jax.training.checkpoints import Checkpoints
+from grasp_jax.training.run import make_run
+from grasp_jax.training.sharding import make_mesh
+
+COLUMNS = ('N@10', 'tail_item:N@10', 'head_item:N@10')
+_COLOURS = {'none': GREY, 'llm_init': TEAL, 'llm_esr': ORANGE, 'grasp': BLUE, 'printed': PLUM}
+GATES = 'gates.json'
+
+
+def measure_gates(config: ml_collections.ConfigDict, workdir: pathlib.Path, stages: pathlib.Path) -> dict[str, Any]:
+    """Mean gates of pairs whose user or item has a wrong vector against the others; kept in `gates.json`.
+
+    Args:
+      config: of a finished GRASP run with wrong vectors.
+      workdir: of the run.
+      stages: of its tables.
+    """
+    path = workdir / GATES
+    if path.exists():
+        known: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
+        return known
+    knowledge = prepare_knowledge(config, stages)
+    run = make_run(config, make_mesh(tuple(config.train.mesh)), knowledge.dataset.interactions,
+                   knowledge.dataset.negatives, knowledge.tables, knowledge.offline)
+    seed = config.train.seeds[0]
+    with Checkpoints(workdir / f'seed{seed}' / 'checkpoints') as checkpoints:
+        best = checkpoints.best()
+        assert best is not None
+        params = checkpoints.load(best.epoch, run.state_shapes(seed), run.mesh).params
+    evaluator = run.evaluator('test')
+    found, items = gates.candidate_gates(evaluator, params)
+    result = {}
+    for name, mask_file in CORRUPTED.items():
+        file = stages / 'encode' / mask_file
+        if file.exists():
+            mask = np.load(file, allow_pickle=False)
+            group = (np.broadcast_to(mask[evaluator.users][:, None], items.shape) if name == 'users'
+                     else mask[np.maximum(items, 1) - 1])
+            result[name] = gates.means(found, items > 0, group)
+    path.write_text(json.dumps(result), encoding='utf-8')
+    return result
+
+
+def as_markdown(rows: Sequence[Line], protocol: str) -> str:
+    """NDCG@10 of all, tail and head items by kind and share, and what share of the clean figure is left."""
+    clean = {(kind_of(line), line.cell.label): line for line in rows if share_of(line) == 0}
+    header = ['texts', 'method', 'all', 'left', 'tail items', 'left', 'head items', 'left']
+    body = []
+    for line in rows:
+        before = clean.get((kind_of(line), line.cell.label))
+        cells = []
+        for column in COLUMNS:
+            mean, _ = value(line.report, protocol, column)
+            start = value(before.report, protocol, column)[0] if before else 0.0
+            cells += [f'{mean:.2f}', f'{100 * mean / start:.0f}%' if start else '-']
+        body.append([line.cell.group.replace('_', ' '), line.cell.label, *cells])
+    return markdown([header, *body], 2)
+
+
+def gates_as_markdown(found: Sequence[tuple[Cell, dict[str, Any]]]) -> str:
+    """Mean gates of wrong and clean entities by level."""
+    header = ['texts', 'method', 'entity', *(f'{level}, {side}' for level in gates.LEVELS
+                                             for side in ('wrong', 'clean'))]
+    body = [[cell.group.replace('_', ' '), cell.label, name,
+             *(f'{sides[side][level]:.4f}' for level in gates.LEVELS for side in ('inside', 'outside'))]
+            for cell, measured in found for name, sides in measured.items()]
+    return markdown([header, *body], 3)
+
+
+def plot(rows: Sequence[Line], protocol: str, title: str, path: pathlib.Path) -> None:
+    """A panel for each kind and column, a line for each method against the share of wrong texts."""
+    kinds = list(dict.fromkeys(kind_of(line) for line in rows))
+    figure, panels = figure_of(len(COLUMNS), title, f'{protocol} protocol', (15.0, 3.4 * len(kinds) + 0.6), len(kinds))
+    for row, kind in enumerate(kinds):
+        for axes, column in zip(panels[row * len(COLUMNS):], COLUMNS, strict=False):
+            for label in dict.fromkeys(line.cell.label for line in rows):
+                points = sorted((share_of(line), *value(line.report, protocol, column)) for line in rows
+                                if line.cell.label == label and kind_of(line) == kind)
+                method = 'printed' if 'printed' in label else next(
+                    line.cell.settings['model.method'] for line in rows if line.cell.label == label)
+                axes.errorbar([x for x, _, _ in points], [y for _, y, _ in points], [e or 0.0 for _, _, e in points],
+                              color=_COLOURS[method], marker='o', label=label)
+            panel_of(axes, f'{kind.replace("_", ", ")}: {column.replace("_", " ").replace(":", " ")}',
+                     '% of texts that are wrong', '%')
+    panels[0].legend(loc='lower left', frameon=False, fontsize=8)
+    save(figure, path)
+
+
+def kind_of(line: Line) -> str:
+    """As 'users_swap'."""
+    return line.cell.group.partition(',')[0]
+
+
+def share_of(line: Line) -> int:
+    """Percent of the texts that are wrong."""
+    return int(line.cell.group.partition(', ')[2].rstrip('%'))
