@@ -129,7 +129,8 @@ def test_mistakes_are_one_line(flags, message):
 
 
 def test_the_hallucination_curve_on_the_shop(tmp_path):
-    flags = ('--figure=robustness', '--dataset=demo', '--kinds=users_swap', '--shares=100', '--seeds=1', '--methods=none,grasp',
+    flags = ('--figure=robustness', '--dataset=demo', '--kinds=users_swap', '--shares=100', '--seeds=1',
+             '--methods=none,grasp',
              f'--workdir={tmp_path}', '--changes={"train.max_epochs": 1, "data.shop.customers": 100}')
     found = command(*flags)
     assert found.returncode == 0, found.stderr
