@@ -5,18 +5,23 @@ files that came out and library versions. A stage is built under a temporary nam
 """
 
 import collections.abc
+import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
 import pathlib
 import shutil
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from grasp_jax.errors import UserError
 
+LOG = logging.getLogger(__name__)
 MANIFEST = 'manifest.json'
 _LIBRARIES = ('grasp_jax', 'jax', 'flax', 'numpy', 'scikit-learn', 'scann', 'tensorflow-datasets')
 
@@ -84,6 +89,19 @@ def build(path: pathlib.Path, config: Any, inputs: collections.abc.Sequence[str]
         'files': files, 'versions': versions()})
     os.replace(partial, path)
     return Artefact(path, mark, facts, reused=False)
+
+
+@contextlib.contextmanager
+def lock(folder: pathlib.Path) -> Iterator[None]:
+    """Keeps other processes on this machine from building in the same folder; the system lets go when one dies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / '.lock').open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            LOG.info('%s: another process builds there, waiting for it', folder)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def claim(folder: pathlib.Path, config: Any, inputs: collections.abc.Sequence[str]) -> None:

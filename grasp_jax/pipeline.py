@@ -113,6 +113,11 @@ def check_config(config: ml_collections.ConfigDict) -> None:
 
 def prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Knowledge:
     """Runs the stages before training: prepare, and for methods with text describe, encode and retrieve."""
+    with artefacts.lock(folder):
+        return _prepare_knowledge(config, folder)
+
+
+def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Knowledge:
     stages: dict[str, dict[str, Any]] = {}
 
     def stage(name: str, settings: Any, inputs: list[str], make: Callable[[pathlib.Path], dict[str, Any]]) -> str:

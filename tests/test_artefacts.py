@@ -1,6 +1,7 @@
 """Artefacts: complete or not there, made once, refused when something else is asked for."""
 
 import json
+import threading
 
 import pytest
 
@@ -74,3 +75,19 @@ def test_a_claimed_folder_belongs_to_its_config(tmp_path):
 def test_order_of_keys_does_not_matter_and_values_do():
     assert artefacts.fingerprint('s', {'a': 1, 'b': 2}, []) == artefacts.fingerprint('s', {'b': 2, 'a': 1}, [])
     assert artefacts.fingerprint('s', {'a': 1}, ['x', 'y']) != artefacts.fingerprint('s', {'a': 1}, ['y', 'x'])
+
+
+def test_a_folder_is_built_by_one_at_a_time(tmp_path):
+    order = []
+
+    def second():
+        with artefacts.lock(tmp_path):
+            order.append('second')
+
+    with artefacts.lock(tmp_path):
+        other = threading.Thread(target=second)
+        other.start()
+        other.join(0.3)
+        order.append('first')
+    other.join(10)
+    assert order == ['first', 'second']

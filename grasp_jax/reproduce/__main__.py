@@ -7,7 +7,8 @@
     python -m grasp_jax.reproduce --table=2 --plan                                 what is done and what is left
 
 Killed at any moment, the same command goes on where it was. Tables 2 and 3 share their runs. The table holds what is
-done; --norun makes it from that alone.
+done; --norun makes it from that alone. On a machine with few cores two processes that are bound to one core each
+(`taskset -c 0 ... --shard=1/2`, `taskset -c 1 ... --shard=2/2`) get more done than one that uses both.
 """
 
 import json
@@ -34,6 +35,8 @@ _METHODS = flags.DEFINE_list('methods', [], 'Only these methods; empty for all.'
 _CHANGES = flags.DEFINE_string('changes', '{}', 'Settings of every run as JSON, as {"train.max_epochs": 2}.')
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/reproduce', 'Folder for runs, tables and pictures.')
 _OUT = flags.DEFINE_string('out', None, 'Folder for tables and pictures. Default: inside the work folder.')
+_SHARD = flags.DEFINE_string('shard', '1/1', 'Runs only this part of the grid, as 2/4, so that several processes or '
+                             'machines can share a work folder.')
 _PLAN = flags.DEFINE_bool('plan', False, 'Only list the runs and which of them are done.')
 _RUN = flags.DEFINE_bool('run', True, 'Whether missing runs are made.')
 
@@ -52,7 +55,8 @@ def main(_: Sequence[str]) -> None:
     base = runs.load_config(grid.DATASETS[dataset])
     shared = base, recipe, [int(seed) for seed in _SEEDS.value], json.loads(_CHANGES.value)
     if _RUN.value:
-        runs.run_cells(cells, *shared, folder)
+        part, parts = map(int, _SHARD.value.split('/'))
+        runs.run_cells(cells[part - 1::parts], *shared, folder)
     out = pathlib.Path(_OUT.value) if _OUT.value else pathlib.Path(_WORKDIR.value)
     target = out / f'{what}_{dataset}_{recipe}'
     if what == 'robustness':
@@ -90,6 +94,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
             raise UserError(f'--seeds={",".join(_SEEDS.value)}: give numbers, as 42,43,44')
         if not all(share.strip().isdigit() and 0 < int(share) <= 100 for share in _SHARES.value):
             raise UserError(f'--shares={",".join(_SHARES.value)}: give percents from 1 to 100, as 25,50')
+        part, _, parts = _SHARD.value.partition('/')
+        if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+            raise UserError(f'--shard={_SHARD.value}: give a part and the number of parts, as 2/4')
         if not isinstance(json.loads(_CHANGES.value), dict):
             raise UserError(f'--changes={_CHANGES.value}: give a JSON object, as {{"train.max_epochs": 2}}')
     if bool(_TABLE.value) == bool(_FIGURE.value):

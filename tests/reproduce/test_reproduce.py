@@ -118,7 +118,8 @@ def test_the_command_runs_a_grid_and_goes_on(tmp_path):
 
 @pytest.mark.parametrize(('flags', 'message'), [
     ((), 'name either --table'), (('--table=2', '--figure=4'), 'name either --table'),
-    (('--table=2', '--seeds=a'), 'give numbers'), (('--table=2', '--changes=[1]'), 'give a JSON object'),
+    (('--table=2', '--shard=3/2'), 'as 2/4'), (('--table=2', '--seeds=a'), 'give numbers'),
+    (('--table=2', '--changes=[1]'), 'give a JSON object'),
     (('--table=2', '--changes={"model.nothing": 1}', '--dataset=demo'), 'nothing'),
     (('--figure=robustness', '--kinds=lies'), 'choose among users_swap'),
     (('--figure=robustness', '--shares=0'), 'percents from 1 to 100'),
