@@ -66,6 +66,10 @@ def _data() -> dict:
 def _text() -> dict:
     return {
         'domain': 'beauty',  # beauty | fashion | shop: which templates
+        # Experiments: of a user's history, train or all (which leaks the answers: the audit fails), less the newest.
+        'history': 'train',
+        'held_out': 0,
+        'audit': True,  # whether held-out items in users' texts end the run
         'max_chars': 8000,  # texts are cut to this length; of a user's text the newest history stays
     }
 
@@ -109,7 +113,8 @@ def _model() -> dict:
         'gate': 'calibrated',  # paper (as printed) | calibrated | softmax | none
         'fusion_size': 0,  # width of the hidden layer of GRASP's MLP; 0: twice the hidden size
         'space': 'llm',  # llm (the equations as printed) | hidden (after learned adapters)
-        'user_context': 'prefix',  # text (as printed: the whole training history) | prefix (only what was seen so far)
+        # text (as printed: the whole training history) | prefix (only what was seen so far) | both (with text dropout)
+        'user_context': 'prefix',
         'use_similar': True,  # Eq. 4's levels, for the ablation
         'use_global': True,
         'alignment': 'contrastive',  # rlmrec: contrastive | generative
@@ -135,6 +140,7 @@ def _train() -> dict:
         'seeds': (42,),
         'mask_prob': 0.2,  # bert4rec: share of positions hidden in training
         'mask_last_prob': 0.1,  # bert4rec: share of sequences in which only the last item is hidden
+        'last_only': 0,  # only the newest so many items of each training sequence are targets; 0: all
         'steps_per_call': 200,  # training steps between two looks of the host at the loss
         'mesh': (-1, 1),  # devices along 'data' and 'model'; -1 takes what is left
         'tables': 'auto',  # LLM vectors live on the device | host (memory-mapped) | auto (host if they do not fit)

@@ -10,14 +10,18 @@ def strong(trial: Any) -> Settings:
     """The recipe `strong`: loss, sampling, width and regularisation of any backbone and method."""
     return {
         'train.loss': trial.suggest_categorical('loss', ['sampled_softmax', 'gbce']),
-        'train.negatives': trial.suggest_categorical('negatives', [128, 256, 512]),
+        'train.negatives': trial.suggest_categorical('negatives', [256, 512, 1024]),
         'train.popularity': trial.suggest_categorical('popularity', [0.0, 0.5]),
         'train.temperature': trial.suggest_float('temperature', 0.3, 2.0, log=True),
         'train.learning_rate': trial.suggest_float('learning_rate', 3e-4, 3e-3, log=True),
         'model.dropout': trial.suggest_float('dropout', 0.1, 0.6, step=0.1),
-        'model.hidden_size': trial.suggest_categorical('hidden_size', [64, 128, 256]),
-        'model.num_layers': trial.suggest_int('num_layers', 1, 3),
+        'model.hidden_size': trial.suggest_categorical('hidden_size', [64, 128]),
+        'model.num_layers': trial.suggest_int('num_layers', 1, 2),
     }
 
 
 SPACES: dict[str, Callable[[Any], Settings]] = {'strong': strong}
+# The trial that a search begins with: the recipe as it stands.
+STARTS: dict[str, Settings] = {
+    'strong': {'loss': 'sampled_softmax', 'negatives': 256, 'popularity': 0.0, 'temperature': 1.0,
+               'learning_rate': 1e-3, 'dropout': 0.5, 'hidden_size': 64, 'num_layers': 2}}

@@ -21,7 +21,7 @@ from ml_collections import config_flags
 from grasp_jax.command import reading_flags, run_app
 from grasp_jax.config import changed
 from grasp_jax.errors import UserError
-from grasp_jax.search_spaces import SPACES
+from grasp_jax.search_spaces import SPACES, STARTS
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Config file to start from.', lock_config=True)
 _SPACE = flags.DEFINE_enum('space', 'strong', sorted(SPACES), 'What is searched (grasp_jax/search_spaces.py).')
@@ -74,6 +74,8 @@ def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: 
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=10))
     finished = optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED
     _take_up_again(study, optuna.trial.TrialState)
+    if not study.trials and space in STARTS:
+        study.enqueue_trial(STARTS[space])
 
     def objective(trial: Any) -> float:
         settings = SPACES[space](trial)

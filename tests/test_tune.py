@@ -53,7 +53,8 @@ def test_a_killed_search_goes_on_with_the_trial_it_was_in(config, tmp_path, monk
 
 
 def test_every_space_names_settings_that_there_are():
-    fixed = optuna.trial.FixedTrial({'loss': 'gbce', 'negatives': 128, 'popularity': 0.5, 'temperature': 0.5,
-                                     'learning_rate': 1e-3, 'dropout': 0.3, 'hidden_size': 64, 'num_layers': 2})
-    found = tune.changed(default('strong'), tune.SPACES['strong'](fixed))
-    assert found.train.loss == 'gbce' and found.model.num_layers == 2
+    for name, start in tune.STARTS.items():
+        found = tune.changed(default('strong'), tune.SPACES[name](optuna.trial.FixedTrial(start)))
+        for key in ('loss', 'negatives', 'popularity', 'temperature', 'learning_rate'):
+            assert found.train[key] == start[key]
+        assert found == default('strong'), 'the search begins with the recipe as it stands'

@@ -159,6 +159,15 @@ def draw_shared_negatives(key: jax.Array, num_items: int, count: int, cumulative
     return jnp.minimum(drawn, num_items).astype(jnp.int32)
 
 
+def from_the_end(packed: Packed) -> jax.Array:
+    """int32 [R, W], how many items of the same user come after each position; padding has any value."""
+    width = packed.items.shape[1]
+    column = jnp.arange(width)[None]
+    following = jnp.pad(packed.segment[:, 1:], ((0, 0), (0, 1)))
+    last = jnp.where(following != packed.segment, column, width)
+    return jax.lax.cummin(last, axis=1, reverse=True) - column
+
+
 def draw_hidden(key: jax.Array, packed: Packed, share: float) -> jax.Array:
     """Hides a share of the items at random: bool [R, W]."""
     return (packed.items > 0) & (jax.random.uniform(key, packed.items.shape) < share)

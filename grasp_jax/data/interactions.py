@@ -61,6 +61,10 @@ class Interactions:
         start = self.indptr[user]
         return self.items[start:start + self.input_lengths(split)[user]]
 
+    def whole(self, user: int) -> np.ndarray:
+        """int32 [length]: all items of one user, held-out ones included, oldest first."""
+        return self.items[self.indptr[user]:self.indptr[user + 1]]
+
     def train_item_counts(self) -> np.ndarray:
         """int64 [m + 1]: training interactions of each item; entry 0 is zero."""
         position = np.arange(len(self.items)) - np.repeat(self.indptr[:-1], self.lengths)

@@ -29,23 +29,38 @@ def describe(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathli
       UserError: a setting is wrong, or a text leaks a held-out item.
     """
     domain, max_chars = config.text.domain, config.text.max_chars
+    what = {'history': config.text.history, 'held_out': config.text.held_out}
+    _check(config)
     items = prompts.item_texts(dataset, domain, max_chars)
-    users = prompts.user_texts(dataset, domain, max_chars)
+    users = prompts.user_texts(dataset, domain, max_chars, **what)
     spec = prompts.DOMAINS[domain]
     if len(set(items)) == 1 < len(items) and config.encode.kind != 'precomputed':
         raise UserError(f'{dataset.name}: all item texts are the same ({items[0][:80]!r}), so they say nothing; check '
                         'the ids of --config.data.items_file, or use --config.model.method=none')
-    audit.training_only(dataset, users, boilerplate=prompts.user_text({}, [], spec, max_chars))
+    if config.text.audit:
+        audit.training_only(dataset, users, boilerplate=prompts.user_text({}, [], spec, max_chars))
     _write(folder / ITEMS, dataset.item_ids, items)
     _write(folder / USERS, dataset.user_ids, users)
     whole_items = prompts.item_texts(dataset, domain, _NO_LIMIT)
-    whole_users = prompts.user_texts(dataset, domain, _NO_LIMIT)
+    whole_users = prompts.user_texts(dataset, domain, _NO_LIMIT, **what)
     return {
-        'items': len(items), 'users': len(users), 'domain': domain, 'template_version': prompts.VERSION,
+        'items': len(items), 'users': len(users), 'domain': domain,
+        'audited': bool(config.text.audit), 'template_version': prompts.VERSION,
         'share_unknown': _share_unknown(dataset, spec),
         'items_cut': sum(map(str.__ne__, items, whole_items)), 'users_cut': sum(map(str.__ne__, users, whole_users)),
         'users_without_items': int((dataset.interactions.input_lengths('train') == 0).sum()),
     }
+
+
+def _check(config: ml_collections.ConfigDict) -> None:
+    settings = config.text
+    if settings.history not in ('train', 'all'):
+        raise UserError(f'config.text.history={settings.history!r}: choose train or all')
+    if settings.held_out < 0:
+        raise UserError(f'config.text.held_out={settings.held_out}: must be 0 or more')
+    if config.encode.kind == 'precomputed' and (settings.history != 'train' or settings.held_out):
+        raise UserError('config.text.history and config.text.held_out change texts, but precomputed vectors were made '
+                        'from others; use --config.encode.kind=lsa')
 
 
 def load_texts(folder: pathlib.Path) -> tuple[list[str], list[str]]:

@@ -51,10 +51,17 @@ def item_texts(dataset: Dataset, domain: str, max_chars: int) -> list[str]:
     return [_cut(item_text(attributes, spec), max_chars) for attributes in dataset.item_attributes]
 
 
-def user_texts(dataset: Dataset, domain: str, max_chars: int) -> list[str]:
+def user_texts(dataset: Dataset, domain: str, max_chars: int, history: str = 'train', held_out: int = 0) -> list[str]:
     """One text per user: profile, titles of the training items (newest first) and the request.
 
     A longer text than `max_chars` loses whole titles from the old end; profile and request always stay whole.
+
+    Args:
+      dataset: the prepared data set.
+      domain: a key of `DOMAINS`.
+      max_chars: of a text.
+      history: 'train', or 'all' to see what a leak is worth.
+      held_out: newest items of that history that are not named.
 
     Raises:
       UserError: the domain is not known, or `max_chars` has no room for profile, request and one title.
@@ -63,7 +70,8 @@ def user_texts(dataset: Dataset, domain: str, max_chars: int) -> list[str]:
     titles = [title(attributes) for attributes in dataset.item_attributes]
     texts = []
     for user, profile in enumerate(dataset.user_attributes):
-        newest_first = dataset.interactions.sequence(user, 'train')[::-1]
+        known = dataset.interactions.sequence(user, 'train') if history == 'train' else dataset.interactions.whole(user)
+        newest_first = known[::-1][held_out:]
         try:
             texts.append(user_text(profile, [titles[item - 1] for item in newest_first], spec, max_chars))
         except ValueError as error:

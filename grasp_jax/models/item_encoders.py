@@ -21,6 +21,8 @@ from grasp_jax.models.user_context import prefix_context, text_context
 
 # Items that are scored together where whole catalogues are: a multiple of it is split into blocks.
 ITEM_BLOCK = 1024
+# Share of the users whose text the gates see in training, where the context is `both`.
+TEXT_KEPT = 0.5
 # Standard deviation at the start. GRASP's representations start about as small (see its docstring).
 EMBEDDING_INIT = nn.initializers.normal(0.02)
 KERNEL_INIT = nn.initializers.lecun_normal()
@@ -32,7 +34,7 @@ class ItemEncoder(nn.Module):
 
     look_up(tables, ids [...]) -> pytree of [..., ?]: what is stored of each item.
     parts(looked_up) -> pytree of [..., ?]: the work per item, independent of the user.
-    context(tables, users [B], looked_up [R, W, ?], segment [R, W], seen [R, W, W]) -> pytree of [R, W, ?].
+    context(tables, users [B], looked_up [R, W, ?], segment [R, W], seen [R, W, W], train) -> pytree of [R, W, ?].
     features(context, parts, together) -> [..., F], where context and parts share their leading axes.
     joined_features(context, true [..., ?], drawn [..., N, ?]) -> [..., 1, F] and [..., N, F], candidates of one
       position that are looked at together.
@@ -49,7 +51,7 @@ class CommonEncoder(ItemEncoder):
     """The calls of encoders whose items look alike to every user; `parts` are the representations themselves."""
 
     def context(self, tables: Tables | None, users: jax.Array, looked_up: Any, segment: jax.Array,
-                seen: jax.Array) -> tuple[()]:
+                seen: jax.Array, train: bool = False) -> tuple[()]:
         """Nothing: the representation does not depend on the user."""
         return ()
 
@@ -135,13 +137,23 @@ class GraspEncoder(ItemEncoder):
         keys = _adapt(self.item_adapter, looked_up) if self.spec.space == 'hidden' else looked_up
         return ItemParts(keys, attention.project(keys, self.fusion_kernel))
 
-    def context(self, tables: Tables, users: jax.Array, looked_up: Pair, segment: jax.Array, seen: jax.Array) -> Pair:
+    def context(self, tables: Tables, users: jax.Array, looked_up: Pair, segment: jax.Array, seen: jax.Array,
+                train: bool = False) -> Pair:
         """What the gates see of the user at each position, [R, W, D]."""
-        prefix = self.spec.user_context == 'prefix'
-        known = looked_up if prefix else _rows(tables.users, tables.users_similar, tables.user_slots, users)
-        if self.spec.space == 'hidden':  # the adapters are linear, so they may come before the mean
-            known = _adapt(self.user_adapter, known)
-        return prefix_context(known, seen) if prefix else text_context(known, segment)
+        kind, found = self.spec.user_context, []
+        if kind != 'prefix':
+            text = _rows(tables.users, tables.users_similar, tables.user_slots, users)
+            if kind == 'both' and train:
+                kept = jax.random.bernoulli(self.make_rng('dropout'), TEXT_KEPT, (len(users), 1))
+                text = jax.tree.map(lambda field: field * kept, text)
+            found.append(text_context(self._of_user(text), segment))
+        if kind != 'text':
+            found.append(prefix_context(self._of_user(looked_up), seen))
+        return jax.tree.map(lambda *fields: sum(fields[1:], fields[0]), *found)
+
+    def _of_user(self, known: Pair) -> Pair:
+        """Vectors as the gates read them; the adapters are linear, so they may come before a mean."""
+        return _adapt(self.user_adapter, known) if self.spec.space == 'hidden' else known
 
     def features(self, context: Pair, parts: ItemParts, together: jax.Array | None = None) -> jax.Array:
         """Hidden layer of Eq. 5's MLP, [..., F]; `together` as in `attention.gates`."""
@@ -229,9 +241,9 @@ class GraspIdEncoder(ItemEncoder):
         return IdParts(self.text.parts(looked_up[0]), looked_up[1])
 
     def context(self, tables: Tables, users: jax.Array, looked_up: tuple[Pair, jax.Array], segment: jax.Array,
-                seen: jax.Array) -> Pair:
+                seen: jax.Array, train: bool = False) -> Pair:
         """As in `GraspEncoder`; the id embedding has no say in the gates."""
-        return self.text.context(tables, users, looked_up[0], segment, seen)
+        return self.text.context(tables, users, looked_up[0], segment, seen, train)
 
     def features(self, context: Pair, parts: IdParts, together: jax.Array | None = None) -> jax.Array:
         """[..., F + H]."""

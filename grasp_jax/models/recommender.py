@@ -78,7 +78,7 @@ class Recommender(nn.Module):
           masked: bool [R, W], items that the model must not see (see `ModelSpec.hides_items`).
           train: whether dropout is on.
         """
-        inputs, parts, context = self.represent_rows(tables, users, packed, masked)
+        inputs, parts, context = self.represent_rows(tables, users, packed, masked, train=train)
         if self.is_initializing() and self.spec.method == 'rlmrec':
             nothing = Ends(*(jnp.zeros(1, jnp.int32),) * 3)
             self._align(tables, users, packed, masked, nothing, Encoded(inputs, parts, context))
@@ -96,8 +96,8 @@ class Recommender(nn.Module):
         position, visible = (jnp.repeat(field, 2, axis=0) for field in (packed.position, visible))
         return unstack_views(self.backbone(stacked, position, visible, train=train))
 
-    def represent_rows(self, tables: Tables | None, users: jax.Array, packed: Packed,
-                       masked: jax.Array) -> tuple[jax.Array, Any, Any]:
+    def represent_rows(self, tables: Tables | None, users: jax.Array, packed: Packed, masked: jax.Array, *,
+                       train: bool = False) -> tuple[jax.Array, Any, Any]:
         """All that is done with the items of the rows before the backbone; arguments as in `__call__`.
 
         Returns:
@@ -108,7 +108,7 @@ class Recommender(nn.Module):
         seen = own & _past(own) & shown[:, None, :]
         looked_up = self.encoder.look_up(tables, packed.items)
         parts = self.encoder.parts(looked_up)
-        context = self.encoder.context(tables, users, looked_up, packed.segment, seen)
+        context = self.encoder.context(tables, users, looked_up, packed.segment, seen, train)
         together = seen if self.spec.causal else own & shown[:, None, :]
         inputs = self.encoder.represent(self.encoder.features(context, parts, together))
         if self.spec.hides_items:

@@ -19,7 +19,7 @@ _CHOICES = {
     'method': ('none', 'llm_init', 'rlmrec', 'llm_esr', 'grasp', 'grasp_id'),
     'gate': ('paper', 'calibrated', 'softmax', 'none'),
     'space': ('llm', 'hidden'),
-    'user_context': ('text', 'prefix'),
+    'user_context': ('text', 'prefix', 'both'),
     'alignment': ('contrastive', 'generative'),
 }
 # Weight of each method's auxiliary loss in its paper.
@@ -76,7 +76,7 @@ class ModelSpec:
     @property
     def reads_users(self) -> bool:
         """Whether the model reads the vectors of users."""
-        return (self.gated and self.user_context == 'text') or (
+        return (self.gated and self.user_context != 'prefix') or (
             self.method == 'rlmrec' and self.alignment == 'contrastive')
 
     @property

@@ -1,7 +1,8 @@
 """What the gate sees of the user.
 
 `text`: the vector of the user's whole training history. It contains the target of every training position, so a gate
-that can open learns to read the target from it. `prefix`: at each position only the items seen so far.
+that can open learns to read the target from it. `prefix`: at each position only the items seen so far. `both`: their
+sum, in training without the text for half of the users, so that the gate cannot rely on it.
 """
 
 import jax

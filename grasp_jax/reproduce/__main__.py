@@ -4,6 +4,7 @@
     python -m grasp_jax.reproduce --table=4 --dataset=beauty                       the parts of the attention
     python -m grasp_jax.reproduce --figure=4 --dataset=beauty                      neighbours and width
     python -m grasp_jax.reproduce --figure=robustness --dataset=demo               when the language model is wrong
+    python -m grasp_jax.reproduce --figure=leak --dataset=beauty                   what the gate may see of the user
     python -m grasp_jax.reproduce --table=2 --plan                                 what is done and what is left
 
 Killed at any moment, the same command goes on where it was. Tables 2 and 3 share their runs. The table holds what is
@@ -23,7 +24,8 @@ from grasp_jax.recipes import RECIPES
 from grasp_jax.reproduce import grid
 
 _TABLE = flags.DEFINE_enum('table', None, ['2', '3', '4'], 'Table of the paper.')
-_FIGURE = flags.DEFINE_enum('figure', None, ['4', 'robustness'], 'Figure of the paper, or the hallucination curve.')
+_FIGURE = flags.DEFINE_enum('figure', None, ['4', 'robustness', 'leak'],
+                            'Figure of the paper, the hallucination curve, or the leak inside training.')
 _KINDS = flags.DEFINE_list('kinds', [], 'robustness: which texts are wrong and how, as users_swap,items_noise; empty '
                            'for all.')
 _SHARES = flags.DEFINE_list('shares', '10,25,50,75,100', 'robustness: percent of texts that are wrong.')
@@ -70,6 +72,8 @@ def main(_: Sequence[str]) -> None:
 def _what() -> tuple[str, list[grid.Cell]]:
     if _FIGURE.value == '4':
         return 'figure4', grid.curves()
+    if _FIGURE.value == 'leak':
+        return 'leak', grid.leaks()
     if _FIGURE.value == 'robustness':
         known = grid.corruptions(_DATASET.value)
         kinds = _KINDS.value or list(known)
@@ -100,7 +104,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
         if not isinstance(json.loads(_CHANGES.value), dict):
             raise UserError(f'--changes={_CHANGES.value}: give a JSON object, as {{"train.max_epochs": 2}}')
     if bool(_TABLE.value) == bool(_FIGURE.value):
-        raise UserError('command line: name either --table=2, 3 or 4, or --figure=4 or robustness')
+        raise UserError('command line: name either --table=2, 3 or 4, or --figure=4, robustness or leak')
     if len(rest) > 1:
         raise UserError(f'command line: {rest[1]!r} is not a flag; see --help')
     return rest

@@ -81,6 +81,23 @@ def ablation() -> list[Cell]:
             for name, label, published, settings in changes]
 
 
+def leaks() -> list[Cell]:
+    """The leak inside training: what the gate sees of the user, for three gates; and texts that hold the answers.
+
+    Texts are encoded by LSA, as they have to be written anew.
+    """
+    spaces = {'printed': {'model.gate': 'paper'}, 'calibrated': {'model.gate': 'calibrated'},
+              'hidden': {'model.gate': 'paper', 'model.space': 'hidden'}}
+    contexts: dict[str, tuple[str, dict[str, Any]]] = {
+        'text': ('whole-history text', {}), 'prefix': ('prefix mean', {'model.user_context': 'prefix'}),
+        'both': ('prefix mean + text with dropout', {'model.user_context': 'both'}),
+        'held_out': ('text without the last 2, only these supervised', {'text.held_out': 2, 'train.last_only': 2}),
+        'leaky': ('LEAKY: text names the answers', {'text.history': 'all', 'text.audit': False})}
+    return [Cell(f'leak_{gate}_{context}', label, f'{gate} gate', None,
+                 {'model.backbone': 'sasrec', **PRINTED, 'encode.kind': 'lsa', **space, **change}, ours=True)
+            for gate, space in spaces.items() for context, (label, change) in contexts.items()]
+
+
 def robustness(dataset: str, kinds: Sequence[str], shares: Sequence[int]) -> list[Cell]:
     """The hallucination curve: methods on SASRec, retrained on texts of which a share is wrong.
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from grasp_jax.evaluation.plots import BLUE, GREY, ORANGE, figure_of, panel_of, save
+from grasp_jax.evaluation.history import load_history
+from grasp_jax.evaluation.plots import BLUE, GREY, ORANGE, SERIES, figure_of, panel_of, save
 from grasp_jax.reproduce.tables import Line, value
 
 
@@ -34,6 +35,30 @@ def bars(rows: Sequence[Line], column: str, title: str, path: pathlib.Path) -> N
                 axes.legend(loc='lower right', frameon=False)
         panel_of(axes, f'{column}, {protocol} protocol', '%', '')
         axes.set_yticks(places, names if axes is panels[0] else [''] * len(rows))
+    save(figure, path)
+
+
+def learning(rows: Sequence[Line], folder: pathlib.Path, title: str, path: pathlib.Path) -> None:
+    """Training loss against validation NDCG@10, epoch by epoch, a panel for each group; the first seed of each run.
+
+    Args:
+      rows: the finished rows.
+      folder: of the runs.
+      title: above the picture.
+      path: the PNG to write.
+    """
+    groups = list(dict.fromkeys(line.cell.group for line in rows))
+    figure, panels = figure_of(len(groups), title, 'training runs from right to left', (5.0 * len(groups), 4.4))
+    labels = list(dict.fromkeys(line.cell.label for line in rows))
+    for axes, group in zip(panels, groups, strict=True):
+        for line in rows:
+            if line.cell.group == group:
+                history = load_history(folder / line.cell.name / line.report['runs'][0]['run_dir'])
+                axes.plot(history.loss, 100 * np.array(history.valid_ndcg10), marker='.',
+                          color=SERIES[labels.index(line.cell.label) % len(SERIES)], label=line.cell.label)
+        axes.invert_xaxis()
+        panel_of(axes, group, 'training loss', 'validation NDCG@10 (%)')
+    panels[0].legend(loc='lower center', frameon=False, fontsize=8)
     save(figure, path)
 
 

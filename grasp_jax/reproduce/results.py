@@ -11,7 +11,8 @@ from grasp_jax.reproduce import plots, published, robustness, runs, tables
 from grasp_jax.reproduce.grid import Cell
 
 _TITLES = {'table2': 'Table 2: all users', 'table3': 'Table 3: tail and head',
-           'table4': 'Table 4: parts of the attention', 'figure4': 'Figure 4: neighbours and width'}
+           'table4': 'Table 4: parts of the attention', 'figure4': 'Figure 4: neighbours and width',
+           'leak': 'The leak inside training'}
 _FIGURE_COLUMNS = ('N@10', 'H@10')
 
 
@@ -19,7 +20,7 @@ def write(what: str, cells: Sequence[Cell], folder: pathlib.Path, target: pathli
     """Writes `target`.md, .csv and .png.
 
     Args:
-      what: 'table2', 'table3', 'table4' or 'figure4'.
+      what: 'table2', 'table3', 'table4', 'figure4' or 'leak'.
       cells: its grid.
       folder: of the runs.
       target: path without its ending.
@@ -33,7 +34,7 @@ def write(what: str, cells: Sequence[Cell], folder: pathlib.Path, target: pathli
     found = runs.reports(cells, folder)
     if not found:
         raise UserError(f'{folder}: no run of {what} is done; leave out --norun')
-    known = {} if what == 'figure4' else published.table(int(what[-1]))
+    known = published.table(int(what[-1])) if what.startswith('table') else {}
     rows = tables.lines(cells, found, known, folder)
     columns = {'table3': tables.GROUPS, 'figure4': _FIGURE_COLUMNS}.get(what, tables.OVERALL)
     title = f'{_TITLES[what]}, {rows[0].report["dataset"]}, recipe {rows[0].report["recipe"]}'
@@ -44,6 +45,8 @@ def write(what: str, cells: Sequence[Cell], folder: pathlib.Path, target: pathli
     target.parent.mkdir(parents=True, exist_ok=True)
     if what == 'figure4':
         plots.curve(rows, title, target.with_suffix('.png'))
+    elif what == 'leak':
+        plots.learning(rows, folder, title, target.with_suffix('.png'))
     else:
         plots.bars(rows, 'N@10' if what != 'table3' else 'tail_item:N@10', title, target.with_suffix('.png'))
     target.with_suffix('.csv').write_text(tables.as_csv(rows, columns), encoding='utf-8')

@@ -36,6 +36,7 @@ class TrainSpec:
     popularity: float
     temperature: float
     calibration: float
+    last_only: int
 
     @property
     def own_negatives(self) -> int:
@@ -132,9 +133,14 @@ def draw(model: Recommender, spec: TrainSpec, shape: batches.Shape, packed: batc
         if model.spec.hides_items:
             masked = draws.draw_hidden(mask_key, packed, HIDDEN_SHARE)
         following = jnp.pad(packed.segment[:, 1:], ((0, 0), (0, 1)))
-        targets = draws.everywhere((packed.segment > 0) & (following == packed.segment), shape.groups)
+        counts = (packed.segment > 0) & (following == packed.segment)
+        if spec.last_only:
+            counts &= draws.from_the_end(packed) <= spec.last_only
+        targets = draws.everywhere(counts, shape.groups)
     else:
         masked = draws.draw_cloze_mask(mask_key, packed, spec.mask_prob, spec.mask_last_prob)
+        if spec.last_only:
+            masked &= draws.from_the_end(packed) < spec.last_only
         targets = draws.find_targets(masked, shape.groups, shape.targets)
     if not spec.own_negatives:
         count = 0 if spec.loss == 'softmax' else spec.negatives

@@ -106,3 +106,12 @@ def test_a_share_of_the_items_is_hidden(sequences):
     hidden = np.asarray(draws.draw_hidden(jax.random.key(0), packed, 0.3))
     assert not hidden[np.asarray(packed.items) == 0].any()
     assert 0.2 < hidden.sum() / (np.asarray(packed.items) > 0).sum() < 0.4
+
+
+def test_how_far_a_position_is_from_the_end(sequences):
+    packed = packed_batch(sequences, 60)
+    left = np.asarray(draws.from_the_end(packed))
+    position, segment = np.asarray(packed.position), np.asarray(packed.segment)
+    for user in range(1, 65):
+        mine = segment == user
+        np.testing.assert_array_equal(left[mine], position[mine].max() - position[mine])

@@ -168,3 +168,37 @@ def test_texts_that_are_all_the_same_are_refused(tmp_path):
         describe.describe(dataset, config, tmp_path)
     config.encode.kind = 'precomputed'
     assert describe.describe(dataset, config, tmp_path)['items'] == 3
+
+
+def test_a_planted_leak_fails_the_stage_unless_it_is_asked_for(random_dataset, tmp_path):
+    config = default()
+    config.text.history = 'all'
+    with pytest.raises(UserError, match='would leak the answer'):
+        describe.describe(random_dataset, config, tmp_path)
+    config.text.audit = False
+    facts = describe.describe(random_dataset, config, tmp_path)
+    _, users = describe.load_texts(tmp_path)
+    assert not facts['audited']
+    for user, text in enumerate(users):
+        assert f'Title{random_dataset.interactions.whole(user)[-1] - 1:03d}' in text
+
+
+def test_the_newest_items_can_be_left_out_of_a_text(random_dataset):
+    texts = prompts.user_texts(random_dataset, 'beauty', WHOLE, held_out=2)
+    for user, text in enumerate(texts):
+        named = random_dataset.interactions.sequence(user, 'train')
+        assert all((f'Title{item - 1:03d}' in text) == (place < len(named) - 2) for place, item in enumerate(named))
+
+
+@pytest.mark.parametrize(('settings', 'message'), [
+    ({'history': 'some'}, 'choose train or all'), ({'held_out': -1}, 'must be 0 or more')])
+def test_wrong_histories_are_refused(random_dataset, tmp_path, settings, message):
+    config = default()
+    config.text.update(settings)
+    with pytest.raises(UserError, match=message):
+        describe.describe(random_dataset, config, tmp_path)
+    config = default()
+    config.text.held_out = 1
+    config.encode.kind = 'precomputed'
+    with pytest.raises(UserError, match='precomputed vectors were made from others'):
+        describe.describe(random_dataset, config, tmp_path)

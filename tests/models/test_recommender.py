@@ -15,7 +15,7 @@ ALL = (*CAUSAL, 'bert4rec')
 KINDS = [{'method': 'none'}, {'gate': 'paper'}, {'gate': 'calibrated', 'user_context': 'prefix'},
          {'gate': 'softmax'}, {'gate': 'softmax', 'user_context': 'prefix'}, {'gate': 'none'},
          {'gate': 'paper', 'space': 'hidden', 'user_context': 'prefix'}, {'gate': 'paper', 'space': 'hidden'},
-         {'method': 'llm_esr'}, {'method': 'grasp_id'}]
+         {'method': 'llm_esr'}, {'method': 'grasp_id', 'user_context': 'both', 'space': 'hidden'}]
 CANDIDATES = [4, 9, 17, 30]
 
 

@@ -28,7 +28,8 @@ def test_published_tables_are_those_of_the_paper():
 
 @pytest.mark.parametrize('cells', [
     grid.overall('beauty'), grid.ablation(), grid.curves(),
-    grid.robustness('demo', list(grid.corruptions('demo')), (50,))], ids=('2', '4', 'figure', 'robustness'))
+    grid.leaks(), grid.robustness('demo', list(grid.corruptions('demo')), (50,))],
+    ids=('2', '4', 'figure', 'leak', 'robustness'))
 def test_every_name_is_one_run_and_every_run_has_one_name(cells):
     configs = {}
     for cell in (*cells, *grid.overall('beauty')):
@@ -37,6 +38,7 @@ def test_every_name_is_one_run_and_every_run_has_one_name(cells):
         assert config.train.loss == 'sampled_softmax' and config.train.max_epochs == 3
         configs.setdefault(cell.name, set()).add(
             json.dumps([config.model.to_dict(), config.retrieve.to_dict(), config.encode.to_dict(),
+                        config.text.to_dict(), config.train.to_dict(),
                         config.data.shop.to_dict()], sort_keys=True))
     assert all(len(found) == 1 for found in configs.values()), 'one name, one run'
     assert len(set.union(*configs.values())) == len(configs), 'one run, one name'

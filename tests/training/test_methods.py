@@ -126,6 +126,21 @@ def test_a_true_item_among_the_shared_negatives_does_not_count(small_run):
     assert float(run.model.apply({'params': state.params}, method=call)) == 0
 
 
+@pytest.mark.parametrize('backbone', ('sasrec', 'bert4rec'))
+def test_only_the_newest_items_are_targets_where_that_is_asked_for(small_run, backbone):
+    run = small_run(method='none', backbone=backbone, train={'last_only': 2, 'mask_prob': 0.9})
+    batch, drawn, _, _ = first_batch(run)
+    items, segment = np.asarray(batch.packed.items), np.asarray(batch.packed.segment)
+    causal = backbone != 'bert4rec'
+    counts = np.asarray(drawn.targets.exist if causal else drawn.masked).reshape(items.shape)
+    shift = int(causal)
+    for user in range(1, segment.max() + 1):
+        rows, columns = np.nonzero(segment == user)
+        hit = counts[rows, columns]
+        assert not hit[:len(hit) - 2 - shift].any() and (shift == 0 or hit[-3:-1].all())
+    assert counts.any()
+
+
 @pytest.mark.parametrize(('train', 'settings', 'message'), [
     ({'loss': 'hinge'}, {}, 'choose one of bce'), ({'negatives': 0}, {}, 'must be at least 1'),
     ({'temperature': 0.0}, {}, 'must be above 0'), ({'popularity': 0.5}, {}, 'unless config.train.shared_negatives'),
