@@ -136,10 +136,10 @@ def test_describe_runs_the_audit(random_dataset, tmp_path, monkeypatch):
     whole_history = lambda self, user, split: self.items[self.indptr[user]:self.indptr[user + 1]]  # noqa: E731
     real = prompts.user_texts
 
-    def leaking(dataset, domain, max_chars):
+    def leaking(dataset, domain, max_chars, **what):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Interactions, 'sequence', whole_history)
-            return real(dataset, domain, max_chars)
+            return real(dataset, domain, max_chars, **what)
 
     monkeypatch.setattr(prompts, 'user_texts', leaking)
     with pytest.raises(UserError, match='leak'):

@@ -9,7 +9,6 @@ import sys
 import numpy as np
 import pytest
 
-from grasp_jax.config import default
 from grasp_jax.evaluation.metrics import Ranks, save_ranks
 from grasp_jax.evaluation.tables import BACKBONES
 from grasp_jax.models.spec import model_spec
@@ -31,9 +30,9 @@ def test_published_tables_are_those_of_the_paper():
     grid.leaks(), grid.robustness('demo', list(grid.corruptions('demo')), (50,))],
     ids=('2', '4', 'figure', 'leak', 'robustness'))
 def test_every_name_is_one_run_and_every_run_has_one_name(cells):
-    configs = {}
+    configs, base = {}, runs.load_config(str(ROOT / 'configs/beauty.py:minilm'))
     for cell in (*cells, *grid.overall('beauty')):
-        config = runs.config_of(cell, default(), 'strong', (42,), {'train.max_epochs': 3})
+        config = runs.config_of(cell, base, 'strong', (42,), {'train.max_epochs': 3})
         model_spec(config, 100, 16)
         assert config.train.loss == 'sampled_softmax' and config.train.max_epochs == 3
         configs.setdefault(cell.name, set()).add(
