@@ -4,7 +4,8 @@
 
 Any setting of the config can be changed on the command line, as --config.model.backbone=gru4rec or
 --config.train.seeds=(42,43,44); `grasp_jax/config.py` lists them all. A second call redoes nothing that still holds,
-and a killed run goes on where it stopped.
+and a killed run goes on where it stopped. --mode=audit looks for held-out items in texts, batches and negatives
+instead.
 """
 
 import pathlib
@@ -27,6 +28,9 @@ _STAGES = flags.DEFINE_string(
     'stages', None, 'Folder for prepared data, texts, vectors and neighbours, if several work folders are to share '
     'them. Default: the work folder.')
 
+_MODE = flags.DEFINE_enum('mode', 'run', ['run', 'audit'], 'run: everything up to the report. audit: the stages before '
+                          'training, and a check that no held-out item leaks into them or into training batches.')
+
 
 def main(_: Sequence[str]) -> None:
     """Runs the pipeline."""
@@ -36,6 +40,12 @@ def main(_: Sequence[str]) -> None:
     config = _CONFIG.value
     workdir = pathlib.Path(_WORKDIR.value or pathlib.Path('runs') / _default_name())
     stages = pathlib.Path(_STAGES.value) if _STAGES.value else None
+    if _MODE.value == 'audit':
+        from grasp_jax.audit import audit
+        for check in audit(config, stages or workdir):
+            print(f'{check.number:>12,}  {check.what}')
+        print('nothing leaks')
+        return
     command = shlex.join(['python', '-m', 'grasp_jax.main', *sys.argv[1:]])
     report = run_pipeline(config, workdir, stages, command)
     print(render_terminal(report))

@@ -1,0 +1,124 @@
+"""The leakage audit of a whole data set: `python -m grasp_jax.main --mode=audit --config=...`.
+
+No held-out item may reach the model before it is to be predicted: not in the text of its user, not in a training
+batch, not in the sequences of similar users, and a stored negative may not be an item of its user. The first check is
+part of every run (stage `describe`); this command makes all of them and says what it looked at.
+"""
+
+import pathlib
+from typing import NamedTuple
+
+import ml_collections
+import numpy as np
+
+from grasp_jax.data import batches
+from grasp_jax.data.dataset import Dataset
+from grasp_jax.data.interactions import Interactions
+from grasp_jax.errors import UserError
+from grasp_jax.knowledge import prompts
+from grasp_jax.knowledge.audit import training_only
+from grasp_jax.models.spec import model_spec
+from grasp_jax.pipeline import check_config, prepare_knowledge
+from grasp_jax.training.similar import SimilarUsers
+
+_EPOCHS = 3  # whose batches are looked at
+
+
+class Check(NamedTuple):
+    """One thing that was looked at.
+
+    Attributes:
+      what: a sentence.
+      number: how many of them.
+    """
+
+    what: str
+    number: int
+
+
+def audit(config: ml_collections.ConfigDict, folder: pathlib.Path) -> list[Check]:
+    """Brings the stages before training up to date and checks everything that they leave.
+
+    Args:
+      config: the full config.
+      folder: of the stages.
+
+    Returns:
+      what was looked at, all of it clean.
+
+    Raises:
+      UserError: something leaks; names the user and the item.
+    """
+    check_config(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    known = prepare_knowledge(config, folder)
+    dataset, checks = known.dataset, []
+    if known.tables is not None:
+        checks.append(_texts(dataset, config))
+    checks.append(_batches(dataset.interactions, config))
+    if known.offline.similar_users is not None:
+        checks.append(_similar(dataset.interactions, known.offline.similar_users, config))
+    checks.append(_negatives(dataset.interactions, dataset.negatives))
+    return checks
+
+
+def _texts(dataset: Dataset, config: ml_collections.ConfigDict) -> Check:
+    settings = config.text
+    texts = prompts.user_texts(dataset, settings.domain, settings.max_chars, settings.history, settings.held_out)
+    boilerplate = prompts.user_text({}, [], prompts.DOMAINS[settings.domain], settings.max_chars)
+    training_only(dataset, texts, boilerplate)
+    made = ('' if config.encode.kind != 'precomputed' else
+            ' (the vectors were made elsewhere: nobody can read from them which texts they were made of)')
+    return Check(f'user texts that name no held-out item{made}', len(texts))
+
+
+def _batches(interactions: Interactions, config: ml_collections.ConfigDict) -> Check:
+    """Every batch of the first epochs, at the places where it reads."""
+    lengths = interactions.input_lengths('train')
+    users = np.flatnonzero(lengths > 1)
+    width = model_spec(config, interactions.num_items).row_width
+    sequences = batches.Sequences(users, interactions.indptr[users], lengths[users], width)
+    seen = 0
+    for epoch in range(_EPOCHS):
+        plan = batches.epoch_plan(sequences, config.train.batch_size, int(config.train.seeds[0]), epoch)
+        require_training_part(interactions, plan.placement, 'a training batch')
+        seen += int(np.count_nonzero(plan.placement.length))
+    return Check(f'sequences in the training batches of {_EPOCHS} epochs that end before the held-out items', seen)
+
+
+def _similar(interactions: Interactions, similar: np.ndarray, config: ml_collections.ConfigDict) -> Check:
+    lengths = interactions.input_lengths('train')
+    spec = model_spec(config, interactions.num_items)
+    sequences = batches.Sequences(np.arange(len(lengths)), interactions.indptr[:-1], lengths, spec.row_width)
+    plan = batches.epoch_plan(sequences, config.train.batch_size, 0, 0)
+    theirs = SimilarUsers(interactions, similar, spec).plan(plan, 1).placement
+    require_training_part(interactions, theirs, 'the sequences of similar users')
+    return Check('sequences of similar users that end before their held-out items',
+                 int(np.count_nonzero(theirs.length)))
+
+
+def require_training_part(interactions: Interactions, placement: batches.Placement, where: str) -> None:
+    """Checks that placements read nothing but the training part of their users.
+
+    Raises:
+      UserError: one reads a held-out item.
+    """
+    there = np.asarray(placement.length) > 0
+    user, start, length = (np.asarray(field)[there] for field in (placement.user, placement.start, placement.length))
+    ends = interactions.indptr[user] + interactions.input_lengths('train')[user]
+    wrong = np.flatnonzero((start < interactions.indptr[user]) | (start + length > ends))
+    if len(wrong):
+        raise UserError(f'{where}: reads a held-out item of user number {user[wrong[0]]}; this is a fault of the '
+                        'program, please report it')
+
+
+def _negatives(interactions: Interactions, negatives: dict[str, np.ndarray]) -> Check:
+    users, seen = interactions.evaluated_users(), 0
+    for split, drawn in negatives.items():
+        for row, user in enumerate(users):
+            own = np.isin(drawn[row], interactions.whole(user)) & (drawn[row] > 0)
+            if own.any():
+                raise UserError(f'stored negatives of {split}: item {drawn[row][own][0]} is one of user number {user}; '
+                                'delete the folder prepare and run again')
+        seen += int(np.count_nonzero(drawn))
+    return Check('stored negatives that their user never touched', seen)

@@ -1,0 +1,76 @@
+"""The audit of a whole data set, clean and with leaks planted."""
+
+import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from grasp_jax import audit
+from grasp_jax.config import default
+from grasp_jax.data import dataset as dataset_files
+from grasp_jax.data.interactions import Interactions
+from grasp_jax.errors import UserError
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def config():
+    config = default()
+    config.data.update({'name': 'small_shop', 'kind': 'shop', 'filter': 'none'})
+    config.data.shop.update({'customers': 60, 'products': 150})
+    config.text.domain = 'shop'
+    config.encode.width = 16
+    config.model.update({'method': 'llm_esr', 'hidden_size': 8})
+    config.train.batch_size = 16
+    return config
+
+
+def test_a_clean_data_set_passes_and_says_what_was_looked_at(config, tmp_path):
+    found = {check.what.split(' that')[0]: check.number for check in audit.audit(config, tmp_path)}
+    assert len(found) == 4 and found['user texts'] == 60
+    assert found['stored negatives'] > 5000 and found['sequences of similar users'] > 500
+
+
+def test_a_sequence_that_reaches_into_the_held_out_items_is_found(config, tmp_path):
+    real = Interactions.input_lengths
+    audit.audit(config, tmp_path)
+    known = dataset_files.load(tmp_path / 'prepare').interactions
+
+    def longer(self, split):
+        return real(self, split) + (split == 'train')
+
+    lengths = longer(known, 'train')
+    users = np.flatnonzero(lengths > 1)
+    sequences = audit.batches.Sequences(users, known.indptr[users], lengths[users], 101)
+    plan = audit.batches.epoch_plan(sequences, 16, 0, 0)
+    with pytest.raises(UserError, match='a training batch: reads a held-out item of user number'):
+        audit.require_training_part(known, plan.placement, 'a training batch')
+
+
+def test_a_negative_of_the_users_own_is_found(config, tmp_path, monkeypatch):
+    real = dataset_files.load
+
+    def planted(folder):
+        found = real(folder)
+        test = found.negatives['test'].copy()
+        test[3, 5] = found.interactions.whole(int(found.interactions.evaluated_users()[3]))[0]
+        return dataclasses.replace(found, negatives={**found.negatives, 'test': test})
+
+    monkeypatch.setattr(dataset_files, 'load', planted)
+    with pytest.raises(UserError, match='stored negatives of test: item'):
+        audit.audit(config, tmp_path)
+
+
+def test_the_command_fails_on_texts_that_hold_the_answers(tmp_path):
+    flags = ['--config=configs/demo.py', '--mode=audit', f'--workdir={tmp_path}', '--config.data.shop.customers=60']
+    command = [sys.executable, '-m', 'grasp_jax.main', *flags]
+    clean = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, env=dict(os.environ))
+    assert clean.returncode == 0 and 'nothing leaks' in clean.stdout, clean.stderr
+    leaky = subprocess.run([*command[:-2], f'--workdir={tmp_path}/leaky', command[-1], '--config.text.history=all',
+                            '--config.text.audit=False'], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert leaky.returncode == 2 and 'would leak the answer' in leaky.stderr
