@@ -24,7 +24,7 @@ from grasp_jax.recipes import RECIPES
 from grasp_jax.reproduce import grid
 
 _TABLE = flags.DEFINE_enum('table', None, ['2', '3', '4'], 'Table of the paper.')
-_FIGURE = flags.DEFINE_enum('figure', None, ['4', 'robustness', 'leak'],
+_FIGURE = flags.DEFINE_enum('figure', None, ['3', '4', 'robustness', 'leak'],
                             'Figure of the paper, the hallucination curve, or the leak inside training.')
 _KINDS = flags.DEFINE_list('kinds', [], 'robustness: which texts are wrong and how, as users_swap,items_noise; empty '
                            'for all.')
@@ -41,6 +41,9 @@ _SHARD = flags.DEFINE_string('shard', '1/1', 'Runs only this part of the grid, a
                              'machines can share a work folder.')
 _PLAN = flags.DEFINE_bool('plan', False, 'Only list the runs and which of them are done.')
 _RUN = flags.DEFINE_bool('run', True, 'Whether missing runs are made.')
+
+# What is not a table of rows.
+_WRITERS = {'robustness': 'write_robustness', 'figure3': 'write_case_study'}
 
 
 def main(_: Sequence[str]) -> None:
@@ -61,8 +64,8 @@ def main(_: Sequence[str]) -> None:
         runs.run_cells(cells[part - 1::parts], *shared, folder)
     out = pathlib.Path(_OUT.value) if _OUT.value else pathlib.Path(_WORKDIR.value)
     target = out / f'{what}_{dataset}_{recipe}'
-    if what == 'robustness':
-        written = results.write_robustness(cells, *shared, folder, target)
+    if what in _WRITERS:
+        written = getattr(results, _WRITERS[what])(cells, *shared, folder, target)
     else:
         written = results.write(what, cells, folder, target)
     print(written.read_text(encoding='utf-8'))
@@ -70,6 +73,8 @@ def main(_: Sequence[str]) -> None:
 
 
 def _what() -> tuple[str, list[grid.Cell]]:
+    if _FIGURE.value == '3':
+        return 'figure3', grid.case_study(_DATASET.value)
     if _FIGURE.value == '4':
         return 'figure4', grid.curves()
     if _FIGURE.value == 'leak':
@@ -104,7 +109,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
         if not isinstance(json.loads(_CHANGES.value), dict):
             raise UserError(f'--changes={_CHANGES.value}: give a JSON object, as {{"train.max_epochs": 2}}')
     if bool(_TABLE.value) == bool(_FIGURE.value):
-        raise UserError('command line: name either --table=2, 3 or 4, or --figure=4, robustness or leak')
+        raise UserError('command line: name either --table=2, 3 or 4, or --figure=3, 4, robustness or leak')
     if len(rest) > 1:
         raise UserError(f'command line: {rest[1]!r} is not a flag; see --help')
     return rest

@@ -121,6 +121,12 @@ def robustness(dataset: str, kinds: Sequence[str], shares: Sequence[int]) -> lis
     return cells
 
 
+def case_study(dataset: str, share: int = 25) -> list[Cell]:
+    """Figure 3: LLM-ESR and GRASP where a share of the users have each other's texts, as in the hallucination curve."""
+    return [cell for cell in robustness(dataset, ['users_swap'], [share])
+            if cell.settings['model.method'] in ('llm_esr', 'grasp') and cell.group.endswith(f' {share}%')]
+
+
 def corruptions(dataset: str) -> dict[str, Callable[[float], dict[str, Any]]]:
     """Ways in which texts can be wrong, each a function of the share that is."""
     found: dict[str, Callable[[float], dict[str, Any]]] = {

@@ -7,7 +7,7 @@ from typing import Any
 import ml_collections
 
 from grasp_jax.errors import UserError
-from grasp_jax.reproduce import plots, published, robustness, runs, tables
+from grasp_jax.reproduce import case_study, plots, published, robustness, runs, tables
 from grasp_jax.reproduce.grid import Cell
 
 _TITLES = {'table2': 'Table 2: all users', 'table3': 'Table 3: tail and head',
@@ -53,6 +53,22 @@ def write(what: str, cells: Sequence[Cell], folder: pathlib.Path, target: pathli
     text = '\n\n'.join([*parts, f'![{title}]({target.name}.png)', tables.LEGEND]) + '\n'
     target.with_suffix('.md').write_text(text, encoding='utf-8')
     return target.with_suffix('.md')
+
+
+def write_case_study(cells: Sequence[Cell], base: ml_collections.ConfigDict, recipe: str, seeds: Sequence[int],
+                     changes: dict[str, Any], folder: pathlib.Path, target: pathlib.Path) -> pathlib.Path:
+    """Writes Figure 3: `target`.md, .csv and .png; arguments as in `write_robustness`.
+
+    Raises:
+      UserError: no run is done.
+    """
+    done = [cell for cell in cells if runs.is_done(folder / cell.name)]
+    if not done:
+        raise UserError(f'{folder}: no run of figure3 is done; leave out --norun')
+    configs = [runs.config_of(cell, base, recipe, seeds, changes) for cell in done]
+    found, wrong = case_study.matching_scores(done, configs, folder)
+    title = f'Figure 3: few purchases and a wrong text, {base.data.name}, recipe {recipe}'
+    return case_study.write(found, wrong, title, target)
 
 
 def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, recipe: str, seeds: Sequence[int],

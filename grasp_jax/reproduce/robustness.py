@@ -12,12 +12,9 @@ from grasp_jax.evaluation import gates
 from grasp_jax.evaluation.plots import BLUE, GREY, ORANGE, PLUM, TEAL, figure_of, panel_of, save
 from grasp_jax.evaluation.tables import markdown
 from grasp_jax.knowledge.corruption import CORRUPTED
-from grasp_jax.pipeline import prepare_knowledge
+from grasp_jax.reproduce import runs
 from grasp_jax.reproduce.grid import Cell
 from grasp_jax.reproduce.tables import Line, value
-from grasp_jax.training.checkpoints import Checkpoints
-from grasp_jax.training.run import make_run
-from grasp_jax.training.sharding import make_mesh
 
 COLUMNS = ('N@10', 'tail_item:N@10', 'head_item:N@10')
 _COLOURS = {'none': GREY, 'llm_init': TEAL, 'llm_esr': ORANGE, 'grasp': BLUE, 'printed': PLUM}
@@ -36,14 +33,7 @@ def measure_gates(config: ml_collections.ConfigDict, workdir: pathlib.Path, stag
     if path.exists():
         known: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
         return known
-    knowledge = prepare_knowledge(config, stages)
-    run = make_run(config, make_mesh(tuple(config.train.mesh)), knowledge.dataset.interactions,
-                   knowledge.dataset.negatives, knowledge.tables, knowledge.offline)
-    seed = config.train.seeds[0]
-    with Checkpoints(workdir / f'seed{seed}' / 'checkpoints') as checkpoints:
-        best = checkpoints.best()
-        assert best is not None
-        params = checkpoints.load(best.epoch, run.state_shapes(seed), run.mesh).params
+    run, params = runs.restored(config, workdir, stages)
     evaluator = run.evaluator('test')
     found, items = gates.candidate_gates(evaluator, params)
     result = {}

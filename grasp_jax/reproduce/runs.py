@@ -13,8 +13,11 @@ from grasp_jax import artefacts, recipes
 from grasp_jax.config import changed
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation.report import load_report
-from grasp_jax.pipeline import run_pipeline
+from grasp_jax.pipeline import prepare_knowledge, run_pipeline
 from grasp_jax.reproduce.grid import Cell
+from grasp_jax.training.checkpoints import Checkpoints
+from grasp_jax.training.run import Run, make_run
+from grasp_jax.training.sharding import make_mesh
 
 LOG = logging.getLogger(__name__)
 
@@ -84,6 +87,29 @@ def stages_of(config: ml_collections.ConfigDict, folder: pathlib.Path) -> pathli
     out of it."""
     what = {section: config[section].to_dict() for section in ('data', 'text', 'encode', 'retrieve')}
     return folder.parent / 'stages' / artefacts.fingerprint('stages', what, [])[:8]
+
+
+def restored(config: ml_collections.ConfigDict, workdir: pathlib.Path, stages: pathlib.Path) -> tuple[Run, Any]:
+    """A finished run's data and model, and the parameters of its first seed's best epoch.
+
+    Args:
+      config: of the run.
+      workdir: of the run.
+      stages: of its tables.
+
+    Raises:
+      UserError: there is no checkpoint.
+    """
+    known = prepare_knowledge(config, stages)
+    run = make_run(config, make_mesh(tuple(config.train.mesh)), known.dataset.interactions, known.dataset.negatives,
+                   known.tables, known.offline)
+    seed = config.train.seeds[0]
+    folder = workdir / f'seed{seed}' / 'checkpoints'
+    with Checkpoints(folder) as checkpoints:
+        best = checkpoints.best()
+        if best is None:
+            raise UserError(f'{folder}: there is no checkpoint; delete {workdir} and run again')
+        return run, checkpoints.load(best.epoch, run.state_shapes(seed), run.mesh).params
 
 
 def is_done(workdir: pathlib.Path) -> bool:

@@ -142,3 +142,14 @@ def test_the_hallucination_curve_on_the_shop(tmp_path):
     cells = gates[-1].split('|')
     assert 0.45 < float(cells[4]) < 0.6 and cells[5].strip() == 'nan', 'everybody is wrong, nobody is clean'
     assert (tmp_path / 'robustness_demo_paper_full.png').stat().st_size > 1000
+
+
+def test_the_case_study_on_the_shop(tmp_path):
+    found = command('--figure=3', '--dataset=demo', '--seeds=1', f'--workdir={tmp_path}',
+                    '--changes={"train.max_epochs": 1, "data.shop.customers": 100}')
+    assert found.returncode == 0, found.stderr
+    with (tmp_path / 'figure3_demo_paper.csv').open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert {row['text'] for row in rows} == {'wrong', 'right'} and set(rows[0]) >= {'LLM-ESR', 'GRASP as printed'}
+    assert all(0 < float(row['GRASP as printed']) < 1 for row in rows)
+    assert (tmp_path / 'figure3_demo_paper.png').stat().st_size > 1000

@@ -1,0 +1,39 @@
+"""The score of every user's test item, as Figure 3 of the paper looks at it."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from grasp_jax.evaluation.ranks import Evaluator, user_states
+from grasp_jax.models.recommender import Recommender
+
+
+def target_scores(evaluator: Evaluator, params: Any) -> np.ndarray:
+    """float32 [v], score o . i of each evaluated user's held-out item, in the order of `evaluator.users`.
+
+    Args:
+      evaluator: whose tables are on the devices.
+      params: the model's parameters.
+    """
+    found = []
+    for step in range(evaluator.num_batches):
+        batch = evaluator.batch(step)
+        found.append(np.asarray(_of_batch(evaluator.model, evaluator.mesh, evaluator.num_rows, params, evaluator.data,
+                                          batch.placement, batch.targets)))
+    scores = np.empty(len(evaluator.users), np.float32)
+    scores[evaluator.order] = np.concatenate(found)[:len(scores)]
+    return scores
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _of_batch(model: Recommender, mesh: Any, num_rows: int, params: Any, data: Any, placement: Any,
+              targets: jax.Array) -> jax.Array:
+    states, context = user_states(model, mesh, num_rows, params, data, placement)
+
+    def call(model: Recommender) -> jax.Array:
+        return model.score(states, context, model.catalogue(data.tables, targets[:, None]))[:, 0]
+
+    return jnp.asarray(model.apply({'params': params}, method=call))
