@@ -17,8 +17,10 @@ from grasp_jax.data.interactions import Interactions
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import prompts
 from grasp_jax.knowledge.audit import training_only
+from grasp_jax.knowledge.describe import load_texts
 from grasp_jax.models.spec import model_spec
 from grasp_jax.pipeline import check_config, prepare_knowledge
+from grasp_jax.training.epochs import training_sequences
 from grasp_jax.training.similar import SimilarUsers
 
 _EPOCHS = 3  # whose batches are looked at
@@ -54,7 +56,7 @@ def audit(config: ml_collections.ConfigDict, folder: pathlib.Path) -> list[Check
     known = prepare_knowledge(config, folder)
     dataset, checks = known.dataset, []
     if known.tables is not None:
-        checks.append(_texts(dataset, config))
+        checks.append(_texts(dataset, config, folder))
     checks.append(_batches(dataset.interactions, config))
     if known.offline.similar_users is not None:
         checks.append(_similar(dataset.interactions, known.offline.similar_users, config))
@@ -62,9 +64,9 @@ def audit(config: ml_collections.ConfigDict, folder: pathlib.Path) -> list[Check
     return checks
 
 
-def _texts(dataset: Dataset, config: ml_collections.ConfigDict) -> Check:
+def _texts(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathlib.Path) -> Check:
     settings = config.text
-    texts = prompts.user_texts(dataset, settings.domain, settings.max_chars, settings.history, settings.held_out)
+    _, texts = load_texts(folder / 'describe')
     boilerplate = prompts.user_text({}, [], prompts.DOMAINS[settings.domain], settings.max_chars)
     training_only(dataset, texts, boilerplate)
     made = ('' if config.encode.kind != 'precomputed' else
@@ -74,10 +76,7 @@ def _texts(dataset: Dataset, config: ml_collections.ConfigDict) -> Check:
 
 def _batches(interactions: Interactions, config: ml_collections.ConfigDict) -> Check:
     """Every batch of the first epochs, at the places where it reads."""
-    lengths = interactions.input_lengths('train')
-    users = np.flatnonzero(lengths > 1)
-    width = model_spec(config, interactions.num_items).row_width
-    sequences = batches.Sequences(users, interactions.indptr[users], lengths[users], width)
+    sequences = training_sequences(interactions, model_spec(config, interactions.num_items).row_width)
     seen = 0
     for epoch in range(_EPOCHS):
         plan = batches.epoch_plan(sequences, config.train.batch_size, int(config.train.seeds[0]), epoch)
@@ -87,10 +86,8 @@ def _batches(interactions: Interactions, config: ml_collections.ConfigDict) -> C
 
 
 def _similar(interactions: Interactions, similar: np.ndarray, config: ml_collections.ConfigDict) -> Check:
-    lengths = interactions.input_lengths('train')
     spec = model_spec(config, interactions.num_items)
-    sequences = batches.Sequences(np.arange(len(lengths)), interactions.indptr[:-1], lengths, spec.row_width)
-    plan = batches.epoch_plan(sequences, config.train.batch_size, 0, 0)
+    plan = batches.epoch_plan(training_sequences(interactions, spec.row_width), config.train.batch_size, 0, 0)
     theirs = SimilarUsers(interactions, similar, spec).plan(plan, 1).placement
     require_training_part(interactions, theirs, 'the sequences of similar users')
     return Check('sequences of similar users that end before their held-out items',

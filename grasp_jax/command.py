@@ -52,6 +52,17 @@ def reading_flags(remedy: str) -> Iterator[None]:
         raise UserError(f'command line: {text} (see {remedy})') from error
 
 
+def only_flags(rest: list[str]) -> list[str]:
+    """What is left of a command line that takes flags alone.
+
+    Raises:
+      UserError: there is something else on it.
+    """
+    if len(rest) > 1:
+        raise UserError(f'command line: {rest[1]!r} is not a flag; see --help')
+    return rest
+
+
 def _log_own_progress() -> None:
     """Shows what this program says and, of the libraries, warnings only."""
     absl_logging.set_verbosity(absl_logging.WARNING)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
-from grasp_jax.command import reading_flags, run_app
+from grasp_jax.command import only_flags, reading_flags, run_app
 from grasp_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -66,9 +66,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
         path = config_flags.get_config_filename(flags.FLAGS['config']).partition(':')[0]
         if not pathlib.Path(path).is_file():
             raise UserError(f'--config={path}: there is no such file; configs/ has some to start from')
-    if len(rest) > 1:
-        raise UserError(f'command line: {rest[1]!r} is not a flag; see --help')
-    return rest
+    return only_flags(rest)
 
 
 if __name__ == '__main__':

@@ -73,9 +73,7 @@ def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, share
     workdir.mkdir(parents=True, exist_ok=True)
     (shared or workdir).mkdir(parents=True, exist_ok=True)
     knowledge = prepare_knowledge(config, shared or workdir)
-    mesh = make_mesh(tuple(config.train.mesh))
-    run = make_run(config, mesh, knowledge.dataset.interactions, knowledge.dataset.negatives, knowledge.tables,
-                   knowledge.offline)
+    run = run_on(config, knowledge)
     folders = [train_and_test(run, seed, workdir / f'seed{seed}', knowledge.fingerprint)
                for seed in config.train.seeds]
     return write_report(workdir, config, folders, knowledge.stages, knowledge.dataset.interactions, command)
@@ -166,6 +164,12 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
     tables = Tables(users=found.users, users_similar=found.users_similar, items=found.items,
                     items_similar=found.items_similar)
     return Knowledge(dataset, tables, offline, stages, mark)
+
+
+def run_on(config: ml_collections.ConfigDict, knowledge: Knowledge) -> Run:
+    """A run of a config on what the stages before training left, on the mesh that the config asks for."""
+    return make_run(config, make_mesh(tuple(config.train.mesh)), knowledge.dataset.interactions,
+                    knowledge.dataset.negatives, knowledge.tables, knowledge.offline)
 
 
 def train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str) -> pathlib.Path:

@@ -18,7 +18,7 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
-from grasp_jax.command import reading_flags, run_app
+from grasp_jax.command import only_flags, reading_flags, run_app
 from grasp_jax.config import changed
 from grasp_jax.errors import UserError
 from grasp_jax.search_spaces import SPACES, STARTS
@@ -61,10 +61,8 @@ def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: 
         import optuna
     except ImportError as error:
         raise UserError('python -m grasp_jax.tune needs Optuna: pip install -e ".[tune]"') from error
-    from grasp_jax.pipeline import check_config, prepare_knowledge
+    from grasp_jax.pipeline import check_config, prepare_knowledge, run_on
     from grasp_jax.training.loop import train
-    from grasp_jax.training.run import make_run
-    from grasp_jax.training.sharding import make_mesh
 
     workdir.mkdir(parents=True, exist_ok=True)
     stages.mkdir(parents=True, exist_ok=True)
@@ -82,9 +80,7 @@ def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: 
         trial.set_user_attr('settings', settings)
         tried = changed(config, settings)
         check_config(tried)
-        known = prepare_knowledge(tried, stages)
-        run = make_run(tried, make_mesh(tuple(tried.train.mesh)), known.dataset.interactions,
-                       known.dataset.negatives, known.tables, known.offline)
+        run = run_on(tried, prepare_knowledge(tried, stages))
 
         def watch(epoch: int, value: float) -> None:
             trial.report(value, epoch)
@@ -120,9 +116,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
         rest: list[str] = flags.FLAGS(list(argv), known_only=False)
         if _CONFIG.value is None:
             raise UserError('--config is missing: name a config file, as --config=configs/beauty.py:minilm,strong')
-    if len(rest) > 1:
-        raise UserError(f'command line: {rest[1]!r} is not a flag; see --help')
-    return rest
+    return only_flags(rest)
 
 
 if __name__ == '__main__':

@@ -94,7 +94,7 @@ class Ends(NamedTuple):
     exist: jax.Array
 
     def pick(self, states: jax.Array) -> jax.Array:
-        """[R, W, H] -> [B, H]."""
+        """[R, W, ?] -> [B, ?]."""
         return states[self.row, self.column]
 
 

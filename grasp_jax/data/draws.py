@@ -163,9 +163,13 @@ def from_the_end(packed: Packed) -> jax.Array:
     """int32 [R, W], how many items of the same user come after each position; padding has any value."""
     width = packed.items.shape[1]
     column = jnp.arange(width)[None]
+    return jax.lax.cummin(jnp.where(is_last(packed), column, width), axis=1, reverse=True) - column
+
+
+def is_last(packed: Packed) -> jax.Array:
+    """bool [R, W], the last position of each user."""
     following = jnp.pad(packed.segment[:, 1:], ((0, 0), (0, 1)))
-    last = jnp.where(following != packed.segment, column, width)
-    return jax.lax.cummin(last, axis=1, reverse=True) - column
+    return (packed.segment > 0) & (following != packed.segment)
 
 
 def draw_hidden(key: jax.Array, packed: Packed, share: float) -> jax.Array:
@@ -187,10 +191,8 @@ def draw_cloze_mask(key: jax.Array, packed: Packed, mask_prob: float, mask_last_
     """
     last_key, any_key = jax.random.split(key)
     here = packed.segment > 0
-    following = jnp.pad(packed.segment[:, 1:], ((0, 0), (0, 1)))
-    last = here & (following != packed.segment)
     # One draw a user: a table over segments, looked up at each position.
     most = packed.segment.size
     only_last = (jax.random.uniform(last_key, (most + 1,)) < mask_last_prob)[packed.segment]
     some = jax.random.uniform(any_key, packed.segment.shape) < mask_prob
-    return here & jnp.where(only_last, last, some)
+    return here & jnp.where(only_last, is_last(packed), some)

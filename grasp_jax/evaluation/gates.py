@@ -32,9 +32,7 @@ def candidate_gates(evaluator: Evaluator, params: Any) -> tuple[np.ndarray, np.n
         gates.append(_of_batch(evaluator.model, evaluator.mesh, evaluator.num_rows, params, evaluator.data,
                                batch.placement, candidates))
         items.append(candidates)
-    chosen = np.argsort(evaluator.order)  # batches hold the users in another order
-    return (np.concatenate([np.asarray(found) for found in gates])[:len(chosen)][chosen],
-            np.concatenate(items)[:len(chosen)][chosen])
+    return evaluator.in_order(gates), evaluator.in_order(items)
 
 
 def means(gates: np.ndarray, exist: np.ndarray, group: np.ndarray) -> dict[str, dict[str, float]]:

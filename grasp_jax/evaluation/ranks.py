@@ -17,7 +17,7 @@ from grasp_jax.data import batches
 from grasp_jax.data.interactions import Interactions, Split
 from grasp_jax.evaluation.metrics import Ranks
 from grasp_jax.models.item_encoders import ITEM_BLOCK
-from grasp_jax.models.recommender import Recommender, last_positions
+from grasp_jax.models.recommender import Recommender
 from grasp_jax.training.sharding import split_rows
 from grasp_jax.training.step import Data
 
@@ -98,7 +98,7 @@ def user_states(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data
     masked = (packed.items == 0) & (packed.segment > 0)
     encoded: Any = model.apply({'params': params}, data.tables, placement.user, packed, masked, train=False)
     ends = batches.ends(placement, appended)
-    return last_positions(encoded, ends.row, ends.column)
+    return ends.pick(encoded.states), jax.tree.map(ends.pick, encoded.context)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -228,20 +228,17 @@ class Evaluator:
 
     def collect(self, sampled: Sequence[Any], everything: Sequence[Any], full: bool) -> Ranks:
         """Ranks of all users from those of each batch."""
-        def in_order(ranks: Sequence[Any]) -> np.ndarray:
-            found = np.empty(len(self.users), np.float32)
-            for step, values in enumerate(ranks):
-                chosen = self._chosen(step)
-                found[chosen] = np.asarray(values)[:len(chosen)]
-            return found
+        return Ranks(self.users, self.targets, self.in_order(sampled),
+                     self.in_order(everything) if full else np.empty(0, np.float32))
 
-        return Ranks(self.users, self.targets, in_order(sampled),
-                     in_order(everything) if full else np.empty(0, np.float32))
-
-    @property
-    def order(self) -> np.ndarray:
-        """int [v], the places in `users` of the users of all batches, one after the other."""
-        return self._order
+    def in_order(self, values: Sequence[Any]) -> np.ndarray:
+        """[v, ...] in the order of `users`, from the values [B, ...] of each batch."""
+        first = np.asarray(values[0])
+        found = np.empty((len(self.users), *first.shape[1:]), first.dtype)
+        for step, part in enumerate(values):
+            chosen = self._chosen(step)
+            found[chosen] = np.asarray(part)[:len(chosen)]
+        return found
 
     def _chosen(self, step: int) -> np.ndarray:
         return self._order[step * self._size:(step + 1) * self._size]

@@ -21,11 +21,9 @@ def target_scores(evaluator: Evaluator, params: Any) -> np.ndarray:
     found = []
     for step in range(evaluator.num_batches):
         batch = evaluator.batch(step)
-        found.append(np.asarray(_of_batch(evaluator.model, evaluator.mesh, evaluator.num_rows, params, evaluator.data,
-                                          batch.placement, batch.targets)))
-    scores = np.empty(len(evaluator.users), np.float32)
-    scores[evaluator.order] = np.concatenate(found)[:len(scores)]
-    return scores
+        found.append(_of_batch(evaluator.model, evaluator.mesh, evaluator.num_rows, params, evaluator.data,
+                               batch.placement, batch.targets))
+    return evaluator.in_order(found)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

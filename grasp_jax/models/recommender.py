@@ -234,8 +234,3 @@ class Recommender(nn.Module):
 def _past(own: jax.Array) -> jax.Array:
     """bool [1, W, W]: which positions are not later, for same-user masks [R, W, W]."""
     return jnp.tril(jnp.ones(own.shape[1:], bool))[None]
-
-
-def last_positions(encoded: Encoded, row: jax.Array, column: jax.Array) -> tuple[jax.Array, Any]:
-    """States and context at one position of each user: row, column int32 [B] -> [B, H], [B, ?]."""
-    return encoded.states[row, column], jax.tree.map(lambda field: field[row, column], encoded.context)

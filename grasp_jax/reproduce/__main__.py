@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from grasp_jax.command import reading_flags, run_app
+from grasp_jax.command import only_flags, reading_flags, run_app
 from grasp_jax.errors import UserError
 from grasp_jax.recipes import RECIPES
 from grasp_jax.reproduce import grid
@@ -110,9 +110,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
             raise UserError(f'--changes={_CHANGES.value}: give a JSON object, as {{"train.max_epochs": 2}}')
     if bool(_TABLE.value) == bool(_FIGURE.value):
         raise UserError('command line: name either --table=2, 3 or 4, or --figure=3, 4, robustness or leak')
-    if len(rest) > 1:
-        raise UserError(f'command line: {rest[1]!r} is not a flag; see --help')
-    return rest
+    return only_flags(rest)
 
 
 if __name__ == '__main__':

@@ -31,15 +31,11 @@ def write(what: str, cells: Sequence[Cell], folder: pathlib.Path, target: pathli
     Raises:
       UserError: no run is done.
     """
-    found = runs.reports(cells, folder)
-    if not found:
-        raise UserError(f'{folder}: no run of {what} is done; leave out --norun')
     known = published.table(int(what[-1])) if what.startswith('table') else {}
-    rows = tables.lines(cells, found, known, folder)
+    rows = _rows(what, cells, known, folder)
     columns = {'table3': tables.GROUPS, 'figure4': _FIGURE_COLUMNS}.get(what, tables.OVERALL)
     title = f'{_TITLES[what]}, {rows[0].report["dataset"]}, recipe {rows[0].report["recipe"]}'
-    parts = [f'## {title}', f'{len(rows)} of {len(cells)} rows are done; seeds '
-             f'{", ".join(map(str, rows[0].report["seeds"]))}.']
+    parts = [f'## {title}', _state(rows, cells)]
     for protocol in tables.PROTOCOLS:
         parts += [f'### {protocol.capitalize()} protocol', tables.as_markdown(rows, protocol, columns)]
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -87,13 +83,9 @@ def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
     Raises:
       UserError: no run is done.
     """
-    found = runs.reports(cells, folder)
-    if not found:
-        raise UserError(f'{folder}: no run of the hallucination curve is done; leave out --norun')
-    rows = tables.lines(cells, found, {}, folder)
+    rows = _rows('the hallucination curve', cells, {}, folder)
     title = f'Hallucination curve, {rows[0].report["dataset"]}, recipe {recipe}'
-    parts = [f'## {title}', f'{len(rows)} of {len(cells)} rows are done; seeds '
-             f'{", ".join(map(str, rows[0].report["seeds"]))}. `left` is the share of NDCG@10 with clean texts.']
+    parts = [f'## {title}', f'{_state(rows, cells)} `left` is the share of NDCG@10 with clean texts.']
     target.parent.mkdir(parents=True, exist_ok=True)
     for protocol in tables.PROTOCOLS:
         picture = target.with_name(f'{target.name}_{protocol}.png')
@@ -110,3 +102,16 @@ def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
     target.with_suffix('.csv').write_text(tables.as_csv(rows, robustness.COLUMNS), encoding='utf-8')
     target.with_suffix('.md').write_text('\n\n'.join(parts) + '\n', encoding='utf-8')
     return target.with_suffix('.md')
+
+
+def _rows(what: str, cells: Sequence[Cell], known: dict[published.Key, published.Row],
+          folder: pathlib.Path) -> list[tables.Line]:
+    """The rows of the cells that are done; a UserError where none is."""
+    found = runs.reports(cells, folder)
+    if not found:
+        raise UserError(f'{folder}: no run of {what} is done; leave out --norun')
+    return tables.lines(cells, found, known, folder)
+
+
+def _state(rows: Sequence[tables.Line], cells: Sequence[Cell]) -> str:
+    return f'{len(rows)} of {len(cells)} rows are done; seeds {", ".join(map(str, rows[0].report["seeds"]))}.'

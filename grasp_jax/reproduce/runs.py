@@ -13,11 +13,10 @@ from grasp_jax import artefacts, recipes
 from grasp_jax.config import changed
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation.report import load_report
-from grasp_jax.pipeline import prepare_knowledge, run_pipeline
+from grasp_jax.pipeline import prepare_knowledge, run_on, run_pipeline
 from grasp_jax.reproduce.grid import Cell
 from grasp_jax.training.checkpoints import Checkpoints
-from grasp_jax.training.run import Run, make_run
-from grasp_jax.training.sharding import make_mesh
+from grasp_jax.training.run import Run
 
 LOG = logging.getLogger(__name__)
 
@@ -100,9 +99,7 @@ def restored(config: ml_collections.ConfigDict, workdir: pathlib.Path, stages: p
     Raises:
       UserError: there is no checkpoint.
     """
-    known = prepare_knowledge(config, stages)
-    run = make_run(config, make_mesh(tuple(config.train.mesh)), known.dataset.interactions, known.dataset.negatives,
-                   known.tables, known.offline)
+    run = run_on(config, prepare_knowledge(config, stages))
     seed = config.train.seeds[0]
     folder = workdir / f'seed{seed}' / 'checkpoints'
     with Checkpoints(folder) as checkpoints:

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from grasp_jax.data import batches
+from grasp_jax.data.interactions import Interactions
 from grasp_jax.errors import UserError
 from grasp_jax.models.spec import Tables, padded_rows
 from grasp_jax.training.host_tables import HostTables
@@ -44,6 +45,13 @@ class Chunk(NamedTuple):
     data: Data
 
 
+def training_sequences(interactions: Interactions, width: int) -> batches.Sequences:
+    """The training part of everybody who has an input and a target; rows are `width` wide."""
+    lengths = interactions.input_lengths('train')
+    users = np.flatnonzero(lengths >= _SHORTEST)
+    return batches.Sequences(users, interactions.indptr[users], lengths[users], width)
+
+
 class Epochs:
     """The batches of one seed's epochs, and the steps on them.
 
@@ -59,13 +67,10 @@ class Epochs:
           UserError: nobody has two training interactions.
         """
         self._run, self._seed, self._settings = run, seed, run.config.train
-        lengths = run.interactions.input_lengths('train')
-        users = np.flatnonzero(lengths >= _SHORTEST)
-        if not len(users):
+        self.sequences = training_sequences(run.interactions, run.model.spec.row_width)
+        if not len(self.sequences.users):
             raise UserError(f'{run.config.data.name}: no user has two training interactions; lower the filter '
                             'config.data.min_user or bring more data')
-        self.sequences = batches.Sequences(users, run.interactions.indptr[users], lengths[users],
-                                           run.model.spec.row_width)
         self._spec = train_spec(run.config)
         self._key = step_key(seed)
         self._targets = target_count(run.model, self._spec)
@@ -75,10 +80,10 @@ class Epochs:
         if run.model.spec.reads_similar_users:
             assert run.offline.similar_users is not None
             self._similar = SimilarUsers(run.interactions, run.offline.similar_users, run.model.spec)
-            rows = self._similar.plan(self.plan(0), self.shape.groups).num_rows
+            groups = self.shape.groups
+            rows = self._similar.plan(self.plan(0), groups).num_rows
             # To spare: the number varies from epoch to epoch, and each new one is compiled anew.
-            rows = self._similar.plan(self.plan(0), self.shape.groups, math.ceil(_SPARE * rows)).num_rows
-            self.shape = self.shape._replace(similar_rows=rows)
+            self.shape = self.shape._replace(similar_rows=groups * math.ceil(_SPARE * rows / groups))
 
     def run(self, epoch: int, state: TrainState, done: Callable[[float], Any]) -> tuple[TrainState, float]:
         """One epoch.

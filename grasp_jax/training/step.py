@@ -132,8 +132,7 @@ def draw(model: Recommender, spec: TrainSpec, shape: batches.Shape, packed: batc
         masked = jnp.zeros(packed.items.shape, bool)
         if model.spec.hides_items:
             masked = draws.draw_hidden(mask_key, packed, HIDDEN_SHARE)
-        following = jnp.pad(packed.segment[:, 1:], ((0, 0), (0, 1)))
-        counts = (packed.segment > 0) & (following == packed.segment)
+        counts = (packed.segment > 0) & ~draws.is_last(packed)
         if spec.last_only:
             counts &= draws.from_the_end(packed) <= spec.last_only
         targets = draws.everywhere(counts, shape.groups)

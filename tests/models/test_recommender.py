@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from grasp_jax.config import default
-from grasp_jax.data import draws
-from grasp_jax.models.recommender import Recommender, last_positions
+from grasp_jax.data import batches, draws
+from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import Tables, model_spec
 
 CAUSAL = ('sasrec', 'gru4rec')
@@ -82,8 +82,8 @@ def test_packing_and_padding_change_nothing(small, backbone, kind):
 def test_scoring_all_items_equals_scoring_each_candidate(small, kind):
     model = small(**kind)
     packed = model.pack([[3, 1, 4], [1, 5]])
-    place = model.placement
-    states, context = last_positions(model.encode(packed), place.row, place.column + place.length - 1)
+    encoded, last = model.encode(packed), batches.ends(model.placement)
+    states, context = last.pick(encoded.states), jax.tree.map(last.pick, encoded.context)
     ids = jnp.arange(1, model.spec.num_items + 1)
     parts = model.call(Recommender.catalogue, model.tables, ids)
     everything = model.call(Recommender.score_all, states, context, parts)
