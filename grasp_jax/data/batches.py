@@ -14,6 +14,8 @@ import numpy as np
 
 # Epochs (until there are enough batches) whose plans are tried to find how many rows and places a batch needs.
 _TRIAL_EPOCHS, _TRIAL_BATCHES = 40, 8000
+# Chance in which batch a user of a length class goes to, as a multiple of the class's range of lengths.
+_NOISE = 2
 
 
 class Placement(NamedTuple):
@@ -189,17 +191,25 @@ def epoch_plan(sequences: Sequences, batch_size: int, seed: int, epoch: int, min
                row_multiple: int = 1) -> Plan:
     """Plans a shuffled epoch; a function of its arguments alone, so a restart finds the same batches.
 
-    The draw is stratified by length: every batch gets one user of each length class, so all batches hold about as
-    many items and need as few rows as the average one (on Amazon Beauty 10 of 101 positions instead of 14).
+    The draw is stratified by length: every batch gets one user of each length class, from the longest class to the
+    shortest, and the longer ones of a class tend to go where fewer items are so far. All batches then hold about as
+    many items and need as few rows as the average one: on Amazon Beauty 9 of 101 positions; 10 where each class is
+    dealt out at random, 14 without classes.
     """
     rng = np.random.default_rng((seed, epoch))
     users = len(sequences.users)
     steps = -(-users // batch_size)
-    # Sorted by length, equal lengths in random order; then each run of S users is dealt out to the S batches.
-    ranked = np.lexsort((rng.random(users), sequences.lengths))
-    batch = rng.permuted(np.tile(np.arange(steps), (batch_size, 1)), axis=1).reshape(-1)[:users]
-    order = np.full(steps * batch_size, -1)
-    order[batch * batch_size + np.arange(users) // steps] = ranked
+    lengths = np.minimum(sequences.lengths, sequences.width)
+    ranked = np.lexsort((rng.random(users), -lengths))  # equal lengths in random order
+    order = np.full((steps, batch_size), -1)
+    items = np.zeros(steps)
+    for place, first in enumerate(range(0, users, steps)):
+        who = ranked[first:first + steps]
+        noise = _NOISE * (lengths[who[0]] - lengths[who[-1]]) + 1
+        batch = np.argsort(items + rng.uniform(0, noise, steps))[:len(who)]
+        order[batch, place] = who
+        items[batch] += lengths[who]
+    order = order.reshape(-1)
     return ordered_plan(sequences, order, batch_size, min_rows, row_multiple)
 
 
