@@ -201,16 +201,15 @@ def epoch_plan(sequences: Sequences, batch_size: int, seed: int, epoch: int, min
     steps = -(-users // batch_size)
     lengths = np.minimum(sequences.lengths, sequences.width)
     ranked = np.lexsort((rng.random(users), -lengths))  # equal lengths in random order
-    order = np.full((steps, batch_size), -1)
+    dealt = np.full((steps, batch_size), -1)
     items = np.zeros(steps)
     for place, first in enumerate(range(0, users, steps)):
         who = ranked[first:first + steps]
         noise = _NOISE * (lengths[who[0]] - lengths[who[-1]]) + 1
         batch = np.argsort(items + rng.uniform(0, noise, steps))[:len(who)]
-        order[batch, place] = who
+        dealt[batch, place] = who
         items[batch] += lengths[who]
-    order = order.reshape(-1)
-    return ordered_plan(sequences, order, batch_size, min_rows, row_multiple)
+    return ordered_plan(sequences, dealt.reshape(-1), batch_size, min_rows, row_multiple)
 
 
 def usual_shape(sequences: Sequences, batch_size: int, seed: int, groups: int,
