@@ -7,15 +7,17 @@ import setuptools
 # ScaNN publishes wheels for these machines only; elsewhere exact search is used.
 SCANN = 'scann>=1.4.2,<1.5; platform_machine == "x86_64" and sys_platform == "linux"'
 
+LLM = ['openai>=2,<4', 'aiolimiter>=1.1,<2']
 EXTRAS = {
     'cuda12': ['jax[cuda12]>=0.10,<0.12'],
     'tpu': ['jax[tpu]>=0.10,<0.12'],
     'text': ['sentence-transformers>=5,<7'],
-    'llm': ['openai>=2,<3'],
+    'llm': LLM,
+    'server': ['transformers[serving]>=5,<6'],  # tests ask a real one
     'reference': ['torch>=2.6,<3'],
     'tune': ['optuna>=4,<6'],
     'tensorboard': ['tensorboardX>=2.6,<3'],
-    'test': ['pytest>=8,<10', 'pytest-xdist>=3.6,<4', 'optuna>=4,<6', 'ruff>=0.14,<0.18', 'mypy>=1.18,<3'],
+    'test': ['pytest>=8,<10', 'pytest-xdist>=3.6,<4', 'optuna>=4,<6', 'ruff>=0.14,<0.18', 'mypy>=1.18,<3', *LLM],
 }
 
 setuptools.setup(
@@ -26,7 +28,7 @@ setuptools.setup(
     long_description_content_type='text/markdown',
     python_requires='>=3.11,<3.14',
     packages=setuptools.find_packages(include=['grasp_jax', 'grasp_jax.*']),
-    package_data={'grasp_jax.reproduce': ['published/*.csv']},
+    package_data={'grasp_jax.reproduce': ['published/*.csv'], 'grasp_jax.knowledge.domains': ['*.toml']},
     install_requires=[
         'jax>=0.10,<0.12',  # 0.11 needs Python 3.12
         'flax>=0.12.5,<0.13',

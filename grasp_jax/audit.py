@@ -15,9 +15,9 @@ from grasp_jax.data import batches
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.errors import UserError
-from grasp_jax.knowledge import prompts
+from grasp_jax.knowledge import domains, prompts
 from grasp_jax.knowledge.audit import training_only
-from grasp_jax.knowledge.describe import load_texts
+from grasp_jax.knowledge.describe import load_sent
 from grasp_jax.models.spec import model_spec
 from grasp_jax.pipeline import check_config, prepare_knowledge
 from grasp_jax.training.epochs import training_sequences
@@ -66,8 +66,8 @@ def audit(config: ml_collections.ConfigDict, folder: pathlib.Path) -> list[Check
 
 def _texts(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathlib.Path) -> Check:
     settings = config.text
-    _, texts = load_texts(folder / 'describe')
-    boilerplate = prompts.user_text({}, [], prompts.DOMAINS[settings.domain], settings.max_chars)
+    texts = load_sent(folder / 'describe')
+    boilerplate = prompts.user_text({}, [], domains.load(settings.domain), settings.max_chars)
     training_only(dataset, texts, boilerplate)
     made = ('' if config.encode.kind != 'precomputed' else
             ' (the vectors were made elsewhere: nobody can read from them which texts they were made of)')

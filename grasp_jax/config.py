@@ -14,7 +14,7 @@ from grasp_jax.errors import UserError
 
 def default(recipe: str = 'paper') -> ml_collections.ConfigDict:
     """The full config: a recipe of `grasp_jax.recipes` on a data set yet to be named."""
-    sections = (_data, _text, _encode, _retrieve, _model, _train, _evaluate)
+    sections = (_data, _text, _llm, _encode, _retrieve, _model, _train, _evaluate)
     config = ml_collections.ConfigDict({section.__name__[1:]: section() for section in sections})
     recipes.apply(config, recipe)
     return config
@@ -65,12 +65,37 @@ def _data() -> dict:
 
 def _text() -> dict:
     return {
-        'domain': 'beauty',  # beauty | fashion | shop: which templates
+        'domain': 'beauty',  # beauty | fashion | shop | industry, or a .toml file like those: the wording
+        'writer': 'template',  # template (the filled template is the text) | model (a language model writes, see llm)
         # Experiments: of a user's history, train or all (which leaks the answers: the audit fails), less the newest.
         'history': 'train',
         'held_out': 0,
         'audit': True,  # whether held-out items in users' texts end the run
         'max_chars': 8000,  # texts are cut to this length; of a user's text the newest history stays
+    }
+
+
+def _llm() -> dict:
+    return {
+        'model': '',  # as the server knows it
+        'revision': '',  # of the model, if you pin one; answers of another revision are not used
+        'base_url': '',  # of a compatible server, as http://localhost:8000/v1; empty: OpenAI's
+        'key_variable': 'OPENAI_API_KEY',  # environment variable with the server's key, which is stored nowhere
+        'temperature': 0.0,  # below 0: not sent
+        'seed': 0,  # below 0: not sent
+        'max_tokens': 300,  # of an answer
+        'extra': '{}',  # JSON object: more entries of every request
+        'concurrency': 32,  # requests under way at once
+        'requests_per_minute': 0,  # 0: no limit
+        'tokens_per_minute': 0,
+        'timeout': 120.0,  # seconds that an answer may take
+        'tries': 3,  # of a prompt whose answer is empty, cut off or a refusal; then its text is the filled template
+        'max_usd': 0.0,  # stop before the answers in the store cost more; 0: no cap
+        'max_requests': 0,  # stop after so many requests of this run; 0: no cap
+        # Model, US dollars per million tokens of prompts and of answers; of 2025, check them.
+        'prices': (('gpt-4o-mini', 0.15, 0.60), ('gpt-4.1-mini', 0.40, 1.60), ('gpt-4.1-nano', 0.10, 0.40),
+                   ('text-embedding-3-small', 0.02, 0.0), ('text-embedding-3-large', 0.13, 0.0)),
+        'store': '',  # folder of all answers and vectors; empty: llm/ beside the work folder
     }
 
 

@@ -4,14 +4,20 @@
 
 Any setting of the config can be changed on the command line, as --config.model.backbone=gru4rec or
 --config.train.seeds=(42,43,44); `grasp_jax/config.py` lists them all. A second call redoes nothing that still holds,
-and a killed run goes on where it stopped. --mode=audit looks for held-out items in texts, batches and negatives
-instead.
+and a killed run goes on where it stopped. What else it can do, with the same config and folder:
+
+    --mode=audit                    look for held-out items in texts, batches and negatives
+    --mode=prompts --n=5            show what a language model would be asked
+    --dry_run                       the same, and tokens, price and time of what is left to be asked
+    --mode=export --batch=DIR       write it as batch files for OpenAI's Batch API or `vllm run-batch`
+    --mode=import --batch=DIR       take in what came back
 """
 
 import pathlib
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -28,8 +34,14 @@ _STAGES = flags.DEFINE_string(
     'stages', None, 'Folder for prepared data, texts, vectors and neighbours, if several work folders are to share '
     'them. Default: the work folder.')
 
-_MODE = flags.DEFINE_enum('mode', 'run', ['run', 'audit'], 'run: everything up to the report. audit: the stages before '
-                          'training, and a check that no held-out item leaks into them or into training batches.')
+_MODE = flags.DEFINE_enum('mode', 'run', ['run', 'audit', 'prompts', 'export', 'import'], 'run: everything up to the '
+                          'report. audit: the stages before training, and a check that no held-out item leaks into '
+                          'them or into training batches. prompts: show what a language model would be asked. export, '
+                          'import: the same as batch files, and their answers.')
+_DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Only say what a language model would be asked, and what it would cost.')
+_N = flags.DEFINE_integer('n', 2, 'prompts, dry_run: how many of items and of users to show.', lower_bound=0)
+_BATCH = flags.DEFINE_list('batch', [], 'export: folder for the files. import: files or folders of answers.')
+_PER_FILE = flags.DEFINE_integer('requests_per_file', 50_000, 'export: requests of a file.', lower_bound=1)
 
 
 def main(_: Sequence[str]) -> None:
@@ -40,16 +52,32 @@ def main(_: Sequence[str]) -> None:
     config = _CONFIG.value
     workdir = pathlib.Path(_WORKDIR.value or pathlib.Path('runs') / _default_name())
     stages = pathlib.Path(_STAGES.value) if _STAGES.value else None
-    if _MODE.value == 'audit':
-        from grasp_jax.audit import audit
-        for check in audit(config, stages or workdir):
-            print(f'{check.number:>12,}  {check.what}')
-        print('nothing leaks')
+    if _MODE.value != 'run' or _DRY_RUN.value:
+        _other(config, stages or workdir)
         return
     command = shlex.join(['python', '-m', 'grasp_jax.main', *sys.argv[1:]])
     report = run_pipeline(config, workdir, stages, command)
     print(render_terminal(report))
     print(f'\nreport: {workdir / "report.md"}   plots: {workdir / "plots"}')
+
+
+def _other(config: Any, folder: pathlib.Path) -> None:
+    """Everything that is no run."""
+    if _MODE.value == 'audit':
+        from grasp_jax.audit import audit
+        for check in audit(config, folder):
+            print(f'{check.number:>12,}  {check.what}')
+        print('nothing leaks')
+        return
+    from grasp_jax import asking
+    if _MODE.value == 'prompts':
+        asking.show_prompts(config, folder, _N.value)
+    elif _MODE.value == 'export':
+        asking.export_batches(config, folder, pathlib.Path(_BATCH.value[0]), _PER_FILE.value)
+    elif _MODE.value == 'import':
+        asking.import_batches(config, folder, _BATCH.value)
+    else:
+        asking.dry_run(config, folder, _N.value)
 
 
 def _default_name() -> str:
@@ -66,6 +94,10 @@ def _parse(argv: Sequence[str]) -> list[str]:
         path = config_flags.get_config_filename(flags.FLAGS['config']).partition(':')[0]
         if not pathlib.Path(path).is_file():
             raise UserError(f'--config={path}: there is no such file; configs/ has some to start from')
+    if _MODE.value in ('export', 'import') and not _BATCH.value:
+        raise UserError(f'--mode={_MODE.value} needs --batch=DIR')
+    if _MODE.value == 'export' and len(_BATCH.value) > 1:
+        raise UserError(f'--batch={",".join(_BATCH.value)}: give one folder')
     return only_flags(rest)
 
 

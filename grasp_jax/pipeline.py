@@ -21,9 +21,10 @@ from grasp_jax.errors import UserError
 from grasp_jax.evaluation.metrics import RANKS_FILE, save_ranks
 from grasp_jax.evaluation.report import write_report
 from grasp_jax.knowledge import corruption
-from grasp_jax.knowledge.describe import describe, load_texts
+from grasp_jax.knowledge.describe import ITEMS as ITEM_TEXTS
+from grasp_jax.knowledge.describe import USERS as USER_TEXTS
+from grasp_jax.knowledge.describe import describe, load_texts, stage_settings
 from grasp_jax.knowledge.encoders import encode, vector_checksums
-from grasp_jax.knowledge.prompts import VERSION as TEMPLATE_VERSION
 from grasp_jax.knowledge.reduce import load_reduced, reduce_items
 from grasp_jax.knowledge.tables import load_tables
 from grasp_jax.models.spec import Tables, model_spec
@@ -115,55 +116,82 @@ def prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) -
         return _prepare_knowledge(config, folder)
 
 
-def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Knowledge:
-    stages: dict[str, dict[str, Any]] = {}
+class _Stages:
+    """Runs stages in one folder, and keeps what each said about itself."""
 
-    def stage(name: str, settings: Any, inputs: list[str], make: Callable[[pathlib.Path], dict[str, Any]]) -> str:
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder
+        self.facts: dict[str, dict[str, Any]] = {}
+
+    def run(self, name: str, settings: Any, inputs: list[str], make: Callable[[pathlib.Path], dict[str, Any]]) -> str:
+        """Runs one unless it is up to date; returns its fingerprint."""
         begin = time.perf_counter()
 
         def timed(partial: pathlib.Path) -> dict[str, Any]:
             LOG.info('%s: started', name)
             return {**make(partial), 'seconds': round(time.perf_counter() - begin, 1)}
 
-        done = artefacts.build(folder / name, settings, inputs, timed)
+        done = artefacts.build(self.folder / name, settings, inputs, timed)
         LOG.info('%s: %s (%s)', name, 'up to date' if done.reused else f'{done.facts["seconds"]} s', done.path)
-        stages[name] = done.facts
+        self.facts[name] = done.facts
         return done.fingerprint
 
+
+def prepare_data(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Dataset:
+    """Runs the stage `prepare` alone."""
+    with artefacts.lock(folder):
+        return _prepare_data(config, _Stages(folder))[0]
+
+
+def _prepare_data(config: ml_collections.ConfigDict, stages: _Stages) -> tuple[Dataset, str]:
     data = config.data.to_dict()
     del data['source']  # where the files lie does not matter, their checksums do
     drawn = {key: config.evaluate[key] for key in ('negatives', 'seed')}
-    mark = stage('prepare', {'data': data, 'evaluate': drawn}, source_checksums(config),
-                 lambda partial: prepare(config, partial))
-    facts = stages['prepare']
+    mark = stages.run('prepare', {'data': data, 'evaluate': drawn}, source_checksums(config),
+                      lambda partial: prepare(config, partial))
+    facts = stages.facts['prepare']
     LOG.info('%s users, %s items (%s with attributes), %s interactions; left out by the filter: %s users, %s items, '
              '%s interactions', *(f'{number:,}' for number in (
                  facts['users'], facts['items'], facts['items_with_attributes'], facts['interactions'],
                  *(facts['dropped'][key] for key in ('users', 'items', 'interactions')))))
-    dataset = dataset_files.load(folder / 'prepare')
+    return dataset_files.load(stages.folder / 'prepare'), mark
+
+
+def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Knowledge:
+    stages = _Stages(folder)
+    dataset, mark = _prepare_data(config, stages)
     if config.model.method == 'none':
-        return Knowledge(dataset, None, Offline(), stages, mark)
-    mark = stage('describe', {**config.text.to_dict(), 'version': TEMPLATE_VERSION}, [mark],
-                 lambda partial: describe(dataset, config, partial))
+        return Knowledge(dataset, None, Offline(), stages.facts, mark)
+    answers = answers_folder(config, folder)
+    mark = stages.run('describe', stage_settings(config), [mark],
+                      lambda partial: describe(dataset, config, partial, answers))
+    texts = []
+    if config.text.writer == 'model':  # no two answers are alike, so what follows depends on the texts themselves
+        texts = [artefacts.file_checksum(folder / 'describe' / name) for name in (ITEM_TEXTS, USER_TEXTS)]
 
     def encode_texts(partial: pathlib.Path) -> dict[str, Any]:
         return encode(dataset, *load_texts(folder / 'describe'), config, partial)
 
-    mark = stage('encode', config.encode.to_dict(), [mark, *vector_checksums(config)], encode_texts)
-    mark = stage('retrieve', config.retrieve.to_dict(), [mark],
-                 lambda partial: retrieve(dataset, folder / 'encode', config, partial))
+    mark = stages.run('encode', config.encode.to_dict(), [mark, *texts, *vector_checksums(config)], encode_texts)
+    mark = stages.run('retrieve', config.retrieve.to_dict(), [mark],
+                      lambda partial: retrieve(dataset, folder / 'encode', config, partial))
     found = load_tables(folder / 'encode', folder / 'retrieve', dataset.interactions.num_users,
                         dataset.interactions.num_items)
     spec, offline = model_spec(config, dataset.interactions.num_items, found.width), Offline()
     if spec.starts_from_text:
-        mark = stage(f'reduce{spec.hidden_size}', {'width': spec.hidden_size}, [mark],
-                     lambda partial: reduce_items(found.items, spec.hidden_size, partial))
+        mark = stages.run(f'reduce{spec.hidden_size}', {'width': spec.hidden_size}, [mark],
+                          lambda partial: reduce_items(found.items, spec.hidden_size, partial))
         offline = Offline(start=load_reduced(folder / f'reduce{spec.hidden_size}'))
     if spec.reads_similar_users:
         offline = offline._replace(similar_users=np.load(folder / 'retrieve' / USER_NEIGHBOURS, allow_pickle=False))
     tables = Tables(users=found.users, users_similar=found.users_similar, items=found.items,
                     items_similar=found.items_similar)
-    return Knowledge(dataset, tables, offline, stages, mark)
+    return Knowledge(dataset, tables, offline, stages.facts, mark)
+
+
+def answers_folder(config: ml_collections.ConfigDict, folder: pathlib.Path) -> pathlib.Path:
+    """Where the answers of language models are kept: beside the work folder, so that others find them too."""
+    return pathlib.Path(config.llm.store) if config.llm.store else folder.absolute().parent / 'llm'
 
 
 def run_on(config: ml_collections.ConfigDict, knowledge: Knowledge) -> Run:

@@ -6,54 +6,94 @@ from typing import Any
 
 import ml_collections
 
+from grasp_jax import artefacts
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.errors import UserError
-from grasp_jax.knowledge import audit, prompts
+from grasp_jax.knowledge import audit, domains, model_texts, prompts
 
 ITEMS = 'item_texts.jsonl'
 USERS = 'user_texts.jsonl'
+USERS_SENT = 'user_prompts.jsonl'  # filled templates that a language model was sent
+WRITERS = ('template', 'model')
 
 
-def describe(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathlib.Path) -> dict[str, Any]:
+def describe(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathlib.Path,
+             answers: pathlib.Path | None = None) -> dict[str, Any]:
     """Writes `item_texts.jsonl` and `user_texts.jsonl`: one `{"id": ..., "text": ...}` a line, rows in table order.
+
+    The texts are the filled templates, or what a language model writes when it is sent them.
 
     Args:
       dataset: the prepared data set.
-      config: the full config; reads `text`.
+      config: the full config; reads `text`, and `llm` where a model writes.
       folder: where the files go.
+      answers: folder of what language models answered.
 
     Returns:
       Facts: counts, the template's version, the share of items without each template field, texts that were cut.
 
     Raises:
-      UserError: a setting is wrong, or a text leaks a held-out item.
+      UserError: a setting is wrong, a text leaks a held-out item, or the language model's server cannot be used.
     """
     domain, max_chars = config.text.domain, config.text.max_chars
-    what = {'history': config.text.history, 'held_out': config.text.held_out}
-    _check(config)
-    items = prompts.item_texts(dataset, domain, max_chars)
-    users = prompts.user_texts(dataset, domain, max_chars, **what)
-    spec = prompts.DOMAINS[domain]
+    items, users = templates(dataset, config)
+    spec = domains.load(domain)
     if len(set(items)) == 1 < len(items) and config.encode.kind != 'precomputed':
         raise UserError(f'{dataset.name}: all item texts are the same ({items[0][:80]!r}), so they say nothing; check '
                         'the ids of --config.data.items_file, or use --config.model.method=none')
     if config.text.audit:
         audit.training_only(dataset, users, boilerplate=prompts.user_text({}, [], spec, max_chars))
-    _write(folder / ITEMS, dataset.item_ids, items)
-    _write(folder / USERS, dataset.user_ids, users)
-    whole_items = prompts.item_texts(dataset, domain, _NO_LIMIT)
-    whole_users = prompts.user_texts(dataset, domain, _NO_LIMIT, **what)
-    return {
+    whole_items, whole_users = templates(dataset, config, _NO_LIMIT)
+    facts = {
         'items': len(items), 'users': len(users), 'domain': domain,
-        'audited': bool(config.text.audit), 'template_version': prompts.VERSION,
+        'audited': bool(config.text.audit), 'template_version': spec.version,
         'share_unknown': _share_unknown(dataset, spec),
         'items_cut': sum(map(str.__ne__, items, whole_items)), 'users_cut': sum(map(str.__ne__, users, whole_users)),
         'users_without_items': int((dataset.interactions.input_lengths('train') == 0).sum()),
     }
+    if config.text.writer == 'model':
+        assert answers is not None, 'a language model writes into a store'
+        _write(folder / USERS_SENT, dataset.user_ids, users)
+        asked = model_texts.questions(dataset, items, users, config)
+        items, users, more = model_texts.write(asked, config, answers / model_texts.STORE, folder)
+        facts |= more
+    _write(folder / ITEMS, dataset.item_ids, items)
+    _write(folder / USERS, dataset.user_ids, users)
+    return facts
+
+
+def templates(dataset: Dataset, config: ml_collections.ConfigDict,
+              max_chars: int | None = None) -> tuple[list[str], list[str]]:
+    """The filled templates of all items and all users, cut to `max_chars` (None: as the config says).
+
+    Raises:
+      UserError: a setting is wrong.
+    """
+    _check(config)
+    settings = config.text
+    length = settings.max_chars if max_chars is None else max_chars
+    return (prompts.item_texts(dataset, settings.domain, length),
+            prompts.user_texts(dataset, settings.domain, length, settings.history, settings.held_out))
+
+
+def stage_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """All that the texts depend on, the data set aside."""
+    found = config.text.to_dict()
+    if found.pop('writer') == 'model':
+        found['llm'] = {key: config.llm[key] for key in ('model', 'revision', 'temperature', 'seed', 'max_tokens',
+                                                         'extra', 'tries')}
+    if config.text.domain not in domains.NAMES:
+        found['domain_file'] = artefacts.file_checksum(domains.path_of(config.text.domain))
+    return {**found, 'version': domains.load(config.text.domain).version}
 
 
 def _check(config: ml_collections.ConfigDict) -> None:
     settings = config.text
+    if settings.writer not in WRITERS:
+        raise UserError(f'config.text.writer={settings.writer!r}: choose template or model')
+    if settings.writer == 'model' and config.encode.kind == 'precomputed':
+        raise UserError('config.text.writer=model writes texts, but precomputed vectors were made from others; use '
+                        'another --config.encode.kind')
     if settings.history not in ('train', 'all'):
         raise UserError(f'config.text.history={settings.history!r}: choose train or all')
     if settings.held_out < 0:
@@ -61,6 +101,16 @@ def _check(config: ml_collections.ConfigDict) -> None:
     if config.encode.kind == 'precomputed' and (settings.history != 'train' or settings.held_out):
         raise UserError('config.text.history and config.text.held_out change texts, but precomputed vectors were made '
                         'from others; use --config.encode.kind=lsa')
+
+
+def load_sent(folder: pathlib.Path) -> list[str]:
+    """The user texts that the audit is about: what a language model was sent, or the texts themselves.
+
+    Raises:
+      UserError: as `load_texts`.
+    """
+    sent = folder / USERS_SENT
+    return _read(sent if sent.exists() else folder / USERS)
 
 
 def load_texts(folder: pathlib.Path) -> tuple[list[str], list[str]]:

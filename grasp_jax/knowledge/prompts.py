@@ -1,44 +1,19 @@
-"""Texts about items and users: the paper's templates, filled in.
+"""Texts about items and users: the paper's templates, filled in, and the prompts that are made of them.
 
-No language model is called here: the filled template is a valid text by itself, and it is the prompt where one is.
-A user's text is made from the training part of the history only.
+No language model is called here: the filled template is a valid text by itself, and the heart of the prompt where one
+is. A user's text is made from the training part of the history only.
 """
 
 import collections.abc
-import dataclasses
 from typing import Any
 
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.errors import UserError
+from grasp_jax.knowledge import domains
+from grasp_jax.knowledge.domains import Domain
 
-VERSION = 1  # goes up whenever a template changes, so that texts made before can be told apart
 UNKNOWN = 'unknown'
 NO_ITEMS = 'none'
-
-
-@dataclasses.dataclass(frozen=True)
-class Domain:
-    """How one domain speaks of its items.
-
-    Attributes:
-      item: what an item is called, as 'beauty item'.
-      fields: (label, attribute) pairs of the list of attributes; 'unknown' where an item has none.
-      sentences: (label, attribute) pairs, one sentence each.
-      extra: whether all other attributes are listed too, sorted by name, where an item has them.
-    """
-
-    item: str
-    fields: tuple[tuple[str, str], ...] = (('name', 'title'), ('brand', 'brand'), ('price', 'price'))
-    sentences: tuple[tuple[str, str], ...] = (('features', 'features'), ('descriptions', 'description'))
-    extra: bool = False
-
-
-# A new domain is one more entry here.
-DOMAINS = {
-    'beauty': Domain(item='beauty item'),
-    'fashion': Domain(item='fashion item'),
-    'shop': Domain(item='item', fields=(('name', 'title'),), sentences=(), extra=True),
-}
 
 
 def item_texts(dataset: Dataset, domain: str, max_chars: int) -> list[str]:
@@ -58,7 +33,7 @@ def user_texts(dataset: Dataset, domain: str, max_chars: int, history: str = 'tr
 
     Args:
       dataset: the prepared data set.
-      domain: a key of `DOMAINS`.
+      domain: a domain's name or file.
       max_chars: of a text.
       history: 'train', or 'all' to see what a leak is worth.
       held_out: newest items of that history that are not named.
@@ -124,6 +99,16 @@ def user_text(profile: collections.abc.Mapping[str, Any], newest_first: collecti
     return head + '; '.join(kept) + request
 
 
+def item_messages(text: str, domain: Domain) -> list[dict[str, str]]:
+    """What a language model is asked about an item whose filled template is `text`."""
+    return _messages(domain.item_system, text, domain.item_request)
+
+
+def user_messages(text: str, domain: Domain) -> list[dict[str, str]]:
+    """What a language model is asked about a user whose filled template is `text`."""
+    return _messages(domain.user_system, text, domain.user_request)
+
+
 def title(attributes: collections.abc.Mapping[str, Any]) -> str:
     """An item's title on one line, 'unknown' where it has none."""
     return clean(attributes.get('title')) or UNKNOWN
@@ -138,6 +123,11 @@ def clean(value: Any) -> str:
     if isinstance(value, list | tuple):
         return '; '.join(part for part in map(clean, value) if part)
     return ' '.join(str(value).split())
+
+
+def _messages(system: str, text: str, request: str) -> list[dict[str, str]]:
+    told = [{'role': 'system', 'content': system}] if system else []
+    return [*told, {'role': 'user', 'content': f'{text} {request}'.strip()}]
 
 
 def _present(attributes: collections.abc.Mapping[str, Any],
@@ -158,8 +148,6 @@ def _cut(text: str, length: int) -> str:
 
 
 def _domain(name: str, max_chars: int) -> Domain:
-    if name not in DOMAINS:
-        raise UserError(f'--config.text.domain={name!r} is not known; choose one of {", ".join(sorted(DOMAINS))}')
     if max_chars < 1:
         raise UserError(f'--config.text.max_chars={max_chars} leaves no text; give at least some hundred characters')
-    return DOMAINS[name]
+    return domains.load(name)

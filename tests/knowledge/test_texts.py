@@ -9,7 +9,7 @@ from grasp_jax.config import default
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.errors import UserError
-from grasp_jax.knowledge import audit, describe, prompts
+from grasp_jax.knowledge import audit, describe, domains, prompts
 
 WHOLE = 1_000_000
 
@@ -31,7 +31,7 @@ def random_dataset():
     return make(sequences, [{'title': f'Title{i:03d}'} for i in range(60)])
 
 
-@pytest.mark.parametrize('domain', sorted(prompts.DOMAINS))
+@pytest.mark.parametrize('domain', domains.NAMES)
 @pytest.mark.parametrize('max_chars', [200, 300, WHOLE])
 def test_user_text_names_exactly_the_newest_training_titles(random_dataset, domain, max_chars):
     texts = prompts.user_texts(random_dataset, domain, max_chars)
@@ -108,7 +108,7 @@ def test_audit_catches_a_planted_leak(random_dataset, split):
 def test_audit_looks_for_whole_titles(held_out, texts, leaks):
     dataset = make([[3, 2, 1, 4]], [{'title': held_out}, {'title': 'Nail Polish'}, {'title': 'Cream'}, {}],
                    [{'gender': 'female'}])
-    boilerplate = prompts.user_text({}, [], prompts.DOMAINS['shop'], WHOLE)
+    boilerplate = prompts.user_text({}, [], domains.load('shop'), WHOLE)
     if leaks:
         with pytest.raises(UserError, match='leak'):
             audit.training_only(dataset, [texts], boilerplate)
@@ -136,10 +136,10 @@ def test_describe_runs_the_audit(random_dataset, tmp_path, monkeypatch):
     whole_history = lambda self, user, split: self.items[self.indptr[user]:self.indptr[user + 1]]  # noqa: E731
     real = prompts.user_texts
 
-    def leaking(dataset, domain, max_chars, **what):
+    def leaking(dataset, domain, max_chars, *what):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Interactions, 'sequence', whole_history)
-            return real(dataset, domain, max_chars, **what)
+            return real(dataset, domain, max_chars, *what)
 
     monkeypatch.setattr(prompts, 'user_texts', leaking)
     with pytest.raises(UserError, match='leak'):

@@ -1,0 +1,82 @@
+"""What can be done about a language model besides running: see prompts, estimate, export to files, import answers."""
+
+import pathlib
+from collections.abc import Sequence
+
+import ml_collections
+
+from grasp_jax.errors import UserError
+from grasp_jax.knowledge import audit, batch_files, describe, domains, generate, preview, prompts
+from grasp_jax.knowledge.model_texts import STORE, Questions, questions
+from grasp_jax.knowledge.responses import Responses
+from grasp_jax.pipeline import answers_folder, check_config, prepare_data
+
+
+def questions_of(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Questions:
+    """What a run in this folder would ask; user texts pass the audit first.
+
+    Args:
+      config: the full config.
+      folder: of the stages; gets the prepared data set.
+
+    Raises:
+      UserError: a setting is wrong, or a prompt leaks a held-out item.
+    """
+    check_config(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    dataset = prepare_data(config, folder)
+    items, users = describe.templates(dataset, config)
+    if config.text.audit:
+        spec = domains.load(config.text.domain)
+        audit.training_only(dataset, users, prompts.user_text({}, [], spec, config.text.max_chars))
+    return questions(dataset, items, users, config)
+
+
+def show_prompts(config: ml_collections.ConfigDict, folder: pathlib.Path, count: int) -> None:
+    """Prints the first prompts about items and users."""
+    with config.unlocked():
+        config.llm.model = config.llm.model or 'the model'  # no matter which, nothing is sent
+    for text in preview.examples(questions_of(config, folder), count):
+        print(f'{text}\n')
+
+
+def dry_run(config: ml_collections.ConfigDict, folder: pathlib.Path, count: int) -> None:
+    """Prints prompts, and what is left to be asked, its price and the time that it will take."""
+    asked = questions_of(config, folder)
+    for text in preview.examples(asked, count):
+        print(f'{text}\n')
+    print(preview.as_text(preview.estimate(asked, config, answers_folder(config, folder)), asked.model.name))
+
+
+def export_batches(config: ml_collections.ConfigDict, folder: pathlib.Path, target: pathlib.Path,
+                   requests_per_file: int) -> None:
+    """Writes what is left to be asked as files in `target`."""
+    asked = questions_of(config, folder)
+    with Responses(answers_folder(config, folder) / STORE) as store:
+        left = generate.pending(asked.prompts(), store, generate.limits_from(config).tries)
+        files = batch_files.export(left, asked.model, target, requests_per_file)
+    print(f'{len(files)} files in {target}' if files else 'nothing is left to be asked')
+
+
+def import_batches(config: ml_collections.ConfigDict, folder: pathlib.Path, files: Sequence[str]) -> None:
+    """Takes in what an engine answered.
+
+    Raises:
+      UserError: there is no file.
+    """
+    paths = [path for name in files for path in _jsonl(pathlib.Path(name))]
+    if not paths:
+        raise UserError(f'--batch={",".join(files)}: there are no .jsonl files; name the files that the engine wrote')
+    asked = questions_of(config, folder)
+    with Responses(answers_folder(config, folder) / STORE) as store:
+        found = batch_files.load(paths, asked.prompts(), asked.model, store, asked.domain.keep_after)
+        left = sum(1 for _ in generate.pending(asked.prompts(), store, generate.limits_from(config).tries))
+    print(f'{found.accepted:,} answers taken in, {found.known:,} were known, {found.strangers:,} belong to other '
+          'prompts')
+    for reason, number in found.rejected.most_common():
+        print(f'{number:,} not accepted: {reason}')
+    print(f'{left:,} of {len(asked):,} prompts are still to be asked')
+
+
+def _jsonl(path: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(path.glob('*.jsonl')) if path.is_dir() else [path]

@@ -1,0 +1,133 @@
+"""Prompts as files for an engine that works offline, and its answers back.
+
+The files are those of OpenAI's Batch API, one request a line, which `vllm run-batch` reads as well; `custom_id` is the
+key under which the answer is kept, so that answers may come back in any order, in any number of files, more than once.
+"""
+
+import json
+import pathlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from grasp_jax.errors import UserError
+from grasp_jax.knowledge.estimate import rough_of
+from grasp_jax.knowledge.generate import Prompt, judge
+from grasp_jax.knowledge.language_model import LanguageModel
+from grasp_jax.knowledge.responses import Responses, Usage
+
+URL = '/v1/chat/completions'
+
+
+def export(prompts: Iterable[Prompt], model: LanguageModel, folder: pathlib.Path,
+           requests_per_file: int) -> list[pathlib.Path]:
+    """Writes `requests_00000.jsonl`, `requests_00001.jsonl`, ...
+
+    Args:
+      prompts: those without an answer.
+      model: who is to answer.
+      folder: gets the files; must have none yet.
+      requests_per_file: OpenAI takes up to 50,000.
+
+    Raises:
+      UserError: the folder has files of an earlier export.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.glob('requests_*.jsonl')):
+        raise UserError(f'{folder}: holds requests already; delete them or name another folder')
+    files: list[pathlib.Path] = []
+    file: Any = None
+    count = 0
+    for prompt in prompts:
+        if count % requests_per_file == 0:
+            if file is not None:
+                file.close()
+            files.append(folder / f'requests_{len(files):05d}.jsonl')
+            file = files[-1].open('w', encoding='utf-8')
+        line = {'custom_id': prompt.key, 'method': 'POST', 'url': URL, 'body': model.body(prompt.messages)}
+        file.write(json.dumps(line, ensure_ascii=False) + '\n')
+        count += 1
+    if file is not None:
+        file.close()
+    return files
+
+
+class Imported(NamedTuple):
+    """What came back.
+
+    Attributes:
+      accepted: answers that were new.
+      known: answers that the store had.
+      strangers: lines whose id belongs to no prompt of this run.
+      rejected: reasons, counted.
+    """
+
+    accepted: int
+    known: int
+    strangers: int
+    rejected: Counter[str]
+
+
+def load(files: Sequence[pathlib.Path], prompts: Iterable[Prompt], model: LanguageModel, store: Responses,
+         keep_after: str) -> Imported:
+    """Puts answers into the store.
+
+    Args:
+      files: what the engine wrote.
+      prompts: all of this run.
+      model: who answered.
+      store: gets the answers.
+      keep_after: a mark that an answer must have.
+
+    Raises:
+      UserError: a file cannot be read, or a line of it is no answer.
+    """
+    known = {prompt.key: prompt for prompt in prompts}
+    accepted = before = strangers = 0
+    rejected: Counter[str] = Counter()
+    for path in files:
+        try:
+            lines = path.open(encoding='utf-8')
+        except OSError as error:
+            raise UserError(f'{path}: cannot be read ({error.strerror})') from error
+        with lines:
+            for number, line in enumerate(tqdm(lines, desc=path.name, unit='answer', delay=1), start=1):
+                if not line.strip():
+                    continue
+                key, text, reason, usage = _read(line, f'{path}, line {number}', keep_after)
+                prompt = known.get(key)
+                if prompt is None:
+                    strangers += 1
+                elif store.texts([key]):
+                    before += 1
+                elif reason:
+                    rejected[reason] += 1
+                    store.reject(key, model.name, reason, text, usage)
+                else:
+                    accepted += 1
+                    store.put(key, model.name, model.body(prompt.messages), text, usage, rough_of(prompt.messages))
+    return Imported(accepted, before, strangers, rejected)
+
+
+def _read(line: str, where: str, keep_after: str) -> tuple[str, str, str, Usage]:
+    """Key, text, why it is not accepted, tokens."""
+    try:
+        found = json.loads(line)
+        key, response = str(found['custom_id']), found.get('response')
+        # OpenAI wraps the answer in `body`; others write it as it is.
+        answer = (response or {}).get('body', response) or {}
+        if found.get('error') or 'choices' not in answer:
+            detail = found.get('error') or answer.get('error') or 'no answer'
+            message = detail.get('message', detail) if isinstance(detail, dict) else detail
+            return key, '', f'error: {" ".join(str(message).split())[:100]}', Usage()
+        choice, counted = answer['choices'][0], answer.get('usage') or {}
+        message, finish = choice['message'], choice.get('finish_reason')
+        text = message.get('content')
+        if text is not None and not isinstance(text, str):
+            raise TypeError('content is no text')
+        usage = Usage(int(counted.get('prompt_tokens') or 0), int(counted.get('completion_tokens') or 0))
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise UserError(f'{where}: is no answer of a batch ({error}); take the line out') from error
+    return key, text or '', judge(text, finish, message.get('refusal'), keep_after), usage

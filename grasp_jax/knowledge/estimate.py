@@ -1,0 +1,60 @@
+"""How many tokens a prompt has, before anybody counts them."""
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+
+from grasp_jax.knowledge.responses import Totals
+
+_PIECE = re.compile(r'[^\W\d_]+|\d|[^\w\s]|_')
+_MESSAGE, _REPLY = 4, 3  # tokens that a chat template puts around a message and before the answer
+_ENOUGH = 20  # answers from which a model's own counts are trusted
+
+
+def rough(text: str) -> float:
+    """Tokens of a text, about: a usual word is one, a name is cut into pieces, digits share some, marks stand alone.
+
+    Within 10% of three public tokenizers (cl100k, o200k, Claude's) on 600 item texts, 600 user texts of Amazon Beauty
+    and a page of English prose each.
+    """
+    return sum(map(_piece, _PIECE.findall(text)))
+
+
+def _piece(piece: str) -> float:
+    if piece.isdigit():
+        return 0.6
+    if piece.islower() or len(piece) < 4:
+        return 1.0
+    return 1.5 + (len(piece) - 4) / 9
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokens:
+    """An estimate for one model.
+
+    Attributes:
+      scale: its tokens for each of `rough`.
+      answer: of an answer; None where none is known.
+      seconds: of an answer; None where none is known.
+    """
+
+    scale: float = 1.0
+    answer: float | None = None
+    seconds: float | None = None
+
+    @classmethod
+    def learned(cls, totals: Totals) -> 'Tokens':
+        """From the counts of the answers that there are, once they are enough."""
+        if totals.counted < _ENOUGH:
+            return cls()
+        return cls(totals.usage_counted.prompt / totals.estimated, totals.usage_counted.completion / totals.counted,
+                   totals.seconds / totals.counted)
+
+    def of(self, messages: Iterable[Mapping[str, str]]) -> int:
+        """Of a prompt."""
+        return round(self.scale * rough_of(messages))
+
+
+def rough_of(messages: Iterable[Mapping[str, str]]) -> float:
+    """`rough` of all messages, with what is put around them."""
+    return _REPLY + sum(_MESSAGE + rough(message['content']) for message in messages)

@@ -1,0 +1,104 @@
+"""Which language model is asked, with what settings, at what price."""
+
+import dataclasses
+import json
+import os
+import urllib.parse
+from collections.abc import Sequence
+from typing import Any
+
+import ml_collections
+
+from grasp_jax.errors import UserError
+from grasp_jax.knowledge.responses import Usage, request_key
+
+Messages = Sequence[dict[str, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class LanguageModel:
+    """The part of the `llm` section that shapes an answer and its price.
+
+    Attributes:
+      name, revision: of the model.
+      base_url: of the server; empty for OpenAI's.
+      key_variable: name of the environment variable with the server's key.
+      temperature, seed: of sampling; below 0: not sent.
+      max_tokens: of an answer.
+      extra: more entries of a request's body.
+      price: US dollars per million tokens of prompts and of answers; None where it is not known.
+    """
+
+    name: str
+    revision: str
+    base_url: str
+    key_variable: str
+    temperature: float
+    seed: int
+    max_tokens: int
+    extra: dict[str, Any]
+    price: tuple[float, float] | None
+
+    def sampling(self) -> dict[str, Any]:
+        """What a request says besides model and messages."""
+        found: dict[str, Any] = {'temperature': self.temperature, 'seed': self.seed}
+        found = {key: value for key, value in found.items() if value >= 0}
+        # OpenAI's newer models know only the longer name, other servers often only the shorter one.
+        found['max_tokens' if self.base_url else 'max_completion_tokens'] = self.max_tokens
+        return {**found, **self.extra}
+
+    def body(self, messages: Messages) -> dict[str, Any]:
+        """A request as servers and batch files take it."""
+        return {'model': self.name, 'messages': list(messages), **self.sampling()}
+
+    def with_room(self, times: int) -> 'LanguageModel':
+        """The same model, with longer answers."""
+        return dataclasses.replace(self, max_tokens=self.max_tokens * times)
+
+    def key(self, messages: Messages, version: int) -> str:
+        """Under which an answer is kept; where the server stands does not matter."""
+        sampling = {**dataclasses.replace(self, base_url='-').sampling()}
+        return request_key(self.name, self.revision, messages, sampling, version)
+
+    def cost(self, usage: Usage) -> float:
+        """US dollars; 0 where the price is not known."""
+        prompt, completion = self.price or (0.0, 0.0)
+        return (usage.prompt * prompt + usage.completion * completion) / 1e6
+
+    def client_options(self) -> dict[str, Any]:
+        """Address and key for the official client.
+
+        Raises:
+          UserError: OpenAI's server is asked without a key.
+        """
+        key = os.environ.get(self.key_variable, '')
+        if not key and not self.base_url:
+            raise UserError(f'no key for the language model: set the environment variable {self.key_variable}, or '
+                            '--config.llm.base_url for a server that needs none')
+        return {'api_key': key or 'none', **({'base_url': self.base_url} if self.base_url else {})}
+
+
+def from_config(config: ml_collections.ConfigDict, name: str | None = None) -> LanguageModel:
+    """The model of the `llm` section, or another model of the same server.
+
+    Raises:
+      UserError: a setting is wrong.
+    """
+    section = config.llm
+    name = section.model if name is None else name
+    if not name:
+        raise UserError('--config.llm.model is missing: give the name by which the server knows the model')
+    address = urllib.parse.urlsplit(section.base_url)
+    if section.base_url and (address.scheme not in ('http', 'https') or not address.netloc):
+        raise UserError(f'--config.llm.base_url={section.base_url!r}: give an address like http://localhost:8000/v1')
+    try:
+        extra = json.loads(section.extra)
+    except ValueError:
+        extra = None
+    if not isinstance(extra, dict):
+        raise UserError(f'--config.llm.extra={section.extra!r}: give a JSON object, as \'{{"top_p": 0.9}}\'')
+    if section.max_tokens < 1:
+        raise UserError(f'--config.llm.max_tokens={section.max_tokens}: must be 1 or more')
+    prices = {model: (float(prompt), float(completion)) for model, prompt, completion in section.prices}
+    return LanguageModel(name, section.revision, section.base_url, section.key_variable, section.temperature,
+                         section.seed, section.max_tokens, extra, prices.get(name))

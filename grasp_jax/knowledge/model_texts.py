@@ -1,0 +1,120 @@
+"""Texts that a language model writes about items and users: prompts, answers, and the filled template where there is
+none."""
+
+import dataclasses
+import json
+import pathlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import ml_collections
+
+from grasp_jax.data.dataset import Dataset
+from grasp_jax.knowledge import domains, generate, language_model, prompts
+from grasp_jax.knowledge.generate import Prompt
+from grasp_jax.knowledge.language_model import LanguageModel
+from grasp_jax.knowledge.responses import Responses
+
+STORE = 'responses.sqlite'
+FALLBACKS = 'fallbacks.jsonl'
+_AT_ONCE = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class Questions:
+    """What a model is asked about a data set.
+
+    Attributes:
+      model: who is asked.
+      domain: how.
+      items, users: ids and filled templates, in table order.
+    """
+
+    model: LanguageModel
+    domain: domains.Domain
+    items: Sequence[tuple[str, str]]
+    users: Sequence[tuple[str, str]]
+
+    def __len__(self) -> int:
+        return len(self.items) + len(self.users)
+
+    def prompts(self) -> Iterator[Prompt]:
+        """Those about items, then those about users."""
+        for kind, entities, ask in (('item', self.items, prompts.item_messages),
+                                    ('user', self.users, prompts.user_messages)):
+            for identity, text in entities:
+                messages = ask(text, self.domain)
+                yield Prompt(f'{kind} {identity}', self.model.key(messages, self.domain.version), messages)
+
+
+def questions(dataset: Dataset, item_texts: Sequence[str], user_texts: Sequence[str],
+              config: ml_collections.ConfigDict) -> Questions:
+    """The questions about a data set whose filled templates are given.
+
+    Raises:
+      UserError: a setting is wrong.
+    """
+    return Questions(language_model.from_config(config), domains.load(config.text.domain),
+                     list(zip(dataset.item_ids, item_texts, strict=True)),
+                     list(zip(dataset.user_ids, user_texts, strict=True)))
+
+
+def write(asked: Questions, config: ml_collections.ConfigDict, store: pathlib.Path,
+          folder: pathlib.Path) -> tuple[list[str], list[str], dict[str, Any]]:
+    """Has whatever has no answer yet written, and collects all texts.
+
+    Args:
+      asked: the questions.
+      config: the full config; reads `llm`.
+      store: file of the answers.
+      folder: gets the list of the entities whose text is the filled template, `fallbacks.jsonl`.
+
+    Returns:
+      m item texts, n user texts, and facts.
+
+    Raises:
+      UserError: a limit is reached, or the server cannot be used; what was answered is kept.
+    """
+    limits = generate.limits_from(config)
+    with Responses(store) as responses:
+        sent = 0
+        if any(True for _ in generate.pending(asked.prompts(), responses, limits.tries)):
+            generator = generate.Generator(asked.model, responses, limits, asked.domain.keep_after)
+            generator.run(asked.prompts, 'describe', len(asked))
+            sent = generator.sent
+        texts, why = collect(asked, responses)
+        totals = responses.totals(asked.model.name)
+    with (folder / FALLBACKS).open('w', encoding='utf-8') as file:
+        for about, reason in why:
+            file.write(json.dumps({'about': about, 'reason': reason}, ensure_ascii=False) + '\n')
+    facts = {'writer': asked.model.name, 'revision': asked.model.revision, 'prompts': len(asked), 'sent': sent,
+             'fallbacks': len(why), 'fallback_reasons': dict(Counter(reason for _, reason in why)),
+             'prompt_tokens': totals.usage.prompt, 'completion_tokens': totals.usage.completion,
+             'usd': None if asked.model.price is None else round(asked.model.cost(totals.usage), 4)}
+    return texts[:len(asked.items)], texts[len(asked.items):], facts
+
+
+def collect(asked: Questions, responses: Responses) -> tuple[list[str], list[tuple[str, str]]]:
+    """All texts, items first; and whom the filled template stands for, with the reason."""
+    templates = [text for _, text in (*asked.items, *asked.users)]
+    texts: list[str] = []
+    why: list[tuple[str, str]] = []
+    feed = list(asked.prompts())
+    for start in range(0, len(feed), _AT_ONCE):
+        some = feed[start:start + _AT_ONCE]
+        keys = [prompt.key for prompt in some]
+        answers, rejections = responses.texts(keys), responses.rejections(keys)
+        for prompt in some:
+            answer = answers.get(prompt.key)
+            if answer is None:
+                why.append((prompt.about, rejections.get(prompt.key, (0, False, 'not asked'))[2]))
+                texts.append(templates[len(texts)])
+            else:
+                texts.append(kept(answer, asked.domain.keep_after))
+    return texts, why
+
+
+def kept(answer: str, keep_after: str) -> str:
+    """The part of an answer that describes, on one line."""
+    return ' '.join((answer.rpartition(keep_after)[2] if keep_after else answer).split())

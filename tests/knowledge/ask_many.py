@@ -1,0 +1,52 @@
+"""Asks a server about many made-up items and users, as a program of its own that can be killed.
+
+    python ask_many.py URL STORE OUT COUNT [settings of `llm` as JSON]
+"""
+
+import json
+import pathlib
+import resource
+import sys
+import time
+
+from grasp_jax.config import default
+from grasp_jax.errors import UserError
+from grasp_jax.knowledge import domains, language_model, model_texts
+
+
+def questions(config, count):
+    """Half about items, half about users."""
+    items = [(f'i{number}', f'The item has the following attributes: name is Thing {number}.')
+             for number in range(count // 2)]
+    users = [(f'u{number}', f'The user has visited the following items, newest first: Thing {number}; Thing 7.')
+             for number in range(count - count // 2)]
+    return model_texts.Questions(language_model.from_config(config), domains.load('shop'), items, users)
+
+
+def config_for(url, settings=None):
+    """A config whose language model is the scripted server."""
+    config = default()
+    config.text.writer = 'model'
+    config.llm.update({'model': 'scripted', 'base_url': url, 'concurrency': 64, **(settings or {})})
+    return config
+
+
+def main():
+    url, store, out, count = sys.argv[1:5]
+    config = config_for(url, json.loads(sys.argv[5]) if len(sys.argv) > 5 else {})
+    folder = pathlib.Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    begin = time.perf_counter()
+    try:
+        items, users, facts = model_texts.write(questions(config, int(count)), config, pathlib.Path(store), folder)
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
+    facts['seconds'] = time.perf_counter() - begin
+    facts['peak_mb'] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    (folder / 'texts.json').write_text(json.dumps([items, users]), encoding='utf-8')
+    print(json.dumps(facts))
+
+
+if __name__ == '__main__':
+    main()

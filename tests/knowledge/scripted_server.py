@@ -1,0 +1,116 @@
+"""A server of OpenAI's interface that answers by a script, with faults: run as a program, it prints its port.
+
+    python scripted_server.py LOG [FAULTS as JSON]
+
+Every request that it answers well is written to LOG as a line of JSON before the answer leaves, so that a test can
+count who was asked how often. Faults: shares of requests that get 429, 500, a lost connection, a cut body; `empty`,
+the share of prompts whose answer is always empty; `slow`, the share that waits; `delay` seconds for every answer.
+"""
+
+import asyncio
+import hashlib
+import json
+import random
+import sys
+
+
+def answer_to(body):
+    """A text that depends on the prompt alone."""
+    digest = hashlib.sha256(body['messages'][-1]['content'].encode()).hexdigest()
+    return f'It suits people of kind {digest[:12]} who care for {digest[12:20]}.'
+
+
+def tokens(text):
+    return len(text.split())
+
+
+def chat(body, faults):
+    prompt = ' '.join(message['content'] for message in body['messages'])
+    share = int(hashlib.sha256(prompt.encode()).hexdigest()[:8], 16) / 16 ** 8
+    text = '' if share < faults.get('empty', 0) else answer_to(body)
+    if faults.get('long_answers'):
+        text = text * 3
+    limit = body.get('max_tokens') or body.get('max_completion_tokens') or 1000
+    finish = 'length' if tokens(text) > limit else 'stop'
+    text = ' '.join(text.split()[:limit])
+    return {'id': 'x', 'object': 'chat.completion', 'created': 0, 'model': body['model'], 'choices': [
+        {'index': 0, 'finish_reason': finish, 'message': {'role': 'assistant', 'content': text}}],
+        'usage': {'prompt_tokens': tokens(prompt), 'completion_tokens': tokens(text),
+                  'total_tokens': tokens(prompt) + tokens(text)}}
+
+
+def embeddings(body):
+    """Vectors of 16 numbers that depend on the text alone."""
+    texts = body['input'] if isinstance(body['input'], list) else [body['input']]
+    data = []
+    for index, text in enumerate(texts):
+        rng = random.Random(text)
+        data.append({'object': 'embedding', 'index': index, 'embedding': [rng.gauss(0, 1) for _ in range(16)]})
+    count = sum(map(tokens, texts))
+    return {'object': 'list', 'model': body['model'], 'data': data,
+            'usage': {'prompt_tokens': count, 'total_tokens': count}}
+
+
+def response(status, payload):
+    text = (payload if isinstance(payload, str) else json.dumps(payload)).encode()
+    return (f'HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(text)}\r\n'
+            'Connection: keep-alive\r\nRetry-After-Ms: 20\r\n\r\n').encode() + text
+
+
+class Server:
+    def __init__(self, log, faults):
+        self.log, self.faults, self.random = log, faults, random.Random(faults.get('seed', 0))
+
+    async def serve(self, reader, writer):
+        try:
+            while True:
+                head = await reader.readuntil(b'\r\n\r\n')
+                path = head.split(b' ')[1].decode()
+                length = next(int(line.split(b':')[1]) for line in head.split(b'\r\n')
+                              if line.lower().startswith(b'content-length'))
+                body = json.loads(await reader.readexactly(length))
+                if not await self.one(path, body, writer):
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    async def one(self, path, body, writer):
+        faults, dice = self.faults, self.random.random()
+        await asyncio.sleep(faults.get('delay', 0) + (0.3 if self.random.random() < faults.get('slow', 0) else 0))
+        for status, name in ((429, '429'), (500, '500')):
+            if dice < faults.get(name, 0):
+                writer.write(response(status, {'error': {'message': 'scripted', 'type': 'x', 'code': None}}))
+                await writer.drain()
+                return True
+            dice -= faults.get(name, 0)
+        if dice < faults.get('dropped', 0):
+            return False
+        dice -= faults.get('dropped', 0)
+        payload = embeddings(body) if path.endswith('embeddings') else chat(body, faults)
+        whole = response(200, payload)
+        if dice < faults.get('cut', 0):
+            writer.write(response(200, json.dumps(payload)[:40]))
+            await writer.drain()
+            return True
+        asked = body['input'] if path.endswith('embeddings') else body['messages'][-1]['content']
+        self.log.write(json.dumps({'asked': asked, 'key': hashlib.sha256(
+            json.dumps(asked).encode()).hexdigest()}) + '\n')
+        self.log.flush()
+        writer.write(whole)
+        await writer.drain()
+        return True
+
+
+async def main():
+    faults = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
+    with open(sys.argv[1], 'a', encoding='utf-8') as log:
+        server = await asyncio.start_server(Server(log, faults).serve, '127.0.0.1', 0)
+        print(server.sockets[0].getsockname()[1], flush=True)
+        async with server:
+            await server.serve_forever()
+
+
+if __name__ == '__main__':
+    asyncio.run(main())

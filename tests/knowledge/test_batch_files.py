@@ -1,0 +1,74 @@
+"""Batch files: what an offline engine gets, and what comes back from it."""
+
+import json
+
+import pytest
+from ask_many import config_for, questions
+
+from grasp_jax.errors import UserError
+from grasp_jax.knowledge import batch_files, generate, model_texts
+from grasp_jax.knowledge.responses import Responses
+
+
+def engine(path, wrapped=True):
+    """Stands in for an engine: answers every line by the script of the server, in another order."""
+    from scripted_server import chat
+    lines = []
+    for line in path.read_text().splitlines():
+        request = json.loads(line)
+        assert request['method'] == 'POST' and request['url'] == '/v1/chat/completions'
+        answer = chat(request['body'], {'empty': 0.1})
+        lines.append({'id': 'x', 'custom_id': request['custom_id'], 'error': None,
+                      'response': {'status_code': 200, 'body': answer} if wrapped else answer})
+    return [json.dumps(line) + '\n' for line in reversed(lines)]
+
+
+@pytest.mark.parametrize('wrapped', [True, False])
+def test_files_give_the_table_of_the_direct_path(scripted, tmp_path, wrapped):
+    config, count = config_for('http://localhost:1/v1'), 120
+    asked = questions(config, count)
+    with scripted({'empty': 0.1}) as (url, _):
+        direct = model_texts.write(questions(config_for(url), count), config_for(url), tmp_path / 'a.sqlite', tmp_path)
+    with Responses(tmp_path / 'b.sqlite') as store:
+        left = list(generate.pending(asked.prompts(), store, 3))
+        files = batch_files.export(left, asked.model, tmp_path / 'requests', 50)
+        assert [len(path.read_text().splitlines()) for path in files] == [50, 50, 20]
+        with pytest.raises(UserError, match='holds requests already'):
+            batch_files.export(left, asked.model, tmp_path / 'requests', 50)
+        results = []
+        for path in files:
+            results.append(tmp_path / f'answers_{path.name}')
+            results[-1].write_text(''.join(engine(path, wrapped)))
+        for _ in range(3):  # an empty answer is asked for again, until its tries are over
+            found = batch_files.load(results, asked.prompts(), asked.model, store, '')
+        empty = direct[2]['fallbacks']
+        assert empty and found.known == count - empty and found.rejected == {'empty': empty}
+        assert list(generate.pending(asked.prompts(), store, 3)) == []
+    again = model_texts.write(asked, config, tmp_path / 'b.sqlite', tmp_path)  # would fail if it asked anybody
+    assert again[:2] == direct[:2] and again[2]['sent'] == 0
+
+
+def test_lines_of_others_and_failed_requests_are_counted(tmp_path):
+    asked = questions(config_for('http://localhost:1/v1'), 2)
+    first, second = asked.prompts()
+    lines = [{'custom_id': 'somebody', 'response': {'body': {'choices': []}}},
+             {'custom_id': first.key, 'error': {'message': 'too long'}, 'response': None},
+             {'custom_id': second.key, 'response': {'status_code': 400, 'body': {'error': {'message': 'bad'}}}}]
+    path = tmp_path / 'answers.jsonl'
+    path.write_text(''.join(json.dumps(line) + '\n' for line in lines[1:]) + '\n')
+    with Responses(tmp_path / 'store.sqlite') as store:
+        found = batch_files.load([path], asked.prompts(), asked.model, store, '')
+        assert found.accepted == found.strangers == 0
+        assert found.rejected == {'error: too long': 1, 'error: bad': 1}
+        path.write_text('{"custom_id": "stranger", "response": {"choices": [{"message": {"content": "a"}}]}}')
+        assert batch_files.load([path], asked.prompts(), asked.model, store, '').strangers == 1
+
+
+@pytest.mark.parametrize('line', ['no json', '[]', '{"custom_id": "a", "response": {"choices": []}}',
+                                  '{"custom_id": "a", "response": {"choices": [{"message": {"content": 3}}]}}'])
+def test_a_file_that_is_something_else_is_refused(tmp_path, line):
+    asked = questions(config_for('http://localhost:1/v1'), 2)
+    path = tmp_path / 'answers.jsonl'
+    path.write_text(line)
+    with Responses(tmp_path / 'store.sqlite') as store, pytest.raises(UserError, match='answers.jsonl, line 1: is no'):
+        batch_files.load([path], asked.prompts(), asked.model, store, '')

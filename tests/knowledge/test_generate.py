@@ -1,0 +1,161 @@
+"""Answers of a language model: none lost, none paid for twice, none made up."""
+
+import json
+import pathlib
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+from ask_many import config_for, questions
+
+from grasp_jax.errors import UserError
+from grasp_jax.knowledge import model_texts
+from grasp_jax.knowledge.generate import judge
+from grasp_jax.knowledge.responses import Responses
+
+HERE = pathlib.Path(__file__).parent
+DRILL = {'429': 0.05, '500': 0.05, 'dropped': 0.02, 'cut': 0.02, 'empty': 0.01, 'slow': 0.02}
+
+
+def write(config, count, folder):
+    folder.mkdir(exist_ok=True)
+    return model_texts.write(questions(config, count), config, folder / 'store.sqlite', folder)
+
+
+def test_answers_are_asked_for_once(scripted, tmp_path):
+    with scripted() as (url, log):
+        first = write(config_for(url), 30, tmp_path / 'out')
+        again = write(config_for(url), 30, tmp_path / 'out')
+        assert first[:2] == again[:2] and (first[2]['sent'], again[2]['sent']) == (30, 0)
+        assert len(log()) == 30 and len(first[0]) == len(first[1]) == 15
+        assert all(text.startswith('It suits people') for text in first[0] + first[1])
+        # Another wording, model or setting is another question; another address of the server is not.
+        other = config_for(url, {'temperature': 0.5})
+        assert write(other, 30, tmp_path / 'out')[2]['sent'] == 30
+    with scripted() as (url, log):
+        assert write(config_for(url), 30, tmp_path / 'out')[:2] == first[:2] and log() == []
+
+
+def test_faults_change_nothing_but_the_empty_answers(scripted, tmp_path):
+    with scripted() as (url, _):
+        clean = write(config_for(url), 400, tmp_path / 'clean')
+    with scripted({**DRILL, 'empty': 0.05}) as (url, log):
+        items, users, facts = write(config_for(url), 400, tmp_path / 'faulty')
+        listed = [json.loads(line) for line in (tmp_path / 'faulty' / 'fallbacks.jsonl').read_text().splitlines()]
+        asked = log()
+        assert facts['fallbacks'] == len(listed) > 0 and facts['fallback_reasons'] == {'empty': len(listed)}
+        assert len(asked) == 400 + 2 * len(listed)  # three tries for each of those
+        # They are settled: nobody pays for them again.
+        assert write(config_for(url), 400, tmp_path / 'faulty')[:2] == (items, users)
+        assert len(log()) == len(asked)
+    names = {line['about'] for line in listed}
+    for kind, texts, truth in (('item', items, clean[0]), ('user', users, clean[1])):
+        for number, (text, right) in enumerate(zip(texts, truth, strict=True)):
+            fell_back = f'{kind} {kind[0]}{number}' in names
+            assert text == right if not fell_back else text.startswith('The ')
+
+
+def test_kills_lose_nothing_that_was_paid_for(scripted, tmp_path):
+    count, rng = 2000, random.Random(0)
+    store = tmp_path / 'out' / 'store.sqlite'
+    with scripted(DRILL) as (url, log):
+        command = [sys.executable, HERE / 'ask_many.py', url, store, tmp_path / 'out', str(count)]
+        kills = 0
+        while kills < 5:
+            known, before = stored(store), len(log())
+            with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+                wanted = rng.randint(50, 350)
+                while run.poll() is None and len(log()) < before + wanted:
+                    time.sleep(0.01)
+                kills += run.poll() is None
+                run.send_signal(signal.SIGKILL)
+                run.wait()
+            assert not known & set(log()[before:]), 'a prompt with a stored answer was sent again'
+        known, before = stored(store), len(log())
+        assert 0 < len(known) < count
+        subprocess.run(command, check=True, capture_output=True)
+        assert not known & set(log()[before:])
+    with scripted({'empty': DRILL['empty']}) as (url, _):
+        whole = [sys.executable, HERE / 'ask_many.py', url, tmp_path / 'whole.sqlite', tmp_path / 'whole', str(count)]
+        subprocess.run(whole, check=True, capture_output=True)
+    texts = [json.loads((tmp_path / name / 'texts.json').read_text()) for name in ('out', 'whole')]
+    assert texts[0] == texts[1] and sum(map(len, texts[0])) == count and all(map(all, texts[0]))
+    with Responses(store) as responses:
+        assert responses.is_sound()
+
+
+def stored(path):
+    """Prompts that have an answer, as the server sees them."""
+    if not path.exists():
+        return set()
+    with sqlite3.connect(path) as database:
+        rows = database.execute('select request from answers').fetchall()
+    return {json.loads(request)['messages'][-1]['content'] for request, in rows}
+
+
+def test_caps_stop_and_the_next_call_goes_on(scripted, tmp_path):
+    prices = (('scripted', 1000.0, 0.0),)
+    with scripted({'delay': 0.01}) as (url, log):
+        with pytest.raises(UserError, match=r'max_requests=10 is reached; 10 of 100 prompts are settled.*goes on'):
+            write(config_for(url, {'max_requests': 10}), 100, tmp_path / 'out')
+        assert len(log()) == 10
+        with pytest.raises(UserError, match='price of .scripted. is not known'):
+            write(config_for(url, {'max_usd': 1.0}), 100, tmp_path / 'out')
+        settings = {'max_usd': 2.0, 'prices': prices, 'concurrency': 4}
+        with pytest.raises(UserError, match='max_usd=2.0 leaves no room.*goes on'):
+            write(config_for(url, settings), 100, tmp_path / 'out')
+        with Responses(tmp_path / 'out' / 'store.sqlite') as responses:
+            spent = responses.totals('scripted').usage.prompt / 1000
+        window = 4 * 0.1  # four requests under way, each of less than 100 tokens
+        assert 2.0 - window <= spent <= 2.0
+        assert write(config_for(url), 100, tmp_path / 'out')[2]['fallbacks'] == 0
+        assert len(log()) == 100
+
+
+def test_cut_answers_get_more_room(scripted, tmp_path):
+    with scripted() as (url, log):
+        items, _, facts = write(config_for(url, {'max_tokens': 6}), 2, tmp_path / 'roomy')
+        assert facts['fallbacks'] == 0 and len(log()) == 4 and items[0].endswith('.')
+    with scripted({'long_answers': True}) as (url, log):
+        items, _, facts = write(config_for(url, {'max_tokens': 2, 'tries': 2}), 2, tmp_path / 'tight')
+        assert facts['fallback_reasons'] == {'cut off': 2} and items == [
+            'The item has the following attributes: name is Thing 0.']
+
+
+def test_the_key_is_stored_nowhere(scripted, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv('OPENAI_API_KEY', 'sk-very-secret')
+    with scripted({'429': 0.3}) as (url, _):
+        write(config_for(url), 10, tmp_path / 'out')
+    printed = capfd.readouterr()
+    assert 'very-secret' not in printed.out + printed.err
+    assert not any(b'very-secret' in path.read_bytes() for path in (tmp_path / 'out').iterdir())
+
+
+def test_a_server_that_is_not_there_and_a_missing_key_are_one_line(tmp_path, monkeypatch):
+    pytest.importorskip('openai', reason='the extra [llm] is not installed')
+    monkeypatch.setattr('grasp_jax.knowledge.generate._PAUSES', (0.01,))
+    monkeypatch.setattr('grasp_jax.knowledge.generate.CLIENT_RETRIES', 0)
+    with pytest.raises(UserError, match='keeps failing .APIConnectionError.; what was answered is kept'):
+        write(config_for('http://127.0.0.1:9/v1'), 4, tmp_path / 'out')
+    monkeypatch.delenv('OPENAI_API_KEY', raising=False)
+    with pytest.raises(UserError, match='OPENAI_API_KEY'):
+        write(config_for(''), 4, tmp_path / 'out')
+
+
+@pytest.mark.parametrize('text, finish, refusal, mark, reason', [
+    ('Fine.', 'stop', None, '', ''), ('', 'stop', None, '', 'empty'), ('  ', 'stop', None, '', 'empty'),
+    (None, 'stop', 'No.', '', 'refused'), ("I'm sorry, but I can't help.", 'stop', None, '', 'refused'),
+    ('Sorry seems to be the hardest word, says the label.', 'stop', None, '', ''),
+    ('Half a sen', 'length', None, '', 'cut off'), ('First. Conclusion: good.', 'stop', None, 'Conclusion:', ''),
+    ('First. Conclusion:', 'stop', None, 'Conclusion:', "without 'Conclusion:'"),
+    ('First.', 'stop', None, 'Conclusion:', "without 'Conclusion:'")])
+def test_what_is_accepted(text, finish, refusal, mark, reason):
+    assert judge(text, finish, refusal, mark) == reason
+
+
+def test_only_the_conclusion_is_kept():
+    assert model_texts.kept('Think.\nConclusion: a\n b', 'Conclusion:') == 'a b'
