@@ -3,6 +3,7 @@ none."""
 
 import dataclasses
 import json
+import math
 import pathlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -39,13 +40,23 @@ class Questions:
     def __len__(self) -> int:
         return len(self.items) + len(self.users)
 
+    def prompt(self, number: int) -> Prompt:
+        """One of them: those about items come first, then those about users."""
+        ahead = len(self.items)
+        kind, ask = ('item', prompts.item_messages) if number < ahead else ('user', prompts.user_messages)
+        identity, text = self.items[number] if number < ahead else self.users[number - ahead]
+        messages = ask(text, self.domain)
+        return Prompt(f'{kind} {identity}', self.model.key(messages, self.domain.version), messages)
+
     def prompts(self) -> Iterator[Prompt]:
-        """Those about items, then those about users."""
-        for kind, entities, ask in (('item', self.items, prompts.item_messages),
-                                    ('user', self.users, prompts.user_messages)):
-            for identity, text in entities:
-                messages = ask(text, self.domain)
-                yield Prompt(f'{kind} {identity}', self.model.key(messages, self.domain.version), messages)
+        """All, in that order."""
+        return map(self.prompt, range(len(self)))
+
+    def spread(self) -> Iterator[Prompt]:
+        """All, items and users mixed: the first answers then tell what the rest will take."""
+        total = len(self)
+        step = next(step for step in range(max(1, round(0.618 * total)), total + 2) if math.gcd(step, total) == 1)
+        return (self.prompt(number * step % total) for number in range(total))
 
 
 def questions(dataset: Dataset, item_texts: Sequence[str], user_texts: Sequence[str],
@@ -81,7 +92,7 @@ def write(asked: Questions, config: ml_collections.ConfigDict, store: pathlib.Pa
         sent = 0
         if any(True for _ in generate.pending(asked.prompts(), responses, limits.tries)):
             generator = generate.Generator(asked.model, responses, limits, asked.domain.keep_after)
-            generator.run(asked.prompts, 'describe', len(asked))
+            generator.run(asked.spread, 'describe', len(asked))
             sent = generator.sent
         texts, why = collect(asked, responses)
         totals = responses.totals(asked.model.name)

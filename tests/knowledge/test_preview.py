@@ -37,12 +37,12 @@ def test_limits_set_the_pace(tmp_path):
 
 
 def test_rough_counts_are_near_those_of_public_tokenizers():
-    item = ('The beauty item has the following attributes: name is WAWO 15 Color Professionl Makeup Eyeshadow Camouflage '
-            'Facial Concealer Neutral Palette; brand is unknown; price is unknown. The item has the following features: '
-            'unknown. The item has the following descriptions: unknown.')
+    item = ('The beauty item has the following attributes: name is WAWO 15 Color Professionl Makeup Eyeshadow '
+            'Camouflage Facial Concealer Neutral Palette; brand is unknown; price is unknown. The item has the following '
+            'features: unknown. The item has the following descriptions: unknown.')
     prose = ('Sequential recommenders know an item by its id alone, so they know next to nothing about the many items '
-             'that few people bought. GRASP lets language models help: a text about every user and item becomes a frozen '
-             'vector.')
+             'that few people bought. GRASP lets language models help: a text about every user and item becomes a '
+             'frozen vector.')
     # As cl100k counts them.
     assert estimate.rough(item) == pytest.approx(56, rel=0.15)
     assert estimate.rough(prose) == pytest.approx(45, rel=0.15)
