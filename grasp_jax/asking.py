@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import ml_collections
 
 from grasp_jax.errors import UserError
-from grasp_jax.knowledge import audit, batch_files, describe, domains, generate, preview, prompts
+from grasp_jax.knowledge import audit, batch_files, describe, domains, generate, preview, prompts, server
 from grasp_jax.knowledge.model_texts import STORE, Questions, questions
 from grasp_jax.knowledge.responses import Responses
 from grasp_jax.pipeline import answers_folder, check_config, prepare_data
@@ -53,7 +53,7 @@ def export_batches(config: ml_collections.ConfigDict, folder: pathlib.Path, targ
     """Writes what is left to be asked as files in `target`."""
     asked = questions_of(config, folder)
     with Responses(answers_folder(config, folder) / STORE) as store:
-        left = generate.pending(asked.prompts(), store, generate.limits_from(config).tries)
+        left = generate.pending(asked.prompts(), store, server.limits_from(config).tries)
         files = batch_files.export(left, asked.model, target, requests_per_file)
     print(f'{len(files)} files in {target}' if files else 'nothing is left to be asked')
 
@@ -70,7 +70,7 @@ def import_batches(config: ml_collections.ConfigDict, folder: pathlib.Path, file
     asked = questions_of(config, folder)
     with Responses(answers_folder(config, folder) / STORE) as store:
         found = batch_files.load(paths, asked.prompts(), asked.model, store, asked.domain.keep_after)
-        left = sum(1 for _ in generate.pending(asked.prompts(), store, generate.limits_from(config).tries))
+        left = sum(1 for _ in generate.pending(asked.prompts(), store, server.limits_from(config).tries))
     print(f'{found.accepted:,} answers taken in, {found.known:,} were known, {found.strangers:,} belong to other '
           'prompts')
     for reason, number in found.rejected.most_common():

@@ -12,7 +12,7 @@ from typing import Any
 import ml_collections
 
 from grasp_jax.data.dataset import Dataset
-from grasp_jax.knowledge import domains, generate, language_model, prompts
+from grasp_jax.knowledge import domains, generate, language_model, prompts, server
 from grasp_jax.knowledge.generate import Prompt
 from grasp_jax.knowledge.language_model import LanguageModel
 from grasp_jax.knowledge.responses import Responses
@@ -87,7 +87,7 @@ def write(asked: Questions, config: ml_collections.ConfigDict, store: pathlib.Pa
     Raises:
       UserError: a limit is reached, or the server cannot be used; what was answered is kept.
     """
-    limits = generate.limits_from(config)
+    limits = server.limits_from(config)
     with Responses(store) as responses:
         sent = 0
         if any(True for _ in generate.pending(asked.prompts(), responses, limits.tries)):

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import ml_collections
 
-from grasp_jax.knowledge import generate
+from grasp_jax.knowledge import generate, server
 from grasp_jax.knowledge.estimate import Tokens
-from grasp_jax.knowledge.generate import Limits, Prompt
+from grasp_jax.knowledge.generate import Prompt
 from grasp_jax.knowledge.model_texts import STORE, Questions
 from grasp_jax.knowledge.responses import Responses, Usage
+from grasp_jax.knowledge.server import Limits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +43,7 @@ def estimate(asked: Questions, config: ml_collections.ConfigDict, store: pathlib
     Raises:
       UserError: a setting is wrong.
     """
-    limits = generate.limits_from(config)
+    limits = server.limits_from(config)
     with Responses(store / STORE) as responses:
         totals = responses.totals(asked.model.name)
         known = Tokens.learned(totals)

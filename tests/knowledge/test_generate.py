@@ -137,8 +137,8 @@ def test_the_key_is_stored_nowhere(scripted, tmp_path, monkeypatch, capfd):
 
 def test_a_server_that_is_not_there_and_a_missing_key_are_one_line(tmp_path, monkeypatch):
     pytest.importorskip('openai', reason='the extra [llm] is not installed')
-    monkeypatch.setattr('grasp_jax.knowledge.generate._PAUSES', (0.01,))
-    monkeypatch.setattr('grasp_jax.knowledge.generate.CLIENT_RETRIES', 0)
+    monkeypatch.setattr('grasp_jax.knowledge.server._PAUSES', (0.01,))
+    monkeypatch.setattr('grasp_jax.knowledge.server.CLIENT_RETRIES', 0)
     with pytest.raises(UserError, match='keeps failing .APIConnectionError.; what was answered is kept'):
         write(config_for('http://127.0.0.1:9/v1'), 4, tmp_path / 'out')
     monkeypatch.delenv('OPENAI_API_KEY', raising=False)

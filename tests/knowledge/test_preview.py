@@ -38,8 +38,8 @@ def test_limits_set_the_pace(tmp_path):
 
 def test_rough_counts_are_near_those_of_public_tokenizers():
     item = ('The beauty item has the following attributes: name is WAWO 15 Color Professionl Makeup Eyeshadow '
-            'Camouflage Facial Concealer Neutral Palette; brand is unknown; price is unknown. The item has the following '
-            'features: unknown. The item has the following descriptions: unknown.')
+            'Camouflage Facial Concealer Neutral Palette; brand is unknown; price is unknown. The item has the '
+            'following features: unknown. The item has the following descriptions: unknown.')
     prose = ('Sequential recommenders know an item by its id alone, so they know next to nothing about the many items '
              'that few people bought. GRASP lets language models help: a text about every user and item becomes a '
              'frozen vector.')

@@ -1,4 +1,5 @@
-"""From prompts to a trained model with somebody else's server: `transformers serve` and a tiny Qwen2 of random weights."""
+"""From prompts to a trained model by somebody else's server: `transformers serve` with a tiny Qwen2 of random weights.
+"""
 
 import dataclasses
 import os
