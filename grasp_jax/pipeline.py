@@ -20,11 +20,11 @@ from grasp_jax.data.prepare import prepare, source_checksums
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation.metrics import RANKS_FILE, save_ranks
 from grasp_jax.evaluation.report import write_report
-from grasp_jax.knowledge import corruption
+from grasp_jax.knowledge import corruption, encoders
 from grasp_jax.knowledge.describe import ITEMS as ITEM_TEXTS
 from grasp_jax.knowledge.describe import USERS as USER_TEXTS
 from grasp_jax.knowledge.describe import describe, load_texts, stage_settings
-from grasp_jax.knowledge.encoders import encode, vector_checksums
+from grasp_jax.knowledge.encoders import encode
 from grasp_jax.knowledge.reduce import load_reduced, reduce_items
 from grasp_jax.knowledge.tables import load_tables
 from grasp_jax.models.spec import Tables, model_spec
@@ -170,9 +170,10 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
         texts = [artefacts.file_checksum(folder / 'describe' / name) for name in (ITEM_TEXTS, USER_TEXTS)]
 
     def encode_texts(partial: pathlib.Path) -> dict[str, Any]:
-        return encode(dataset, *load_texts(folder / 'describe'), config, partial)
+        return encode(dataset, *load_texts(folder / 'describe'), config, partial, answers)
 
-    mark = stages.run('encode', config.encode.to_dict(), [mark, *texts, *vector_checksums(config)], encode_texts)
+    mark = stages.run('encode', encoders.stage_settings(config), [mark, *texts, *encoders.vector_checksums(config)],
+                      encode_texts)
     mark = stages.run('retrieve', config.retrieve.to_dict(), [mark],
                       lambda partial: retrieve(dataset, folder / 'encode', config, partial))
     found = load_tables(folder / 'encode', folder / 'retrieve', dataset.interactions.num_users,

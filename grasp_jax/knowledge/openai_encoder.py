@@ -1,0 +1,101 @@
+"""Vectors from a server of OpenAI's interface (`/v1/embeddings`), straight into the store."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import ml_collections
+import numpy as np
+from tqdm import tqdm
+
+from grasp_jax.errors import UserError
+from grasp_jax.knowledge import estimate, language_model
+from grasp_jax.knowledge.server import Broken, Refused, Server, limits_from
+from grasp_jax.knowledge.vector_store import VectorStore
+
+_SHORTEST = 100  # characters; a text that is refused at this length is not refused for its length
+
+
+class OpenAIEncoder:
+    """Embeds blocks of texts.
+
+    Attributes:
+      tokens: that the server counted.
+      cut: texts of which only a part fits the model.
+    """
+
+    def __init__(self, config: ml_collections.ConfigDict):
+        """Reads `encode.model`, `encode.dimensions` and the `llm` section.
+
+        Raises:
+          UserError: a setting is wrong, the client is not installed, or its key is missing.
+        """
+        section = config.encode
+        limits = limits_from(config)
+        if limits.max_usd:  # that cap is about answers; here the estimate would be as large as the price
+            limits = dataclasses.replace(limits, max_usd=0.0)
+        self._model = language_model.from_config(config, section.model)
+        self._server = Server(self._model, limits)
+        self._more = {'dimensions': section.dimensions} if section.dimensions else {}
+        self.tokens = self.cut = 0
+
+    @staticmethod
+    def identity(config: ml_collections.ConfigDict) -> dict[str, Any]:
+        """What tells these vectors from others."""
+        return {'kind': 'openai', 'model': config.encode.model, 'revision': config.llm.revision,
+                'dimensions': config.encode.dimensions}
+
+    def price(self) -> float | None:
+        """Dollars of the tokens so far, None where the price is not known."""
+        if self._model.price is None:
+            return None
+        return self.tokens * self._model.price[0] / 1e6
+
+    def __call__(self, store: VectorStore, blocks: Iterator[list[str]], count: int) -> None:
+        """Embeds all blocks.
+
+        Raises:
+          UserError: the server cannot be used; what it made is kept.
+        """
+        with tqdm(total=count, desc='encode', unit='request', mininterval=0.5) as bar:
+            async def one(block: list[str]) -> None:
+                store.add(block, await self._embed(block))
+                bar.update()
+                if self.price() is not None:
+                    bar.set_postfix_str(f'${self.price():,.4f}', refresh=False)
+
+            self._server.work(one, blocks)
+        if self._server.stopped:
+            raise UserError(f'encode: {self._server.stopped}; what was embedded is kept, the same command goes on')
+
+    async def _embed(self, texts: list[str]) -> np.ndarray:
+        """Unit vectors [len(texts), E]; a block that is refused is halved, down to half a text."""
+        tokens = round(sum(map(estimate.rough, texts)))
+
+        async def request(client: Any) -> np.ndarray:
+            return self._read(await client.embeddings.create(model=self._model.name, input=texts, **self._more),
+                              len(texts))
+
+        try:
+            found: np.ndarray = await self._server.ask(request, tokens)
+            return found
+        except Refused as error:
+            if len(texts) > 1:
+                half = len(texts) // 2
+                return np.concatenate([await self._embed(texts[:half]), await self._embed(texts[half:])])
+            if len(texts[0]) <= _SHORTEST:
+                raise UserError(f'the server of {self._model.name!r} refuses {texts[0][:60]!r} ({error})') from error
+            self.cut += 1
+            return await self._embed([texts[0][:len(texts[0]) // 2]])
+
+    def _read(self, answer: Any, count: int) -> np.ndarray:
+        try:
+            by_number = sorted(answer.data, key=lambda one: one.index)
+            found = np.array([one.embedding for one in by_number], np.float32)
+            tokens = answer.usage.prompt_tokens if answer.usage else 0
+        except (AttributeError, TypeError, ValueError) as error:
+            raise Broken from error
+        if found.ndim != 2 or len(found) != count or not found.shape[1] or not np.isfinite(found).all():
+            raise Broken
+        self.tokens += tokens or 0
+        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)

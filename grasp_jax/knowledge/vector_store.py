@@ -1,0 +1,157 @@
+"""Every vector that a model made of a text, kept once and found again by the text: a killed run embeds nothing twice.
+
+One folder per model, so that vectors of two models never mix: `manifest.json` says which, `vectors.f32` holds the rows
+one after the other (little-endian float32), `index.sqlite` says which text's vector is in which row. Rows are on the
+disk before the index knows of them.
+"""
+
+import hashlib
+import os
+import pathlib
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from grasp_jax import artefacts
+from grasp_jax.errors import UserError
+
+_TOGETHER = 500  # keys of one query
+
+
+class VectorStore:
+    """The vectors of one model; a context manager. Several processes may use one folder at once.
+
+    Attributes:
+      width: E; 0 while there is no vector.
+    """
+
+    def __init__(self, root: pathlib.Path, model: dict[str, Any]):
+        """Opens or makes the folder of a model below `root`.
+
+        Args:
+          root: of all models.
+          model: JSON values that tell it from all others (name, revision, ...).
+
+        Raises:
+          UserError: the folder is damaged.
+        """
+        self.folder = root / artefacts.fingerprint('vectors', model, [])[:16]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._manifest, self._rows = self.folder / artefacts.MANIFEST, self.folder / 'vectors.f32'
+        self._model, self.width = model, 0
+        if self._manifest.exists():
+            found = artefacts.read_json(self._manifest)
+            if found.get('model') != model:
+                raise UserError(f'{self._manifest}: speaks of another model; delete the folder')
+            self.width = int(found['width'])
+        try:
+            self._index = sqlite3.connect(self.folder / 'index.sqlite', isolation_level=None, timeout=60)
+            self._index.execute('pragma journal_mode=wal')
+            self._index.execute('pragma synchronous=full')
+            self._index.execute('create table if not exists rows (key blob primary key, row integer not null)')
+        except sqlite3.Error as error:
+            raise UserError(f'{self.folder}: is no store of vectors ({error}); delete it') from error
+
+    def __enter__(self) -> 'VectorStore':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._index.close()
+
+    def rows(self, texts: Sequence[str]) -> np.ndarray:
+        """int64 [len(texts)]: the row of each text's vector, -1 where there is none."""
+        found = np.full(len(texts), -1, np.int64)
+        for start in range(0, len(texts), _TOGETHER):
+            keys = [_key(text) for text in texts[start:start + _TOGETHER]]
+            marks = ', '.join('?' * len(keys))
+            known = dict(self._index.execute(f'select key, row from rows where key in ({marks})', keys).fetchall())
+            found[start:start + len(keys)] = [known.get(key, -1) for key in keys]
+        return found
+
+    def add(self, texts: Sequence[str], vectors: np.ndarray) -> None:
+        """Keeps the vectors [len(texts), E] of texts that have none yet.
+
+        Raises:
+          UserError: the width is another than before, or a number is not finite.
+        """
+        vectors = np.ascontiguousarray(vectors, '<f4')
+        if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
+            raise UserError(f'{self._model}: its vectors are no {len(texts)} rows of finite numbers')
+        if not self.width:
+            self.width = vectors.shape[1]
+            artefacts.write_json(self._manifest, {'model': self._model, 'width': self.width})
+        if vectors.shape[1] != self.width:
+            raise UserError(f'{self._model}: its vectors are {vectors.shape[1]} wide, those before {self.width}; the '
+                            f'model has changed, so name its --config.llm.revision, or delete {self.folder}')
+        self._index.execute('begin immediate')
+        try:
+            first = self._index.execute('select coalesce(max(row) + 1, 0) from rows').fetchone()[0]
+            with self._rows.open('r+b' if self._rows.exists() else 'w+b') as file:
+                file.seek(first * self.width * 4)
+                file.write(vectors.tobytes())
+                file.flush()
+                os.fsync(file.fileno())
+            self._index.executemany('insert or ignore into rows values (?, ?)',
+                                    [(_key(text), first + number) for number, text in enumerate(texts)])
+            self._index.execute('commit')
+        except BaseException:
+            self._index.execute('rollback')
+            raise
+
+    def table(self) -> np.ndarray:
+        """All rows [?, E], memory-mapped.
+
+        Raises:
+          UserError: the file is shorter than the index says.
+        """
+        count = self._index.execute('select coalesce(max(row) + 1, 0) from rows').fetchone()[0]
+        if not count:
+            return np.zeros((0, self.width), np.float32)
+        if not self._rows.exists() or self._rows.stat().st_size < count * self.width * 4:
+            raise UserError(f'{self._rows}: is shorter than {count} rows; delete {self.folder}')
+        return np.memmap(self._rows, '<f4', 'r', shape=(count, self.width))
+
+    def missing(self, texts: Sequence[str], size: int) -> Iterator[list[str]]:
+        """Blocks of at most `size` different texts without a vector."""
+        asked: set[bytes] = set()
+        block: list[str] = []
+        for start in range(0, len(texts), _TOGETHER):
+            some = texts[start:start + _TOGETHER]
+            for text, row in zip(some, self.rows(some), strict=True):
+                if row >= 0 or _key(text) in asked:
+                    continue
+                asked.add(_key(text))
+                block.append(text)
+                if len(block) == size:
+                    yield block
+                    block = []
+        if block:
+            yield block
+
+
+def fill(store: VectorStore, texts: Sequence[str], size: int,
+         embed: Callable[[Iterator[list[str]], int], None]) -> tuple[np.ndarray, int]:
+    """Has the missing vectors made.
+
+    Args:
+      store: where they go.
+      texts: all texts.
+      size: texts embedded together.
+      embed: gets the blocks that are missing and their number, and adds their vectors to the store.
+
+    Returns:
+      int64 [len(texts)], the rows of their vectors, and how many were made.
+    """
+    blocks = sum(1 for _ in store.missing(texts, size))
+    before = len(store.table())
+    if blocks:
+        embed(store.missing(texts, size), blocks)
+    rows = store.rows(texts)
+    assert (rows >= 0).all(), 'every text has a vector now'
+    return rows, len(store.table()) - before
+
+
+def _key(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()

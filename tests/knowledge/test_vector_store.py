@@ -1,0 +1,97 @@
+"""Vectors of a server: kept once, in the right row, whatever happens."""
+
+import random
+import sqlite3
+
+import numpy as np
+import pytest
+from ask_many import config_for
+
+from grasp_jax.errors import UserError
+from grasp_jax.knowledge import encoders
+from grasp_jax.knowledge.vector_store import VectorStore, fill
+
+ITEMS = [f'Item number {number}.' for number in range(70)]
+USERS = [f'A user of kind {number % 20}.' for number in range(50)]
+
+
+def config_of(url, **encode):
+    config = config_for(url, {'concurrency': 4})
+    config.encode.update({'kind': 'openai', 'model': 'vectors', 'batch_size': 8, **encode})
+    return config
+
+
+def truth(texts):
+    """What the scripted server returns, of unit length."""
+    def vector(text):
+        rng = random.Random(text)
+        return [rng.gauss(0, 1) for _ in range(16)]
+
+    found = np.array([vector(text) for text in texts], np.float32)
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def embed(config, folder, items=ITEMS, users=USERS):
+    found = encoders.encode_texts('openai', None, items, users, config, folder)
+    return found, found.items[found.item_rows], found.users[found.user_rows]
+
+
+def test_every_text_gets_its_own_vector_through_all_faults(scripted, tmp_path):
+    with scripted({'429': 0.1, '500': 0.1, 'dropped': 0.05, 'cut': 0.05, 'slow': 0.2}) as (url, log):
+        found, items, users = embed(config_of(url), tmp_path)
+        assert np.allclose(items, truth(ITEMS), atol=1e-6) and np.allclose(users, truth(USERS), atol=1e-6)
+        assert found.facts['embedded'] == 90 and len({text for block in log() for text in block}) == 90
+        sent = len(log())
+        more = [*ITEMS, 'A new item.']
+        found, items, _ = embed(config_of(url), tmp_path, more)
+        assert np.allclose(items, truth(more), atol=1e-6) and found.facts['embedded'] == 1
+        assert [text for block in log()[sent:] for text in block] == ['A new item.']
+
+
+def test_models_never_mix(scripted, tmp_path):
+    with scripted() as (url, log):
+        embed(config_of(url), tmp_path)
+        sent = len(log())
+        other = config_of(url, model='others')
+        assert embed(other, tmp_path)[0].facts['embedded'] == 90 and len(log()) == 2 * sent
+        other.llm.revision = '2'
+        assert embed(other, tmp_path)[0].facts['embedded'] == 90
+    assert len(list((tmp_path / 'vectors').iterdir())) == 3
+
+
+def test_a_stopped_run_keeps_what_it_has(scripted, tmp_path, monkeypatch):
+    monkeypatch.setattr('grasp_jax.knowledge.server._PAUSES', ())
+    monkeypatch.setattr('grasp_jax.knowledge.server.CLIENT_RETRIES', 0)
+    with scripted({'500': 0.6}) as (url, log):
+        with pytest.raises(UserError, match='keeps failing'):
+            embed(config_of(url), tmp_path)
+        done = {text for block in log() for text in block}
+    with scripted() as (url, log):
+        _, items, users = embed(config_of(url), tmp_path)
+        assert not done & {text for block in log() for text in block}
+    assert np.allclose(items, truth(ITEMS), atol=1e-6) and np.allclose(users, truth(USERS), atol=1e-6)
+
+
+def test_rows_written_by_a_run_that_died_before_its_commit_are_written_again(tmp_path):
+    model = {'name': 'a'}
+    with VectorStore(tmp_path, model) as store:
+        store.add(['a', 'b'], np.eye(2))
+        with (store.folder / 'vectors.f32').open('ab') as file:
+            file.write(b'x' * 5)  # the beginning of a row that the index never heard of
+        store.add(['c'], np.full((1, 2), 3.0))
+        assert store.rows(['c', 'x', 'a']).tolist() == [2, -1, 0]
+        assert store.table().tolist() == [[1, 0], [0, 1], [3, 3]]
+        with pytest.raises(UserError, match='are 3 wide, those before 2'):
+            store.add(['d'], np.zeros((1, 3)))
+        with pytest.raises(UserError, match='finite'):
+            store.add(['d'], np.full((1, 2), np.nan))
+        assert list(store.missing(['a', 'd', 'd', 'e', 'f'], 2)) == [['d', 'e'], ['f']]
+        rows, made = fill(store, ['a', 'd', 'd'], 2,
+                          lambda blocks, _: [store.add(block, np.ones((len(block), 2))) for block in blocks])
+        assert rows.tolist() == [0, 3, 3] and made == 1
+        folder = store.folder
+    with sqlite3.connect(folder / 'index.sqlite') as index:
+        assert index.execute('pragma integrity_check').fetchone() == ('ok',)
+    (folder / 'vectors.f32').write_bytes(b'')
+    with VectorStore(tmp_path, model) as store, pytest.raises(UserError, match='shorter'):
+        store.table()
