@@ -29,6 +29,7 @@ class Vectors:
       users: [rows, E].
       user_rows: int [n].
       facts: what the encoder says about itself.
+      save: keeps in a folder what new texts need to be encoded alike; None where they need nothing.
     """
 
     items: np.ndarray
@@ -36,6 +37,7 @@ class Vectors:
     users: np.ndarray
     user_rows: np.ndarray
     facts: dict[str, Any]
+    save: collections.abc.Callable[[pathlib.Path], None] | None = None
 
 
 Encoder = collections.abc.Callable[[Dataset, list[str], list[str], ml_collections.ConfigDict, pathlib.Path], Vectors]
@@ -68,6 +70,8 @@ def encode(dataset: Dataset, item_texts: list[str], user_texts: list[str], confi
             raise UserError(f'{len(texts)} {name} texts for {len(ids)} {name}s; delete the folder describe, run again')
     vectors = encode_texts(settings.kind, dataset, item_texts, user_texts, config,
                            answers or folder.absolute().parent / 'llm')
+    if vectors.save is not None:
+        vectors.save(folder)
     empty = {
         'items': _write_table(folder, 'items', vectors.items, vectors.item_rows, settings),
         'users': _write_table(folder, 'users', vectors.users, vectors.user_rows, settings)}
@@ -118,8 +122,8 @@ def vector_checksums(config: ml_collections.ConfigDict) -> list[str]:
 
 def _lsa(dataset: Dataset, item_texts: list[str], user_texts: list[str], config: ml_collections.ConfigDict,
          answers: pathlib.Path) -> Vectors:
-    items, users, facts = lsa.encode(item_texts, user_texts, config.encode.width, config.encode.seed)
-    return Vectors(items, np.arange(len(items)), users, np.arange(len(users)), facts)
+    items, users, model, facts = lsa.encode(item_texts, user_texts, config.encode.width, config.encode.seed)
+    return Vectors(items, np.arange(len(items)), users, np.arange(len(users)), facts, model.save)
 
 
 def _sentence_transformers(dataset: Dataset, item_texts: list[str], user_texts: list[str],
@@ -189,20 +193,31 @@ def _write(path: pathlib.Path, source: np.ndarray, rows: np.ndarray, offset: int
     count, width = len(rows), source.shape[1]
     target = np.lib.format.open_memmap(path, mode='w+', dtype=settings.dtype, shape=(offset + count, width))
     target[:offset] = 0
-    mean = _mean(source, rows) if settings.center and count > 1 else None
+    mean = None
+    if settings.center and count > 1:
+        mean = _mean(source, rows)
+        np.save(mean_of(path), mean, allow_pickle=False)
     empty = 0
     for block in tqdm.tqdm(tables.blocks(count, width), desc=f'write {path.name}', unit='block', delay=1):
         vectors = np.asarray(source[rows[block]], np.float32)
         known = np.linalg.norm(vectors, axis=1, keepdims=True) > _TINY
         empty += int((~known).sum())
-        if mean is not None:
-            vectors = vectors - mean
-            norm = np.linalg.norm(vectors, axis=1, keepdims=True)
-            # A vector that said nothing before must not point away from the mean afterwards.
-            vectors = np.where(known & (norm > _TINY), vectors / np.maximum(norm, _TINY), 0)
-        target[offset + block.start:offset + block.stop] = vectors
+        target[offset + block.start:offset + block.stop] = vectors if mean is None else centred(vectors, mean)
     target.flush()
     return empty
+
+
+def mean_of(table: pathlib.Path) -> pathlib.Path:
+    """The file of the mean that was taken from a table's vectors."""
+    return table.with_name(f'{table.stem}_mean.npy')
+
+
+def centred(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Vectors [r, E] less the mean, of unit length; one that says nothing (zero) stays zero."""
+    known = np.linalg.norm(vectors, axis=1, keepdims=True) > _TINY
+    moved = vectors - mean
+    norm = np.linalg.norm(moved, axis=1, keepdims=True)
+    return np.where(known & (norm > _TINY), moved / np.maximum(norm, _TINY), 0)
 
 
 def _mean(source: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -1,6 +1,8 @@
 """Latent semantic analysis: TF-IDF and a truncated SVD, fitted in seconds without any download."""
 
 import collections.abc
+import dataclasses
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -8,14 +10,60 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 
+from grasp_jax import artefacts
 from grasp_jax.errors import UserError
 
+VOCABULARY, WEIGHTS = 'lsa_vocabulary.json', 'lsa_weights.npz'
 _SMALL = 1000  # texts below which a word that occurs only once is kept
 _RELATIVE_RANK = 1e-4  # singular values below this share of the largest are numerical noise
 
 
+@dataclasses.dataclass(frozen=True)
+class Lsa:
+    """A fitted model: texts to vectors.
+
+    Attributes:
+      vocabulary: number of each word and pair of words.
+      idf: float [v], weight of each.
+      components: float [E, v].
+    """
+
+    vocabulary: dict[str, int]
+    idf: np.ndarray
+    components: np.ndarray
+
+    def __call__(self, texts: collections.abc.Sequence[str]) -> np.ndarray:
+        """Unit-length float32 vectors [len(texts), E]; zero where no word is known."""
+        if not len(texts):
+            return np.zeros((0, len(self.components)), np.float32)
+        vectorizer = _vectorizer(vocabulary=self.vocabulary)
+        vectorizer.idf_ = self.idf
+        return _unit(vectorizer.transform(texts) @ self.components.T)
+
+    def save(self, folder: pathlib.Path) -> None:
+        """Writes two files."""
+        artefacts.write_json(folder / VOCABULARY, self.vocabulary)
+        np.savez(folder / WEIGHTS, idf=self.idf, components=self.components)
+
+
+def load(folder: pathlib.Path) -> Lsa:
+    """The model that `Lsa.save` left.
+
+    Raises:
+      UserError: there is none.
+    """
+    try:
+        with np.load(folder / WEIGHTS, allow_pickle=False) as found:
+            idf, components = found['idf'], found['components']
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f'{folder / WEIGHTS}: cannot be read ({error}); the stage encode before was made by an older '
+                        'version, so make everything anew in another --workdir') from error
+    return Lsa({word: int(number) for word, number in artefacts.read_json(folder / VOCABULARY).items()}, idf,
+               components)
+
+
 def encode(item_texts: collections.abc.Sequence[str], user_texts: collections.abc.Sequence[str], width: int,
-           seed: int) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+           seed: int) -> tuple[np.ndarray, np.ndarray, Lsa, dict[str, Any]]:
     """Fits on the item texts and maps item and user texts into the same space.
 
     Args:
@@ -25,15 +73,15 @@ def encode(item_texts: collections.abc.Sequence[str], user_texts: collections.ab
       seed: of the randomised SVD.
 
     Returns:
-      Unit-length float32 item vectors [m, E] and user vectors [n, E] (zero where no word is known), and facts.
+      Unit-length float32 item vectors [m, E] and user vectors [n, E] (zero where no word is known), the fitted model,
+      and facts.
 
     Raises:
       UserError: the width is not positive, or no item text has a word.
     """
     if width < 1:
         raise UserError(f'--config.encode.width={width} is no number of components; give 1 or more')
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, strip_accents='unicode', dtype=np.float32,
-                                 min_df=2 if len(item_texts) >= _SMALL else 1)
+    vectorizer = _vectorizer(min_df=2 if len(item_texts) >= _SMALL else 1)
     try:
         counts = vectorizer.fit_transform(item_texts)
     except ValueError as error:
@@ -42,10 +90,15 @@ def encode(item_texts: collections.abc.Sequence[str], user_texts: collections.ab
     svd = TruncatedSVD(n_components=min(width, *counts.shape), random_state=seed)
     items = svd.fit_transform(counts)
     rank = int(np.sum(svd.singular_values_ > _RELATIVE_RANK * svd.singular_values_[0]))
-    users = svd.transform(vectorizer.transform(user_texts)) if user_texts else np.zeros((0, items.shape[1]))
+    words = {word: int(number) for word, number in vectorizer.vocabulary_.items()}
+    model = Lsa(words, vectorizer.idf_, svd.components_[:rank])
     facts = {'width_asked': width, 'vocabulary': counts.shape[1],
              'explained_variance': float(svd.explained_variance_ratio_[:rank].sum())}
-    return _unit(items[:, :rank]), _unit(users[:, :rank]), facts
+    return _unit(items[:, :rank]), model(user_texts), model, facts
+
+
+def _vectorizer(**more: Any) -> TfidfVectorizer:
+    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, strip_accents='unicode', dtype=np.float32, **more)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

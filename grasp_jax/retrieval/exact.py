@@ -16,7 +16,7 @@ _CACHED = 1 << 30  # bytes of keys that stay on the device instead of being sent
 
 
 def nearest(vectors: np.ndarray, k: int, groups: np.ndarray | None = None,
-            rows: np.ndarray | None = None) -> np.ndarray:
+            rows: np.ndarray | None = None, among: np.ndarray | None = None) -> np.ndarray:
     """The k nearest other rows of each row, by cosine similarity, nearest first.
 
     Self is left out by its number, so that an equal vector elsewhere is a neighbour. Ties go to the smaller row.
@@ -26,6 +26,7 @@ def nearest(vectors: np.ndarray, k: int, groups: np.ndarray | None = None,
       k: neighbours per row.
       groups: int [r]; neighbours share the row's group. None: all rows are one group.
       rows: int [q], the rows that ask; None: all rows.
+      among: int, ascending, the rows that can be found; None: all rows.
 
     Returns:
       int32 [q, k] row numbers; -1 where a group has fewer than k other rows.
@@ -33,8 +34,9 @@ def nearest(vectors: np.ndarray, k: int, groups: np.ndarray | None = None,
     count = len(vectors)
     groups = np.zeros(count, np.int64) if groups is None else np.asarray(groups)
     rows = np.arange(count) if rows is None else np.asarray(rows)
+    among = np.arange(count) if among is None else np.asarray(among)
     # Sorted by group, the keys that a block of queries may see lie next to each other.
-    order = np.argsort(groups, kind='stable')
+    order = among[np.argsort(groups[among], kind='stable')]
     asked = rows[np.argsort(groups[rows], kind='stable')]
     sorted_groups = groups[order]
     keys = _KeyBlocks(vectors, order)

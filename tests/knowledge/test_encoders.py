@@ -65,13 +65,13 @@ def test_lsa_is_deterministic_centred_and_of_unit_length(dataset, tmp_path, dtyp
 
 
 def test_lsa_users_are_nearest_to_items_of_their_words():
-    items, users, _ = lsa.encode(ITEM_TEXTS, USER_TEXTS, 30, seed=0)
+    items, users, *_ = lsa.encode(ITEM_TEXTS, USER_TEXTS, 30, seed=0)
     nearest = np.argsort(-(users @ items.T), axis=1)[:, :8]
     assert np.array_equal(nearest % 5, np.repeat(np.arange(25)[:, None] % 5, 8, axis=1))
 
 
 def test_lsa_width_is_limited_by_the_rank_of_the_corpus():
-    items, users, facts = lsa.encode(['red shoe', 'red shoe', 'blue scarf'], ['red', 'unseen'], 256, seed=0)
+    items, users, _, facts = lsa.encode(['red shoe', 'red shoe', 'blue scarf'], ['red', 'unseen'], 256, seed=0)
     assert items.shape == (3, 2) and facts['width_asked'] == 256
     assert np.isfinite(users).all() and not users[1].any()
 
