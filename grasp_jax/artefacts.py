@@ -119,6 +119,11 @@ def claim(folder: pathlib.Path, config: Any, inputs: collections.abc.Sequence[st
                                        'inputs': list(inputs), 'versions': versions()})
 
 
+def as_json(value: Any) -> Any:
+    """A value as it comes back from a JSON file."""
+    return json.loads(json.dumps(value, default=str))
+
+
 def write_json(path: pathlib.Path, value: Any) -> None:
     """Writes JSON in one step: a reader sees the old file or the new one, never half of it."""
     temporary = path.with_name(path.name + '.partial')
@@ -166,7 +171,7 @@ def _require_same(path: pathlib.Path, manifest: dict[str, Any], mark: str, confi
 
 def _difference(old: Any, new: Any, prefix: str = '') -> str:
     """Names the first keys in which two configs differ, as `key: old -> new`."""
-    new = json.loads(json.dumps(new, default=str))
+    new = as_json(new)
     if isinstance(old, dict) and isinstance(new, dict):
         parts = [_difference(old.get(k), new.get(k), f'{prefix}{k}.') for k in sorted(old.keys() | new.keys())]
         return ', '.join([part for part in parts if part][:3]) or ('' if prefix else 'its inputs changed')

@@ -11,6 +11,7 @@ and a killed run goes on where it stopped. What else it can do, with the same co
     --dry_run                       the same, and tokens, price and time of what is left to be asked
     --mode=export --batch=DIR       write it as batch files for OpenAI's Batch API or `vllm run-batch`
     --mode=import --batch=DIR       take in what came back
+    --mode=refresh --previous=DIR   after new data: write, embed and search only what changed since another work folder
 """
 
 import pathlib
@@ -34,11 +35,13 @@ _STAGES = flags.DEFINE_string(
     'stages', None, 'Folder for prepared data, texts, vectors and neighbours, if several work folders are to share '
     'them. Default: the work folder.')
 
-_MODE = flags.DEFINE_enum('mode', 'run', ['run', 'audit', 'prompts', 'export', 'import'], 'run: everything up to the '
-                          'report. audit: the stages before training, and a check that no held-out item leaks into '
-                          'them or into training batches. prompts: show what a language model would be asked. export, '
-                          'import: the same as batch files, and their answers.')
+_MODE = flags.DEFINE_enum(
+    'mode', 'run', ['run', 'audit', 'prompts', 'export', 'import', 'refresh'],
+    'run: everything up to the report. audit: the stages before training, and a check that no held-out item leaks into '
+    'them or into training batches. prompts: show what a language model would be asked. export, import: the same as '
+    'batch files, and their answers. refresh: the stages before training, of which only what changed is made.')
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Only say what a language model would be asked, and what it would cost.')
+_PREVIOUS = flags.DEFINE_string('previous', None, 'refresh: work folder (or --stages) of before; it is only read.')
 _N = flags.DEFINE_integer('n', 2, 'prompts, dry_run: how many of items and of users to show.', lower_bound=0)
 _BATCH = flags.DEFINE_list('batch', [], 'export: folder for the files. import: files or folders of answers.')
 _PER_FILE = flags.DEFINE_integer('requests_per_file', 50_000, 'export: requests of a file.', lower_bound=1)
@@ -69,6 +72,11 @@ def _other(config: Any, folder: pathlib.Path) -> None:
             print(f'{check.number:>12,}  {check.what}')
         print('nothing leaks')
         return
+    if _MODE.value == 'refresh':
+        from grasp_jax.pipeline import refresh_knowledge
+        for what, number in refresh_knowledge(config, folder, pathlib.Path(_PREVIOUS.value or '')):
+            print(f'{number:>12,}  {what}')
+        return
     from grasp_jax import asking
     if _MODE.value == 'prompts':
         asking.show_prompts(config, folder, _N.value)
@@ -96,6 +104,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
             raise UserError(f'--config={path}: there is no such file; configs/ has some to start from')
     if _MODE.value in ('export', 'import') and not _BATCH.value:
         raise UserError(f'--mode={_MODE.value} needs --batch=DIR')
+    if (_MODE.value == 'refresh') != (_PREVIOUS.value is not None):
+        raise UserError('command line: --mode=refresh and --previous=DIR go together')
     if _MODE.value == 'export' and len(_BATCH.value) > 1:
         raise UserError(f'--batch={",".join(_BATCH.value)}: give one folder')
     return only_flags(rest)

@@ -13,7 +13,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from grasp_jax import artefacts
+from grasp_jax import artefacts, refresh
 from grasp_jax.data import dataset as dataset_files
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.prepare import prepare, source_checksums
@@ -116,6 +116,28 @@ def prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) -
         return _prepare_knowledge(config, folder)
 
 
+def refresh_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path,
+                      previous: pathlib.Path) -> list[tuple[str, int]]:
+    """Makes the stages before training in a new folder from those of another one, and says what changed.
+
+    Args:
+      config: the full config.
+      folder: a new one, or one whose refresh was interrupted.
+      previous: folder of the stages of before.
+
+    Raises:
+      UserError: see its message.
+    """
+    check_config(config)
+    if config.model.method == 'none':
+        raise UserError('--mode=refresh: method none has neither texts nor vectors; run it as it is')
+    refresh.start(folder, previous)
+    done = prepare_knowledge(config, folder)
+    known = refresh.before(folder)
+    assert known is not None, 'it was just said'
+    return refresh.churn(known, done.dataset, load_texts(folder / 'describe'), done.stages)
+
+
 class _Stages:
     """Runs stages in one folder, and keeps what each said about itself."""
 
@@ -169,13 +191,23 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
     if config.text.writer == 'model':  # no two answers are alike, so what follows depends on the texts themselves
         texts = [artefacts.file_checksum(folder / 'describe' / name) for name in (ITEM_TEXTS, USER_TEXTS)]
 
-    def encode_texts(partial: pathlib.Path) -> dict[str, Any]:
-        return encode(dataset, *load_texts(folder / 'describe'), config, partial, answers)
+    known = refresh.before(folder)
+    earlier = [] if known is None else [known.marks['encode'], known.marks['retrieve']]
 
-    mark = stages.run('encode', encoders.stage_settings(config), [mark, *texts, *encoders.vector_checksums(config)],
-                      encode_texts)
-    mark = stages.run('retrieve', config.retrieve.to_dict(), [mark],
-                      lambda partial: retrieve(dataset, folder / 'encode', config, partial))
+    def encode_texts(partial: pathlib.Path) -> dict[str, Any]:
+        found = load_texts(folder / 'describe')
+        if known is not None:
+            return refresh.encode(known, dataset, found, config, partial, answers)
+        return encode(dataset, *found, config, partial, answers)
+
+    def find_neighbours(partial: pathlib.Path) -> dict[str, Any]:
+        if known is not None:
+            return refresh.retrieve(known, dataset, folder / 'encode', config, partial)
+        return retrieve(dataset, folder / 'encode', config, partial)
+
+    inputs = [mark, *texts, *encoders.vector_checksums(config), *earlier]
+    mark = stages.run('encode', encoders.stage_settings(config), inputs, encode_texts)
+    mark = stages.run('retrieve', config.retrieve.to_dict(), [mark], find_neighbours)
     found = load_tables(folder / 'encode', folder / 'retrieve', dataset.interactions.num_users,
                         dataset.interactions.num_items)
     spec, offline = model_spec(config, dataset.interactions.num_items, found.width), Offline()

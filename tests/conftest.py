@@ -1,7 +1,11 @@
 """Simulated devices and float checks, set before JAX is imported by anyone."""
 
+import contextlib
+import json
 import os
 import pathlib
+import subprocess
+import sys
 
 # Tests spend their time in the compiler: without its optimisations it takes two thirds as long.
 os.environ['XLA_FLAGS'] = (os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
@@ -25,3 +29,23 @@ def real_data():
         return base / name
 
     return find
+
+
+@pytest.fixture
+def scripted(tmp_path):
+    """Starts servers: `with scripted({'429': 0.1}) as (url, log)`; log() are the prompts that were answered."""
+    pytest.importorskip('openai', reason='the extra [llm] is not installed')
+
+    @contextlib.contextmanager
+    def start(faults=None):
+        path = tmp_path / f'log_{len(list(tmp_path.glob("log_*")))}.jsonl'
+        command = [sys.executable, ROOT / 'tests' / 'knowledge' / 'scripted_server.py', path, json.dumps(faults or {})]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+            try:
+                port = int(server.stdout.readline())
+                yield (f'http://127.0.0.1:{port}/v1',
+                       lambda: [json.loads(line)['asked'] for line in path.read_text().splitlines()])
+            finally:
+                server.kill()
+
+    return start

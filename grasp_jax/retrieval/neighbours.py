@@ -46,11 +46,23 @@ def retrieve(dataset: Dataset, encode_folder: pathlib.Path, config: ml_collectio
     user_groups = groups_of(dataset.user_attributes, settings.user_group, 'user_group')
     item_ids, item_facts = _search(items[1:], settings, item_groups)
     user_ids, user_facts = _search(users, settings, user_groups)
+    write_neighbours(folder, items, users, item_ids, user_ids)
+    return {'k': settings.k, 'items': item_facts, 'users': user_facts}
+
+
+def write_neighbours(folder: pathlib.Path, items: np.ndarray, users: np.ndarray, item_ids: np.ndarray,
+                     user_ids: np.ndarray) -> None:
+    """Writes the files of `retrieve`.
+
+    Args:
+      folder: where they go.
+      items, users: [m + 1, E] and [n, E], the tables.
+      item_ids, user_ids: int [m, k] and [n, k], row numbers of neighbours, -1 where there is none.
+    """
     _write_pooled(folder / tables.ITEMS_SIMILAR, items[1:], item_ids, offset=1)
     _write_pooled(folder / tables.USERS_SIMILAR, users, user_ids, offset=0)
     np.save(folder / ITEM_NEIGHBOURS, item_ids + 1, allow_pickle=False)  # row numbers become item ids, -1 becomes 0
     np.save(folder / USER_NEIGHBOURS, user_ids, allow_pickle=False)
-    return {'k': settings.k, 'items': item_facts, 'users': user_facts}
 
 
 def neighbours(vectors: np.ndarray, k: int, method: str, groups: np.ndarray | None = None) -> np.ndarray:

@@ -1,0 +1,126 @@
+"""The daily refresh: only what changed is asked, embedded and searched, and the result is the whole one."""
+
+import json
+
+import numpy as np
+import pytest
+
+from grasp_jax import refresh
+from grasp_jax.config import default
+from grasp_jax.errors import UserError
+from grasp_jax.knowledge import tables
+from grasp_jax.pipeline import prepare_knowledge, refresh_knowledge, run_pipeline
+from grasp_jax.retrieval import exact
+
+USERS, ITEMS = 60, 40
+
+
+def rows():
+    """(user, item, time): everybody walks through the shop."""
+    rng = np.random.default_rng(0)
+    return [(f'u{user:03d}', f'i{item:03d}', time) for user in range(USERS)
+            for time, item in enumerate(rng.permutation(ITEMS)[:rng.integers(5, 12)])]
+
+
+def config_of(folder, log, kind, url=''):
+    """A config on a table of these interactions."""
+    folder.mkdir(exist_ok=True)
+    lines = [f'{user},{item},{time}' for user, item, time in log]
+    (folder / 'interactions.csv').write_text('\n'.join(['user,item,time', *lines]) + '\n')
+    items = sorted({item for _, item, _ in log})
+    (folder / 'items.jsonl').write_text(''.join(
+        json.dumps({'item': item, 'title': f'thing {item} of kind {hash_of(item)}'}) + '\n' for item in items))
+    config = default()
+    config.data.update({'kind': 'table', 'name': 'table', 'source': str(folder), 'filter': 'none',
+                        'interactions_file': 'interactions.csv', 'items_file': 'items.jsonl'})
+    config.text.domain = 'shop'
+    config.encode.update({'kind': kind, 'width': 12, 'batch_size': 8})
+    config.retrieve.update({'k': 5, 'method': 'exact'})
+    config.evaluate.negatives = 10
+    config.train.max_epochs = 1
+    if url:
+        config.text.writer = 'model'
+        config.encode.model = 'vectors'
+        config.llm.update({'model': 'scripted', 'base_url': url})
+    return config
+
+
+def hash_of(item):
+    return int(item[1:]) * 7 % 5
+
+
+def changed_log():
+    """Three users buy again, one item and one user are new, and one user is gone."""
+    log = [row for row in rows() if row[0] != 'u050']
+    log += [(user, 'i003', 100) for user in ('u001', 'u002', 'u003')]
+    return log + [('u0005', item, time) for time, item in enumerate(('i001', 'i0015', 'i002', 'i004', 'i005'))]
+
+
+def check_whole(folder, dataset, k=5):
+    """Neighbours and means are those of a search from the beginning."""
+    m, n = len(dataset.item_ids), len(dataset.user_ids)
+    found = tables.load_tables(folder / 'encode', folder / 'retrieve', n, m)
+    for vectors, lists, means in ((found.items[1:], np.load(folder / 'retrieve' / 'item_neighbours.npy') - 1,
+                                   found.items_similar[1:]),
+                                  (found.users, np.load(folder / 'retrieve' / 'user_neighbours.npy'),
+                                   found.users_similar)):
+        truth = exact.nearest(vectors, k)
+        np.testing.assert_array_equal(lists, truth)
+        np.testing.assert_allclose(means, vectors[truth].mean(1), atol=1e-6)
+
+
+def test_only_what_changed_is_asked_and_embedded(scripted, tmp_path):
+    with scripted() as (url, log):
+        prepare_knowledge(config_of(tmp_path / 'data1', rows(), 'openai', url), tmp_path / 'monday')
+        asked = len(log())
+        config = config_of(tmp_path / 'data2', changed_log(), 'openai', url)
+        found = dict(refresh_knowledge(config, tmp_path / 'tuesday', tmp_path / 'monday'))
+        new = log()[asked:]
+        prompts, texts = [line for line in new if isinstance(line, str)], [text for line in new
+                                                                           if isinstance(line, list) for text in line]
+    assert len(prompts) == len(texts) == found['prompts sent'] == 5
+    assert sorted('visited' in prompt for prompt in prompts) == [False, True, True, True, True]
+    assert (found['items that are new'], found['items encoded'], found['items with another text']) == (1, 1, 0)
+    assert (found['users that are new'], found['users that are gone'], found['users with another text']) == (1, 1, 3)
+    assert found['users encoded'] == 4
+    done = prepare_knowledge(config, tmp_path / 'tuesday')  # nothing is made again, nobody is asked
+    check_whole(tmp_path / 'tuesday', done.dataset)
+    old, new_table = (np.load(tmp_path / day / 'encode' / 'items.npy') for day in ('monday', 'tuesday'))
+    ids = done.dataset.item_ids
+    stayed = [row for row, identity in enumerate(ids) if identity != 'i0015']
+    np.testing.assert_array_equal(new_table[1:][stayed], old[1:])
+    report = run_pipeline(config, tmp_path / 'tuesday')
+    assert report['stages']['encode']['items_encoded'] == 1
+
+
+def test_a_fitted_lsa_serves_the_next_days(tmp_path):
+    first = prepare_knowledge(config_of(tmp_path / 'data1', rows(), 'lsa'), tmp_path / 'monday')
+    config = config_of(tmp_path / 'data2', changed_log(), 'lsa')
+    found = dict(refresh_knowledge(config, tmp_path / 'tuesday', tmp_path / 'monday'))
+    assert (found['items encoded'], found['users encoded'], found['prompts sent']) == (1, 4, 0)
+    check_whole(tmp_path / 'tuesday', prepare_knowledge(config, tmp_path / 'tuesday').dataset)
+    # A new text gets the vector that the same text had before.
+    back = config_of(tmp_path / 'data1', rows(), 'lsa')
+    refresh_knowledge(back, tmp_path / 'wednesday', tmp_path / 'tuesday')
+    for name in ('items', 'users'):
+        tables_of = [np.load(tmp_path / day / 'encode' / f'{name}.npy') for day in ('monday', 'wednesday')]
+        np.testing.assert_allclose(*tables_of, atol=1e-5)
+    assert first.dataset.user_ids == prepare_knowledge(back, tmp_path / 'wednesday').dataset.user_ids
+
+
+def test_what_cannot_be_refreshed_is_refused(tmp_path):
+    config = config_of(tmp_path / 'data1', rows(), 'lsa')
+    with pytest.raises(UserError, match='previous=.*nothing.*has no finished stage prepare'):
+        refresh_knowledge(config, tmp_path / 'tuesday', tmp_path / 'nothing')
+    prepare_knowledge(config, tmp_path / 'monday')
+    with pytest.raises(UserError, match='holds stages already'):
+        refresh_knowledge(config, tmp_path / 'monday', tmp_path / 'monday')
+    other = config_of(tmp_path / 'data1', rows(), 'lsa')
+    other.encode.width = 8
+    with pytest.raises(UserError, match='another section encode'):
+        refresh_knowledge(other, tmp_path / 'tuesday', tmp_path / 'monday')
+    refresh.start(tmp_path / 'wednesday', tmp_path / 'monday')
+    manifest = tmp_path / 'monday' / 'encode' / 'manifest.json'
+    manifest.write_text(manifest.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
+    with pytest.raises(UserError, match='has changed since'):
+        prepare_knowledge(config, tmp_path / 'wednesday')
