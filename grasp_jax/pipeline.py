@@ -117,7 +117,7 @@ def prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) -
 
 
 def refresh_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path,
-                      previous: pathlib.Path) -> list[tuple[str, int]]:
+                      previous: pathlib.Path) -> list[tuple[str, int | float]]:
     """Makes the stages before training in a new folder from those of another one, and says what changed.
 
     Args:

@@ -18,7 +18,7 @@ from grasp_jax import artefacts
 from grasp_jax.data import dataset as dataset_files
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.errors import UserError
-from grasp_jax.knowledge import encoders, lsa, tables
+from grasp_jax.knowledge import domains, encoders, lsa, tables
 from grasp_jax.knowledge.describe import load_texts
 from grasp_jax.retrieval import exact, update
 from grasp_jax.retrieval.neighbours import ITEM_NEIGHBOURS, USER_NEIGHBOURS, groups_of, write_neighbours
@@ -126,19 +126,19 @@ def encode(known: Before, dataset: Dataset, texts: tuple[list[str], list[str]], 
         _write(known.folder / 'encode' / f'{name}.npy', folder / f'{name}.npy', at, source, rows, offset)
         counts[f'{name}_encoded'] = int((at < 0).sum())
     width = int(np.load(folder / 'items.npy', mmap_mode='r', allow_pickle=False).shape[1])
-    return {'kind': settings['kind'], 'width': width, 'centred': settings['center'],
-            'dtype': settings['dtype'], **vectors.facts, **counts}
+    return {'kind': settings['kind'], 'width': width, 'centred': settings['center'], 'dtype': settings['dtype'],
+            'template_version': domains.load(config.text.domain).version, **vectors.facts, **counts}
 
 
 def churn(known: Before, dataset: Dataset, texts: tuple[list[str], list[str]],
-          stages: dict[str, dict[str, Any]]) -> list[tuple[str, int]]:
+          stages: dict[str, dict[str, Any]]) -> list[tuple[str, int | float]]:
     """What a refresh changed: sentences and numbers.
 
     Args:
       known, dataset, texts: as in `encode`.
       stages: facts of the stages of now.
     """
-    found = []
+    found: list[tuple[str, int | float]] = []
     for name, ids, old, new in zip(('items', 'users'), (dataset.item_ids, dataset.user_ids), known.texts, texts,
                                    strict=True):
         earlier, neighbours = set(known.ids(name)), stages['retrieve'][name]
@@ -149,7 +149,9 @@ def churn(known: Before, dataset: Dataset, texts: tuple[list[str], list[str]],
                   (f'{name} encoded', stages['encode'][f'{name}_encoded']),
                   (f'{name} whose neighbours were searched for', neighbours['searched']),
                   (f'{name} whose neighbours are others', neighbours['moved'])]
-    return [*found, ('prompts sent', stages['describe'].get('sent', 0))]
+    spent = (stages['describe'].get('usd_of_this_run') or 0.0) + (stages['encode'].get('usd') or 0.0)
+    return [*found, ('prompts sent', stages['describe'].get('sent', 0)),
+            ('dollars spent, as far as prices are known', round(spent, 4))]
 
 
 def _places(old_ids: list[str], ids: list[str], old_texts: list[str], texts: list[str]) -> np.ndarray:

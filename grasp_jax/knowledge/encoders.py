@@ -12,7 +12,7 @@ import tqdm
 from grasp_jax import artefacts
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.errors import UserError
-from grasp_jax.knowledge import corruption, lsa, precomputed, sentence_encoder, tables, vector_store
+from grasp_jax.knowledge import corruption, domains, lsa, precomputed, sentence_encoder, tables, vector_store
 from grasp_jax.knowledge.openai_encoder import OpenAIEncoder
 
 _DTYPES = ('float32', 'float16')
@@ -76,7 +76,8 @@ def encode(dataset: Dataset, item_texts: list[str], user_texts: list[str], confi
         'items': _write_table(folder, 'items', vectors.items, vectors.item_rows, settings),
         'users': _write_table(folder, 'users', vectors.users, vectors.user_rows, settings)}
     return {'kind': settings.kind, 'width': int(vectors.items.shape[1]), 'centred': bool(settings.center),
-            'dtype': settings.dtype, 'corrupted_share': settings.corrupt.share,
+            'dtype': settings.dtype, 'template_version': domains.load(config.text.domain).version,
+            'corrupted_share': settings.corrupt.share,
             'zero_items': empty['items'], 'zero_users': empty['users'], **vectors.facts}
 
 

@@ -15,7 +15,7 @@ from grasp_jax.data.dataset import Dataset
 from grasp_jax.knowledge import domains, generate, language_model, prompts, server
 from grasp_jax.knowledge.generate import Prompt
 from grasp_jax.knowledge.language_model import LanguageModel
-from grasp_jax.knowledge.responses import Responses
+from grasp_jax.knowledge.responses import Responses, Usage
 
 STORE = 'responses.sqlite'
 FALLBACKS = 'fallbacks.jsonl'
@@ -89,7 +89,7 @@ def write(asked: Questions, config: ml_collections.ConfigDict, store: pathlib.Pa
     """
     limits = server.limits_from(config)
     with Responses(store) as responses:
-        sent = 0
+        sent, before = 0, responses.totals(asked.model.name).usage
         if any(True for _ in generate.pending(asked.prompts(), responses, limits.tries)):
             generator = generate.Generator(asked.model, responses, limits, asked.domain.keep_after)
             generator.run(asked.spread, 'describe', len(asked))
@@ -102,8 +102,14 @@ def write(asked: Questions, config: ml_collections.ConfigDict, store: pathlib.Pa
     facts = {'writer': asked.model.name, 'revision': asked.model.revision, 'prompts': len(asked), 'sent': sent,
              'fallbacks': len(why), 'fallback_reasons': dict(Counter(reason for _, reason in why)),
              'prompt_tokens': totals.usage.prompt, 'completion_tokens': totals.usage.completion,
-             'usd': None if asked.model.price is None else round(asked.model.cost(totals.usage), 4)}
+             'usd': _dollars(asked.model, totals.usage),
+             'usd_of_this_run': _dollars(asked.model, Usage(*(now - then for now, then in zip(
+                 totals.usage, before, strict=True))))}
     return texts[:len(asked.items)], texts[len(asked.items):], facts
+
+
+def _dollars(model: LanguageModel, usage: Usage) -> float | None:
+    return None if model.price is None else round(model.cost(usage), 4)
 
 
 def collect(asked: Questions, responses: Responses) -> tuple[list[str], list[tuple[str, str]]]:

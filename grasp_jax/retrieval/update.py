@@ -52,20 +52,30 @@ def update(vectors: np.ndarray, before: np.ndarray, changed: np.ndarray, k: int,
         entrants = exact.nearest(vectors, k, groups, rows=rest, among=np.flatnonzero(changed))
         for block in tables.blocks(len(rest), 3 * k * vectors.shape[1]):
             rows = rest[block]
-            found[rows] = _best(vectors, rows, np.concatenate([found[rows], entrants[block]], axis=1), k)
+            found[rows], close = _best(vectors, rows, np.concatenate([found[rows], entrants[block]], axis=1), k)
+            # Where rounding decides, let the same search decide as everywhere else.
+            anew[rows[close]] = True
+            if close.any():
+                found[rows[close]] = exact.nearest(vectors, k, groups, rows=rows[close])
     return Updated(found, int(anew.sum()), int((found != before).any(axis=1).sum()))
 
 
 GONE = -2
+_CLOSE = 1e-6  # similarities that the exact search, in float32, may order either way
 
 
-def _best(vectors: np.ndarray, rows: np.ndarray, candidates: np.ndarray, k: int) -> np.ndarray:
-    """The k nearest of the candidates [q, c] of rows [q]; one way of rounding for all, so that ties stay ties."""
+def _best(vectors: np.ndarray, rows: np.ndarray, candidates: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest of the candidates [q, c] of rows [q], old ones first; and bool [q], where an old and a new one are
+    too close to tell which is nearer."""
     keys = _unit(vectors[np.maximum(candidates, 0).ravel()]).reshape(*candidates.shape, -1)
     scores = np.einsum('qcd,qd->qc', keys, _unit(vectors[rows]))
     scores = np.where(candidates == exact.NONE, -np.inf, scores)
-    order = np.lexsort((candidates, -scores), axis=1)[:, :k]
-    return np.take_along_axis(candidates, order, axis=1).astype(np.int32)
+    order = np.lexsort((candidates, -scores), axis=1)[:, :k + 1]
+    ranked = np.take_along_axis(scores, order, axis=1)
+    with np.errstate(invalid='ignore'):  # both missing
+        close = (ranked[:, :-1] - ranked[:, 1:] < _CLOSE) & np.isfinite(ranked[:, 1:])
+    mixed = (order[:, :-1] < k) != (order[:, 1:] < k)
+    return np.take_along_axis(candidates, order[:, :k], axis=1).astype(np.int32), (close & mixed).any(axis=1)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
