@@ -44,7 +44,8 @@ def reading_flags(remedy: str) -> Iterator[None]:
     except (AttributeError, KeyError, ValueError, TypeError, OSError, flags.Error) as error:
         # An error inside a config file arrives as the text of a traceback; its last line says what is wrong.
         # An error of a key arrives as a quoted string.
-        text = str(error).strip().rpartition('Error: ')[2].replace('\\n', ' ').replace("\\'", '').strip('"\'')
+        text = (str(error).strip() or type(error).__name__).rpartition('Error: ')[2]
+        text = text.replace('\\n', ' ').replace("\\'", '').strip('"\'')
         text = ' '.join(text.split())
         key, *guess = text.split()
         if key.isidentifier() and (not guess or guess[0] == 'Did'):  # all that an unknown key says of itself

@@ -89,7 +89,11 @@ def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: 
 
         folder = workdir / 'trials' / _name(settings)
         folder.mkdir(parents=True, exist_ok=True)
-        best = train(run, int(tried.train.seeds[0]), folder, watch)
+        try:
+            best = train(run, int(tried.train.seeds[0]), folder, watch)
+        except optuna.TrialPruned:
+            shutil.rmtree(folder)
+            raise
         shutil.rmtree(folder)  # its checkpoints; the study keeps what matters
         return best.value
 

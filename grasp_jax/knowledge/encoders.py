@@ -175,7 +175,6 @@ def _write_table(folder: pathlib.Path, name: str, source: np.ndarray, rows: np.n
     dial = settings.corrupt
     if not dial.share or dial.who not in (name, 'both'):
         return _write(path, source, rows, offset, settings)
-    corruption.check(dial)
     who = corruption.chosen(len(rows), dial.share, dial.seed)
     corruption.write_mask(folder, name, len(rows), who)
     if dial.kind == 'swap':

@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from grasp_jax.models.losses import NEVER
 from grasp_jax.models.spec import ModelSpec
 
 # Share of items that the generative form hides from a causal model.
 HIDDEN_SHARE = 0.1
-_NOTHING = -1e9
 
 
 class Adapter(nn.Module):
@@ -96,7 +96,7 @@ def info_nce(queries: jax.Array, keys: jax.Array, others: jax.Array, counts: jax
     """
     scores = unit(queries) @ unit(keys).T / heat
     itself = jnp.eye(len(scores), dtype=bool)
-    among = jax.nn.logsumexp(jnp.where(others | itself, scores, _NOTHING), axis=-1)
+    among = jax.nn.logsumexp(jnp.where(others | itself, scores, NEVER), axis=-1)
     losses = (among - jnp.diagonal(scores)) * counts
     return jnp.sum(losses) / jnp.maximum(jnp.sum(counts), 1)
 

@@ -8,7 +8,7 @@ import optax
 
 from grasp_jax.models.attention import lead
 
-_NEVER = -1e9
+NEVER = -1e9  # a score that counts for nothing in a softmax
 # Items whose scores a softmax over the whole catalogue holds at once.
 SOFTMAX_BLOCK = 4096
 
@@ -97,10 +97,10 @@ def log_sum_exp(queries: jax.Array, items: jax.Array) -> jax.Array:
     blocks, exist = _blocks(items)
 
     def one(so_far: jax.Array, block: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        scores = jnp.where(block[1][None], queries @ block[0].T, _NEVER)
+        scores = jnp.where(block[1][None], queries @ block[0].T, NEVER)
         return jnp.logaddexp(so_far, jax.nn.logsumexp(scores, -1)), None
 
-    return jax.lax.scan(one, jnp.full(len(queries), _NEVER), (blocks, exist))[0]
+    return jax.lax.scan(one, jnp.full(len(queries), NEVER), (blocks, exist))[0]
 
 
 def _log_sum_exp_forward(queries: jax.Array, items: jax.Array) -> tuple[jax.Array, Any]:
@@ -113,7 +113,7 @@ def _log_sum_exp_backward(saved: Any, cotangent: jax.Array) -> tuple[jax.Array, 
     blocks, exist = _blocks(items)
 
     def one(to_queries: jax.Array, block: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        chance = jnp.exp(jnp.where(block[1][None], queries @ block[0].T, _NEVER) - total[:, None]) * cotangent[:, None]
+        chance = jnp.exp(jnp.where(block[1][None], queries @ block[0].T, NEVER) - total[:, None]) * cotangent[:, None]
         return to_queries + chance @ block[0], chance.T @ queries
 
     to_queries, to_items = jax.lax.scan(one, jnp.zeros_like(queries), (blocks, exist))

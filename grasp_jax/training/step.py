@@ -19,7 +19,6 @@ from grasp_jax.models.spec import Tables
 from grasp_jax.training.sharding import split_rows, state_shardings
 
 LOSSES = ('bce', 'gbce', 'sampled_softmax', 'softmax')
-_NEVER = -1e9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,7 +205,7 @@ def ranking_loss(model: Recommender, spec: TrainSpec, data: Data, batch: Batch, 
     if not spec.own_negatives:
         items = batch.packed.items
         true = drawn.targets.pick(jnp.roll(items, -1, 1) if model.spec.causal else items)
-        negative = jnp.where(true[..., None] == drawn.negatives[None, None], _NEVER, negative)
+        negative = jnp.where(true[..., None] == drawn.negatives[None, None], losses.NEVER, negative)
     if spec.loss == 'bce':
         return losses.binary_cross_entropy(positive, negative, weight)
     if spec.loss == 'gbce':
