@@ -38,11 +38,9 @@ def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float
     epochs = Epochs(run, seed)
     validate = run.evaluator('valid')
     with Checkpoints(folder / 'checkpoints') as checkpoints:
-        done = checkpoints.newest()
-        state = (run.fresh_state(seed) if done is None
-                 else checkpoints.load(done, run.state_shapes(seed), run.mesh))
+        found = checkpoints.resume(run.state_shapes(seed), run.mesh)
+        first, state = (0, run.fresh_state(seed)) if found is None else (found[0] + 1, found[1])
         best = checkpoints.best()
-        first = 0 if done is None else done + 1
         log = MetricsLog(folder, first)
         with _progress(settings.max_epochs, first, seed) as bar:
             for epoch in range(first, settings.max_epochs):

@@ -90,6 +90,32 @@ def test_exact_resume_after_sigkill(small_run, tmp_path):
     assert first == second
 
 
+@pytest.mark.parametrize('damage', ['cut', 'gone', 'bit'])
+def test_a_damaged_checkpoint_is_passed_over(small_run, tmp_path, damage, caplog):
+    through, damaged = make(tmp_path / 'through'), make(tmp_path / 'damaged')
+    loop.train(small_run(), 0, through)
+    loop.train(small_run(train={'max_epochs': 3}), 0, damaged)
+    spoil(damaged / 'checkpoints' / '2' / 'state', damage)
+    loop.train(small_run(), 0, damaged)
+    assert 'the checkpoint of epoch 3 is damaged' in caplog.text and 'going on from the one before' in caplog.text
+    one, two = final_state(small_run(), through, 3), final_state(small_run(), damaged, 3)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert [line['loss'] for line in read_metrics(through)] == [line['loss'] for line in read_metrics(damaged)]
+
+
+def spoil(folder, damage):
+    for path in folder.rglob('d/*'):
+        content = bytearray(path.read_bytes())
+        if damage == 'gone':
+            path.unlink()
+        elif damage == 'cut':
+            path.write_bytes(content[:len(content) // 2])
+        else:
+            content[len(content) // 2] ^= 4
+            path.write_bytes(content)
+
+
 def test_a_loss_that_is_no_number_stops_the_run(small_run, tmp_path):
     run = small_run(train={'learning_rate': 1e30})
     with pytest.raises(UserError, match='lower config.train.learning_rate'):
