@@ -114,4 +114,6 @@ def _rows(what: str, cells: Sequence[Cell], known: dict[published.Key, published
 
 
 def _state(rows: Sequence[tables.Line], cells: Sequence[Cell]) -> str:
-    return f'{len(rows)} of {len(cells)} rows are done; seeds {", ".join(map(str, rows[0].report["seeds"]))}.'
+    seeds = sorted({seed for row in rows for seed in row.report['seeds']})
+    return (f'{len(rows)} of {len(cells)} rows are done; seeds {", ".join(map(str, seeds))}, the first of them where a '
+            'row has fewer.')

@@ -75,9 +75,9 @@ def value(report: Tree, protocol: str, column: str) -> tuple[float, float | None
 
 def as_markdown(rows: Sequence[Line], protocol: str, columns: Sequence[str]) -> str:
     """The table of one protocol."""
-    header = ['backbone', 'method', *(column.replace('_', ' ').replace(':', ' ') for column in columns)]
-    body = [[line.cell.group, line.cell.label, *(_cell(line, protocol, column) for column in columns)]
-            for line in rows]
+    header = ['backbone', 'method', 'seeds', *(column.replace('_', ' ').replace(':', ' ') for column in columns)]
+    body = [[line.cell.group, line.cell.label, str(len(line.report['seeds'])),
+             *(_cell(line, protocol, column) for column in columns)] for line in rows]
     return markdown([header, *body], 2)
 
 
