@@ -88,6 +88,20 @@ def test_kills_lose_nothing_that_was_paid_for(scripted, tmp_path):
         assert responses.is_sound()
 
 
+def test_a_signal_waits_for_answers_that_are_paid_for(scripted, tmp_path):
+    store = tmp_path / 'out' / 'store.sqlite'
+    with scripted({'delay': 0.2}) as (url, log):
+        command = [sys.executable, HERE / 'ask_many.py', url, store, tmp_path / 'out', '1000']
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
+            while len(log()) < 100:
+                time.sleep(0.01)
+                assert run.poll() is None
+            run.send_signal(signal.SIGINT)
+            said = run.communicate()[1]
+        assert run.returncode == 2 and 'stopped by a signal' in said and 'goes on with the rest' in said
+        assert stored(store) == set(log()) and 100 <= len(log()) < 1000
+
+
 def stored(path):
     """Prompts that have an answer, as the server sees them."""
     if not path.exists():
