@@ -42,10 +42,18 @@ def show_prompts(config: ml_collections.ConfigDict, folder: pathlib.Path, count:
 
 def dry_run(config: ml_collections.ConfigDict, folder: pathlib.Path, count: int) -> None:
     """Prints prompts, and what is left to be asked, its price and the time that it will take."""
+    limits = server.limits_from(config)
     asked = questions_of(config, folder)
+    found = preview.estimate(asked, config, answers_folder(config, folder))
     for text in preview.examples(asked, count):
         print(f'{text}\n')
-    print(preview.as_text(preview.estimate(asked, config, answers_folder(config, folder)), asked.model.name))
+    print(preview.as_text(found, asked.model.name))
+    if limits.max_usd and found.usd is None:
+        print(f'--config.llm.max_usd={limits.max_usd} needs a price: the run will refuse to start')
+    elif limits.max_usd and found.usd is not None and found.usd + (found.spent or 0) > limits.max_usd:
+        print(f'--config.llm.max_usd={limits.max_usd} may stop the run before its end')
+    if config.encode.kind == 'openai':
+        print('Embeddings come on top: about one token of a text for each token of an answer.')
 
 
 def export_batches(config: ml_collections.ConfigDict, folder: pathlib.Path, target: pathlib.Path,
@@ -55,7 +63,8 @@ def export_batches(config: ml_collections.ConfigDict, folder: pathlib.Path, targ
     with Responses(answers_folder(config, folder) / STORE) as store:
         left = generate.pending(asked.prompts(), store, server.limits_from(config).tries)
         files = batch_files.export(left, asked.model, target, requests_per_file)
-    print(f'{len(files)} files in {target}' if files else 'nothing is left to be asked')
+    number = sum(1 for path in files for _ in path.open(encoding='utf-8'))
+    print(f'{number:,} prompts in {len(files)} files in {target}' if files else 'nothing is left to be asked')
 
 
 def import_batches(config: ml_collections.ConfigDict, folder: pathlib.Path, files: Sequence[str]) -> None:

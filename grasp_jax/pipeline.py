@@ -132,9 +132,10 @@ def refresh_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path,
     if config.model.method == 'none':
         raise UserError('--mode=refresh: method none has neither texts nor vectors; run it as it is')
     refresh.start(folder, previous)
-    done = prepare_knowledge(config, folder)
     known = refresh.before(folder)
     assert known is not None, 'it was just said'
+    refresh.check(known, config)
+    done = prepare_knowledge(config, folder)
     return refresh.churn(known, done.dataset, load_texts(folder / 'describe'), done.stages)
 
 

@@ -90,6 +90,22 @@ def _manifest(previous: pathlib.Path, stage: str) -> pathlib.Path:
     return path
 
 
+def check(known: Before, config: ml_collections.ConfigDict) -> None:
+    """Refuses what cannot be refreshed, before anybody is asked.
+
+    Raises:
+      UserError: the encoder is another one than before, or makes no vectors of texts.
+    """
+    settings = encoders.stage_settings(config)
+    earlier = artefacts.read_json(known.folder / 'encode' / artefacts.MANIFEST)['config']
+    if earlier != artefacts.as_json(settings):
+        raise UserError(f'{known.folder}: its vectors were made with another section encode; refresh with the same '
+                        'one, or start afresh')
+    if settings['kind'] == 'precomputed' or settings['corrupt']['share']:
+        raise UserError('--mode=refresh: needs an encoder that makes vectors of texts, and none of them made wrong; '
+                        'start afresh with precomputed vectors')
+
+
 def encode(known: Before, dataset: Dataset, texts: tuple[list[str], list[str]], config: ml_collections.ConfigDict,
            folder: pathlib.Path, answers: pathlib.Path) -> dict[str, Any]:
     """Writes the tables as `encoders.encode` does; rows of texts that stayed are those of before.
@@ -105,14 +121,8 @@ def encode(known: Before, dataset: Dataset, texts: tuple[list[str], list[str]], 
     Raises:
       UserError: the encoder is another one than before, or finds something wrong.
     """
+    check(known, config)
     settings = encoders.stage_settings(config)
-    earlier = artefacts.read_json(known.folder / 'encode' / artefacts.MANIFEST)['config']
-    if earlier != artefacts.as_json(settings):
-        raise UserError(f'{known.folder}: its vectors were made with another section encode; refresh with the same '
-                        'one, or start afresh')
-    if settings['kind'] == 'precomputed' or settings['corrupt']['share']:
-        raise UserError('--mode=refresh: needs an encoder that makes vectors of texts, and none of them made wrong; '
-                        'start afresh with precomputed vectors')
     places = [_places(known.ids(name), ids, old, new) for name, ids, old, new in zip(
         ('items', 'users'), (dataset.item_ids, dataset.user_ids), known.texts, texts, strict=True)]
     fresh = [[text for text, place in zip(some, at, strict=True) if place < 0]

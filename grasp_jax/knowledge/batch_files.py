@@ -104,7 +104,10 @@ def load(files: Sequence[pathlib.Path], prompts: Iterable[Prompt], model: Langua
                     before += 1
                 elif reason:
                     rejected[reason] += 1
-                    store.reject(key, model.name, reason, text, usage)
+                    # A request that failed was not answered, and a line that comes twice was answered once.
+                    kept = text or line.strip()
+                    if not reason.startswith('error') and not store.was_rejected(key, kept):
+                        store.reject(key, model.name, reason, kept, usage)
                 else:
                     accepted += 1
                     store.put(key, model.name, model.body(prompt.messages), text, usage, rough_of(prompt.messages))
@@ -115,10 +118,12 @@ def _read(line: str, where: str, keep_after: str) -> tuple[str, str, str, Usage]
     """Key, text, why it is not accepted, tokens."""
     try:
         found = json.loads(line)
+        if 'url' in found and 'response' not in found:
+            raise ValueError('it is a request')
         key, response = str(found['custom_id']), found.get('response')
         # OpenAI wraps the answer in `body`; others write it as it is.
         answer = (response or {}).get('body', response) or {}
-        if found.get('error') or 'choices' not in answer:
+        if found.get('error') or 'choices' not in answer or (response or {}).get('status_code', 200) >= 400:
             detail = found.get('error') or answer.get('error') or 'no answer'
             message = detail.get('message', detail) if isinstance(detail, dict) else detail
             return key, '', f'error: {" ".join(str(message).split())[:100]}', Usage()

@@ -4,6 +4,7 @@ An answer that is empty, cut off or a refusal is asked for again, up to `Limits.
 that the prompt stays unanswered and its caller falls back to a text of its own.
 """
 
+import asyncio
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -79,6 +80,7 @@ class Generator:
         totals = store.totals(model.name)
         self._spent, self._tokens = model.cost(totals.usage), Tokens.learned(totals)
         self._under_way = 0.0  # dollars that answers under way will cost at most
+        self._asking = 0  # prompts under way
         self._bar: Any = None
         self.sent = 0
 
@@ -112,15 +114,19 @@ class Generator:
 
     async def _one(self, prompt: Prompt) -> None:
         most = self._model.cost(Usage(self._tokens.of(prompt.messages), self._model.max_tokens))
+        while self._no_room(most) and self._asking and not self._server.stopped:
+            await asyncio.sleep(0.02)  # most answers cost less than was set aside for them
         self._server.stopped = self._server.stopped or self._no_room(most)
         if self._server.stopped:
             return
         self.sent += 1
         self._under_way += most
+        self._asking += 1
         try:
             await self._settle(prompt)
         finally:
             self._under_way -= most
+            self._asking -= 1
         self._bar.update()
         self._bar.set_postfix_str(self._price(), refresh=False)
 
@@ -130,7 +136,7 @@ class Generator:
         if limits.max_requests and self.sent >= limits.max_requests:
             return f'--config.llm.max_requests={limits.max_requests} is reached'
         if limits.max_usd and self._spent + self._under_way + most > limits.max_usd:
-            return f'--config.llm.max_usd={limits.max_usd} leaves no room for more'
+            return f'--config.llm.max_usd={limits.max_usd} leaves no room for more, raise it to go on'
         return ''
 
     async def _settle(self, prompt: Prompt) -> None:

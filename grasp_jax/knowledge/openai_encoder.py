@@ -1,6 +1,5 @@
 """Vectors from a server of OpenAI's interface (`/v1/embeddings`), straight into the store."""
 
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ from tqdm import tqdm
 
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import estimate, language_model
+from grasp_jax.knowledge.responses import Usage
 from grasp_jax.knowledge.server import Broken, Refused, Server, limits_from
 from grasp_jax.knowledge.vector_store import VectorStore
 
@@ -31,11 +31,11 @@ class OpenAIEncoder:
           UserError: a setting is wrong, the client is not installed, or its key is missing.
         """
         section = config.encode
-        limits = limits_from(config)
-        if limits.max_usd:  # that cap is about answers; here the estimate would be as large as the price
-            limits = dataclasses.replace(limits, max_usd=0.0)
+        if not section.model:
+            raise UserError('--config.encode.model is missing: give the name by which the server knows the model')
         self._model = language_model.from_config(config, section.model)
-        self._server = Server(self._model, limits)
+        self._limits = limits_from(config)
+        self._server = Server(self._model, self._limits)
         self._more = {'dimensions': section.dimensions} if section.dimensions else {}
         self.tokens = self.cut = 0
 
@@ -47,9 +47,10 @@ class OpenAIEncoder:
 
     def price(self) -> float | None:
         """Dollars of the tokens so far, None where the price is not known."""
-        if self._model.price is None:
-            return None
-        return self.tokens * self._model.price[0] / 1e6
+        return None if self._model.price is None else self._dollars(self.tokens)
+
+    def _dollars(self, tokens: float) -> float:
+        return self._model.cost(Usage(round(tokens)))
 
     def __call__(self, store: VectorStore, blocks: Iterator[list[str]], count: int) -> None:
         """Embeds all blocks.
@@ -59,6 +60,10 @@ class OpenAIEncoder:
         """
         with tqdm(total=count, desc='encode', unit='request', mininterval=0.5) as bar:
             async def one(block: list[str]) -> None:
+                tokens = self.tokens + sum(map(estimate.rough, block))
+                if self._limits.max_usd and self._dollars(tokens) > self._limits.max_usd:
+                    self._server.stopped = f'--config.llm.max_usd={self._limits.max_usd} leaves no room, raise it'
+                    return
                 store.add(block, await self._embed(block))
                 bar.update()
                 if self.price() is not None:
@@ -97,5 +102,8 @@ class OpenAIEncoder:
             raise Broken from error
         if found.ndim != 2 or len(found) != count or not found.shape[1] or not np.isfinite(found).all():
             raise Broken
+        if self._more and found.shape[1] != self._more['dimensions']:
+            raise UserError(f'--config.encode.dimensions={self._more["dimensions"]}: the server of '
+                            f'{self._model.name!r} gives {found.shape[1]}; set it to 0')
         self.tokens += tokens or 0
         return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)

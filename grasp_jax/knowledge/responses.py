@@ -105,6 +105,11 @@ class Responses:
             'insert into rejected (key, model, reason, text, final, prompt_tokens, completion_tokens, at) '
             'values (?, ?, ?, ?, ?, ?, ?, ?)', (key, model, reason, text, int(final), *usage, time.time()))
 
+    def was_rejected(self, key: str, text: str) -> bool:
+        """Whether this very answer was rejected before."""
+        query = 'select count(*) from rejected where key = ? and text = ?'
+        return bool(self._database.execute(query, (key, text)).fetchone()[0])
+
     def texts(self, keys: Iterable[str]) -> dict[str, str]:
         """The accepted answers among `keys`."""
         return dict(self._select('select key, text from answers where key in ({})', list(keys)))

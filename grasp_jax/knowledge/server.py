@@ -65,6 +65,10 @@ class Refused(Exception):
     """The server answers that it will never answer this request."""
 
 
+class Stopped(Exception):
+    """Nothing was sent any more."""
+
+
 class Broken(Exception):
     """A body that is no answer; the client does not look."""
 
@@ -86,11 +90,12 @@ class Server:
         """
         if limits.max_usd and model.price is None:
             raise UserError(f'--config.llm.max_usd={limits.max_usd}: the price of {model.name!r} is not known; add it '
-                            f"to config.llm.prices, as ('{model.name}', 0.15, 0.60)")
+                            f"to config.llm.prices, as \"(('{model.name}', 0.15, 0.60),)\"")
         self.model, self.limits, self.stopped = model, limits, ''
         self._openai, self._options = _openai(), model.client_options()
         self._client: Any = None
         self._pace: _Pace | None = None
+        self._warned = False
 
     def work(self, job: Callable[[Job], Awaitable[None]], feed: Iterator[Job]) -> None:
         """Works off a feed, `limits.concurrency` jobs at once, until it ends or `stopped`; a signal stops it too.
@@ -112,6 +117,8 @@ class Server:
                     return
                 try:
                     await job(some)
+                except Stopped:
+                    return
                 except BaseException:
                     self.stopped = self.stopped or 'failed'
                     raise
@@ -144,12 +151,15 @@ class Server:
 
         Raises:
           Refused: the server will never answer it.
+          Stopped: a stop came before it was sent.
           UserError: the server cannot be used, or stays away.
         """
         openai, name = self._openai, self.model.name
         assert self._pace is not None, 'inside `work` only'
         for pause in (*_PAUSES, None):
             await self._pace.wait(tokens)
+            if self.stopped:
+                raise Stopped
             try:
                 return await request(self._client)
             except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
@@ -163,9 +173,13 @@ class Server:
                 reason = f'error {error.status_code}'
             except (openai.APIError, json.JSONDecodeError, UnicodeDecodeError, Broken) as error:
                 reason = type(error).__name__
-            if pause is None or self.stopped:
-                raise UserError(f'the server of {name!r} keeps failing ({reason}); what was answered is kept, the same '
-                                'command goes on')
+            where = self.model.base_url or 'OpenAI'
+            if pause is None:
+                raise UserError(f'the server of {name!r} ({where}) keeps failing ({reason}); what was answered is '
+                                'kept, the same command goes on')
+            if not self._warned:
+                LOG.warning('the server of %r (%s) fails: %s; trying again for some minutes', name, where, reason)
+            self._warned = True
             await asyncio.sleep(pause * random.uniform(0.1, 1.0))
         raise AssertionError('not reached')
 
