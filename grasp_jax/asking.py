@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import ml_collections
 
 from grasp_jax.errors import UserError
-from grasp_jax.knowledge import audit, batch_files, describe, domains, generate, preview, prompts, server
+from grasp_jax.knowledge import audit, batch_files, describe, generate, preview, server
 from grasp_jax.knowledge.model_texts import STORE, Questions, questions
 from grasp_jax.knowledge.responses import Responses
 from grasp_jax.pipeline import answers_folder, check_config, prepare_data
@@ -27,8 +27,7 @@ def questions_of(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Que
     dataset = prepare_data(config, folder)
     items, users = describe.templates(dataset, config)
     if config.text.audit:
-        spec = domains.load(config.text.domain)
-        audit.training_only(dataset, users, prompts.user_text({}, [], spec, config.text.max_chars))
+        audit.texts_of(dataset, users, config.text)
     return questions(dataset, items, users, config)
 
 
@@ -62,8 +61,7 @@ def export_batches(config: ml_collections.ConfigDict, folder: pathlib.Path, targ
     asked = questions_of(config, folder)
     with Responses(answers_folder(config, folder) / STORE) as store:
         left = generate.pending(asked.prompts(), store, server.limits_from(config).tries)
-        files = batch_files.export(left, asked.model, target, requests_per_file)
-    number = sum(1 for path in files for _ in path.open(encoding='utf-8'))
+        files, number = batch_files.export(left, asked.model, target, requests_per_file)
     print(f'{number:,} prompts in {len(files)} files in {target}' if files else 'nothing is left to be asked')
 
 

@@ -15,8 +15,7 @@ from grasp_jax.data import batches
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.errors import UserError
-from grasp_jax.knowledge import domains, prompts
-from grasp_jax.knowledge.audit import training_only
+from grasp_jax.knowledge.audit import texts_of
 from grasp_jax.knowledge.describe import load_sent
 from grasp_jax.models.spec import model_spec
 from grasp_jax.pipeline import check_config, prepare_knowledge
@@ -65,10 +64,8 @@ def audit(config: ml_collections.ConfigDict, folder: pathlib.Path) -> list[Check
 
 
 def _texts(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathlib.Path) -> Check:
-    settings = config.text
     texts = load_sent(folder / 'describe')
-    boilerplate = prompts.user_text({}, [], domains.load(settings.domain), settings.max_chars)
-    training_only(dataset, texts, boilerplate)
+    texts_of(dataset, texts, config.text)
     made = ('' if config.encode.kind != 'precomputed' else
             ' (the vectors were made elsewhere: nobody can read from them which texts they were made of)')
     return Check(f'user texts that name no held-out item{made}', len(texts))

@@ -132,10 +132,9 @@ def refresh_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path,
     if config.model.method == 'none':
         raise UserError('--mode=refresh: method none has neither texts nor vectors; run it as it is')
     refresh.start(folder, previous)
+    done = prepare_knowledge(config, folder)
     known = refresh.before(folder)
     assert known is not None, 'it was just said'
-    refresh.check(known, config)
-    done = prepare_knowledge(config, folder)
     return refresh.churn(known, done.dataset, load_texts(folder / 'describe'), done.stages)
 
 
@@ -185,6 +184,9 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
     dataset, mark = _prepare_data(config, stages)
     if config.model.method == 'none':
         return Knowledge(dataset, None, Offline(), stages.facts, mark)
+    known = refresh.before(folder)
+    if known is not None:
+        refresh.check(known, config)  # before anybody is asked
     answers = answers_folder(config, folder)
     mark = stages.run('describe', stage_settings(config), [mark],
                       lambda partial: describe(dataset, config, partial, answers))
@@ -192,7 +194,6 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
     if config.text.writer == 'model':  # no two answers are alike, so what follows depends on the texts themselves
         texts = [artefacts.file_checksum(folder / 'describe' / name) for name in (ITEM_TEXTS, USER_TEXTS)]
 
-    known = refresh.before(folder)
     earlier = [] if known is None else [known.marks['encode'], known.marks['retrieve']]
 
     def encode_texts(partial: pathlib.Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ start would give: start afresh from time to time.
 """
 
 import dataclasses
+import functools
 import pathlib
 from typing import Any
 
@@ -33,15 +34,21 @@ class Before:
 
     Attributes:
       folder: of its stages.
-      dataset: as prepared then.
-      texts: item texts and user texts.
       marks: fingerprints of its stages.
     """
 
     folder: pathlib.Path
-    dataset: Dataset
-    texts: tuple[list[str], list[str]]
     marks: dict[str, str]
+
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        """As prepared then; read when it is asked for, which a finished folder never does."""
+        return dataset_files.load(self.folder / 'prepare')
+
+    @functools.cached_property
+    def texts(self) -> tuple[list[str], list[str]]:
+        """Item texts and user texts."""
+        return load_texts(self.folder / 'describe')
 
     def ids(self, name: str) -> list[str]:
         """Of 'items' or 'users'."""
@@ -80,7 +87,7 @@ def before(folder: pathlib.Path) -> Before | None:
     for stage, mark in what['marks'].items():
         if artefacts.read_json(_manifest(previous, stage))['fingerprint'] != mark:
             raise UserError(f'{previous}: has changed since {folder} was refreshed from it; name another --workdir')
-    return Before(previous, dataset_files.load(previous / 'prepare'), load_texts(previous / 'describe'), what['marks'])
+    return Before(previous, what['marks'])
 
 
 def _manifest(previous: pathlib.Path, stage: str) -> pathlib.Path:
@@ -111,7 +118,7 @@ def encode(known: Before, dataset: Dataset, texts: tuple[list[str], list[str]], 
     """Writes the tables as `encoders.encode` does; rows of texts that stayed are those of before.
 
     Args:
-      known: what was before.
+      known: what was before, which `check` found to fit.
       dataset: as prepared now.
       texts: item and user texts of now.
       config: the full config.
@@ -119,9 +126,8 @@ def encode(known: Before, dataset: Dataset, texts: tuple[list[str], list[str]], 
       answers: folder of what models answered.
 
     Raises:
-      UserError: the encoder is another one than before, or finds something wrong.
+      UserError: the encoder finds something wrong.
     """
-    check(known, config)
     settings = encoders.stage_settings(config)
     places = [_places(known.ids(name), ids, old, new) for name, ids, old, new in zip(
         ('items', 'users'), (dataset.item_ids, dataset.user_ids), known.texts, texts, strict=True)]
@@ -151,11 +157,12 @@ def churn(known: Before, dataset: Dataset, texts: tuple[list[str], list[str]],
     found: list[tuple[str, int | float]] = []
     for name, ids, old, new in zip(('items', 'users'), (dataset.item_ids, dataset.user_ids), known.texts, texts,
                                    strict=True):
-        earlier, neighbours = set(known.ids(name)), stages['retrieve'][name]
-        stayed = sum(identity in earlier for identity in ids)
+        neighbours = stages['retrieve'][name]
+        stayed = int((_earlier(known.ids(name), ids) >= 0).sum())
         same = int((_places(known.ids(name), ids, old, new) >= 0).sum())
         found += [(f'{name} in all', len(ids)), (f'{name} that are new', len(ids) - stayed),
-                  (f'{name} that are gone', len(earlier) - stayed), (f'{name} with another text', stayed - same),
+                  (f'{name} that are gone', len(known.ids(name)) - stayed),
+                  (f'{name} with another text', stayed - same),
                   (f'{name} encoded', stages['encode'][f'{name}_encoded']),
                   (f'{name} whose neighbours were searched for', neighbours['searched']),
                   (f'{name} whose neighbours are others', neighbours['moved'])]
@@ -164,15 +171,17 @@ def churn(known: Before, dataset: Dataset, texts: tuple[list[str], list[str]],
             ('dollars spent, as far as prices are known', round(spent, 4))]
 
 
+def _earlier(old_ids: list[str], ids: list[str]) -> np.ndarray:
+    """int64 [len(ids)]: the row of before of each entity, -1 for new ones."""
+    rows = {identity: row for row, identity in enumerate(old_ids)}
+    return np.array([rows.get(identity, -1) for identity in ids], np.int64)
+
+
 def _places(old_ids: list[str], ids: list[str], old_texts: list[str], texts: list[str]) -> np.ndarray:
     """int64 [len(ids)]: the row of before of each entity whose text stayed, -1 for the others."""
-    rows = {identity: row for row, identity in enumerate(old_ids)}
-    found = np.full(len(ids), -1, np.int64)
-    for number, (identity, text) in enumerate(zip(ids, texts, strict=True)):
-        row = rows.get(identity)
-        if row is not None and old_texts[row] == text:
-            found[number] = row
-    return found
+    rows = _earlier(old_ids, ids)
+    same = [row >= 0 and old_texts[row] == text for row, text in zip(rows, texts, strict=True)]
+    return np.where(same, rows, -1)
 
 
 def _vectors(known: Before, dataset: Dataset, fresh: list[list[str]], config: ml_collections.ConfigDict,
@@ -227,7 +236,7 @@ def retrieve(known: Before, dataset: Dataset, encode_folder: pathlib.Path, confi
         group = settings[f'{name[:-1]}_group']
         old = np.load(known.folder / 'encode' / f'{name}.npy', mmap_mode='r', allow_pickle=False)[offset:]
         old_lists = np.load(known.folder / 'retrieve' / lists, allow_pickle=False) - offset
-        place = _places(known.ids(name), ids, [''] * len(known.ids(name)), [''] * len(ids))
+        place = _earlier(known.ids(name), ids)
         changed = _changed(vectors, old, place)
         if group:
             changed |= np.array([row < 0 or attributes[number].get(group) != old_attributes[row].get(group)

@@ -2,11 +2,12 @@
 
 import collections.abc
 
+import ml_collections
 import tqdm
 
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.errors import UserError
-from grasp_jax.knowledge import prompts
+from grasp_jax.knowledge import domains, prompts
 
 
 def training_only(dataset: Dataset, user_texts: collections.abc.Sequence[str], boilerplate: str = '') -> None:
@@ -44,6 +45,16 @@ def training_only(dataset: Dataset, user_texts: collections.abc.Sequence[str], b
                     f'the text of user {dataset.user_ids[user]!r} names the {split} item '
                     f'{dataset.item_ids[targets[row] - 1]!r} ({name[:60]!r}), which would leak the answer; make the '
                     'text from the training part of the history only')
+
+
+def texts_of(dataset: Dataset, user_texts: collections.abc.Sequence[str], settings: ml_collections.ConfigDict) -> None:
+    """`training_only` for filled templates of the section `text`.
+
+    Raises:
+      UserError: a text leaks.
+    """
+    spec = domains.load(settings.domain)
+    training_only(dataset, user_texts, prompts.user_text({}, [], spec, settings.max_chars))
 
 
 def _names(text: str, name: str) -> bool:

@@ -8,11 +8,12 @@ import json
 import pathlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tqdm import tqdm
 
 from grasp_jax.errors import UserError
+from grasp_jax.knowledge.database import in_chunks
 from grasp_jax.knowledge.estimate import rough_of
 from grasp_jax.knowledge.generate import Prompt, judge
 from grasp_jax.knowledge.language_model import LanguageModel
@@ -22,7 +23,7 @@ URL = '/v1/chat/completions'
 
 
 def export(prompts: Iterable[Prompt], model: LanguageModel, folder: pathlib.Path,
-           requests_per_file: int) -> list[pathlib.Path]:
+           requests_per_file: int) -> tuple[list[pathlib.Path], int]:
     """Writes `requests_00000.jsonl`, `requests_00001.jsonl`, ...
 
     Args:
@@ -31,6 +32,9 @@ def export(prompts: Iterable[Prompt], model: LanguageModel, folder: pathlib.Path
       folder: gets the files; must have none yet.
       requests_per_file: OpenAI takes up to 50,000.
 
+    Returns:
+      the files, and how many requests they hold.
+
     Raises:
       UserError: the folder has files of an earlier export.
     """
@@ -38,20 +42,15 @@ def export(prompts: Iterable[Prompt], model: LanguageModel, folder: pathlib.Path
     if any(folder.glob('requests_*.jsonl')):
         raise UserError(f'{folder}: holds requests already; delete them or name another folder')
     files: list[pathlib.Path] = []
-    file: Any = None
     count = 0
-    for prompt in prompts:
-        if count % requests_per_file == 0:
-            if file is not None:
-                file.close()
-            files.append(folder / f'requests_{len(files):05d}.jsonl')
-            file = files[-1].open('w', encoding='utf-8')
-        line = {'custom_id': prompt.key, 'method': 'POST', 'url': URL, 'body': model.body(prompt.messages)}
-        file.write(json.dumps(line, ensure_ascii=False) + '\n')
-        count += 1
-    if file is not None:
-        file.close()
-    return files
+    for some in in_chunks(prompts, requests_per_file):
+        files.append(folder / f'requests_{len(files):05d}.jsonl')
+        count += len(some)
+        with files[-1].open('w', encoding='utf-8') as file:
+            for prompt in some:
+                line = {'custom_id': prompt.key, 'method': 'POST', 'url': URL, 'body': model.body(prompt.messages)}
+                file.write(json.dumps(line, ensure_ascii=False) + '\n')
+    return files, count
 
 
 class Imported(NamedTuple):

@@ -35,17 +35,16 @@ def describe(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathli
     Raises:
       UserError: a setting is wrong, a text leaks a held-out item, or the language model's server cannot be used.
     """
-    domain, max_chars = config.text.domain, config.text.max_chars
     items, users = templates(dataset, config)
-    spec = domains.load(domain)
+    spec = domains.load(config.text.domain)
     if len(set(items)) == 1 < len(items) and config.encode.kind != 'precomputed':
         raise UserError(f'{dataset.name}: all item texts are the same ({items[0][:80]!r}), so they say nothing; check '
                         'the ids of --config.data.items_file, or use --config.model.method=none')
     if config.text.audit:
-        audit.training_only(dataset, users, boilerplate=prompts.user_text({}, [], spec, max_chars))
+        audit.texts_of(dataset, users, config.text)
     whole_items, whole_users = templates(dataset, config, _NO_LIMIT)
     facts = {
-        'items': len(items), 'users': len(users), 'domain': domain,
+        'items': len(items), 'users': len(users), 'domain': config.text.domain,
         'audited': bool(config.text.audit), 'template_version': spec.version,
         'share_unknown': _share_unknown(dataset, spec),
         'items_cut': sum(map(str.__ne__, items, whole_items)), 'users_cut': sum(map(str.__ne__, users, whole_users)),

@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from grasp_jax.errors import UserError
+from grasp_jax.knowledge.database import TOGETHER, in_chunks
 from grasp_jax.knowledge.estimate import Tokens, rough_of
 from grasp_jax.knowledge.language_model import LanguageModel
 from grasp_jax.knowledge.responses import NOTHING, Responses, Usage
 from grasp_jax.knowledge.server import Broken, Limits, Refused, Server
 
-_AT_ONCE = 500  # prompts looked up in the store together
+# Entries of a request that the client has a parameter for.
+_STANDARD = ('model', 'messages', 'temperature', 'seed', 'max_tokens', 'max_completion_tokens', 'top_p')
 _REFUSAL = re.compile(r"^\W*(i['’]?m sorry|i am sorry|sorry,|i can(['’]?t|not) |as an ai\b)", re.IGNORECASE)
 
 
@@ -39,7 +41,7 @@ class Prompt(NamedTuple):
 def pending(prompts: Iterable[Prompt], store: Responses, tries: int) -> Iterator[Prompt]:
     """Those that have no answer and may be asked again; equal prompts once."""
     asked: set[str] = set()
-    for some in _chunks(prompts):
+    for some in in_chunks(prompts, TOGETHER):
         keys = [prompt.key for prompt in some]
         answered, rejected = store.texts(keys), store.rejections(keys)
         for prompt in some:
@@ -70,12 +72,7 @@ class Generator:
     """
 
     def __init__(self, model: LanguageModel, store: Responses, limits: Limits, keep_after: str = ''):
-        """`keep_after` is a mark that an answer must have (see `domains`).
-
-        Raises:
-          UserError: the client is not installed, its key is missing, or a cap needs a price that is not known.
-        """
-        self._server = Server(model, limits)
+        """`keep_after` is a mark that an answer must have (see `domains`)."""
         self._model, self._store, self._limits, self._keep_after = model, store, limits, keep_after
         totals = store.totals(model.name)
         self._spent, self._tokens = model.cost(totals.usage), Tokens.learned(totals)
@@ -93,16 +90,17 @@ class Generator:
           total: how many prompts there are.
 
         Raises:
-          UserError: a limit is reached, the server cannot be used, or a signal came; what was answered is kept and
-            the same call goes on from there.
+          UserError: the client is not installed, its key is missing, a cap needs a price that is not known, a limit is
+            reached, the server cannot be used, or a signal came; what was answered is kept and the same call goes on
+            from there.
         """
         left = self._count(prompts)
         if not left:
             return
+        self._server = Server(self._model, self._limits)
         with tqdm(total=total, initial=total - left, desc=what, unit='prompt', mininterval=0.5) as self._bar:
             self._server.work(self._one, pending(prompts(), self._store, self._limits.tries))
-        left = self._count(prompts)
-        if self._server.stopped and left:
+        if self._server.stopped and (left := self._count(prompts)):
             raise UserError(f'{what}: {self._server.stopped}; {total - left:,} of {total:,} prompts are settled, '
                             f'{self._price()}; the same command goes on with the rest')
 
@@ -186,18 +184,3 @@ class _Reply(NamedTuple):
     reason: str  # why it is not accepted; empty where it is
     usage: Usage
     final: bool = False
-
-
-# Entries of a request that the client has a parameter for.
-_STANDARD = ('model', 'messages', 'temperature', 'seed', 'max_tokens', 'max_completion_tokens', 'top_p')
-
-
-def _chunks(prompts: Iterable[Prompt]) -> Iterator[list[Prompt]]:
-    some: list[Prompt] = []
-    for prompt in prompts:
-        some.append(prompt)
-        if len(some) == _AT_ONCE:
-            yield some
-            some = []
-    if some:
-        yield some

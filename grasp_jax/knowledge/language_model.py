@@ -57,7 +57,7 @@ class LanguageModel:
 
     def key(self, messages: Messages, version: int) -> str:
         """Under which an answer is kept; where the server stands does not matter."""
-        sampling = {**dataclasses.replace(self, base_url='-').sampling()}
+        sampling = dataclasses.replace(self, base_url='-').sampling()
         return request_key(self.name, self.revision, messages, sampling, version)
 
     def cost(self, usage: Usage) -> float:

@@ -13,13 +13,13 @@ import ml_collections
 
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.knowledge import domains, generate, language_model, prompts, server
+from grasp_jax.knowledge.database import TOGETHER, in_chunks
 from grasp_jax.knowledge.generate import Prompt
 from grasp_jax.knowledge.language_model import LanguageModel
 from grasp_jax.knowledge.responses import Responses, Usage
 
 STORE = 'responses.sqlite'
 FALLBACKS = 'fallbacks.jsonl'
-_AT_ONCE = 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,18 +89,17 @@ def write(asked: Questions, config: ml_collections.ConfigDict, store: pathlib.Pa
     """
     limits = server.limits_from(config)
     with Responses(store) as responses:
-        sent, before = 0, responses.totals(asked.model.name).usage
-        if any(True for _ in generate.pending(asked.prompts(), responses, limits.tries)):
-            generator = generate.Generator(asked.model, responses, limits, asked.domain.keep_after)
-            generator.run(asked.spread, 'describe', len(asked))
-            sent = generator.sent
+        before = responses.totals(asked.model.name).usage
+        generator = generate.Generator(asked.model, responses, limits, asked.domain.keep_after)
+        generator.run(asked.spread, 'describe', len(asked))
         texts, why = collect(asked, responses)
         totals = responses.totals(asked.model.name)
     with (folder / FALLBACKS).open('w', encoding='utf-8') as file:
         for about, reason in why:
             file.write(json.dumps({'about': about, 'reason': reason}, ensure_ascii=False) + '\n')
-    facts = {'writer': asked.model.name, 'revision': asked.model.revision, 'prompts': len(asked), 'sent': sent,
-             'fallbacks': len(why), 'fallback_reasons': dict(Counter(reason for _, reason in why)),
+    facts = {'writer': asked.model.name, 'revision': asked.model.revision, 'prompts': len(asked),
+             'sent': generator.sent, 'fallbacks': len(why),
+             'fallback_reasons': dict(Counter(reason for _, reason in why)),
              'prompt_tokens': totals.usage.prompt, 'completion_tokens': totals.usage.completion,
              'usd': _dollars(asked.model, totals.usage),
              'usd_of_this_run': _dollars(asked.model, Usage(*(now - then for now, then in zip(
@@ -117,9 +116,7 @@ def collect(asked: Questions, responses: Responses) -> tuple[list[str], list[tup
     templates = [text for _, text in (*asked.items, *asked.users)]
     texts: list[str] = []
     why: list[tuple[str, str]] = []
-    feed = list(asked.prompts())
-    for start in range(0, len(feed), _AT_ONCE):
-        some = feed[start:start + _AT_ONCE]
+    for some in in_chunks(asked.prompts(), TOGETHER):
         keys = [prompt.key for prompt in some]
         answers, rejections = responses.texts(keys), responses.rejections(keys)
         for prompt in some:

@@ -1,6 +1,6 @@
 """Vectors from a server of OpenAI's interface (`/v1/embeddings`), straight into the store."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ml_collections
@@ -34,8 +34,7 @@ class OpenAIEncoder:
         if not section.model:
             raise UserError('--config.encode.model is missing: give the name by which the server knows the model')
         self._model = language_model.from_config(config, section.model)
-        self._limits = limits_from(config)
-        self._server = Server(self._model, self._limits)
+        self._server = Server(self._model, limits_from(config))
         self._more = {'dimensions': section.dimensions} if section.dimensions else {}
         self.tokens = self.cut = 0
 
@@ -52,17 +51,18 @@ class OpenAIEncoder:
     def _dollars(self, tokens: float) -> float:
         return self._model.cost(Usage(round(tokens)))
 
-    def __call__(self, store: VectorStore, blocks: Iterator[list[str]], count: int) -> None:
+    def __call__(self, store: VectorStore, blocks: Iterator[Sequence[str]], count: int) -> None:
         """Embeds all blocks.
 
         Raises:
           UserError: the server cannot be used; what it made is kept.
         """
         with tqdm(total=count, desc='encode', unit='request', mininterval=0.5) as bar:
-            async def one(block: list[str]) -> None:
+            async def one(block: Sequence[str]) -> None:
                 tokens = self.tokens + sum(map(estimate.rough, block))
-                if self._limits.max_usd and self._dollars(tokens) > self._limits.max_usd:
-                    self._server.stopped = f'--config.llm.max_usd={self._limits.max_usd} leaves no room, raise it'
+                cap = self._server.limits.max_usd
+                if cap and self._dollars(tokens) > cap:
+                    self._server.stopped = f'--config.llm.max_usd={cap} leaves no room, raise it'
                     return
                 store.add(block, await self._embed(block))
                 bar.update()
@@ -73,12 +73,12 @@ class OpenAIEncoder:
         if self._server.stopped:
             raise UserError(f'encode: {self._server.stopped}; what was embedded is kept, the same command goes on')
 
-    async def _embed(self, texts: list[str]) -> np.ndarray:
+    async def _embed(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors [len(texts), E]; a block that is refused is halved, down to half a text."""
         tokens = round(sum(map(estimate.rough, texts)))
 
         async def request(client: Any) -> np.ndarray:
-            return self._read(await client.embeddings.create(model=self._model.name, input=texts, **self._more),
+            return self._read(await client.embeddings.create(model=self._model.name, input=list(texts), **self._more),
                               len(texts))
 
         try:

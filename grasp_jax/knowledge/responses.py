@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from grasp_jax.errors import UserError
+from grasp_jax.knowledge.database import connect, select_among
 
 _SCHEMA = """
 create table if not exists answers (
@@ -27,7 +28,6 @@ create table if not exists rejected (
     final integer not null, prompt_tokens integer not null, completion_tokens integer not null, at real not null);
 create index if not exists rejected_by_key on rejected (key);
 """
-_TOGETHER = 500  # keys of one query
 
 
 class Usage(NamedTuple):
@@ -79,11 +79,7 @@ class Responses:
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._database = sqlite3.connect(path, isolation_level=None, timeout=60)
-            self._database.execute('pragma journal_mode=wal')
-            # An answer is on the disk, not in its cache, before it counts.
-            self._database.execute('pragma synchronous=full')
-            self._database.executescript(_SCHEMA)
+            self._database = connect(path, _SCHEMA)
         except sqlite3.Error as error:
             raise UserError(f'{path}: is no store of answers ({error}); name another file') from error
 
@@ -112,11 +108,12 @@ class Responses:
 
     def texts(self, keys: Iterable[str]) -> dict[str, str]:
         """The accepted answers among `keys`."""
-        return dict(self._select('select key, text from answers where key in ({})', list(keys)))
+        return dict(select_among(self._database, 'select key, text from answers where key in ({})', keys))
 
     def rejections(self, keys: Iterable[str]) -> dict[str, tuple[int, bool, str]]:
         """Of those among `keys` that were rejected: how often, whether finally, and the last reason."""
-        rows = self._select('select key, reason, final from rejected where key in ({}) order by id', list(keys))
+        query = 'select key, reason, final from rejected where key in ({}) order by id'
+        rows = select_among(self._database, query, keys)
         found: dict[str, tuple[int, bool, str]] = {}
         for key, reason, final in rows:
             count, before, _ = found.get(key, (0, False, ''))
@@ -141,10 +138,3 @@ class Responses:
     def is_sound(self) -> bool:
         """Whether sqlite finds the file whole."""
         return bool(self._database.execute('pragma integrity_check').fetchone() == ('ok',))
-
-    def _select(self, query: str, keys: list[str]) -> list[Any]:
-        rows: list[Any] = []
-        for start in range(0, len(keys), _TOGETHER):
-            some = keys[start:start + _TOGETHER]
-            rows += self._database.execute(query.format(', '.join('?' * len(some))), some).fetchall()
-        return rows

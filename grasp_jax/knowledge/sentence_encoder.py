@@ -2,7 +2,7 @@
 
 import importlib.util
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tqdm import tqdm
 
@@ -48,7 +48,7 @@ class SentenceEncoder:
                       'library': sentence_transformers.__version__}
         self.identity = {'kind': 'sentence_transformers', **self.facts, 'files': _files(place)}
 
-    def __call__(self, store: VectorStore, blocks: Iterator[list[str]], count: int) -> None:
+    def __call__(self, store: VectorStore, blocks: Iterator[Sequence[str]], count: int) -> None:
         """Embeds all blocks; each is kept when it is done."""
         with tqdm(total=count * BLOCK, desc='encode', unit='text') as bar:
             for block in blocks:

@@ -16,8 +16,9 @@ import numpy as np
 
 from grasp_jax import artefacts
 from grasp_jax.errors import UserError
+from grasp_jax.knowledge.database import TOGETHER, connect, in_chunks, select_among
 
-_TOGETHER = 500  # keys of one query
+_SCHEMA = 'create table if not exists rows (key blob primary key, row integer not null)'
 
 
 class VectorStore:
@@ -47,10 +48,7 @@ class VectorStore:
                 raise UserError(f'{self._manifest}: speaks of another model; delete the folder')
             self.width = int(found['width'])
         try:
-            self._index = sqlite3.connect(self.folder / 'index.sqlite', isolation_level=None, timeout=60)
-            self._index.execute('pragma journal_mode=wal')
-            self._index.execute('pragma synchronous=full')
-            self._index.execute('create table if not exists rows (key blob primary key, row integer not null)')
+            self._index = connect(self.folder / 'index.sqlite', _SCHEMA)
         except sqlite3.Error as error:
             raise UserError(f'{self.folder}: is no store of vectors ({error}); delete it') from error
 
@@ -62,13 +60,9 @@ class VectorStore:
 
     def rows(self, texts: Sequence[str]) -> np.ndarray:
         """int64 [len(texts)]: the row of each text's vector, -1 where there is none."""
-        found = np.full(len(texts), -1, np.int64)
-        for start in range(0, len(texts), _TOGETHER):
-            keys = [_key(text) for text in texts[start:start + _TOGETHER]]
-            marks = ', '.join('?' * len(keys))
-            known = dict(self._index.execute(f'select key, row from rows where key in ({marks})', keys).fetchall())
-            found[start:start + len(keys)] = [known.get(key, -1) for key in keys]
-        return found
+        keys = [_key(text) for text in texts]
+        known = dict(select_among(self._index, 'select key, row from rows where key in ({})', keys))
+        return np.array([known.get(key, -1) for key in keys], np.int64)
 
     def add(self, texts: Sequence[str], vectors: np.ndarray) -> None:
         """Keeps the vectors [len(texts), E] of texts that have none yet.
@@ -113,26 +107,21 @@ class VectorStore:
             raise UserError(f'{self._rows}: is shorter than {count} rows; delete {self.folder}')
         return np.memmap(self._rows, '<f4', 'r', shape=(count, self.width))
 
-    def missing(self, texts: Sequence[str], size: int) -> Iterator[list[str]]:
+    def missing(self, texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
         """Blocks of at most `size` different texts without a vector."""
+        return in_chunks(self._missing(texts), size)
+
+    def _missing(self, texts: Sequence[str]) -> Iterator[str]:
         asked: set[bytes] = set()
-        block: list[str] = []
-        for start in range(0, len(texts), _TOGETHER):
-            some = texts[start:start + _TOGETHER]
+        for some in in_chunks(texts, TOGETHER):
             for text, row in zip(some, self.rows(some), strict=True):
-                if row >= 0 or _key(text) in asked:
-                    continue
-                asked.add(_key(text))
-                block.append(text)
-                if len(block) == size:
-                    yield block
-                    block = []
-        if block:
-            yield block
+                if row < 0 and _key(text) not in asked:
+                    asked.add(_key(text))
+                    yield text
 
 
 def fill(store: VectorStore, texts: Sequence[str], size: int,
-         embed: Callable[[Iterator[list[str]], int], None]) -> tuple[np.ndarray, int]:
+         embed: Callable[[Iterator[Sequence[str]], int], None]) -> tuple[np.ndarray, int]:
     """Has the missing vectors made.
 
     Args:

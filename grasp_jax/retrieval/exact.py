@@ -4,6 +4,7 @@ Neither the table nor the scores must fit into the device's memory: blocks of ke
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,12 +54,12 @@ def nearest(vectors: np.ndarray, k: int, groups: np.ndarray | None = None,
 
 def nearest_plain(vectors: np.ndarray, k: int, groups: np.ndarray | None = None) -> np.ndarray:
     """What `nearest` computes for all rows, written as a loop: the oracle for tests."""
-    unit = _unit(vectors)
+    normed = unit(vectors)
     found = np.full((len(vectors), k), NONE, np.int32)
     for row in range(len(vectors)):
         others = np.array([other for other in range(len(vectors))
                            if other != row and (groups is None or groups[other] == groups[row])], np.int64)
-        closest = others[np.argsort(-(unit[others] @ unit[row]), kind='stable')][:k]
+        closest = others[np.argsort(-(normed[others] @ normed[row]), kind='stable')][:k]
         found[row, :len(closest)] = closest
     return found
 
@@ -77,7 +78,7 @@ class _KeyBlocks:
             return self._cache[number]
         size = min(_KEYS, len(self._order))
         ids = self._order[number * _KEYS:(number + 1) * _KEYS]
-        block = (jnp.asarray(_filled(_unit(self._vectors[ids]), size)), _filled(ids.astype(np.int32), size, NONE))
+        block = (jnp.asarray(_filled(unit(self._vectors[ids]), size)), _filled(ids.astype(np.int32), size, NONE))
         if self._cache is not None:
             self._cache[number] = block
         return block
@@ -87,7 +88,7 @@ def _search(keys: _KeyBlocks, vectors: np.ndarray, groups: np.ndarray, block: np
             k: int) -> np.ndarray:
     """int32 [block, k]: the neighbours of one block of queries among the given blocks of keys."""
     size = min(_QUERIES, len(vectors))
-    queries = jnp.asarray(_filled(_unit(vectors[block]), size))
+    queries = jnp.asarray(_filled(unit(vectors[block]), size))
     query_ids = _filled(block.astype(np.int32), size, NONE)
     query_groups = _filled(groups[block].astype(np.int32), size, NONE)
     best = (jnp.full((size, k), -jnp.inf), jnp.full((size, k), NONE, jnp.int32))
@@ -117,8 +118,9 @@ def _merge(best_scores: jax.Array, best_ids: jax.Array, queries: jax.Array, quer
     return scores, jnp.take_along_axis(ids, columns, axis=1)
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    vectors = np.asarray(vectors, np.float32)
+def unit(vectors: np.ndarray, dtype: type[np.floating[Any]] = np.float32) -> np.ndarray:
+    """Vectors [r, E] of unit length; zero stays zero."""
+    vectors = np.asarray(vectors, dtype)
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 

@@ -7,6 +7,9 @@ import numpy as np
 from grasp_jax.knowledge import tables
 from grasp_jax.retrieval import exact
 
+GONE = -2  # stands where a neighbour is no longer there
+_CLOSE = 1e-6  # similarities that the exact search, in float32, may order either way
+
 
 class Updated(NamedTuple):
     """What came out.
@@ -60,15 +63,11 @@ def update(vectors: np.ndarray, before: np.ndarray, changed: np.ndarray, k: int,
     return Updated(found, int(anew.sum()), int((found != before).any(axis=1).sum()))
 
 
-GONE = -2
-_CLOSE = 1e-6  # similarities that the exact search, in float32, may order either way
-
-
 def _best(vectors: np.ndarray, rows: np.ndarray, candidates: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest of the candidates [q, c] of rows [q], old ones first; and bool [q], where an old and a new one are
     too close to tell which is nearer."""
-    keys = _unit(vectors[np.maximum(candidates, 0).ravel()]).reshape(*candidates.shape, -1)
-    scores = np.einsum('qcd,qd->qc', keys, _unit(vectors[rows]))
+    keys = exact.unit(vectors[np.maximum(candidates, 0).ravel()], np.float64).reshape(*candidates.shape, -1)
+    scores = np.einsum('qcd,qd->qc', keys, exact.unit(vectors[rows], np.float64))
     scores = np.where(candidates == exact.NONE, -np.inf, scores)
     order = np.lexsort((candidates, -scores), axis=1)[:, :k + 1]
     ranked = np.take_along_axis(scores, order, axis=1)
@@ -77,7 +76,3 @@ def _best(vectors: np.ndarray, rows: np.ndarray, candidates: np.ndarray, k: int)
     mixed = (order[:, :-1] < k) != (order[:, 1:] < k)
     return np.take_along_axis(candidates, order[:, :k], axis=1).astype(np.int32), (close & mixed).any(axis=1)
 
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    vectors = np.asarray(vectors, np.float64)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

@@ -95,7 +95,8 @@ class Checkpoints:
         except Exception as error:  # whatever a library makes of bytes that are not what they were
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(f'{where} is damaged ({reason[:150]})') from error
-        if metrics and metrics.get('digest', int(digest(state))) != int(digest(state)):
+        saved = (metrics or {}).get('digest')  # none before there were digests
+        if saved is not None and saved != int(digest(state)):
             raise UserError(f'{where} is damaged (its numbers are others than were saved)')
         return state
 

@@ -31,7 +31,7 @@ def test_files_give_the_table_of_the_direct_path(scripted, tmp_path, wrapped):
         direct = model_texts.write(questions(config_for(url), count), config_for(url), tmp_path / 'a.sqlite', tmp_path)
     with Responses(tmp_path / 'b.sqlite') as store:
         left = list(generate.pending(asked.prompts(), store, 3))
-        files = batch_files.export(left, asked.model, tmp_path / 'requests', 50)
+        files, _ = batch_files.export(left, asked.model, tmp_path / 'requests', 50)
         assert [len(path.read_text().splitlines()) for path in files] == [50, 50, 20]
         with pytest.raises(UserError, match='holds requests already'):
             batch_files.export(left, asked.model, tmp_path / 'requests', 50)

@@ -1,0 +1,39 @@
+"""What the stores of answers and of vectors do alike with sqlite."""
+
+import pathlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+Thing = TypeVar('Thing')
+TOGETHER = 500  # keys of one query
+
+
+def connect(path: pathlib.Path, schema: str) -> sqlite3.Connection:
+    """Opens or makes a database that several processes may use; statements commit by themselves.
+
+    Raises:
+      sqlite3.Error: the file is something else.
+    """
+    database = sqlite3.connect(path, isolation_level=None, timeout=60)
+    database.execute('pragma journal_mode=wal')
+    # What is committed is on the disk, not in its cache.
+    database.execute('pragma synchronous=full')
+    database.executescript(schema)
+    return database
+
+
+def select_among(database: sqlite3.Connection, query: str, keys: Iterable[Any]) -> list[Any]:
+    """All rows of a query in whose place `{}` the keys are put, some at a time."""
+    rows: list[Any] = []
+    for some in in_chunks(keys, TOGETHER):
+        rows += database.execute(query.format(', '.join('?' * len(some))), some).fetchall()
+    return rows
+
+
+def in_chunks(things: Iterable[Thing], size: int) -> Iterator[Sequence[Thing]]:
+    """Lists of at most `size` things."""
+    feed = iter(things)
+    while some := list(islice(feed, size)):
+        yield some
