@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from absl import app, flags
 from absl import logging as absl_logging
 
-from grasp_jax.errors import UserError
+from grasp_jax.errors import Stopped, UserError
 
 EXIT_USER_ERROR = 2
 
@@ -28,6 +28,8 @@ def run_app(program: Callable[[Sequence[str]], None], parse: Callable[[Sequence[
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
+    except Stopped as stopped:
+        print(f'stopped; {stopped}', file=sys.stderr)
     except KeyboardInterrupt:
         rest = 'the same command goes on from the last checkpoint' if resumable else 'nothing was written'
         print(f'stopped; {rest}', file=sys.stderr)

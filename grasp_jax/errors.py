@@ -1,4 +1,4 @@
-"""The one kind of error that a user is meant to see."""
+"""What ends a run early and is no fault of the program."""
 
 
 class UserError(Exception):
@@ -7,3 +7,7 @@ class UserError(Exception):
     The message is one line that names the file (and row), the value and the remedy. `grasp_jax.main` prints it
     without a traceback and exits with code 2.
     """
+
+
+class Stopped(Exception):
+    """The run was asked to end (SIGTERM, a preemption notice) and has saved where it is; the exit code is 0."""

@@ -45,13 +45,20 @@ _PREVIOUS = flags.DEFINE_string('previous', None, 'refresh: work folder (or --st
 _N = flags.DEFINE_integer('n', 2, 'prompts, dry_run: how many of items and of users to show.', lower_bound=0)
 _BATCH = flags.DEFINE_list('batch', [], 'export: folder for the files. import: files or folders of answers.')
 _PER_FILE = flags.DEFINE_integer('requests_per_file', 50_000, 'export: requests of a file.', lower_bound=1)
+_COORDINATOR = flags.DEFINE_string(
+    'coordinator', '', 'Several processes: host:port of the first one, or auto, where SLURM, a TPU pod, Kubernetes or '
+    'Open MPI says who is there. Empty: one process. launch/ has scripts for each.')
+_PROCESSES = flags.DEFINE_integer('processes', 0, 'How many there are, where a coordinator is named.', lower_bound=0)
+_PROCESS = flags.DEFINE_integer('process', -1, 'Which of them this is, from 0.')
 
 
 def main(_: Sequence[str]) -> None:
     """Runs the pipeline."""
     from grasp_jax.evaluation.report import render_terminal
     from grasp_jax.pipeline import run_pipeline  # after the flags: --help need not wait for JAX
+    from grasp_jax.training import hosts
 
+    hosts.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     config = _CONFIG.value
     workdir = pathlib.Path(_WORKDIR.value or pathlib.Path('runs') / _default_name())
     stages = pathlib.Path(_STAGES.value) if _STAGES.value else None
@@ -60,6 +67,8 @@ def main(_: Sequence[str]) -> None:
         return
     command = shlex.join(['python', '-m', 'grasp_jax.main', *sys.argv[1:]])
     report = run_pipeline(config, workdir, stages, command)
+    if not report:  # another process writes it
+        return
     print(render_terminal(report))
     print(f'\nreport: {workdir / "report.md"}   plots: {workdir / "plots"}')
 
@@ -106,6 +115,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
         raise UserError(f'--mode={_MODE.value} needs --batch=DIR')
     if (_MODE.value == 'refresh') != (_PREVIOUS.value is not None):
         raise UserError('command line: --mode=refresh and --previous=DIR go together')
+    if _COORDINATOR.value and (_MODE.value != 'run' or _DRY_RUN.value):
+        raise UserError(f'--coordinator={_COORDINATOR.value}: several processes train; everything else is done by one')
     if _MODE.value == 'export' and len(_BATCH.value) > 1:
         raise UserError(f'--batch={",".join(_BATCH.value)}: give one folder')
     return only_flags(rest)

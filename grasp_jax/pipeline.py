@@ -29,6 +29,7 @@ from grasp_jax.knowledge.reduce import load_reduced, reduce_items
 from grasp_jax.knowledge.tables import load_tables
 from grasp_jax.models.spec import Tables, model_spec
 from grasp_jax.retrieval.neighbours import USER_NEIGHBOURS, retrieve
+from grasp_jax.training import hosts
 from grasp_jax.training.loop import test_ranks, train
 from grasp_jax.training.run import TABLE_DTYPES, TABLES, Offline, Run, check_recipe, make_run
 from grasp_jax.training.sharding import make_mesh
@@ -59,13 +60,16 @@ class Knowledge:
 
 def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, shared: pathlib.Path | None = None,
                  command: str = '') -> dict[str, Any]:
-    """Brings a work folder up to date and returns its report.
+    """Brings a work folder up to date.
 
     Args:
       config: the full config (see `grasp_jax.config`).
       workdir: gets runs, report and plots.
       shared: gets the stages before training, so that several work folders use them; default: `workdir`.
       command: the command line, for the report.
+
+    Returns:
+      The report; of several processes, the first one's alone, the others return nothing.
 
     Raises:
       UserError: see its message.
@@ -77,6 +81,8 @@ def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, share
     run = run_on(config, knowledge)
     folders = [train_and_test(run, seed, workdir / f'seed{seed}', knowledge.fingerprint)
                for seed in config.train.seeds]
+    if not hosts.is_writer():
+        return {}
     return write_report(workdir, config, folders, knowledge.stages, knowledge.dataset.interactions, command)
 
 
@@ -249,14 +255,18 @@ def train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str) -> pa
 
     Raises:
       UserError: the folder belongs to another config.
+      Stopped: SIGTERM or a preemption notice came, and the state is saved.
     """
     config = run.config
     settings = {'model': config.model.to_dict(), 'evaluate': config.evaluate.to_dict(), 'train': {
         key: value for key, value in config.train.to_dict().items() if key not in _OF_NO_CONSEQUENCE}}
-    artefacts.claim(folder, settings, [inputs])
-    if (folder / RANKS_FILE).exists():
+    with artefacts.lock(folder):
+        artefacts.claim(folder, settings, [inputs])
+    if hosts.agree((folder / RANKS_FILE).exists()):
         LOG.info('seed %d: up to date (%s)', seed, folder)
         return folder
     best = train(run, seed, folder)
-    save_ranks(folder, test_ranks(run, seed, folder, best))
+    ranks = test_ranks(run, seed, folder, best)
+    if hosts.is_writer():
+        save_ranks(folder, ranks)
     return folder

@@ -39,7 +39,7 @@ def measure(size: workload.Size, backbone: str, method: str, interactions: Inter
     count = len(evaluator.users)
     result: dict[str, Any] = {'backbone': backbone, 'method': method, 'users': count, 'items': size.items}
     for protocol, full in (('sampled', False), ('both', True)):
-        parts = item_parts(run.model, params, run.data)
+        parts = item_parts(run.model, run.mesh, params, run.data)
         jax.block_until_ready(evaluator.rank_batch(params, parts, 0, full))  # compiles
         begin = time.perf_counter()
         evaluator(params, full)
@@ -78,8 +78,8 @@ def _scores(run: Run, params: Any, users: int) -> np.ndarray:
     evaluator = Evaluator(run.model, run.mesh, run.data, few, 'test', negatives, users)
     placement = evaluator.batch(0).placement
     states, context = user_states(run.model, run.mesh, evaluator.num_rows, params, run.data, placement)
-    scores: Any = run.model.apply({'params': params}, states, context, item_parts(run.model, params, run.data),
-                                  method=Recommender.score_all)
+    parts = item_parts(run.model, run.mesh, params, run.data)
+    scores: Any = run.model.apply({'params': params}, states, context, parts, method=Recommender.score_all)
     return np.asarray(scores)[np.argsort(placement.user), :known.num_items]
 
 

@@ -126,9 +126,9 @@ def draw_training_negatives(key: jax.Array, packed: Packed, num_items: int, coun
       count: N, negatives a position.
 
     Returns:
-      int32 [R, W, N], values 1..m.
+      int32 [R, W, N], values 1..m. Rows come first in the draw, so that more of them (on more devices) change nothing.
     """
-    draws = jax.random.randint(key, (4, *packed.items.shape, count), 1, num_items + 1)
+    draws = jnp.moveaxis(jax.random.randint(key, (*packed.items.shape, 4, count), 1, num_items + 1), 2, 0)
     own = same_user(packed.segment)
 
     def seen(items: jax.Array) -> jax.Array:

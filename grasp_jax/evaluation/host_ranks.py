@@ -25,7 +25,9 @@ from grasp_jax.evaluation.ranks import (
 from grasp_jax.models.item_encoders import ITEM_BLOCK
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import Tables, padded_rows
+from grasp_jax.training import hosts
 from grasp_jax.training.host_tables import HostTables
+from grasp_jax.training.sharding import whole
 from grasp_jax.training.step import Data
 
 _BATCHES = 8  # of users that share a pass over all items
@@ -47,7 +49,8 @@ class HostEvaluator(Evaluator):
         count = self.model.spec.num_items
         blocks = range(1, count + 1, _ITEMS) if full else range(0)
         passes = -(-self.num_batches // _BATCHES)
-        with tqdm(total=self.num_batches + passes * len(blocks), desc='rank', unit='part', delay=5) as bar:
+        with tqdm(total=self.num_batches + passes * len(blocks), desc='rank', unit='part', delay=5,
+                  disable=not hosts.is_writer()) as bar:
             for start in range(0, self.num_batches, _BATCHES):
                 group = [self.batch(step) for step in range(start, min(start + _BATCHES, self.num_batches))]
                 known = []
@@ -91,12 +94,13 @@ class HostEvaluator(Evaluator):
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _rank_sampled(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data: Data,
                   placement: batches.Placement, targets: jax.Array, negatives: jax.Array) -> tuple[Any, ...]:
-    def look_up(ids: jax.Array) -> Any:
-        return model.apply({'params': params}, data.tables, ids, method=Recommender.catalogue)
+    def look_up(known: Any, ids: jax.Array) -> Any:
+        return model.apply({'params': known[0]}, known[1], ids, method=Recommender.catalogue)
 
     states, context = user_states(model, mesh, num_rows, params, data, placement)
-    ranks, target = rank_candidates(model, mesh, params, look_up, states, context, targets, negatives)
-    return ranks, states, context, target
+    ranks, target = rank_candidates(model, mesh, look_up, (params, data.tables), states, context, targets,
+                                    negatives)
+    return whole((ranks, states, context, target), mesh)
 
 
 @functools.partial(jax.jit, static_argnums=(0,))

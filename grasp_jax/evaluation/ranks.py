@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 
 from grasp_jax.data import batches
 from grasp_jax.data.interactions import Interactions, Split
 from grasp_jax.evaluation.metrics import Ranks
 from grasp_jax.models.item_encoders import ITEM_BLOCK
 from grasp_jax.models.recommender import Recommender
-from grasp_jax.training.sharding import split_rows
+from grasp_jax.training.sharding import WHOLE_MESH, split_rows, split_table, split_users, whole
 from grasp_jax.training.step import Data
 
 
@@ -80,13 +80,17 @@ def ahead_of(scores: jax.Array, target: jax.Array, left_out: jax.Array, first: i
 _USERS_IN_CACHE = 8
 
 
-@functools.partial(jax.jit, static_argnums=(0,))
-def item_parts(model: Recommender, params: Any, data: Data) -> Any:
-    """The item encoder's work on items 1..m, once per evaluation; filled up with the padding item to whole blocks."""
-    count = model.spec.num_items
-    whole = -(-count // ITEM_BLOCK) * ITEM_BLOCK if count > ITEM_BLOCK else count
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def item_parts(model: Recommender, mesh: Mesh, params: Any, data: Data) -> Any:
+    """The item encoder's work on items 1..m, once per evaluation; filled up with the padding item so that every
+    device can rank an equal share in whole blocks."""
+    count, devices = model.spec.num_items, mesh.size
+    share = -(-count // devices)
+    share = -(-share // ITEM_BLOCK) * ITEM_BLOCK if share > ITEM_BLOCK else share
+    whole = share * devices
     ids = jnp.where(jnp.arange(whole) < count, jnp.arange(1, whole + 1), 0)
-    return model.apply({'params': params}, data.tables, ids, method=Recommender.catalogue)
+    parts = model.apply({'params': params}, data.tables, ids, method=Recommender.catalogue)
+    return split_table(parts, mesh)
 
 
 def user_states(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data: Data,
@@ -105,36 +109,63 @@ def user_states(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data
 def _rank_batch(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data: Data, parts: Any,
                 placement: batches.Placement, targets: jax.Array, negatives: jax.Array,
                 history: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    def look_up(ids: jax.Array) -> Any:
-        return jax.tree.map(lambda field: field[jnp.maximum(ids - 1, 0)], parts)
+    def look_up(known: Any, ids: jax.Array) -> Any:
+        return jax.tree.map(lambda field: field[jnp.maximum(ids - 1, 0)], known[1])
 
     states, context = user_states(model, mesh, num_rows, params, data, placement)
-    sampled, _ = rank_candidates(model, mesh, params, look_up, states, context, targets, negatives)
+    sampled, _ = rank_candidates(model, mesh, look_up, (params, parts), states, context, targets, negatives)
     if history is None:
-        return sampled, jnp.zeros((0,))
-    everything: Any = model.apply({'params': params}, states, context, parts, users_at_once(mesh, len(targets)),
+        return whole((sampled, jnp.zeros((0,))), mesh)
+    targets = jnp.maximum(targets, 1)
+    full = _rank_in_shares(model, mesh, params, parts, states, context, targets,
+                           jnp.concatenate([history, targets[:, None]], 1))
+    return whole((sampled, full), mesh)
+
+
+def _rank_in_shares(model: Recommender, mesh: Mesh, params: Any, parts: Any, states: jax.Array, context: Any,
+                    targets: jax.Array, left_out: jax.Array) -> jax.Array:
+    """`rank_in_all` [B] where every device scores its share of the items for all users; only [B] numbers travel."""
+    def ahead(parts: Any, params: Any, states: jax.Array, context: Any, targets: jax.Array,
+              left_out: jax.Array) -> jax.Array:
+        scores: Any = model.apply({'params': params}, states, context, parts, users_at_once(mesh, len(targets)),
                                   method=Recommender.score_all)
-    return sampled, rank_in_all(everything, jnp.maximum(targets, 1), history, model.spec.num_items)
+        first = 1 + jax.lax.axis_index(WHOLE_MESH) * scores.shape[1]
+        place = targets - first
+        here = (place >= 0) & (place < scores.shape[1])
+        own = jnp.take_along_axis(scores, jnp.where(here, place, 0)[:, None], axis=1)
+        target = jax.lax.psum(jnp.where(here[:, None], own, 0.0), WHOLE_MESH)
+        return jax.lax.psum(ahead_of(scores, target, left_out, first, model.spec.num_items), WHOLE_MESH)
+
+    everywhere = PartitionSpec()
+    shares = jax.shard_map(ahead, mesh=mesh, in_specs=(PartitionSpec(WHOLE_MESH), *(everywhere,) * 5),
+                           out_specs=everywhere, check_vma=False)
+    return 1.0 + shares(parts, params, states, context, targets, left_out)
 
 
-def rank_candidates(model: Recommender, mesh: Mesh, params: Any, look_up: Callable[[jax.Array], Any],
+def rank_candidates(model: Recommender, mesh: Mesh, look_up: Callable[[Any, jax.Array], Any], known: tuple[Any, Any],
                     states: jax.Array, context: Any, targets: jax.Array,
                     negatives: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Ranks [B] of targets [B] among their negatives [B, N], and their scores [B, 1], a few users at a time.
 
-    `look_up` gives the parts of ids.
+    `look_up` gives the parts of ids from `known`, the parameters and whatever else it reads.
 
     On a CPU the E-wide rows of a few users' candidates fit the cache: three times faster than all at once, measured
     on 256 users x 101 candidates x 384. Elsewhere all users go together.
     """
+    def share(known: tuple[Any, Any], users: tuple[jax.Array, Any, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        def score(user: tuple[jax.Array, Any, jax.Array]) -> Any:
+            state, opening, ids = user
+            return model.apply({'params': known[0]}, state, opening, look_up(known, ids), ids > 0,
+                               method=Recommender.score)
+
+        candidates = users[2]
+        scores: Any = jax.lax.map(score, users, batch_size=users_at_once(mesh, len(candidates)))
+        return rank_of_first(scores, candidates > 0), scores[:, :1]
+
     candidates = jnp.concatenate([targets[:, None], negatives], 1)
-
-    def score(user: tuple[jax.Array, Any, jax.Array]) -> Any:
-        state, opening, ids = user
-        return model.apply({'params': params}, state, opening, look_up(ids), ids > 0, method=Recommender.score)
-
-    scores: Any = jax.lax.map(score, (states, context, candidates), batch_size=users_at_once(mesh, len(candidates)))
-    return rank_of_first(scores, candidates > 0), scores[:, :1]
+    # Each device its own users: a loop over all of them would not be split.
+    ranks, target = split_users(share, mesh)(known, (states, context, candidates))
+    return ranks, target
 
 
 def users_at_once(mesh: Mesh, users: int) -> int:
@@ -177,9 +208,10 @@ class Evaluator:
           interactions: all sequences.
           split: 'valid' or 'test'.
           negatives: int32 [v, N], the stored draw of this split.
-          users_per_batch: B.
+          users_per_batch: B; rounded up so that every device gets as many.
         """
         self.model, self.mesh, self.data = model, mesh, data
+        users_per_batch = -(-users_per_batch // mesh.shape['data']) * mesh.shape['data']
         self.users = interactions.evaluated_users().astype(np.int32)
         self.targets = interactions.targets(split)
         lengths = interactions.input_lengths(split)
@@ -197,7 +229,7 @@ class Evaluator:
 
     def __call__(self, params: Any, full: bool) -> Ranks:
         """Ranks under the sampled protocol, and under the full one where asked for."""
-        parts = item_parts(self.model, params, self.data)
+        parts = item_parts(self.model, self.mesh, params, self.data)
         results = []
         for step in range(self.num_batches):
             results.append(self.rank_batch(params, parts, step, full))

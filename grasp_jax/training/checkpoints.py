@@ -3,20 +3,26 @@
 import dataclasses
 import logging
 import pathlib
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
 from grasp_jax.errors import UserError
+from grasp_jax.training import hosts
 from grasp_jax.training.sharding import state_shardings
 from grasp_jax.training.step import TrainState
 
 LOG = logging.getLogger(__name__)
 # The newest two, so that one that was cut short leaves one to go on from.
 _NEWEST = 2
+# Signs of a failure to read that may pass; anything else is bytes that are not what was saved.
+_PASSING = ('permission', 'resource_exhausted', 'out of memory', 'unavailable', 'deadline', 'cancelled', 'aborted',
+            'input/output error', 'stale file', 'too many open files', 'timed out')
+_POLICIES = ocp.training.preservation_policies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,49 +33,80 @@ class Best:
     value: float
 
 
-class Checkpoints:
-    """Checkpoints of one run, by epoch. Use as a context manager: leaving waits for the last save."""
+class Damaged(UserError):
+    """A checkpoint is not what was saved."""
 
-    def __init__(self, folder: pathlib.Path):
-        """Opens or creates `folder`."""
+
+class _States:
+    """States of one run by number. Use as a context manager: leaving waits for the last save."""
+
+    def __init__(self, folder: pathlib.Path, keep: Any):
         self._folder = folder
-        policies = ocp.training.preservation_policies
-        keep = policies.AnyPreservationPolicy([
-            policies.LatestN(_NEWEST), policies.BestN(get_metric_fn=_merit, n=1)])
         self._checkpointer = ocp.training.Checkpointer(
             folder.resolve(), preservation_policy=keep, cleanup_tmp_directories=True,
-            # Every epoch, also where the save before is still being written.
+            # Every one, also where the save before is still being written.
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1))
 
-    def __enter__(self) -> 'Checkpoints':
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._checkpointer.close()
 
-    def save(self, epoch: int, state: TrainState, value: float) -> None:
-        """Saves the state after `epoch` with its validation value; returns before it is on disk."""
-        metrics = {'value': float(value), 'epoch': epoch, 'digest': int(digest(state))}
+    def _metrics(self) -> dict[int, Any]:
+        """What was saved beside each state."""
+        return {checkpoint.step: checkpoint.metrics or {} for checkpoint in self._checkpointer.checkpoints}
+
+    def _save(self, number: int, state: TrainState, metrics: dict[str, Any]) -> None:
         # A copy: the next step gives the state's own buffers back while this one is still being written.
         copy = jax.tree.map(jnp.copy, state._asdict())
-        self._checkpointer.save_async(epoch, copy, metrics=metrics)
+        self._checkpointer.save_async(number, copy, metrics={**metrics, 'digest': int(digest(state))})
+
+    def _load(self, number: int, what: str, like: TrainState, mesh: Mesh) -> TrainState:
+        where = f'{self._folder}: {what}'
+        shapes = jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+                              like, state_shardings(like, mesh))
+        failure: UserError | None = None
+        try:
+            state = TrainState(**self._checkpointer.load(number, shapes._asdict()))
+            saved = self._metrics()[number].get('digest')  # none before there were digests
+        except Exception as error:  # whatever a library makes of bytes that are not what they were
+            failure = _why(where, error)
+        if not hosts.all_say(failure is None):
+            raise failure or Damaged(f'{where} is damaged (so another process says)')
+        if saved is not None and saved != int(digest(state)):
+            raise Damaged(f'{where} is damaged (its numbers are others than were saved)')
+        return state
+
+
+class Checkpoints(_States):
+    """The state after each epoch: the newest ones and the best."""
+
+    def __init__(self, folder: pathlib.Path):
+        """Opens or creates `folder`."""
+        super().__init__(folder, _POLICIES.AnyPreservationPolicy([
+            _POLICIES.LatestN(_NEWEST), _POLICIES.BestN(get_metric_fn=_merit, n=1)]))
+
+    def save(self, epoch: int, state: TrainState, value: float) -> None:
+        """Saves the state after `epoch` with its validation value; returns before it is on disk."""
+        self._save(epoch, state, {'value': float(value), 'epoch': epoch})
 
     def resume(self, like: TrainState, mesh: Mesh) -> tuple[int, TrainState] | None:
         """The newest epoch whose checkpoint is whole, and its state; None where there is none.
 
-        One that is damaged is said aloud and deleted, and the one before is tried. Arguments as in `load`.
+        One that is damaged is said aloud and deleted, and the one before is tried. Arguments and errors as in `load`.
         """
-        for epoch in sorted((checkpoint.step for checkpoint in self._checkpointer.checkpoints), reverse=True):
+        for epoch in sorted(self._metrics(), reverse=True):
             try:
                 return epoch, self.load(epoch, like, mesh)
-            except UserError as error:
+            except Damaged as error:
                 LOG.warning('%s; going on from the one before', error)
                 self._checkpointer.delete(epoch)
         return None
 
     def best(self) -> Best | None:
         """The best epoch so far (the earlier one of equals), None where there is none."""
-        metrics = [checkpoint.metrics for checkpoint in self._checkpointer.checkpoints if checkpoint.metrics]
+        metrics = [each for each in self._metrics().values() if each]
         if not metrics:
             return None
         found = max(metrics, key=_merit)
@@ -84,21 +121,43 @@ class Checkpoints:
           mesh: where the arrays go.
 
         Raises:
-          UserError: the checkpoint is damaged.
+          UserError: the checkpoint is damaged (`Damaged`) or cannot be read now.
         """
-        where = f'{self._folder}: the checkpoint of epoch {epoch + 1}'
-        shapes = jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-                              like, state_shardings(like, mesh))
-        try:
-            state = TrainState(**self._checkpointer.load(epoch, shapes._asdict()))
-            metrics: Any = next(found.metrics for found in self._checkpointer.checkpoints if found.step == epoch)
-        except Exception as error:  # whatever a library makes of bytes that are not what they were
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise UserError(f'{where} is damaged ({reason[:150]})') from error
-        saved = (metrics or {}).get('digest')  # none before there were digests
-        if saved is not None and saved != int(digest(state)):
-            raise UserError(f'{where} is damaged (its numbers are others than were saved)')
-        return state
+        return self._load(epoch, f'the checkpoint of epoch {epoch + 1}', like, mesh)
+
+
+class Interrupted(_States):
+    """The state in the middle of an epoch, where a run was asked to stop."""
+
+    def __init__(self, folder: pathlib.Path):
+        """Opens or creates `folder`."""
+        super().__init__(folder, _POLICIES.LatestN(1))
+
+    def save(self, epoch: int, state: TrainState, losses: np.ndarray) -> None:
+        """Saves the state after some steps of `epoch` with the losses of these steps; waits until it is on disk."""
+        number = int(state.step)
+        known = list(self._metrics())
+        if number not in known:
+            for old in known:
+                self._checkpointer.delete(old)
+            self._save(number, state, {'epoch': epoch, 'losses': [float(loss) for loss in losses]})
+
+    def resume(self, epoch: int, like: TrainState, mesh: Mesh) -> tuple[TrainState, np.ndarray] | None:
+        """The state inside `epoch` and float32 losses of the steps before it; None where there is none.
+
+        Arguments and errors as in `Checkpoints.load`, but one that is damaged is passed over.
+        """
+        for number, metrics in self._metrics().items():
+            if metrics.get('epoch') != epoch:
+                continue  # left from an epoch that was finished later
+            try:
+                state = self._load(number, f'the state inside epoch {epoch + 1}', like, mesh)
+            except Damaged as error:
+                LOG.warning('%s; going on from the start of the epoch', error)
+                self._checkpointer.delete(number)
+                return None
+            return state, np.asarray(metrics['losses'], np.float32)
+        return None
 
 
 @jax.jit
@@ -110,6 +169,16 @@ def digest(state: TrainState) -> jax.Array:
         odd = 2 * jnp.arange(words.size, dtype=jnp.uint32) + 1  # an odd factor loses nothing modulo 2 ** 32
         total = total * jnp.uint32(31) + jnp.sum((words ^ jnp.uint32(number)) * odd, dtype=jnp.uint32)
     return total
+
+
+def _why(where: str, error: Exception) -> UserError:
+    """What a failure to read means: bytes that are not what was saved, or something that may pass."""
+    text = str(error).strip()
+    reason = (text.splitlines() or [type(error).__name__])[0][:150]
+    refused = isinstance(error, MemoryError | OSError) and not isinstance(error, FileNotFoundError)
+    if refused or any(sign in text.lower() for sign in _PASSING):
+        return UserError(f'{where} cannot be read ({reason}); nothing was deleted, run again when it can')
+    return Damaged(f'{where} is damaged ({reason})')
 
 
 def _merit(metrics: Any) -> tuple[float, int]:

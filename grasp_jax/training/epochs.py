@@ -29,6 +29,7 @@ from grasp_jax.training.step import (
 _SHORTEST = 2
 # Packed rows of similar users, as a multiple of those of the first epoch.
 _SPARE = 1.05
+NO_LOSSES = np.empty(0, np.float32)
 
 
 class Chunk(NamedTuple):
@@ -85,40 +86,50 @@ class Epochs:
             # To spare: the number varies from epoch to epoch, and each new one is compiled anew.
             self.shape = self.shape._replace(similar_rows=groups * math.ceil(_SPARE * rows / groups))
 
-    def run(self, epoch: int, state: TrainState, done: Callable[[float], Any]) -> tuple[TrainState, float]:
-        """One epoch.
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        return -(-len(self.sequences.users) // self._settings.batch_size)
+
+    def run(self, epoch: int, state: TrainState, done: Callable[[float], Any], known: np.ndarray = NO_LOSSES,
+            stop: Callable[[], bool] = lambda: False) -> tuple[TrainState, np.ndarray]:
+        """One epoch, or what is left of one.
 
         Args:
           epoch: from 0.
           state: the state before; its buffers are given up.
           done: called with the share of the epoch that a finished chunk makes up.
+          known: float32 losses of the epoch's first steps, which `state` has behind it; the steps of whole chunks.
+          stop: asked before each chunk.
 
         Returns:
-          the new state and the mean loss.
+          the new state and float32 losses of the epoch's steps so far, of fewer than `steps` where it was stopped.
 
         Raises:
           UserError: a loss is no number.
         """
-        steps = -(-len(self.sequences.users) // self._settings.batch_size)
-        losses: list[np.ndarray] = []
+        losses = [known]
 
         def wait_for(chunk: jax.Array) -> None:
             losses.append(_finite(chunk, sum(map(len, losses)), epoch))
-            done(len(losses[-1]) / steps)
+            done(len(losses[-1]) / self.steps)
 
         before: jax.Array | None = None
-        for chunk in self.chunks(epoch):
-            state, running = self.dispatch(state, chunk)
-            if before is not None:
-                wait_for(before)
-            before = running
-        assert before is not None, 'an epoch has at least one step'
-        wait_for(before)
-        return state, float(np.concatenate(losses).mean())
+        if not stop():
+            for chunk in self.chunks(epoch, len(known)):
+                state, running = self.dispatch(state, chunk)
+                if before is not None:
+                    wait_for(before)
+                before = running
+                if stop():
+                    break
+        if before is not None:
+            wait_for(before)
+        return state, np.concatenate(losses)
 
-    def chunks(self, epoch: int) -> Iterator[Chunk]:
-        """The chunks of an epoch; each is put on the devices when it is asked for, and the rows of tables that stay
-        on the host travel while the chunk before is running."""
+    def chunks(self, epoch: int, first_step: int = 0) -> Iterator[Chunk]:
+        """The chunks of an epoch from a step on; each is put on the devices when it is asked for, and the rows of
+        tables that stay on the host travel while the chunk before is running."""
         plan = self.plan(epoch)
         places = self._targets(plan, self.shape.groups) if self._targets else 0
         shape = self.shape._replace(rows=plan.num_rows, targets=max(self.shape.targets, places))
@@ -134,12 +145,12 @@ class Epochs:
             theirs = None if similar is None else similar.steps(start, start + size)
             return put_replicated(batches.Steps(plan.steps(start, start + size), theirs), self._run.mesh)
 
-        parts = [steps_from(start) for start in range(0, len(plan), size)]
+        parts = [steps_from(start) for start in range(first_step, len(plan), size)]
         if self._run.host is None:
             yield from (Chunk(shape, steps, self._run.data) for steps in parts)
             return
         # The ids of a chunk are asked for before the chunk before it starts, so that they do not wait for its end.
-        first = epoch * len(plan)
+        first = epoch * len(plan) + first_step
         drawn = self._ids(shape, parts[0], first)
         for number, steps in enumerate(parts):
             data = self._run.data._replace(tables=self._fetch(self._run.host, shape, steps, drawn, size))

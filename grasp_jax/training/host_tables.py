@@ -1,7 +1,6 @@
 """Tables too large for the devices: they stay memory-mapped on the host, and rows travel when they are needed."""
 
 import os
-from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
@@ -49,15 +48,9 @@ class HostTables:
         people, user_slots = _numbered(users if self._users_needed else users[:0], len(full.users))
         wanted = ((full.users, people, user_places), (full.users_similar, people, user_places),
                   (full.items, known, item_places), (full.items_similar, known, item_places))
-        rows = [put_rows(self._gather(*each), self._mesh) for each in wanted]
+        rows = [put_rows(table, places, self._mesh, self._dtype, ids) for table, ids, places in wanted]
         user_slots, slots = put_replicated((user_slots, slots), self._mesh)
         return Tables(rows[0], rows[1], rows[2], rows[3], user_slots, slots)
-
-    def _gather(self, table: Any, ids: np.ndarray, places: int) -> np.ndarray:
-        rows = np.zeros((places, table.shape[1]), self._dtype)
-        rows[:len(ids)] = table[ids]
-        return rows
-
 
 def _numbered(ids: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The different ids in order, and int32 [count] the place of each among them (0 for the others)."""
@@ -71,7 +64,7 @@ def fit_on_devices(tables: Tables, mesh: Mesh, itemsize: int, users_needed: bool
     """Whether the tables take at most half of the memory of the devices that share them."""
     used = tables if users_needed else (tables.items, tables.items_similar)
     size = sum(itemsize * table.size for table in used if table is not None)
-    stats = mesh.devices.flat[0].memory_stats() or {}
+    stats = mesh.local_devices[0].memory_stats() or {}
     memory = stats.get('bytes_limit')
     if memory is None:  # a CPU
         return size <= _SHARE * os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')

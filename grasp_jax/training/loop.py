@@ -4,15 +4,19 @@ import pathlib
 import sys
 import time
 from collections.abc import Callable
+from typing import NoReturn
 
+import numpy as np
 from tqdm import tqdm
 
-from grasp_jax.errors import UserError
+from grasp_jax.errors import Stopped, UserError
 from grasp_jax.evaluation.metrics import Ranks, summarise
 from grasp_jax.evaluation.ranks import Evaluator
-from grasp_jax.training.checkpoints import Best, Checkpoints
-from grasp_jax.training.epochs import Epochs
+from grasp_jax.training import hosts
+from grasp_jax.training.checkpoints import Best, Checkpoints, Interrupted
+from grasp_jax.training.epochs import NO_LOSSES, Epochs
 from grasp_jax.training.metrics_log import MetricsLog
+from grasp_jax.training.notice import Notice
 from grasp_jax.training.run import Run
 from grasp_jax.training.step import TrainState
 
@@ -25,7 +29,7 @@ def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float
     Args:
       run: what to train on.
       seed: of initialisation, shuffling, negatives, masks and dropout.
-      folder: gets `checkpoints/` and `metrics.jsonl`.
+      folder: gets `checkpoints/`, `interrupted/` and `metrics.jsonl`.
       watch: called after each epoch (from 0) with its validation value; what it raises ends the run.
 
     Returns:
@@ -33,28 +37,33 @@ def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float
 
     Raises:
       UserError: the loss is no longer a number, or nobody has two training interactions.
+      Stopped: SIGTERM or a preemption notice came, and the state is saved.
     """
     settings = run.config.train
     epochs = Epochs(run, seed)
     validate = run.evaluator('valid')
-    with Checkpoints(folder / 'checkpoints') as checkpoints:
-        found = checkpoints.resume(run.state_shapes(seed), run.mesh)
-        first, state = (0, run.fresh_state(seed)) if found is None else (found[0] + 1, found[1])
+    with (Checkpoints(folder / 'checkpoints') as checkpoints, Interrupted(folder / 'interrupted') as interrupted,
+          Notice() as notice):
+        first, state, losses = _where_it_stopped(run, seed, checkpoints, interrupted)
         best = checkpoints.best()
-        log = MetricsLog(folder, first)
-        with _progress(settings.max_epochs, first, seed) as bar:
+        log = MetricsLog(folder, first) if hosts.is_writer() else None
+        with _progress(settings.max_epochs, first + len(losses) / epochs.steps, seed) as bar:
             for epoch in range(first, settings.max_epochs):
                 if best is not None and epoch - 1 - best.epoch >= settings.patience:
                     break
-                begin = time.perf_counter()
-                state, loss = epochs.run(epoch, state, bar.update)
+                begin, known = time.perf_counter(), len(losses)
+                state, losses = epochs.run(epoch, state, bar.update, losses, notice)
+                if len(losses) < epochs.steps:
+                    _stop(interrupted, epoch, state, losses, epochs.steps)
                 trained = time.perf_counter() - begin
                 value, hit_rate = _validate(validate, state, run.config.evaluate.select_by)
                 if best is None or value > best.value:
                     best = Best(epoch, value)
-                rate = len(epochs.sequences.users) / trained
-                log.write({'epoch': epoch + 1, 'step': int(state.step), 'loss': loss, 'sequences_per_s': rate,
-                           'valid_ndcg10': value, 'valid_hr10': hit_rate, 'seconds': time.perf_counter() - begin})
+                loss, losses = float(losses.mean()), NO_LOSSES
+                rate = (1 - known / epochs.steps) * len(epochs.sequences.users) / trained
+                if log is not None:
+                    log.write({'epoch': epoch + 1, 'step': int(state.step), 'loss': loss, 'sequences_per_s': rate,
+                               'valid_ndcg10': value, 'valid_hr10': hit_rate, 'seconds': time.perf_counter() - begin})
                 # Saved after it is logged: no checkpoint is ever without its line.
                 checkpoints.save(epoch, state, value)
                 if watch is not None:
@@ -64,6 +73,25 @@ def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float
     if best is None:
         raise UserError(f'config.train.max_epochs={settings.max_epochs}: nothing to train; use at least 1')
     return best
+
+
+def _where_it_stopped(run: Run, seed: int, checkpoints: Checkpoints,
+                      interrupted: Interrupted) -> tuple[int, TrainState, np.ndarray]:
+    """The epoch to go on with, the state, and the losses of the steps of that epoch that are done."""
+    shapes = run.state_shapes(seed)
+    found = checkpoints.resume(shapes, run.mesh)
+    first = 0 if found is None else found[0] + 1
+    inside = interrupted.resume(first, shapes, run.mesh)
+    if inside is not None:
+        return first, *inside
+    return first, run.fresh_state(seed) if found is None else found[1], NO_LOSSES
+
+
+def _stop(interrupted: Interrupted, epoch: int, state: TrainState, losses: np.ndarray, steps: int) -> NoReturn:
+    if len(losses):  # else the checkpoint of the epoch before says it all
+        interrupted.save(epoch, state, losses)
+    raise Stopped(f'saved after step {len(losses)} of {steps} of epoch {epoch + 1}; the same command goes on from '
+                  'there')
 
 
 def test_ranks(run: Run, seed: int, folder: pathlib.Path, best: Best) -> Ranks:
@@ -80,9 +108,9 @@ def _validate(validate: Evaluator, state: TrainState, protocol: str) -> tuple[fl
     return found['NDCG@10'], found['HR@10']
 
 
-def _progress(epochs: int, first: int, seed: int) -> tqdm:
+def _progress(epochs: int, first: float, seed: int) -> tqdm:
     """A bar over epochs; its time left is an upper bound, early stopping ends sooner."""
     quiet = 0.1 if sys.stderr.isatty() else 15.0
     return tqdm(total=epochs, initial=first, unit='epoch', desc=f'train seed {seed}', mininterval=quiet,
-                maxinterval=4 * quiet,
+                maxinterval=4 * quiet, disable=not hosts.is_writer(),
                 bar_format='{desc}: {n:.1f}/{total} epochs [{elapsed}, at most {remaining} left]{postfix}')

@@ -17,6 +17,7 @@ from grasp_jax.evaluation.host_ranks import HostEvaluator
 from grasp_jax.evaluation.ranks import Evaluator
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import ROW_MULTIPLE, ModelSpec, Tables, model_spec
+from grasp_jax.training import hosts
 from grasp_jax.training.host_tables import HostTables, fit_on_devices
 from grasp_jax.training.sharding import put_replicated, put_tables, state_shardings
 from grasp_jax.training.step import LOSSES, Data, TrainState, init_state, train_spec
@@ -110,7 +111,8 @@ def make_run(config: ml_collections.ConfigDict, mesh: Mesh, interactions: Intera
     dtype = jnp.dtype(settings.table_dtype or min(tables.items.dtype, np.dtype(np.float32)))
     where = settings.tables
     if where == 'auto':
-        where = 'device' if fit_on_devices(tables, mesh, dtype.itemsize, needs_users) else 'host'
+        fit = fit_on_devices(tables, mesh, dtype.itemsize, needs_users)
+        where = 'device' if hosts.all_say(fit) else 'host'
     if where == 'device':
         return Run(config, model, mesh, Data(items, put_tables(tables, mesh, needs_users, dtype), cumulative),
                    interactions, negatives, offline=offline)

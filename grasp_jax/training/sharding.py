@@ -4,6 +4,7 @@ Axis 'data' splits batches (packed rows), axis 'model' splits the rows of item a
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from grasp_jax.models.spec import Tables, padded_rows
 ROWS = PartitionSpec('data')  # packed rows [R, W] and everything per position
 TABLE = PartitionSpec('model')  # tables [rows, width]
 REPLICATED = PartitionSpec()
+WHOLE_MESH = ('data', 'model')  # what is split over all devices
 # Parameters that are tables; all others are replicated.
 _TABLE_PARAMETERS = ('embedding',)
 
@@ -59,18 +61,30 @@ def put_tables(tables: Tables, mesh: Mesh, users_needed: bool, dtype: np.dtype) 
       users_needed: whether the model reads users' vectors; else those tables arrive empty.
       dtype: in which they lie there.
     """
-    def put(table: Any) -> jax.Array:
-        filled = np.zeros((padded_rows(len(table)), table.shape[1]), dtype)
-        filled[:len(table)] = table
-        return put_rows(filled, mesh)
-
     users = (tables.users, tables.users_similar) if users_needed else (tables.users[:0], tables.users_similar[:0])
-    return Tables(*map(put, (*users, tables.items, tables.items_similar)))
+    return Tables(*(put_rows(table, padded_rows(len(table)), mesh, dtype)
+                    for table in (*users, tables.items, tables.items_similar)))
 
 
-def put_rows(table: np.ndarray, mesh: Mesh) -> jax.Array:
-    """Moves a table to the devices, split by rows; their number must be a multiple of the axis 'model'."""
-    return jax.device_put(table, _by_rows(mesh))
+def put_rows(table: Any, places: int, mesh: Mesh, dtype: np.dtype, chosen: np.ndarray | None = None) -> jax.Array:
+    """Moves a table, or some rows of it, to the devices, split by rows; a process reads those of its own devices.
+
+    Args:
+      table: [r, E], possibly memory-mapped.
+      places: rows on the devices, at least as many as are moved and a multiple of the axis 'model'; the rest is zero.
+      mesh: devices.
+      dtype: in which they lie there.
+      chosen: int, the rows to move; None: all.
+    """
+    def rows(index: tuple[slice, ...] | None) -> np.ndarray:
+        assert index is not None
+        start, stop, _ = index[0].indices(places)
+        part = np.zeros((stop - start, table.shape[1]), dtype)
+        there = table[start:stop] if chosen is None else table[chosen[start:stop]]
+        part[:len(there)] = there
+        return part
+
+    return jax.make_array_from_callback((places, table.shape[1]), _by_rows(mesh), rows)
 
 
 def _by_rows(mesh: Mesh) -> NamedSharding:
@@ -79,5 +93,30 @@ def _by_rows(mesh: Mesh) -> NamedSharding:
 
 
 def put_replicated(tree: Any, mesh: Mesh) -> Any:
-    """Moves arrays to all devices, whole."""
-    return jax.device_put(tree, NamedSharding(mesh, REPLICATED))
+    """Moves arrays to all devices, whole; every process has the same ones."""
+    sharding = NamedSharding(mesh, REPLICATED)
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def put(field: Any) -> jax.Array:
+        return jax.make_array_from_callback(np.shape(field), sharding, lambda index: np.asarray(field)[index])
+
+    return jax.tree.map(put, tree)
+
+
+def whole(tree: Any, mesh: Mesh) -> Any:
+    """Constrains results to lie on every device, so that every process can read them, inside jit."""
+    return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, REPLICATED))
+
+
+def split_table(tree: Any, mesh: Mesh) -> Any:
+    """Constrains tables [rows, ...] to lie as the frozen ones do, inside jit."""
+    return jax.lax.with_sharding_constraint(tree, _by_rows(mesh))
+
+
+def split_users(program: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    """A program(known, of_users) that every device along 'data' runs on its own users: `of_users` and what it returns
+    are trees of arrays [B, ...], `known` is the same for all."""
+    own = PartitionSpec('data')
+    return jax.shard_map(program, mesh=mesh, in_specs=(REPLICATED, own), out_specs=own, axis_names={'data'},
+                         check_vma=False)

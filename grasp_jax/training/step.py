@@ -16,7 +16,7 @@ from grasp_jax.models import losses
 from grasp_jax.models.alignment import HIDDEN_SHARE
 from grasp_jax.models.recommender import Company, Encoded, Recommender
 from grasp_jax.models.spec import Tables
-from grasp_jax.training.sharding import split_rows, state_shardings
+from grasp_jax.training.sharding import split_rows, state_shardings, whole
 
 LOSSES = ('bce', 'gbce', 'sampled_softmax', 'softmax')
 
@@ -241,7 +241,7 @@ def train_steps(model: Recommender, spec: TrainSpec, mesh: Mesh, shape: batches.
     step = functools.partial(train_step, model, spec, mesh, shape, data)
     state, found = jax.lax.scan(step, state, steps)
     # Where a fresh state lives: else the next call would find the tables' rows elsewhere and be compiled anew.
-    return jax.lax.with_sharding_constraint(state, state_shardings(state, mesh)), found
+    return jax.lax.with_sharding_constraint(state, state_shardings(state, mesh)), whole(found, mesh)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

@@ -19,7 +19,7 @@ def trained(run, epochs=2):
     batches, state, losses = Epochs(run, 0), run.fresh_state(0), []
     for epoch in range(epochs):
         state, loss = batches.run(epoch, state, lambda share: None)
-        losses.append(loss)
+        losses.append(loss.mean())
     return jax.device_get(state.params), losses
 
 

@@ -12,9 +12,10 @@ import jax
 import numpy as np
 import pytest
 
-from grasp_jax.errors import UserError
+from grasp_jax.errors import Stopped, UserError
 from grasp_jax.training import loop
 from grasp_jax.training.checkpoints import Checkpoints
+from grasp_jax.training.epochs import Epochs
 from grasp_jax.training.metrics_log import read_metrics
 from grasp_jax.training.run import make_run
 
@@ -29,7 +30,7 @@ def final_state(run, folder, epoch):
 @pytest.mark.parametrize('backbone', ('sasrec', 'gru4rec', 'bert4rec'))
 @pytest.mark.parametrize('method', ('none', 'llm_init', 'rlmrec', 'llm_esr', 'grasp'))
 def test_every_pair_learns(small_run, tmp_path, backbone, method):
-    run = small_run(backbone=backbone, method=method, hidden_size=16, train={'max_epochs': 15, 'patience': 15})
+    run = small_run(backbone=backbone, method=method, hidden_size=16, train={'max_epochs': 20, 'patience': 20})
     best = loop.train(run, 0, tmp_path)
     lines = read_metrics(tmp_path)
     assert lines[-1]['loss'] < 0.9 * lines[0]['loss']
@@ -88,6 +89,56 @@ def test_exact_resume_after_sigkill(small_run, tmp_path):
     first, second = ([{key: line[key] for key in kept} for line in read_metrics(folder)]
                      for folder in (through, killed))
     assert first == second
+
+
+@pytest.mark.parametrize('after', [1, 2, 3, 5])
+def test_a_notice_saves_inside_an_epoch_and_the_run_goes_on_bit_for_bit(small_run, tmp_path, monkeypatch, after):
+    """SIGTERM between any two chunks; three chunks of two steps are an epoch."""
+    through, told = make(tmp_path / 'through'), make(tmp_path / 'told')
+    run = small_run(train={'steps_per_call': 2})
+    loop.train(run, 0, through)
+
+    class Told(loop.Notice):
+        def __call__(self):
+            if self._asked == after:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().__call__()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, 'Notice', Told)
+        with pytest.raises(Stopped, match='the same command goes on from there'):
+            loop.train(run, 0, told)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    taken = []
+    real = Epochs.run
+    monkeypatch.setattr(Epochs, 'run', lambda self, epoch, state, done, known, stop: (
+        taken.append((epoch, len(known))), real(self, epoch, state, done, known, stop))[1])
+    loop.train(run, 0, told)
+    # Asked once before an epoch's first chunk and after each of its three; the fifth time is before the second epoch.
+    assert taken[0] == {1: (0, 2), 2: (0, 4), 3: (1, 0), 5: (1, 2)}[after]
+    one, two = final_state(run, through, 3), final_state(run, told, 3)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert [line['loss'] for line in read_metrics(through)] == [line['loss'] for line in read_metrics(told)]
+
+
+def test_a_checkpoint_that_cannot_be_read_now_is_not_deleted(small_run, tmp_path, monkeypatch):
+    run = small_run(train={'max_epochs': 2})
+    loop.train(run, 0, tmp_path)
+    with Checkpoints(tmp_path / 'checkpoints') as checkpoints:
+        for error in (PermissionError('refused'), MemoryError(), RuntimeError('UNAVAILABLE: try again')):
+            with monkeypatch.context() as patch:
+                patch.setattr(checkpoints._checkpointer, 'load', mock_raising(error))
+                with pytest.raises(UserError, match='nothing was deleted'):
+                    checkpoints.resume(run.state_shapes(0), run.mesh)
+        assert checkpoints.resume(run.state_shapes(0), run.mesh)[0] == 1
+
+
+def mock_raising(error):
+    def load(*_):
+        raise error
+
+    return load
 
 
 @pytest.mark.parametrize('damage', ['cut', 'gone', 'bit'])

@@ -85,7 +85,7 @@ def losses_of(run, epochs=1):
     steps, state, found = Epochs(run, 0), run.fresh_state(0), []
     for epoch in range(epochs):
         state, loss = steps.run(epoch, state, lambda share: None)
-        found.append(loss)
+        found.append(loss.mean())
     return found
 
 

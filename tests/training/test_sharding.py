@@ -6,6 +6,7 @@ import pytest
 
 from grasp_jax.data import batches
 from grasp_jax.errors import UserError
+from grasp_jax.training.epochs import Epochs
 from grasp_jax.training.sharding import make_mesh
 from grasp_jax.training.step import target_count, train_spec, train_steps
 
@@ -34,6 +35,19 @@ def test_one_device_equals_eight(small_run, settings, mesh):
     for one, eight in zip(jax.tree.leaves(params), jax.tree.leaves(sharded_params), strict=True):
         np.testing.assert_allclose(one, eight, rtol=2e-3, atol=2e-5)
     assert np.mean(ranks.full == sharded_ranks.full) > 0.98
+
+
+@pytest.mark.parametrize('backbone', ['sasrec', 'gru4rec', 'bert4rec'])
+def test_more_devices_get_the_same_batches_and_draws(small_run, backbone):
+    """Rows are filled up to a multiple of the devices; dropout, negatives and masks must not move."""
+    losses = []
+    for mesh in ((1, 1), (4, 1), (7, 1)):
+        run = small_run(mesh=mesh, backbone=backbone)
+        epochs = Epochs(run, 0)
+        assert epochs.shape.rows % mesh[0] == 0
+        losses.append(epochs.run(0, run.fresh_state(0), lambda share: None)[1])
+    for other in losses[1:]:
+        np.testing.assert_allclose(losses[0], other, rtol=1e-5)
 
 
 def test_tables_are_split_over_the_model_axis(small_run):

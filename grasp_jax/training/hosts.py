@@ -1,0 +1,73 @@
+"""Several processes that train as one: how they find each other, what they agree on, and who writes.
+
+Every process runs the same program on the same config and a folder that all of them see. The mesh spans the devices
+of all; files are written by the first process alone, checkpoints by all through Orbax.
+"""
+
+import logging
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from grasp_jax.errors import UserError
+
+AUTO = 'auto'
+_FIND_EACH_OTHER = 300  # seconds
+
+
+def join(coordinator: str, processes: int = 0, process: int = -1) -> None:
+    """Joins the other processes; must come before anything else asks JAX for a device.
+
+    Args:
+      coordinator: host:port of the first process; 'auto': SLURM's, a TPU pod's, Kubernetes' or Open MPI's environment
+        says everything; empty: there is one process, nothing is done.
+      processes: how many there are.
+      process: which of them this is, from 0.
+
+    Raises:
+      UserError: the processes do not find each other, or the numbers do not fit.
+    """
+    if not coordinator:
+        return
+    known: dict[str, Any] = {}
+    if coordinator != AUTO:
+        if not 0 <= process < processes:
+            raise UserError(f'--process={process}: must be from 0 to {processes - 1} (--processes={processes})')
+        known = {'coordinator_address': coordinator, 'num_processes': processes, 'process_id': process}
+    try:
+        jax.distributed.initialize(**known, initialization_timeout=_FIND_EACH_OTHER)
+    except (RuntimeError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f'--coordinator={coordinator}: the processes did not find each other ({reason[:200]}); start '
+                        'all of them with the same address within five minutes, see docs/many_devices.md') from error
+    # Devices and connections are made by all processes at once, and here: later one may be busy preparing data.
+    meet('start')
+    if not is_writer():
+        logging.getLogger('grasp_jax').setLevel(logging.WARNING)
+
+
+def is_writer() -> bool:
+    """Whether this process writes files and shows progress."""
+    return jax.process_index() == 0
+
+
+def agree(value: int) -> int:
+    """The first process' value, in all of them."""
+    if jax.process_count() == 1:
+        return value
+    return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
+def all_say(value: bool) -> bool:
+    """Whether it is true in every process."""
+    if jax.process_count() == 1:
+        return value
+    return bool(multihost_utils.process_allgather(np.bool_(value)).all())
+
+
+def meet(what: str) -> None:
+    """Waits until every process is here; `what` they wait for is the same text in all."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Trains with N processes on this machine: bash launch/multiprocess.sh N [flags of grasp_jax.main]
+#   bash launch/multiprocess.sh 2 --config=configs/beauty.py:minilm --workdir=runs/two
+# One GPU each where there are N, else CPUs that talk through Gloo. Expect the log and the report of process 0; all end
+# with its exit code. When one dies the others are ended and all are started again, from the last checkpoint, at most
+# RESTARTS times (default 3). SIGTERM to this script or to any process saves and ends all of them with 0.
+set -euo pipefail
+count=${1:?how many processes? bash launch/multiprocess.sh N [flags of grasp_jax.main]}
+shift
+[[ $count =~ ^[1-9][0-9]*$ ]] || { echo "error: '$count' is no number of processes" >&2; exit 2; }
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+python=${PYTHON:-.venv/bin/python}
+[[ -x $(command -v "$python") ]] || { echo "error: $python is not there; bash launch/run.sh makes it, or set PYTHON" >&2; exit 2; }
+
+gpus=$(nvidia-smi --list-gpus 2>/dev/null | wc -l || true)
+if ((gpus < count)); then
+  export JAX_PLATFORMS=cpu
+  # XLA's threads wait for each other in collectives; with fewer of them than that takes, they wait for ever.
+  export NPROC=${NPROC:-$(($(nproc) > 4 ? $(nproc) : 4))}
+fi
+
+free_port() { "$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+pids=()
+told=
+forward() { told=yes; kill -TERM "${pids[@]}" 2>/dev/null || true; }
+trap forward TERM INT
+
+for ((try = 0; ; try++)); do
+  address=127.0.0.1:$(free_port)
+  pids=()
+  for ((number = 0; number < count; number++)); do
+    ((gpus < count)) || export CUDA_VISIBLE_DEVICES=$number
+    "$python" -m grasp_jax.main --coordinator="$address" --processes="$count" --process="$number" "$@" &
+    pids+=($!)
+  done
+  code=0
+  left=$count
+  while ((left)); do
+    status=0
+    wait -n || status=$?
+    if [[ $told ]]; then told=; continue; fi # it was this script that got a signal
+    ((left--)) || true
+    if ((status && !code)); then
+      code=$status
+      kill -KILL "${pids[@]}" 2>/dev/null || true # they would wait for the one that is gone
+    fi
+  done
+  # 0: done. 2: an error of the user's. Else: once more.
+  if ((code == 0 || code == 2 || try >= ${RESTARTS:-3})); then exit "$code"; fi
+  echo "a process ended with $code; all start again from the last checkpoint ($((try + 1)) of ${RESTARTS:-3})" >&2
+done
