@@ -77,7 +77,7 @@ def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, share
     check_config(config)
     workdir.mkdir(parents=True, exist_ok=True)
     (shared or workdir).mkdir(parents=True, exist_ok=True)
-    knowledge = prepare_knowledge(config, shared or workdir)
+    knowledge = hosts.one_after_another(lambda: prepare_knowledge(config, shared or workdir))
     run = run_on(config, knowledge)
     folders = [train_and_test(run, seed, workdir / f'seed{seed}', knowledge.fingerprint)
                for seed in config.train.seeds]
@@ -260,8 +260,7 @@ def train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str) -> pa
     config = run.config
     settings = {'model': config.model.to_dict(), 'evaluate': config.evaluate.to_dict(), 'train': {
         key: value for key, value in config.train.to_dict().items() if key not in _OF_NO_CONSEQUENCE}}
-    with artefacts.lock(folder):
-        artefacts.claim(folder, settings, [inputs])
+    hosts.one_after_another(lambda: artefacts.claim(folder, settings, [inputs]))
     if hosts.agree((folder / RANKS_FILE).exists()):
         LOG.info('seed %d: up to date (%s)', seed, folder)
         return folder

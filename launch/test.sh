@@ -3,6 +3,7 @@
 # WORKERS=1 runs them one after the other. EXTRAS=[test,reference] adds PyTorch and with it the tests against third_party/pytorch_reference.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=launch/setup.sh
 source "$here/setup.sh" "${EXTRAS:-[test]}"
 .venv/bin/ruff check .
 .venv/bin/mypy

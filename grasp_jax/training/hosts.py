@@ -4,17 +4,23 @@ Every process runs the same program on the same config and a folder that all of 
 of all; files are written by the first process alone, checkpoints by all through Orbax.
 """
 
+import itertools
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from orbax.checkpoint import multihost
 
 from grasp_jax.errors import UserError
 
 AUTO = 'auto'
 _FIND_EACH_OTHER = 300  # seconds
+_LONGEST_MS = 7 * 24 * 3600 * 1000  # that data and vectors may take
+_NUMBERS = itertools.count()
+T = TypeVar('T')
 
 
 def join(coordinator: str, processes: int = 0, process: int = -1) -> None:
@@ -46,6 +52,23 @@ def join(coordinator: str, processes: int = 0, process: int = -1) -> None:
     meet('start')
     if not is_writer():
         logging.getLogger('grasp_jax').setLevel(logging.WARNING)
+
+
+def one_after_another(build: Callable[[], T]) -> T:
+    """Runs `build` in the first process and, when that is done, in the others, which find everything built.
+
+    The others wait at the coordinator, as long as it takes, not in a collective, which ends after half a minute.
+    """
+    if jax.process_count() == 1:
+        return build()
+    wait = multihost.get_barrier_sync_fn()
+    key = f'built{next(_NUMBERS)}'
+    if is_writer():
+        found = build()
+        wait(key=key, timeout_ms=_LONGEST_MS)
+        return found
+    wait(key=key, timeout_ms=_LONGEST_MS)
+    return build()
 
 
 def is_writer() -> bool:

@@ -1,4 +1,7 @@
-"""Trains the small run of the tests in a process of its own, so that a test can kill it."""
+"""Trains the small run of the tests in a process of its own, so that a test can kill it.
+
+train_small.py FOLDER [EPOCHS [COORDINATOR PROCESSES PROCESS]]
+"""
 
 import pathlib
 import sys
@@ -7,7 +10,16 @@ import conftest
 
 if __name__ == '__main__':
     sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+    from grasp_jax.errors import Stopped
+    from grasp_jax.training import hosts, loop
+
+    folder, epochs, coordinator, processes, process = [*sys.argv[1:], *('60', '', '1', '0')[len(sys.argv) - 2:]]
+    hosts.join(coordinator, int(processes), int(process))
     data = conftest.small_data.__wrapped__()
-    run = conftest.small_run.__wrapped__(data)(train={'max_epochs': 60, 'patience': 60})
-    from grasp_jax.training import loop
-    loop.train(run, 0, pathlib.Path(sys.argv[1]))
+    run = conftest.small_run.__wrapped__(data)(
+        mesh=(int(processes), 1), train={'max_epochs': int(epochs), 'patience': 60, 'steps_per_call': 2})
+    try:
+        best = loop.train(run, 0, pathlib.Path(folder))
+        ranks = loop.test_ranks(run, 0, pathlib.Path(folder), best)
+    except Stopped as stopped:
+        print(f'stopped; {stopped}')

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Runs on every host of a TPU slice (Cloud TPU VM), from your own machine, where gcloud is set up:
+#   bash launch/tpu_vm.sh NAME ZONE gs://BUCKET/grasp [flags of grasp_jax.main]
+#   bash launch/tpu_vm.sh my-v5e-16 us-west4-a gs://my-bucket/grasp --config=configs/beauty.py:minilm
+# Copies this checkout to every host, installs it there with the extra [tpu], mounts the bucket (the folder that all hosts
+# see: data in BUCKET/data, runs in BUCKET/runs) and starts the same command everywhere; JAX finds the hosts by itself.
+# Expect the log of every host, of which host 0's has progress and report. After a preemption make the slice again and
+# give the same command: it goes on from the last checkpoint. DRY_RUN=1 prints what would be run.
+set -euo pipefail
+if (($# < 3)); then
+  echo "error: bash launch/tpu_vm.sh NAME ZONE gs://BUCKET/FOLDER [flags of grasp_jax.main]" >&2
+  exit 2
+fi
+name=$1 zone=$2 bucket=${3#gs://}
+shift 3
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+call() { if [[ ${DRY_RUN:-} ]]; then printf '%q ' "$@" && echo; else "$@"; fi; }
+everywhere() { call gcloud compute tpus tpu-vm ssh "$name" --zone="$zone" --worker=all --command="$1"; }
+
+folder=${bucket#*/}
+only=
+[[ $folder == "$bucket" ]] || only="--only-dir=$folder"
+archive=$(mktemp --suffix=.tar.gz)
+trap 'rm -f "$archive"' EXIT
+git archive --format=tar.gz --output="$archive" HEAD
+
+call gcloud compute tpus tpu-vm scp "$archive" "$name:grasp_jax.tar.gz" --zone="$zone" --worker=all
+everywhere "mkdir -p grasp_jax shared && tar xzf grasp_jax.tar.gz -C grasp_jax && (mountpoint -q shared || gcsfuse --implicit-dirs $only ${bucket%%/*} shared)"
+flags=$(printf '%q ' --coordinator=auto --workdir="../shared/runs/$name" "$@")
+everywhere "cd grasp_jax && GRASP_JAX_DATA=../shared/data EXTRAS=[tpu] bash launch/run.sh $flags"

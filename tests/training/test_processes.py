@@ -1,0 +1,87 @@
+"""Several processes that train as one: the same numbers as one process, and a signal to one of them stops all."""
+
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from grasp_jax.training import loop
+from grasp_jax.training.checkpoints import Checkpoints
+from grasp_jax.training.metrics_log import read_metrics
+
+HERE = pathlib.Path(__file__).resolve().parent
+LIMIT = 240  # seconds
+
+
+@pytest.fixture
+def processes():
+    """Starts the small run in some processes; those that are left at the end are killed."""
+    running = []
+
+    def start(folder, epochs, count):
+        with socket.socket() as free:
+            free.bind(('127.0.0.1', 0))
+            address = f'127.0.0.1:{free.getsockname()[1]}'
+        # One device each. XLA waits for ever in a collective where it has fewer threads than that takes.
+        environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(HERE), str(HERE.parent.parent)]),
+                       'XLA_FLAGS': '--xla_backend_optimization_level=0', 'NPROC': '4'}
+        for number in range(count):
+            command = [sys.executable, HERE / 'train_small.py', folder, str(epochs), address, str(count), str(number)]
+            running.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                            text=True))
+        return running[-count:]
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+def outputs(processes):
+    found = [process.communicate(timeout=LIMIT)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), found
+    return found
+
+
+def state_of(run, folder, epoch):
+    with Checkpoints(folder / 'checkpoints') as checkpoints:
+        return jax.device_get(checkpoints.load(epoch, run.state_shapes(0), run.mesh).params)
+
+
+def test_two_processes_are_one_and_a_signal_to_either_stops_both(small_run, tmp_path, processes):
+    alone, together = tmp_path / 'alone', tmp_path / 'together'
+    alone.mkdir()
+    together.mkdir()
+    run = small_run(train={'max_epochs': 2, 'steps_per_call': 2})
+    loop.train(run, 0, alone)
+    outputs(processes(together, 2, 2))
+    one, two = read_metrics(alone), read_metrics(together)
+    for key in ('loss', 'valid_ndcg10', 'valid_hr10'):
+        np.testing.assert_allclose([line[key] for line in one], [line[key] for line in two], rtol=1e-5)
+    for a, b in zip(jax.tree.leaves(state_of(run, alone, 1)), jax.tree.leaves(state_of(run, together, 1)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5)
+
+    # It goes on; the signal comes to the second process, wherever it is.
+    running = processes(together, 60, 2)
+    until = time.monotonic() + LIMIT
+    while len(read_metrics(together)) < 4 and time.monotonic() < until and running[0].poll() is None:
+        time.sleep(0.05)
+    running[1].send_signal(signal.SIGTERM)
+    said = outputs(running)
+    assert all('stopped; saved after step' in text for text in said), said
+    done = len(read_metrics(together))
+    assert 4 <= done < 60
+
+    # One process takes over from two, after the same steps.
+    longer = small_run(train={'max_epochs': done + 1, 'patience': 60, 'steps_per_call': 2})
+    loop.train(longer, 0, together)
+    lines = read_metrics(together)
+    assert [line['epoch'] for line in lines] == list(range(1, done + 2))
+    assert [line['step'] for line in lines] == [6 * line['epoch'] for line in lines]
