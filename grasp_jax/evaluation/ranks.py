@@ -11,14 +11,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 
 from grasp_jax.data import batches
 from grasp_jax.data.interactions import Interactions, Split
 from grasp_jax.evaluation.metrics import Ranks
 from grasp_jax.models.item_encoders import ITEM_BLOCK
+from grasp_jax.models.partition import AXES, REPLICATED, WHOLE_MESH
 from grasp_jax.models.recommender import Recommender
-from grasp_jax.training.sharding import WHOLE_MESH, split_rows, split_table, split_users, whole
+from grasp_jax.training.sharding import split_rows, split_table, split_users, whole
 from grasp_jax.training.step import Data
 
 
@@ -129,16 +130,15 @@ def _rank_in_shares(model: Recommender, mesh: Mesh, params: Any, parts: Any, sta
               left_out: jax.Array) -> jax.Array:
         scores: Any = model.apply({'params': params}, states, context, parts, users_at_once(mesh, len(targets)),
                                   method=Recommender.score_all)
-        first = 1 + jax.lax.axis_index(WHOLE_MESH) * scores.shape[1]
+        first = 1 + jax.lax.axis_index(AXES) * scores.shape[1]
         place = targets - first
         here = (place >= 0) & (place < scores.shape[1])
         own = jnp.take_along_axis(scores, jnp.where(here, place, 0)[:, None], axis=1)
-        target = jax.lax.psum(jnp.where(here[:, None], own, 0.0), WHOLE_MESH)
-        return jax.lax.psum(ahead_of(scores, target, left_out, first, model.spec.num_items), WHOLE_MESH)
+        target = jax.lax.psum(jnp.where(here[:, None], own, 0.0), AXES)
+        return jax.lax.psum(ahead_of(scores, target, left_out, first, model.spec.num_items), AXES)
 
-    everywhere = PartitionSpec()
-    shares = jax.shard_map(ahead, mesh=mesh, in_specs=(PartitionSpec(WHOLE_MESH), *(everywhere,) * 5),
-                           out_specs=everywhere, check_vma=False)
+    shares = jax.shard_map(ahead, mesh=mesh, in_specs=(WHOLE_MESH, *(REPLICATED,) * 5), out_specs=REPLICATED,
+                           check_vma=False)
     return 1.0 + shares(parts, params, states, context, targets, left_out)
 
 
@@ -223,7 +223,7 @@ class Evaluator:
         piles = -(-len(ranked) // users_per_batch)
         self._order = np.concatenate([ranked[pile::piles] for pile in range(piles)])
         self._plan = batches.ordered_plan(sequences, self._order, users_per_batch,
-                                          row_multiple=mesh.shape['data'])
+                                          row_multiple=mesh.size)
         self._negatives, self._size = negatives, users_per_batch
         self._history = _padded_histories(interactions, self.users, lengths)
 

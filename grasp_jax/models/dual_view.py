@@ -9,9 +9,11 @@ pulled towards the mean state of similar users (`distillation`).
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.sharding import Mesh
 
 from grasp_jax.models.attention import lead
 from grasp_jax.models.item_encoders import EMBEDDING_INIT, KERNEL_INIT, CommonEncoder, text_rows
+from grasp_jax.models.partition import take_rows
 from grasp_jax.models.spec import ModelSpec, Tables
 from grasp_jax.models.transformer import SelfAttention
 
@@ -44,9 +46,9 @@ class DualEncoder(CommonEncoder):
         self.adapter_second = self.param('adapter_second', KERNEL_INIT, (inner, hidden))
         self.adapter_second_bias = self.param('adapter_second_bias', nn.initializers.zeros, (hidden,))
 
-    def look_up(self, tables: Tables, ids: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def look_up(self, tables: Tables, ids: jax.Array, mesh: Mesh | None = None) -> tuple[jax.Array, jax.Array]:
         """ids [...] -> id embeddings [..., H] and LLM vectors [..., E]."""
-        return self.embedding[ids], text_rows(tables.items, tables.item_slots, ids)
+        return take_rows(self.embedding, ids, mesh), text_rows(tables.items, tables.item_slots, ids, mesh)
 
     def parts(self, looked_up: tuple[jax.Array, jax.Array]) -> jax.Array:
         """[..., 2H], the id's view first."""

@@ -13,9 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.sharding import Mesh
 
 from grasp_jax.models import attention
 from grasp_jax.models.attention import Pair, lead
+from grasp_jax.models.partition import take_rows
 from grasp_jax.models.spec import ModelSpec, Tables
 from grasp_jax.models.user_context import prefix_context, text_context
 
@@ -32,7 +34,8 @@ ADAPTER_INIT = nn.initializers.lecun_normal(batch_axis=(0,))
 class ItemEncoder(nn.Module):
     """The calls of every item encoder.
 
-    look_up(tables, ids [...]) -> pytree of [..., ?]: what is stored of each item.
+    look_up(tables, ids [...], mesh) -> pytree of [..., ?]: what is stored of each item; `mesh` as in
+      `partition.take_rows`.
     parts(looked_up) -> pytree of [..., ?]: the work per item, independent of the user.
     context(tables, users [B], looked_up [R, W, ?], segment [R, W], seen [R, W, W], train) -> pytree of [R, W, ?].
     features(context, parts, together) -> [..., F], where context and parts share their leading axes.
@@ -87,9 +90,9 @@ class IdEncoder(CommonEncoder):
         """Makes the parameters."""
         self.embedding = self.param('embedding', EMBEDDING_INIT, (self.spec.vocabulary, self.spec.hidden_size))
 
-    def look_up(self, tables: Tables | None, ids: jax.Array) -> jax.Array:
+    def look_up(self, tables: Tables | None, ids: jax.Array, mesh: Mesh | None = None) -> jax.Array:
         """ids [...] -> [..., H]."""
-        return self.embedding[ids]
+        return take_rows(self.embedding, ids, mesh)
 
     def parts(self, looked_up: jax.Array) -> jax.Array:
         """The embeddings themselves."""
@@ -128,9 +131,9 @@ class GraspEncoder(ItemEncoder):
             self.log_scale = self.param('log_scale', start, (attention.LEVELS,))
             self.gate_bias = self.param('gate_bias', nn.initializers.zeros, (attention.LEVELS,))
 
-    def look_up(self, tables: Tables, ids: jax.Array) -> Pair:
+    def look_up(self, tables: Tables, ids: jax.Array, mesh: Mesh | None = None) -> Pair:
         """ids [...] -> LLM vectors and their neighbours' means, [..., E]."""
-        return _rows(tables.items, tables.items_similar, tables.item_slots, ids)
+        return _rows(tables.items, tables.items_similar, tables.item_slots, ids, mesh)
 
     def parts(self, looked_up: Pair) -> ItemParts:
         """Vectors [..., E] -> keys [..., D] and projections [..., F]: all E-wide products on items."""
@@ -232,9 +235,9 @@ class GraspIdEncoder(ItemEncoder):
         self.text = GraspEncoder(self.spec)
         self.embedding = self.param('embedding', EMBEDDING_INIT, (self.spec.vocabulary, self.spec.hidden_size))
 
-    def look_up(self, tables: Tables, ids: jax.Array) -> tuple[Pair, jax.Array]:
+    def look_up(self, tables: Tables, ids: jax.Array, mesh: Mesh | None = None) -> tuple[Pair, jax.Array]:
         """ids [...] -> vectors as in `GraspEncoder`, and id embeddings [..., H]."""
-        return self.text.look_up(tables, ids), self.embedding[ids]
+        return self.text.look_up(tables, ids, mesh), take_rows(self.embedding, ids, mesh)
 
     def parts(self, looked_up: tuple[Pair, jax.Array]) -> IdParts:
         """The work per item."""
@@ -272,15 +275,16 @@ class GraspIdEncoder(ItemEncoder):
 
 
 def _rows(own: jax.Array | np.ndarray, similar: jax.Array | np.ndarray, slots: jax.Array | None,
-          ids: jax.Array) -> Pair:
+          ids: jax.Array, mesh: Mesh | None = None) -> Pair:
     """Rows of two tables in float32, whatever they are stored in."""
-    return Pair(text_rows(own, slots, ids), text_rows(similar, slots, ids))
+    return Pair(text_rows(own, slots, ids, mesh), text_rows(similar, slots, ids, mesh))
 
 
-def text_rows(table: jax.Array | np.ndarray, slots: jax.Array | None, ids: jax.Array) -> jax.Array:
-    """Rows of one table in float32; `slots` as in `Tables`."""
+def text_rows(table: jax.Array | np.ndarray, slots: jax.Array | None, ids: jax.Array,
+              mesh: Mesh | None = None) -> jax.Array:
+    """Rows of one table in float32; `slots` as in `Tables`, `mesh` as in `partition.take_rows`."""
     rows = ids if slots is None else slots[ids]
-    return jnp.asarray(table)[rows].astype(jnp.float32)
+    return take_rows(jnp.asarray(table), rows, mesh).astype(jnp.float32)
 
 
 def _adapt(kernels: jax.Array, pair: Pair) -> Pair:

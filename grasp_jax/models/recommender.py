@@ -106,7 +106,7 @@ class Recommender(nn.Module):
         own = same_user(packed.segment)
         shown = (packed.items > 0) & ~masked
         seen = own & _past(own) & shown[:, None, :]
-        looked_up = self.encoder.look_up(tables, packed.items)
+        looked_up = self.encoder.look_up(tables, packed.items, self.spec.table_mesh)
         parts = self.encoder.parts(looked_up)
         context = self.encoder.context(tables, users, looked_up, packed.segment, seen, train)
         together = seen if self.spec.causal else own & shown[:, None, :]
@@ -205,7 +205,7 @@ class Recommender(nn.Module):
         `parts` and `context` are those of `Encoded`, the others as in `training_scores`.
         """
         context, true = self._true_items(parts, context, drawn)
-        negatives = self.encoder.parts(self.encoder.look_up(tables, drawn.negatives))
+        negatives = self.encoder.parts(self.encoder.look_up(tables, drawn.negatives, self.spec.table_mesh))
         return self.encoder.joined_features(context, true, negatives)
 
     def score(self, states: jax.Array, context: Any, parts: Any, exist: jax.Array | None = None) -> jax.Array:

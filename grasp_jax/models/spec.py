@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import ml_collections
 import numpy as np
+from jax.sharding import Mesh
 
 from grasp_jax.errors import UserError
 
@@ -52,6 +53,7 @@ class ModelSpec:
     auxiliary_temperature: float
     num_items: int
     llm_width: int  # E; 0 where no LLM vectors are used
+    table_mesh: Mesh | None = None  # devices over which tables are split by rows; None: whole tables everywhere
 
     @property
     def causal(self) -> bool:

@@ -101,7 +101,8 @@ def make_run(config: ml_collections.ConfigDict, mesh: Mesh, interactions: Intera
       UserError: settings of the model or the recipe do not go together.
     """
     width = 0 if tables is None else tables.items.shape[1]
-    model = Recommender(model_spec(config, interactions.num_items, width))
+    spec = model_spec(config, interactions.num_items, width)
+    model = Recommender(dataclasses.replace(spec, table_mesh=mesh if mesh.shape['model'] > 1 else None))
     check_recipe(config, model.spec)
     items, cumulative = put_replicated((np.asarray(interactions.items, np.int32), _cumulative(config, interactions)),
                                        mesh)

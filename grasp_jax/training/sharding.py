@@ -1,7 +1,4 @@
-"""The mesh and every partition spec of the program.
-
-Axis 'data' splits batches (packed rows), axis 'model' splits the rows of item and user tables.
-"""
+"""The mesh, and how states, tables and batches are put on it (specs: `models.partition`)."""
 
 import math
 from collections.abc import Callable
@@ -12,12 +9,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from grasp_jax.errors import UserError
-from grasp_jax.models.spec import Tables, padded_rows
+from grasp_jax.models.partition import AXES, REPLICATED, TABLE, WHOLE_MESH
+from grasp_jax.models.spec import ROW_MULTIPLE, Tables, padded_rows
 
-ROWS = PartitionSpec('data')  # packed rows [R, W] and everything per position
-TABLE = PartitionSpec('model')  # tables [rows, width]
-REPLICATED = PartitionSpec()
-WHOLE_MESH = ('data', 'model')  # what is split over all devices
 # Parameters that are tables; all others are replicated.
 _TABLE_PARAMETERS = ('embedding',)
 
@@ -33,14 +27,17 @@ def make_mesh(shape: tuple[int, int], devices: list[jax.Device] | None = None) -
     full = tuple(len(devices) // max(known, 1) if size == -1 else size for size in shape)
     if math.prod(full) != len(devices) or min(full) < 1:
         raise UserError(f'config.train.mesh={tuple(shape)}: does not fit {len(devices)} devices; use (-1, 1)')
+    if ROW_MULTIPLE % full[1]:
+        raise UserError(f'config.train.mesh={tuple(shape)}: tables cannot be split over {full[1]} devices; use a power '
+                        f'of 2 up to {ROW_MULTIPLE}')
     # Linen modules fail under explicit axis types.
     kinds = (jax.sharding.AxisType.Auto,) * 2
-    return jax.make_mesh(full, ('data', 'model'), axis_types=kinds, devices=devices)
+    return jax.make_mesh(full, AXES, axis_types=kinds, devices=devices)
 
 
 def split_rows(tree: Any, mesh: Mesh) -> Any:
     """Constrains a batch's [R, ...] arrays to be split by rows, inside jit."""
-    return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, ROWS))
+    return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, WHOLE_MESH))
 
 
 def state_shardings(state: Any, mesh: Mesh) -> Any:
@@ -115,8 +112,8 @@ def split_table(tree: Any, mesh: Mesh) -> Any:
 
 
 def split_users(program: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-    """A program(known, of_users) that every device along 'data' runs on its own users: `of_users` and what it returns
-    are trees of arrays [B, ...], `known` is the same for all."""
+    """A program(known, of_users) that devices run on their own users: `of_users` and what it returns are trees of
+    arrays [B, ...], `known` is the same for all. Devices that share a table do the same users."""
     own = PartitionSpec('data')
     return jax.shard_map(program, mesh=mesh, in_specs=(REPLICATED, own), out_specs=own, axis_names={'data'},
                          check_vma=False)

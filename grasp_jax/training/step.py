@@ -102,6 +102,7 @@ def init_state(model: Recommender, spec: TrainSpec, tables: Tables | None, seed:
     init_key = jax.random.split(jax.random.key(seed))[0]
     width = model.spec.row_width
     packed = batches.Packed(*(jnp.zeros((1, width), jnp.int32),) * 3)
+    model = Recommender(dataclasses.replace(model.spec, table_mesh=None))  # one row cannot be split
     params = model.init(init_key, tables, jnp.zeros(1, jnp.int32), packed, packed.items > 0, train=False)['params']
     if start is not None:
         embedding = params['encoder']['embedding']

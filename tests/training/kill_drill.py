@@ -100,7 +100,7 @@ def main():
             done = disturb(process, disturbed, rng) if kills < given.kills else 'left alone'
             code = process.wait()
             kills += done not in (None, 'left alone')
-            print(f'leg {leg + 1}: {counts[leg % len(counts)]} processes, {done or "ended by itself"}, exit code {code},'
+            print(f'leg {leg + 1}: {counts[leg % len(counts)]} processes: {done or "ended by itself"}, exit {code},'
                   f' {len(lines(disturbed))} epochs logged, checkpoints {checkpoints(disturbed)}', flush=True)
             leg += 1
             if code == 0 and (disturbed / 'report.json').exists():

@@ -14,7 +14,7 @@ from grasp_jax.training.step import target_count, train_spec, train_steps
 def few_steps(run):
     lengths = run.interactions.input_lengths('train')
     known = batches.Sequences(np.arange(len(lengths)), run.interactions.indptr[:-1], lengths, run.model.spec.row_width)
-    groups = run.mesh.shape['data']
+    groups = run.mesh.size
     plan = batches.epoch_plan(known, 16, seed=0, epoch=0, min_rows=16)
     targets = target_count(run.model, train_spec(run.config))
     shape = batches.Shape(plan.num_rows, groups, targets(plan, groups) if targets else 0)
@@ -24,11 +24,15 @@ def few_steps(run):
     return jax.device_get(state.params), np.asarray(losses), ranks
 
 
-@pytest.mark.parametrize('settings', [
-    {'method': 'none'}, {'gate': 'calibrated', 'user_context': 'prefix', 'backbone': 'bert4rec'},
-    {'backbone': 'gru4rec'}], ids=str)
-@pytest.mark.parametrize('mesh', [(8, 1), (2, 4)])
-def test_one_device_equals_eight(small_run, settings, mesh):
+@pytest.mark.parametrize(('mesh', 'settings'), [
+    ((8, 1), {'method': 'none'}),
+    ((2, 4), {'method': 'none'}),
+    ((8, 1), {'gate': 'calibrated', 'user_context': 'prefix', 'backbone': 'bert4rec'}),
+    ((1, 8), {'gate': 'calibrated', 'user_context': 'prefix', 'backbone': 'bert4rec'}),
+    ((2, 4), {'backbone': 'gru4rec'}),
+    ((2, 4), {'method': 'llm_esr'}),
+    ((2, 4), {'method': 'grasp_id', 'user_context': 'text'})], ids=str)
+def test_one_device_equals_eight(small_run, mesh, settings):
     params, losses, ranks = few_steps(small_run(**settings))
     sharded_params, sharded_losses, sharded_ranks = few_steps(small_run(mesh=mesh, **settings))
     np.testing.assert_allclose(losses, sharded_losses, rtol=1e-5)
@@ -41,7 +45,7 @@ def test_one_device_equals_eight(small_run, settings, mesh):
 def test_more_devices_get_the_same_batches_and_draws(small_run, backbone):
     """Rows are filled up to a multiple of the devices; dropout, negatives and masks must not move."""
     losses = []
-    for mesh in ((1, 1), (4, 1), (7, 1)):
+    for mesh in ((1, 1), (4, 1), (7, 1), (2, 2)):
         run = small_run(mesh=mesh, backbone=backbone)
         epochs = Epochs(run, 0)
         assert epochs.shape.rows % mesh[0] == 0
@@ -63,3 +67,5 @@ def test_a_mesh_that_does_not_fit_is_refused():
     for shape in ((3, 1), (3, -1), (-1, -1), (0, 8)):
         with pytest.raises(UserError, match='does not fit 8 devices'):
             make_mesh(shape)
+    with pytest.raises(UserError, match='cannot be split over 3 devices'):
+        make_mesh((2, 3), jax.devices()[:6])
