@@ -4,6 +4,7 @@
     python -m grasp_jax.benchmark evaluate --size=beauty_paper                    ranking under both protocols
     python -m grasp_jax.benchmark retrieve --size=beauty_paper                    exact search, ScaNN, scikit-learn
     python -m grasp_jax.benchmark sweep    --plot=docs/scaling.png                time against catalogue, length, width
+    python -m grasp_jax.benchmark communication --size=industry                   what devices send each other in a step
     python -m grasp_jax.benchmark llm_esr  --export=/tmp/esr --clone=../LLM-ESR   the same data for LLM-ESR's trainer
 
 --out=FILE keeps the figures as JSON. The reference needs `pip install -e ".[reference]"` and the project's root as
@@ -12,6 +13,7 @@ the current folder; --noreference does without it.
 
 import itertools
 import json
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,6 +43,8 @@ _K = flags.DEFINE_integer('k', 10, 'retrieve: neighbours a row.', lower_bound=1)
 _VECTORS = flags.DEFINE_string('vectors', None, 'retrieve: .npy file of vectors [rows, width] instead of random ones.')
 _MARKDOWN = flags.DEFINE_bool('markdown', False, 'Whether tables are printed as Markdown.')
 _PLOT = flags.DEFINE_string('plot', 'scaling.png', 'sweep: the picture to write.')
+_MESHES = flags.DEFINE_list('meshes', '1x1,2x1,4x1,8x1,16x1,32x1,64x1,128x1,256x1,1x2,1x4,2x4,16x4,64x4,1x8,32x8',
+                            "communication: meshes 'data' x 'model'; their devices are simulated.")
 _EXPORT = flags.DEFINE_string('export', 'llm_esr', 'llm_esr: folder for the files.')
 _CLONE = flags.DEFINE_string('clone', '../LLM-ESR', 'llm_esr: where the public repository was cloned to.')
 _OUT = flags.DEFINE_string('out', None, 'JSON file for the figures.')
@@ -113,8 +117,31 @@ def _llm_esr(size: workload.Size) -> list[dict[str, Any]]:
     return []
 
 
+def _communication(size: workload.Size) -> Iterator[dict[str, Any]]:
+    shapes = [communication_mesh(text) for text in _MESHES.value]
+    devices = max(data * model for data, model in shapes)
+    os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={devices}'
+    os.environ['JAX_PLATFORMS'] = 'cpu'
+    from grasp_jax.benchmark import communication
+    for backbone in _BACKBONES.value:
+        yield from communication.measure(size, backbone, shapes, 'bfloat16')
+
+
+def communication_mesh(text: str) -> tuple[int, int]:
+    """A mesh from its text, as 64x4.
+
+    Raises:
+      UserError: it is none.
+    """
+    data, times, model = text.partition('x')
+    if not (times and data.isdigit() and model.isdigit() and int(data) and int(model)):
+        raise UserError(f"--meshes: {text!r} is no mesh; give devices along 'data' x along 'model', as 64x4")
+    return int(data), int(model)
+
+
 _COMMANDS: dict[str, Callable[[workload.Size], Iterable[dict[str, Any]]]] = {
-    'train': _train, 'evaluate': _evaluate, 'retrieve': _retrieve, 'sweep': _sweep, 'llm_esr': _llm_esr}
+    'train': _train, 'evaluate': _evaluate, 'retrieve': _retrieve, 'sweep': _sweep, 'llm_esr': _llm_esr,
+    'communication': _communication}
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

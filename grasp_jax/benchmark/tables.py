@@ -15,7 +15,7 @@ def render(found: dict[str, Any], as_markdown: bool = False) -> str:
             f'{machine["processor"]}, {machine["cores"]} cores; JAX on {machine["device"]}; '
             f'Python {machine["python"]}; {versions}',
             f'float32 matrix products: {found["matmul_flops_per_s"] / 1e9:,.0f} GFLOP/s']
-    if found['command'] in ('train', 'evaluate'):
+    if found['command'] in ('train', 'evaluate', 'communication'):
         head.append(f'{size["name"]}: {size["users"]:,} users, {size["items"]:,} items, E {size["width"]}, '
                     f'L {size["max_length"]}, B {size["batch_size"]}, mean length {size["mean_length"]}')
     style = markdown if as_markdown else aligned
@@ -74,6 +74,16 @@ def _retrieve(found: dict[str, Any]) -> list[tuple[Rows, int]]:
     return [(rows, 1)]
 
 
+def _communication(found: dict[str, Any]) -> list[tuple[Rows, int]]:
+    kinds = sorted({kind for result in found['results'] for kind in result['sent_mb']})
+    rows = [['backbone', 'mesh', 'devices', 'collectives', *(f'{kind} MB' for kind in kinds), 'MB a device sends']]
+    for result in found['results']:
+        rows.append([result['backbone'], 'x'.join(map(str, result['mesh'])), str(result['devices']),
+                     str(result['collectives']), *(f'{result["sent_mb"].get(kind, 0):.2f}' for kind in kinds),
+                     f'{result["sent_mb_in_all"]:.2f}'])
+    return [(rows, 2)]
+
+
 def _sweep(found: dict[str, Any]) -> list[tuple[Rows, int]]:
     rows = [['axis', 'value', 'grasp_jax ms', 'fastest', 'slowest', 'pytorch ms', 'ratio']]
     for result in found['results']:
@@ -93,4 +103,5 @@ def _number(value: float | None, form: str, factor: float = 1.0) -> str:
     return '-' if value is None else format(factor * value, form)
 
 
-_TABLES = {'train': _train, 'evaluate': _evaluate, 'retrieve': _retrieve, 'sweep': _sweep}
+_TABLES = {'train': _train, 'evaluate': _evaluate, 'retrieve': _retrieve, 'communication': _communication,
+           'sweep': _sweep}

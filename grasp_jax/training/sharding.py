@@ -84,6 +84,11 @@ def put_rows(table: Any, places: int, mesh: Mesh, dtype: np.dtype, chosen: np.nd
     return jax.make_array_from_callback((places, table.shape[1]), _by_rows(mesh), rows)
 
 
+def put_shapes(tables: Any, mesh: Mesh) -> Any:
+    """How tables lie on the devices, without any data; for programs that are compiled and not run."""
+    return jax.tree.map(lambda field: jax.ShapeDtypeStruct(field.shape, field.dtype, sharding=_by_rows(mesh)), tables)
+
+
 def _by_rows(mesh: Mesh) -> NamedSharding:
     """How tables lie. JAX calls a split over one device none, and compiles anew for an array under its other name."""
     return NamedSharding(mesh, TABLE if mesh.shape['model'] > 1 else REPLICATED)

@@ -17,7 +17,7 @@ from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.metrics_log import read_metrics
 
 HERE = pathlib.Path(__file__).resolve().parent
-LIMIT = 240  # seconds
+LIMIT = 300  # seconds
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def processes():
 
     yield start
     for process in running:
-        process.kill()
-        process.wait()
+        with process:
+            process.kill()
 
 
 def outputs(processes):
@@ -69,7 +69,7 @@ def test_two_processes_are_one_and_a_signal_to_either_stops_both(small_run, tmp_
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5)
 
     # It goes on; the signal comes to the second process, wherever it is.
-    running = processes(together, 60, 2)
+    running = processes(together, 5000, 2)  # it takes the runtime a while to agree on a moment
     until = time.monotonic() + LIMIT
     while len(read_metrics(together)) < 4 and time.monotonic() < until and running[0].poll() is None:
         time.sleep(0.05)
@@ -77,7 +77,7 @@ def test_two_processes_are_one_and_a_signal_to_either_stops_both(small_run, tmp_
     said = outputs(running)
     assert all('stopped; saved after step' in text for text in said), said
     done = len(read_metrics(together))
-    assert 4 <= done < 60
+    assert 4 <= done < 5000
 
     # One process takes over from two, after the same steps.
     longer = small_run(train={'max_epochs': done + 1, 'patience': 60, 'steps_per_call': 2})

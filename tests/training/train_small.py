@@ -17,7 +17,7 @@ if __name__ == '__main__':
     hosts.join(coordinator, int(processes), int(process))
     data = conftest.small_data.__wrapped__()
     run = conftest.small_run.__wrapped__(data)(
-        mesh=(int(processes), 1), train={'max_epochs': int(epochs), 'patience': 60, 'steps_per_call': 2})
+        mesh=(int(processes), 1), train={'max_epochs': int(epochs), 'patience': 10_000, 'steps_per_call': 2})
     try:
         best = loop.train(run, 0, pathlib.Path(folder))
         ranks = loop.test_ranks(run, 0, pathlib.Path(folder), best)
