@@ -27,8 +27,8 @@ from grasp_jax.data import batches
 from grasp_jax.errors import UserError
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import Tables, model_spec, padded_rows
-from grasp_jax.training.sharding import make_mesh, put_shapes, state_shardings
-from grasp_jax.training.step import Data, TrainState, init_state, train_spec, train_steps
+from grasp_jax.training.sharding import make_mesh, state_shapes, table_mesh, table_shapes
+from grasp_jax.training.step import Data, init_state, train_spec, train_steps
 
 _STEPS = 2  # in the compiled call; its loop is in the text once
 _BYTES = {'pred': 1, 's8': 1, 'u8': 1, 'bf16': 2, 'f16': 2, 's32': 4, 'u32': 4, 'f32': 4, 's64': 8, 'u64': 8, 'f64': 8}
@@ -93,7 +93,7 @@ def compiled_text(size: Size, backbone: str, shape: tuple[int, int], table_dtype
     mesh = make_mesh(shape, jax.devices()[:math.prod(shape)])
     config = config_of(size, backbone=backbone, gate='calibrated', user_context='prefix')
     spec = model_spec(config, size.items, size.width)
-    model = Recommender(dataclasses.replace(spec, table_mesh=mesh if shape[1] > 1 else None))
+    model = Recommender(dataclasses.replace(spec, table_mesh=table_mesh(mesh)))
     users = size.batch_size * mesh.size
     rows = math.ceil(size.batch_size * size.mean_length / spec.row_width) + 1
     items = jax.ShapeDtypeStruct((padded_rows(size.items + 1), size.width), jnp.dtype(table_dtype))
@@ -102,11 +102,9 @@ def compiled_text(size: Size, backbone: str, shape: tuple[int, int], table_dtype
     state = jax.eval_shape(functools.partial(init_state, model, train_spec(config), seed=0), tables)
     placement = batches.Placement(*(np.zeros((_STEPS, users), np.int32),) * 5)
     history: Any = jax.ShapeDtypeStruct((int(size.users * size.mean_length),), jnp.int32)
-    state = TrainState(*jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), state,
-        state_shardings(state, mesh)))
     lowered = train_steps.lower(model, train_spec(config), mesh, batches.Shape(rows * mesh.size, mesh.size),
-                                Data(history, put_shapes(tables, mesh)), state, batches.Steps(placement))
+                                Data(history, table_shapes(tables, mesh)), state_shapes(state, mesh),
+                                batches.Steps(placement))
     return lowered.compile().as_text() or ''
 
 

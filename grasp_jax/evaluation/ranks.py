@@ -40,7 +40,7 @@ def rank_of_first(scores: jax.Array, exist: jax.Array) -> jax.Array:
 
 
 def rank_in_all(scores: jax.Array, targets: jax.Array, history: jax.Array, num_items: int) -> jax.Array:
-    """Rank of each target among all items outside the history, ties counting half.
+    """Rank of each target among all items outside the history, ties counting half; the plain form.
 
     Args:
       scores: [B, >= m], scores of items 1..m; what follows is not looked at.
@@ -88,8 +88,8 @@ def item_parts(model: Recommender, mesh: Mesh, params: Any, data: Data) -> Any:
     count, devices = model.spec.num_items, mesh.size
     share = -(-count // devices)
     share = -(-share // ITEM_BLOCK) * ITEM_BLOCK if share > ITEM_BLOCK else share
-    whole = share * devices
-    ids = jnp.where(jnp.arange(whole) < count, jnp.arange(1, whole + 1), 0)
+    places = share * devices
+    ids = jnp.where(jnp.arange(places) < count, jnp.arange(1, places + 1), 0)
     parts = model.apply({'params': params}, data.tables, ids, method=Recommender.catalogue)
     return split_table(parts, mesh)
 

@@ -11,6 +11,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 AXES = ('data', 'model')
 WHOLE_MESH = PartitionSpec(AXES)  # packed rows [R, ...], users or items that every device has a share of
+USERS = PartitionSpec('data')  # users whose group of devices does them together
 TABLE = PartitionSpec('model')  # tables [rows, width]
 REPLICATED = PartitionSpec()
 

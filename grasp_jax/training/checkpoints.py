@@ -13,7 +13,7 @@ from orbax.checkpoint import v1 as ocp
 
 from grasp_jax.errors import UserError
 from grasp_jax.training import hosts
-from grasp_jax.training.sharding import state_shardings
+from grasp_jax.training.sharding import state_shapes
 from grasp_jax.training.step import TrainState
 
 LOG = logging.getLogger(__name__)
@@ -64,8 +64,7 @@ class _States:
 
     def _load(self, number: int, what: str, like: TrainState, mesh: Mesh) -> TrainState:
         where = f'{self._folder}: {what}'
-        shapes = jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-                              like, state_shardings(like, mesh))
+        shapes = state_shapes(like, mesh)
         failure: UserError | None = None
         try:
             state = TrainState(**self._checkpointer.load(number, shapes._asdict()))
@@ -134,7 +133,7 @@ class Interrupted(_States):
         super().__init__(folder, _POLICIES.LatestN(1))
 
     def save(self, epoch: int, state: TrainState, losses: np.ndarray) -> None:
-        """Saves the state after some steps of `epoch` with the losses of these steps; waits until it is on disk."""
+        """Saves the state after some steps of `epoch` with their losses; returns before it is on disk."""
         number = int(state.step)
         known = list(self._metrics())
         if number not in known:

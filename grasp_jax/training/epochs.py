@@ -100,7 +100,7 @@ class Epochs:
           state: the state before; its buffers are given up.
           done: called with the share of the epoch that a finished chunk makes up.
           known: float32 losses of the epoch's first steps, which `state` has behind it; the steps of whole chunks.
-          stop: asked before each chunk.
+          stop: asked before the first chunk and after each.
 
         Returns:
           the new state and float32 losses of the epoch's steps so far, of fewer than `steps` where it was stopped.

@@ -19,7 +19,7 @@ from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import ROW_MULTIPLE, ModelSpec, Tables, model_spec
 from grasp_jax.training import hosts
 from grasp_jax.training.host_tables import HostTables, fit_on_devices
-from grasp_jax.training.sharding import put_replicated, put_tables, state_shardings
+from grasp_jax.training.sharding import put_replicated, put_tables, state_shardings, table_mesh
 from grasp_jax.training.step import LOSSES, Data, TrainState, init_state, train_spec
 
 LOG = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ def make_run(config: ml_collections.ConfigDict, mesh: Mesh, interactions: Intera
     """
     width = 0 if tables is None else tables.items.shape[1]
     spec = model_spec(config, interactions.num_items, width)
-    model = Recommender(dataclasses.replace(spec, table_mesh=mesh if mesh.shape['model'] > 1 else None))
+    model = Recommender(dataclasses.replace(spec, table_mesh=table_mesh(mesh)))
     check_recipe(config, model.spec)
     items, cumulative = put_replicated((np.asarray(interactions.items, np.int32), _cumulative(config, interactions)),
                                        mesh)

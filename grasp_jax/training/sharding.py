@@ -6,10 +6,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
 
 from grasp_jax.errors import UserError
-from grasp_jax.models.partition import AXES, REPLICATED, TABLE, WHOLE_MESH
+from grasp_jax.models.partition import AXES, REPLICATED, TABLE, USERS, WHOLE_MESH
 from grasp_jax.models.spec import ROW_MULTIPLE, Tables, padded_rows
 
 # Parameters that are tables; all others are replicated.
@@ -84,9 +84,24 @@ def put_rows(table: Any, places: int, mesh: Mesh, dtype: np.dtype, chosen: np.nd
     return jax.make_array_from_callback((places, table.shape[1]), _by_rows(mesh), rows)
 
 
-def put_shapes(tables: Any, mesh: Mesh) -> Any:
-    """How tables lie on the devices, without any data; for programs that are compiled and not run."""
-    return jax.tree.map(lambda field: jax.ShapeDtypeStruct(field.shape, field.dtype, sharding=_by_rows(mesh)), tables)
+def table_shapes(tables: Any, mesh: Mesh) -> Any:
+    """How tables (or their shapes) lie on the devices, without any data."""
+    return _laid_out(tables, jax.tree.map(lambda _: _by_rows(mesh), tables))
+
+
+def state_shapes(state: Any, mesh: Mesh) -> Any:
+    """How a train state (or its shapes) lies on the devices, without any data."""
+    return _laid_out(state, state_shardings(state, mesh))
+
+
+def _laid_out(tree: Any, shardings: Any) -> Any:
+    return jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree,
+                        shardings)
+
+
+def table_mesh(mesh: Mesh) -> Mesh | None:
+    """`ModelSpec.table_mesh`: the mesh where tables are split over it, None where every device has whole ones."""
+    return mesh if mesh.shape['model'] > 1 else None
 
 
 def _by_rows(mesh: Mesh) -> NamedSharding:
@@ -119,6 +134,5 @@ def split_table(tree: Any, mesh: Mesh) -> Any:
 def split_users(program: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
     """A program(known, of_users) that devices run on their own users: `of_users` and what it returns are trees of
     arrays [B, ...], `known` is the same for all. Devices that share a table do the same users."""
-    own = PartitionSpec('data')
-    return jax.shard_map(program, mesh=mesh, in_specs=(REPLICATED, own), out_specs=own, axis_names={'data'},
+    return jax.shard_map(program, mesh=mesh, in_specs=(REPLICATED, USERS), out_specs=USERS, axis_names={'data'},
                          check_vma=False)
