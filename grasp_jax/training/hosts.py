@@ -42,6 +42,7 @@ def join(coordinator: str, processes: int = 0, process: int = -1) -> None:
         if not 0 <= process < processes:
             raise UserError(f'--process={process}: must be from 0 to {processes - 1} (--processes={processes})')
         known = {'coordinator_address': coordinator, 'num_processes': processes, 'process_id': process}
+    jax.config.update('jax_enable_preemption_service', False)  # it would keep SIGTERM from training.notice
     try:
         jax.distributed.initialize(**known, initialization_timeout=_FIND_EACH_OTHER)
     except (RuntimeError, ValueError) as error:

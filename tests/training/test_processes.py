@@ -69,7 +69,7 @@ def test_two_processes_are_one_and_a_signal_to_either_stops_both(small_run, tmp_
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5)
 
     # It goes on; the signal comes to the second process, wherever it is.
-    running = processes(together, 5000, 2)  # it takes the runtime a while to agree on a moment
+    running = processes(together, 5000, 2)
     until = time.monotonic() + LIMIT
     while len(read_metrics(together)) < 4 and time.monotonic() < until and running[0].poll() is None:
         time.sleep(0.05)
