@@ -76,11 +76,11 @@ def _scores(run: Run, params: Any, users: int) -> np.ndarray:
     few = Interactions(known.indptr[:users + 1], known.items[:known.indptr[users]], known.num_items)
     negatives = np.zeros((users, 1), np.int32)
     evaluator = Evaluator(run.model, run.mesh, run.data, few, 'test', negatives, users)
-    placement = evaluator.batch(0).placement
-    states, context = user_states(run.model, run.mesh, evaluator.num_rows, params, run.data, placement)
+    states, context = user_states(run.model, run.mesh, evaluator.num_rows, params, run.data,
+                                  evaluator.batch(0).placement)
     parts = item_parts(run.model, run.mesh, params, run.data)
     scores: Any = run.model.apply({'params': params}, states, context, parts, method=Recommender.score_all)
-    return np.asarray(scores)[np.argsort(placement.user), :known.num_items]
+    return evaluator.in_order([scores])[:, :known.num_items]
 
 
 def _padded(run: Run, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
