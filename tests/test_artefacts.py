@@ -41,6 +41,26 @@ def test_a_failure_or_a_kill_leaves_nothing_that_looks_complete(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['encode']
 
 
+def test_what_is_unfinished_is_found_again_by_the_same_config_alone(tmp_path):
+    found = []
+
+    def killed(folder):
+        found.append((artefacts.unfinished(folder) / 'block').exists())
+        (artefacts.unfinished(folder) / 'block').write_text('paid for')
+        raise KeyboardInterrupt
+
+    def ends(folder):
+        found.append((artefacts.unfinished(folder) / 'block').exists())
+        return {}
+
+    for width in (8, 8, 9):
+        with pytest.raises(KeyboardInterrupt):
+            artefacts.build(tmp_path / 'retrieve', {'width': width}, [], killed)
+    artefacts.build(tmp_path / 'retrieve', {'width': 9}, [], ends)
+    assert found == [False, True, False, True]
+    assert [path.name for path in tmp_path.iterdir()] == ['retrieve']
+
+
 def test_another_config_or_other_inputs_are_refused_by_name(tmp_path):
     artefacts.build(tmp_path / 'encode', {'lsa': {'width': 8}, 'k': 1}, ['x'], maker([]))
     with pytest.raises(UserError, match=r'encode: .*\(lsa.width: 8 -> 9\)'):

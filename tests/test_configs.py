@@ -16,7 +16,7 @@ from grasp_jax.pipeline import check_config
 from grasp_jax.training.step import init_state, train_spec
 
 CONFIGS = pathlib.Path(__file__).resolve().parent.parent / 'configs'
-SHIPPED = ['demo', 'own_data', 'beauty', 'beauty:minilm', 'beauty:paper', 'fashion', 'fashion:raw']
+SHIPPED = ['demo', 'own_data', 'beauty', 'beauty:minilm', 'beauty:paper', 'fashion', 'fashion:raw', 'industry_100k']
 
 
 def load(name):
@@ -56,7 +56,8 @@ def test_a_shipped_config_initialises(name, backbone, method):
     ('model', 'num_heads', 3, 'divide'), ('train', 'patience', 0, 'above 0'), ('evaluate', 'select_by', 'luck', 'full'),
     ('model', 'max_length', 0, 'at least 1'), ('train', 'seeds', (), 'at least one'),
     ('train', 'seeds', (-1,), 'from 0 on'), ('train', 'seeds', (1, 1), 'different'),
-    ('evaluate', 'seed', -1, '0 or more')])
+    ('evaluate', 'seed', -1, '0 or more'), ('evaluate', 'users', -1, '0 or more'),
+    ('train', 'epoch_steps', -1, '0 or more'), ('data', 'scale', 0.5, 'synthetic shop')])
 def test_settings_that_cannot_work_are_refused(section, key, value, word):
     config = default()
     config[section].update({key: value})

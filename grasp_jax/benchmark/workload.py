@@ -10,9 +10,9 @@ import jax
 import ml_collections
 import numpy as np
 
+from grasp_jax import disk
 from grasp_jax.config import default
 from grasp_jax.data.interactions import Interactions, draw_negatives
-from grasp_jax.errors import UserError
 from grasp_jax.models.spec import ModelSpec, Tables
 from grasp_jax.training.run import Offline
 
@@ -50,6 +50,7 @@ SIZES = {
     'tiny': Size(200, 300, 8.0, 32, max_length=20, batch_size=16),
     'beauty_5core': Size(22_363, 12_101, 8.88, 384),
     'beauty_paper': Size(52_204, 57_289, 7.56, 1536),
+    'industry_12k': Size(99_711, 12_052, 20.88, 4096, tables='host'),
     'industry': Size(99_711, 1_205_282, 20.88, 4096, tables='host'),
 }
 
@@ -108,10 +109,7 @@ def offline_of(size: Size, spec: ModelSpec, similar: int = 10, seed: int = 0) ->
 
 def _folder(size: int) -> pathlib.Path:
     """A folder that goes when the program ends, on a disk that has room for `size` bytes."""
-    free = shutil.disk_usage(tempfile.gettempdir()).free
-    if free < 1.1 * size:
-        raise UserError(f'{tempfile.gettempdir()}: {free / 1e9:.1f} GB are free, the tables of this size need '
-                        f'{1.1 * size / 1e9:.1f} GB; name another folder in TMPDIR')
+    disk.require(pathlib.Path(tempfile.gettempdir()), size, 'the tables of this size', 'name another folder in TMPDIR')
     folder = pathlib.Path(tempfile.mkdtemp(prefix='grasp_jax_benchmark'))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

@@ -124,7 +124,8 @@ def sequences(log: InteractionLog, config: ml_collections.ConfigDict) -> Sequenc
             f'{config.name or "the data set"}: filter {config.filter} with min_user={config.min_user} and '
             f'min_item={config.min_item} leaves none of {len(log)} interactions; lower --config.data.min_user or '
             '--config.data.min_item')
-    left = left.compact()
+    if config.filter != 'none':  # a catalogue may hold items that nobody has bought yet
+        left = left.compact()
     indptr = np.concatenate([[0], np.cumsum(np.bincount(left.users, minlength=len(left.user_ids)))]).astype(np.int64)
     _warn_of_doubles(unique, config.name)
     dropped = {

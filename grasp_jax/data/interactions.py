@@ -72,6 +72,11 @@ class Interactions:
         return np.bincount(self.items[in_train], minlength=self.num_items + 1)
 
 
+def evenly_spread(total: int, count: int) -> np.ndarray:
+    """int64: `count` rows of `total`, evenly spread; all where `count` is 0 or there are no more."""
+    return np.arange(total) if not 0 < count < total else np.linspace(0, total - 1, count).astype(np.int64)
+
+
 def draw_negatives(interactions: Interactions, count: int, seed: int) -> np.ndarray:
     """Draws the candidates of the sampled protocol, once for all models and epochs.
 

@@ -1,6 +1,7 @@
 """The first stage: a source becomes sequences, texts' attributes and stored candidates."""
 
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import ml_collections
@@ -32,9 +33,8 @@ def prepare(config: ml_collections.ConfigDict, folder: pathlib.Path) -> dict[str
         raise UserError(f'{config.data.name or "the data set"}: no user has {MIN_EVALUATED} interactions, so none can '
                         'be validated and tested; give more data or lower --config.data.min_item')
     _write_records(reader, found, folder / 'tfds')
-    prepared = _read_records(config, folder / 'tfds')
-    dataset.save(prepared, folder)
-    return _facts(prepared, found.dropped)
+    described = _read_records(config, folder)
+    return {**_facts(dataset.load(folder)), **described, 'dropped': found.dropped}
 
 
 def _write_records(reader: readers.Reader, found: filters.Sequences, folder: pathlib.Path) -> None:
@@ -44,29 +44,34 @@ def _write_records(reader: readers.Reader, found: filters.Sequences, folder: pat
     tfds_builder.write(folder, 'items', tfds_builder.Source(found.item_ids, reader.item_attributes(found.item_ids)))
 
 
-def _read_records(config: ml_collections.ConfigDict, folder: pathlib.Path) -> dataset.Dataset:
-    """Rebuilds the data set from the ArrayRecord files alone, which proves that they are whole."""
-    users = list(tfds_builder.read(folder, 'users'))
-    items = list(tfds_builder.read(folder, 'items'))
-    indptr = np.concatenate([[0], np.cumsum([len(user['items']) for user in users])]).astype(np.int64)
-    sequences = Interactions(indptr, np.concatenate([user['items'] for user in users]), len(items))
+def _read_records(config: ml_collections.ConfigDict, folder: pathlib.Path) -> dict[str, int]:
+    """Writes what later stages read from the ArrayRecord files alone, which proves that they are whole; returns how
+    many users and items have attributes."""
+    owned: list[np.ndarray] = []
+
+    def entities(kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        for record in tfds_builder.read(folder / 'tfds', kind):
+            if kind == 'users':
+                owned.append(record['items'])
+            yield record[f'{kind[:-1]}_id'], record['attributes']
+
+    _, users_described = dataset.write_entities(folder / dataset.USERS, entities('users'))
+    num_items, items_described = dataset.write_entities(folder / dataset.ITEMS, entities('items'))
+    indptr = np.concatenate([[0], np.cumsum([len(items) for items in owned])]).astype(np.int64)
+    sequences = Interactions(indptr, np.concatenate(owned), num_items)
     # Two seeds from one: the same candidates in validation and test would let one be tuned on the other.
     seeds = np.random.SeedSequence(config.evaluate.seed).generate_state(len(dataset.NEGATIVES))
     negatives = {split: draw_negatives(sequences, config.evaluate.negatives, int(seed))
                  for split, seed in zip(dataset.NEGATIVES, seeds, strict=True)}
-    return dataset.Dataset(
-        config.data.name, sequences, [user['user_id'] for user in users], [item['item_id'] for item in items],
-        [item['attributes'] for item in items], [user['attributes'] for user in users], negatives)
+    dataset.write_arrays(folder, config.data.name, sequences, negatives)
+    return {'users_with_attributes': users_described, 'items_with_attributes': items_described}
 
 
-def _facts(prepared: dataset.Dataset, dropped: dict[str, int]) -> dict[str, Any]:
+def _facts(prepared: dataset.Dataset) -> dict[str, Any]:
     sequences = prepared.interactions
     users, items, count = sequences.num_users, sequences.num_items, len(sequences.items)
     return {
         'users': users, 'items': items, 'interactions': count,
         'mean_length': count / users, 'sparsity': 1 - count / (users * items),
         'evaluated_users': len(sequences.evaluated_users()),
-        'users_with_attributes': sum(map(bool, prepared.user_attributes)),
-        'items_with_attributes': sum(map(bool, prepared.item_attributes)),
-        'dropped': dropped,
     }

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from grasp_jax.data import batches
-from grasp_jax.data.interactions import Interactions, Split
+from grasp_jax.data.interactions import Interactions, Split, evenly_spread
 from grasp_jax.evaluation.metrics import Ranks
 from grasp_jax.models.item_encoders import ITEM_BLOCK
 from grasp_jax.models.partition import AXES, REPLICATED, WHOLE_MESH
@@ -198,7 +198,7 @@ class Evaluator:
     """
 
     def __init__(self, model: Recommender, mesh: Mesh, data: Data, interactions: Interactions, split: Split,
-                 negatives: np.ndarray, users_per_batch: int):
+                 negatives: np.ndarray, users_per_batch: int, count: int = 0):
         """Plans the batches.
 
         Args:
@@ -209,11 +209,14 @@ class Evaluator:
           split: 'valid' or 'test'.
           negatives: int32 [v, N], the stored draw of this split.
           users_per_batch: B; rounded up so that every device gets as many.
+          count: how many of the evaluated users, evenly spread; 0: all.
         """
         self.model, self.mesh, self.data = model, mesh, data
         users_per_batch = -(-users_per_batch // mesh.shape['data']) * mesh.shape['data']
-        self.users = interactions.evaluated_users().astype(np.int32)
-        self.targets = interactions.targets(split)
+        everybody = interactions.evaluated_users()
+        chosen = evenly_spread(len(everybody), count)
+        self.users = everybody[chosen].astype(np.int32)
+        self.targets = interactions.targets(split)[chosen]
         lengths = interactions.input_lengths(split)
         starts = interactions.indptr[:-1]
         sequences = batches.Sequences(self.users, starts[self.users], lengths[self.users], model.spec.row_width,
@@ -224,7 +227,7 @@ class Evaluator:
         self._order = np.concatenate([ranked[pile::piles] for pile in range(piles)])
         self._plan = batches.ordered_plan(sequences, self._order, users_per_batch,
                                           row_multiple=mesh.size)
-        self._negatives, self._size = negatives, users_per_batch
+        self._negatives, self._size = negatives if len(chosen) == len(everybody) else negatives[chosen], users_per_batch
         self._history = _padded_histories(interactions, self.users, lengths)
 
     def __call__(self, params: Any, full: bool) -> Ranks:

@@ -36,7 +36,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from grasp_jax import artefacts
-from grasp_jax.data.interactions import Interactions, fewest_negatives
+from grasp_jax.data.interactions import Interactions, evenly_spread, fewest_negatives
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation import groups, metrics, plots
 from grasp_jax.evaluation.history import History, load_history
@@ -72,7 +72,7 @@ def write_report(
     runs, counts = [], {}
     for seed, run_dir, history in zip(config.train.seeds, run_dirs, histories, strict=True):
         ranks = metrics.load_ranks(run_dir)
-        _require_data_set(run_dir, ranks, interactions)
+        _require_data_set(run_dir, ranks, interactions, config.evaluate.users)
         masks = groups.group_masks(interactions, ranks.users, ranks.targets, config)
         counts = {'users': len(ranks.users), **{name: int(mask.sum()) for name, mask in masks.items()}}
         runs.append({
@@ -130,7 +130,8 @@ def _protocol(config: ConfigDict, interactions: Interactions) -> Tree:
     drawn = f'{section.negatives}' if fewest == section.negatives else f'{fewest} to {section.negatives}'
     return {
         'split': 'leave-one-out: the last item of a user tests, the one before validates, the rest trains; users with '
-                 'fewer than 3 interactions only train',
+                 'fewer than 3 interactions only train'
+                 + (f'; {section.users} evenly spread users are ranked' if section.users else ''),
         'sampled': f'the target among itself and {drawn} negatives, drawn once (seed {section.seed}) '
                    "from the items the user never interacted with, the same for every model",
         'full': f"the target among all {interactions.num_items:,} items less those in the user's input",
@@ -141,19 +142,22 @@ def _protocol(config: ConfigDict, interactions: Interactions) -> Tree:
                   'the others are tail',
         'negatives': section.negatives, 'fewest_negatives': fewest, 'negatives_seed': section.seed,
         'select_by': section.select_by,
-        'candidates': _candidates(interactions, section.negatives, section.seed)}
+        'candidates': _candidates(interactions, section.negatives, section.seed, section.users)}
 
 
-def _candidates(interactions: Interactions, negatives: int, seed: int) -> str:
+def _candidates(interactions: Interactions, negatives: int, seed: int, users: int) -> str:
     """Fingerprint of users, targets and negatives: the stored negatives are a function of just these four things."""
-    digest = hashlib.sha256(f'{interactions.num_items} {negatives} {seed} '.encode())
+    some = f'{users} users ' if users else ''
+    digest = hashlib.sha256(f'{interactions.num_items} {negatives} {seed} {some}'.encode())
     digest.update(np.ascontiguousarray(interactions.indptr, np.int64).tobytes())
     digest.update(np.ascontiguousarray(interactions.items, np.int32).tobytes())
     return digest.hexdigest()[:16]
 
 
-def _require_data_set(run_dir: pathlib.Path, ranks: metrics.Ranks, interactions: Interactions) -> None:
-    expected = interactions.evaluated_users(), interactions.targets('test')
+def _require_data_set(run_dir: pathlib.Path, ranks: metrics.Ranks, interactions: Interactions, count: int) -> None:
+    everybody, targets = interactions.evaluated_users(), interactions.targets('test')
+    chosen = evenly_spread(len(everybody), count)
+    expected = everybody[chosen], targets[chosen]
     if not (np.array_equal(ranks.users, expected[0]) and np.array_equal(ranks.targets, expected[1])):
         raise UserError(f'{run_dir / metrics.RANKS_FILE}: holds {len(ranks.users)} users that are not the '
                         f'{len(expected[0])} evaluated users of the data set; delete it and run again')

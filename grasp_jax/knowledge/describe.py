@@ -2,18 +2,21 @@
 
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import ml_collections
+import tqdm
 
 from grasp_jax import artefacts
 from grasp_jax.data.dataset import Dataset
+from grasp_jax.data.lazy import json_lines
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import audit, domains, model_texts, prompts
 
 ITEMS = 'item_texts.jsonl'
 USERS = 'user_texts.jsonl'
-USERS_SENT = 'user_prompts.jsonl'  # filled templates that a language model was sent
+ITEMS_SENT, USERS_SENT = 'item_prompts.jsonl', 'user_prompts.jsonl'  # filled templates that a language model was sent
 WRITERS = ('template', 'model')
 
 
@@ -35,34 +38,36 @@ def describe(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathli
     Raises:
       UserError: a setting is wrong, a text leaks a held-out item, or the language model's server cannot be used.
     """
-    items, users = templates(dataset, config)
+    by_model = config.text.writer == 'model'
+    files = (ITEMS_SENT, USERS_SENT) if by_model else (ITEMS, USERS)
+    ids = (dataset.item_ids, dataset.user_ids)
+    cut = [_write(folder / file, names, *texts) for file, names, *texts in zip(
+        files, ids, templates(dataset, config), templates(dataset, config, _NO_LIMIT), strict=True)]
+    items, users = (_read(folder / file) for file in files)
     spec = domains.load(config.text.domain)
-    if len(set(items)) == 1 < len(items) and config.encode.kind != 'precomputed':
+    if 1 < len(items) and all(text == items[0] for text in items) and config.encode.kind != 'precomputed':
         raise UserError(f'{dataset.name}: all item texts are the same ({items[0][:80]!r}), so they say nothing; check '
                         'the ids of --config.data.items_file, or use --config.model.method=none')
     if config.text.audit:
         audit.texts_of(dataset, users, config.text)
-    whole_items, whole_users = templates(dataset, config, _NO_LIMIT)
     facts = {
         'items': len(items), 'users': len(users), 'domain': config.text.domain,
         'audited': bool(config.text.audit), 'template_version': spec.version,
-        'share_unknown': _share_unknown(dataset, spec),
-        'items_cut': sum(map(str.__ne__, items, whole_items)), 'users_cut': sum(map(str.__ne__, users, whole_users)),
+        'share_unknown': _share_unknown(dataset, spec), 'items_cut': cut[0], 'users_cut': cut[1],
         'users_without_items': int((dataset.interactions.input_lengths('train') == 0).sum()),
     }
-    if config.text.writer == 'model':
+    if by_model:
         assert answers is not None, 'a language model writes into a store'
-        _write(folder / USERS_SENT, dataset.user_ids, users)
         asked = model_texts.questions(dataset, items, users, config)
-        items, users, more = model_texts.write(asked, config, answers / model_texts.STORE, folder)
+        *written, more = model_texts.write(asked, config, answers / model_texts.STORE, folder)
+        for file, names, texts in zip((ITEMS, USERS), ids, written, strict=True):
+            _write(folder / file, names, texts)
         facts |= more
-    _write(folder / ITEMS, dataset.item_ids, items)
-    _write(folder / USERS, dataset.user_ids, users)
     return facts
 
 
 def templates(dataset: Dataset, config: ml_collections.ConfigDict,
-              max_chars: int | None = None) -> tuple[list[str], list[str]]:
+              max_chars: int | None = None) -> tuple[Sequence[str], Sequence[str]]:
     """The filled templates of all items and all users, cut to `max_chars` (None: as the config says).
 
     Raises:
@@ -102,7 +107,7 @@ def _check(config: ml_collections.ConfigDict) -> None:
                         'from others; use --config.encode.kind=lsa')
 
 
-def load_sent(folder: pathlib.Path) -> list[str]:
+def load_sent(folder: pathlib.Path) -> Sequence[str]:
     """The user texts that the audit is about: what a language model was sent, or the texts themselves.
 
     Raises:
@@ -112,7 +117,7 @@ def load_sent(folder: pathlib.Path) -> list[str]:
     return _read(sent if sent.exists() else folder / USERS)
 
 
-def load_texts(folder: pathlib.Path) -> tuple[list[str], list[str]]:
+def load_texts(folder: pathlib.Path) -> tuple[Sequence[str], Sequence[str]]:
     """Reads the texts of the stage `describe`.
 
     Args:
@@ -131,29 +136,38 @@ _NO_LIMIT = 1 << 40
 
 
 def _share_unknown(dataset: Dataset, spec: prompts.Domain) -> dict[str, float]:
-    total = max(len(dataset.item_attributes), 1)
-    return {name: sum(not prompts.clean(attributes.get(name)) for attributes in dataset.item_attributes) / total
-            for _, name in spec.fields + spec.sentences}
+    names = [name for _, name in spec.fields + spec.sentences]
+    missing = dict.fromkeys(names, 0)
+    for attributes in dataset.item_attributes:
+        for name in names:
+            missing[name] += not prompts.clean(attributes.get(name))
+    return {name: count / max(len(dataset.item_attributes), 1) for name, count in missing.items()}
 
 
-def _write(path: pathlib.Path, ids: list[str], texts: list[str]) -> None:
-    with path.open('w', encoding='utf-8') as file:
-        for identity, text in zip(ids, texts, strict=True):
+def _write(path: pathlib.Path, ids: Sequence[str], texts: Sequence[str], whole: Sequence[str] | None = None) -> int:
+    """Writes texts as they come; returns how many differ from their `whole`."""
+    cut = 0
+    bar = tqdm.tqdm(total=len(ids), desc=f'write {path.name}', unit='text', mininterval=1, delay=1)
+    with path.open('w', encoding='utf-8') as file, bar:
+        for row, (identity, text) in enumerate(zip(ids, texts, strict=True)):
             file.write(json.dumps({'id': identity, 'text': text}, ensure_ascii=False) + '\n')
+            cut += whole is not None and whole[row] != text
+            bar.update()
+    return cut
 
 
-def _read(path: pathlib.Path) -> list[str]:
-    texts = []
+def _read(path: pathlib.Path) -> Sequence[str]:
+    """Texts, looked through once and read when they are asked for."""
     try:
         with path.open(encoding='utf-8') as file:
             for number, line in enumerate(file, start=1):
-                texts.append(_text(line, f'{path}, line {number}'))
+                _text(line, f'{path}, line {number}')
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f'{path}: cannot be read ({error}); delete its folder and run again') from error
-    return texts
+    return json_lines(path, lambda record: str(record['text']))
 
 
-def _text(line: str, where: str) -> str:
+def _text(line: str, where: str) -> None:
     try:
         record = json.loads(line)
         identity, text = record['id'], record['text']
@@ -161,4 +175,3 @@ def _text(line: str, where: str) -> str:
         raise UserError(f'{where}: is not a record with id and text; delete its folder and run again') from error
     if not isinstance(text, str) or not text.strip():
         raise UserError(f'{where}: the text of {identity!r} is empty; write one, or delete the folder and run again')
-    return text

@@ -9,14 +9,15 @@ import ml_collections
 import numpy as np
 import tqdm
 
-from grasp_jax import artefacts
+from grasp_jax import artefacts, disk
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.errors import UserError
-from grasp_jax.knowledge import corruption, domains, lsa, precomputed, sentence_encoder, tables, vector_store
+from grasp_jax.knowledge import corruption, domains, hashed, lsa, precomputed, sentence_encoder, tables, vector_store
 from grasp_jax.knowledge.openai_encoder import OpenAIEncoder
 
 _DTYPES = ('float32', 'float16')
 _TINY = 1e-8  # a shorter vector has no direction and becomes zero
+_MEAN_OF = 100_000  # rows, evenly spread, that tell the mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Vectors:
     """What an encoder returns, E wide; the vector of entity r is row `rows[r]` of its table.
 
     Attributes:
-      items: [rows, E], possibly memory-mapped.
+      items: [rows, E], possibly memory-mapped or made row by row.
       item_rows: int [m].
       users: [rows, E].
       user_rows: int [n].
@@ -32,19 +33,20 @@ class Vectors:
       save: keeps in a folder what new texts need to be encoded alike; None where they need nothing.
     """
 
-    items: np.ndarray
+    items: np.ndarray | hashed.HashedVectors
     item_rows: np.ndarray
-    users: np.ndarray
+    users: np.ndarray | hashed.HashedVectors
     user_rows: np.ndarray
     facts: dict[str, Any]
     save: collections.abc.Callable[[pathlib.Path], None] | None = None
 
 
-Encoder = collections.abc.Callable[[Dataset, list[str], list[str], ml_collections.ConfigDict, pathlib.Path], Vectors]
+Texts = collections.abc.Sequence[str]
+Encoder = collections.abc.Callable[[Dataset, Texts, Texts, ml_collections.ConfigDict, pathlib.Path], Vectors]
 VECTORS = 'vectors'  # below the folder of answers
 
 
-def encode(dataset: Dataset, item_texts: list[str], user_texts: list[str], config: ml_collections.ConfigDict,
+def encode(dataset: Dataset, item_texts: Texts, user_texts: Texts, config: ml_collections.ConfigDict,
            folder: pathlib.Path, answers: pathlib.Path | None = None) -> dict[str, Any]:
     """Writes `items.npy` [m + 1, E] (row 0 zero) and `users.npy` [n, E].
 
@@ -70,6 +72,9 @@ def encode(dataset: Dataset, item_texts: list[str], user_texts: list[str], confi
             raise UserError(f'{len(texts)} {name} texts for {len(ids)} {name}s; delete the folder describe, run again')
     vectors = encode_texts(settings.kind, dataset, item_texts, user_texts, config,
                            answers or folder.absolute().parent / 'llm')
+    size = sum(map(len, (vectors.item_rows, vectors.user_rows))) * vectors.items.shape[1]
+    disk.require(folder, size * np.dtype(settings.dtype).itemsize, 'encode',
+                 'make room, choose a --workdir on another disk, or use --config.encode.dtype=float16')
     if vectors.save is not None:
         vectors.save(folder)
     empty = {
@@ -90,7 +95,7 @@ def stage_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
     return found
 
 
-def encode_texts(kind: str, dataset: Dataset, item_texts: list[str], user_texts: list[str],
+def encode_texts(kind: str, dataset: Dataset, item_texts: Texts, user_texts: Texts,
                  config: ml_collections.ConfigDict, answers: pathlib.Path) -> Vectors:
     """Runs one encoder.
 
@@ -121,13 +126,20 @@ def vector_checksums(config: ml_collections.ConfigDict) -> list[str]:
     return [f'{key} {path.name} {artefacts.file_checksum(path)}' for key, path in precomputed.files(config).items()]
 
 
-def _lsa(dataset: Dataset, item_texts: list[str], user_texts: list[str], config: ml_collections.ConfigDict,
+def _lsa(dataset: Dataset, item_texts: Texts, user_texts: Texts, config: ml_collections.ConfigDict,
          answers: pathlib.Path) -> Vectors:
     items, users, model, facts = lsa.encode(item_texts, user_texts, config.encode.width, config.encode.seed)
     return Vectors(items, np.arange(len(items)), users, np.arange(len(users)), facts, model.save)
 
 
-def _sentence_transformers(dataset: Dataset, item_texts: list[str], user_texts: list[str],
+def _hashed(dataset: Dataset, item_texts: Texts, user_texts: Texts, config: ml_collections.ConfigDict,
+            answers: pathlib.Path) -> Vectors:
+    items, users = (hashed.HashedVectors(texts, config.encode.width, config.encode.seed)
+                    for texts in (item_texts, user_texts))
+    return Vectors(items, np.arange(len(items)), users, np.arange(len(users)), {})
+
+
+def _sentence_transformers(dataset: Dataset, item_texts: Texts, user_texts: Texts,
                            config: ml_collections.ConfigDict, answers: pathlib.Path) -> Vectors:
     section = config.encode
     encoder = sentence_encoder.SentenceEncoder(section.model, section.batch_size)
@@ -135,7 +147,7 @@ def _sentence_transformers(dataset: Dataset, item_texts: list[str], user_texts: 
                  lambda: encoder.facts)
 
 
-def _openai(dataset: Dataset, item_texts: list[str], user_texts: list[str], config: ml_collections.ConfigDict,
+def _openai(dataset: Dataset, item_texts: Texts, user_texts: Texts, config: ml_collections.ConfigDict,
             answers: pathlib.Path) -> Vectors:
     encoder = OpenAIEncoder(config)
     return _kept(item_texts, user_texts, answers, encoder.identity(config), config.encode.batch_size, encoder,
@@ -143,7 +155,7 @@ def _openai(dataset: Dataset, item_texts: list[str], user_texts: list[str], conf
                           'texts_cut': encoder.cut})
 
 
-def _kept(item_texts: list[str], user_texts: list[str], answers: pathlib.Path, identity: dict[str, Any], size: int,
+def _kept(item_texts: Texts, user_texts: Texts, answers: pathlib.Path, identity: dict[str, Any], size: int,
           embed: collections.abc.Callable[..., None], facts: collections.abc.Callable[[], dict[str, Any]]) -> Vectors:
     """Vectors of a model that sees one text at a time: whatever it embedded before is not embedded again."""
     with vector_store.VectorStore(answers / VECTORS, identity) as store:
@@ -153,7 +165,7 @@ def _kept(item_texts: list[str], user_texts: list[str], answers: pathlib.Path, i
     return Vectors(table, rows[:len(item_texts)], table, rows[len(item_texts):], {**facts(), 'embedded': made})
 
 
-def _precomputed(dataset: Dataset, item_texts: list[str], user_texts: list[str], config: ml_collections.ConfigDict,
+def _precomputed(dataset: Dataset, item_texts: Texts, user_texts: Texts, config: ml_collections.ConfigDict,
                  answers: pathlib.Path) -> Vectors:
     paths = precomputed.files(config)
     items, item_rows = precomputed.open_matched(paths['item_vectors'], paths['item_ids'], dataset.item_ids)
@@ -165,10 +177,11 @@ def _precomputed(dataset: Dataset, item_texts: list[str], user_texts: list[str],
 
 # A new encoder is one function and one line here.
 ENCODERS: dict[str, Encoder] = {
-    'lsa': _lsa, 'sentence_transformers': _sentence_transformers, 'openai': _openai, 'precomputed': _precomputed}
+    'lsa': _lsa, 'sentence_transformers': _sentence_transformers, 'openai': _openai, 'precomputed': _precomputed,
+    'hashed': _hashed}
 
 
-def _write_table(folder: pathlib.Path, name: str, source: np.ndarray, rows: np.ndarray,
+def _write_table(folder: pathlib.Path, name: str, source: np.ndarray | hashed.HashedVectors, rows: np.ndarray,
                  settings: ml_collections.ConfigDict) -> int:
     """Writes a table, 'items' or 'users', wrong in part where that is asked for; returns how many rows are zero."""
     path, offset = (folder / tables.ITEMS, 1) if name == 'items' else (folder / tables.USERS, 0)
@@ -184,7 +197,7 @@ def _write_table(folder: pathlib.Path, name: str, source: np.ndarray, rows: np.n
     return empty
 
 
-def _write(path: pathlib.Path, source: np.ndarray, rows: np.ndarray, offset: int,
+def _write(path: pathlib.Path, source: np.ndarray | hashed.HashedVectors, rows: np.ndarray, offset: int,
            settings: ml_collections.ConfigDict) -> int:
     """Writes `source[rows]` below `offset` rows of zeros, centred if asked; returns how many rows are zero.
 
@@ -220,7 +233,9 @@ def centred(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return np.where(known & (norm > _TINY), moved / np.maximum(norm, _TINY), 0)
 
 
-def _mean(source: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _mean(source: np.ndarray | hashed.HashedVectors, rows: np.ndarray) -> np.ndarray:
+    if len(rows) > _MEAN_OF:
+        rows = rows[np.linspace(0, len(rows) - 1, _MEAN_OF).astype(np.int64)]
     total = np.zeros(source.shape[1])
     for block in tables.blocks(len(rows), source.shape[1]):
         total += np.asarray(source[rows[block]], np.float64).sum(axis=0)

@@ -1,6 +1,7 @@
 """Vectors that somebody else made: a .npy table and the list of its rows' ids, matched by id."""
 
 import pathlib
+from collections.abc import Sequence
 
 import ml_collections
 import numpy as np
@@ -29,7 +30,7 @@ def files(config: ml_collections.ConfigDict) -> dict[str, pathlib.Path]:
     return found
 
 
-def open_matched(vectors: pathlib.Path, ids: pathlib.Path, wanted: list[str],
+def open_matched(vectors: pathlib.Path, ids: pathlib.Path, wanted: Sequence[str],
                  width: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Opens a table and finds each wanted id's row in it.
 

@@ -8,6 +8,7 @@ import collections.abc
 from typing import Any
 
 from grasp_jax.data.dataset import Dataset
+from grasp_jax.data.lazy import Lazy
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import domains
 from grasp_jax.knowledge.domains import Domain
@@ -16,18 +17,22 @@ UNKNOWN = 'unknown'
 NO_ITEMS = 'none'
 
 
-def item_texts(dataset: Dataset, domain: str, max_chars: int) -> list[str]:
-    """One text per item, entry r about item r + 1, cut at its end where it is longer than `max_chars`.
+def item_texts(dataset: Dataset, domain: str, max_chars: int) -> Lazy[str]:
+    """One text per item, entry r about item r + 1, cut at its end where it is longer than `max_chars`; filled in when
+    it is asked for.
 
     Raises:
       UserError: the domain is not known, or `max_chars` is less than 1.
     """
     spec = _domain(domain, max_chars)
-    return [_cut(item_text(attributes, spec), max_chars) for attributes in dataset.item_attributes]
+    attributes = dataset.item_attributes
+    return Lazy(len(attributes), lambda row: _cut(item_text(attributes[row], spec), max_chars))
 
 
-def user_texts(dataset: Dataset, domain: str, max_chars: int, history: str = 'train', held_out: int = 0) -> list[str]:
-    """One text per user: profile, titles of the training items (newest first) and the request.
+def user_texts(dataset: Dataset, domain: str, max_chars: int, history: str = 'train',
+               held_out: int = 0) -> Lazy[str]:
+    """One text per user: profile, titles of the training items (newest first) and the request; filled in when it is
+    asked for.
 
     A longer text than `max_chars` loses whole titles from the old end; profile and request always stay whole.
 
@@ -39,19 +44,19 @@ def user_texts(dataset: Dataset, domain: str, max_chars: int, history: str = 'tr
       held_out: newest items of that history that are not named.
 
     Raises:
-      UserError: the domain is not known, or `max_chars` has no room for profile, request and one title.
+      UserError: the domain is not known; or, of a text, `max_chars` has no room for profile, request and one title.
     """
     spec = _domain(domain, max_chars)
-    titles = [title(attributes) for attributes in dataset.item_attributes]
-    texts = []
-    for user, profile in enumerate(dataset.user_attributes):
+
+    def text(user: int) -> str:
         known = dataset.interactions.sequence(user, 'train') if history == 'train' else dataset.interactions.whole(user)
-        newest_first = known[::-1][held_out:]
+        titles = [title(dataset.item_attributes[item - 1]) for item in known[::-1][held_out:]]
         try:
-            texts.append(user_text(profile, [titles[item - 1] for item in newest_first], spec, max_chars))
+            return user_text(dataset.user_attributes[user], titles, spec, max_chars)
         except ValueError as error:
             raise UserError(f'user {dataset.user_ids[user]!r}: {error}; raise --config.text.max_chars') from error
-    return texts
+
+    return Lazy(dataset.interactions.num_users, text)
 
 
 def item_text(attributes: collections.abc.Mapping[str, Any], domain: Domain) -> str:

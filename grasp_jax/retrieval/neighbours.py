@@ -7,12 +7,14 @@ from typing import Any
 
 import ml_collections
 import numpy as np
+import tqdm
 
+from grasp_jax import artefacts, disk
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import tables
 from grasp_jax.knowledge.prompts import clean
-from grasp_jax.retrieval import exact, scann_index
+from grasp_jax.retrieval import exact, reduced, scann_index
 
 METHODS = ('auto', 'exact', 'scann')
 SCANN_FROM = 2000  # rows of a group from which an index pays; smaller groups are searched exactly
@@ -34,8 +36,8 @@ def retrieve(dataset: Dataset, encode_folder: pathlib.Path, config: ml_collectio
       folder: where the files go.
 
     Returns:
-      Facts for items and users: method, seconds, rows without neighbours, recall of ScaNN against exact (None where
-      the search was exact).
+      Facts for items and users: method, width, seconds, rows without neighbours, recall against exact (None where the
+      search was exact).
 
     Raises:
       UserError: a setting or a table is wrong.
@@ -44,8 +46,11 @@ def retrieve(dataset: Dataset, encode_folder: pathlib.Path, config: ml_collectio
     items, users = tables.load_vectors(encode_folder, dataset.interactions.num_users, dataset.interactions.num_items)
     item_groups = groups_of(dataset.item_attributes, settings.item_group, 'item_group')
     user_groups = groups_of(dataset.user_attributes, settings.user_group, 'user_group')
-    item_ids, item_facts = _search(items[1:], settings, item_groups)
-    user_ids, user_facts = _search(users, settings, user_groups)
+    disk.require(folder, items.nbytes + users.nbytes + 4 * settings.reduce_to * (len(items) + len(users)), 'retrieve',
+                 'make room or choose a --workdir on another disk')
+    kept = artefacts.unfinished(folder)
+    item_ids, item_facts = _search(items[1:], settings, item_groups, kept / 'items')
+    user_ids, user_facts = _search(users, settings, user_groups, kept / 'users')
     write_neighbours(folder, items, users, item_ids, user_ids)
     return {'k': settings.k, 'items': item_facts, 'users': user_facts}
 
@@ -175,22 +180,42 @@ def groups_of(attributes: collections.abc.Sequence[collections.abc.Mapping[str, 
     return np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)
 
 
-def _search(vectors: np.ndarray, settings: ml_collections.ConfigDict,
-            groups: np.ndarray | None) -> tuple[np.ndarray, dict[str, Any]]:
+def _search(vectors: np.ndarray, settings: ml_collections.ConfigDict, groups: np.ndarray | None,
+            kept: pathlib.Path) -> tuple[np.ndarray, dict[str, Any]]:
     start = time.monotonic()
-    found = neighbours(vectors, settings.k, settings.method, groups)
+    narrow = 0 < settings.reduce_to < vectors.shape[1]
+    if narrow:
+        found = _narrowly(vectors, settings, groups, kept)
+    else:
+        found = neighbours(vectors, settings.k, settings.method, groups)
     largest = max(map(len, _members(groups, len(vectors))), default=0)
     # What really ran: with small groups only, ScaNN leaves everything to the exact search.
     approximate = resolve(settings.method, len(vectors)) == 'scann' and largest >= SCANN_FROM
-    facts = {'method': 'scann' if approximate else 'exact', 'seconds': round(time.monotonic() - start, 2),
+    facts = {'method': 'scann' if approximate else 'exact',
+             'width': settings.reduce_to if narrow else vectors.shape[1], 'seconds': round(time.monotonic() - start, 2),
              'rows': len(vectors), 'rows_without_neighbours': int((found == exact.NONE).all(axis=1).sum()),
              'recall': None, 'recall_rows': 0}
     if groups is not None:
         facts['groups'] = int(groups.max()) + 1 if len(groups) else 0
-    if approximate and settings.sample > 0:
+    if (approximate or narrow) and settings.sample > 0:
         facts['recall'] = recall(vectors, found, settings.sample, groups)
         facts['recall_rows'] = min(settings.sample, len(vectors))
     return found, facts
+
+
+def _narrowly(vectors: np.ndarray, settings: ml_collections.ConfigDict, groups: np.ndarray | None,
+              kept: pathlib.Path) -> np.ndarray:
+    """As `neighbours`, by way of candidates at a smaller width; found again after a kill in the folder `kept`."""
+    if settings.candidates < settings.k:
+        raise UserError(f'--config.retrieve.candidates={settings.candidates}: must be at least k, {settings.k}')
+    by_size: dict[bool, list[np.ndarray]] = {True: [], False: []}
+    for members in _members(groups, len(vectors)):
+        by_size[len(members) >= SCANN_FROM].append(members)
+    units = by_size[True] + ([np.concatenate(by_size[False])] if by_size[False] else [])
+    kept.mkdir(exist_ok=True)
+    return reduced.nearest(vectors, settings.k, settings.reduce_to, settings.candidates,
+                           lambda some, count, their: neighbours(some, count, settings.method, their), units, groups,
+                           kept)
 
 
 def _members(groups: np.ndarray | None, count: int) -> list[np.ndarray]:
@@ -214,6 +239,7 @@ def _write_pooled(path: pathlib.Path, vectors: np.ndarray, ids: np.ndarray, offs
     target = np.lib.format.open_memmap(
         path, mode='w+', dtype=vectors.dtype, shape=(offset + len(vectors), vectors.shape[1]))
     target[:offset] = 0
-    for block in tables.blocks(len(ids), vectors.shape[1] * ids.shape[1]):
+    blocks = tables.blocks(len(ids), vectors.shape[1] * ids.shape[1])
+    for block in tqdm.tqdm(blocks, desc=f'write {path.name}', unit='block', delay=1):
         target[offset + block.start:offset + block.stop] = _pool_block(vectors, ids, block)
     target.flush()

@@ -1,5 +1,6 @@
 """Epochs on the device, a chunk of steps at a time; the host plans ahead and reads losses one chunk late."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -88,8 +89,14 @@ class Epochs:
 
     @property
     def steps(self) -> int:
-        """Steps of an epoch."""
-        return -(-len(self.sequences.users) // self._settings.batch_size)
+        """Steps of an epoch: all users once, or the first `epoch_steps` batches of them."""
+        whole = -(-len(self.sequences.users) // self._settings.batch_size)
+        return min(self._settings.epoch_steps or whole, whole)
+
+    @property
+    def users(self) -> int:
+        """Users of an epoch."""
+        return min(self.steps * self._settings.batch_size, len(self.sequences.users))
 
     def run(self, epoch: int, state: TrainState, done: Callable[[float], Any], known: np.ndarray = NO_LOSSES,
             stop: Callable[[], bool] = lambda: False) -> tuple[TrainState, np.ndarray]:
@@ -190,8 +197,9 @@ class Epochs:
 
     def plan(self, epoch: int) -> batches.Plan:
         """All batches of an epoch."""
-        return batches.epoch_plan(self.sequences, self._settings.batch_size, self._seed, epoch, self.shape.rows,
-                                  self.shape.groups)
+        whole = batches.epoch_plan(self.sequences, self._settings.batch_size, self._seed, epoch, self.shape.rows,
+                                   self.shape.groups)
+        return dataclasses.replace(whole, placement=whole.steps(0, self.steps))
 
 
 def _finite(losses: jax.Array, before: int, epoch: int) -> np.ndarray:

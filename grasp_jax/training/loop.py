@@ -60,7 +60,7 @@ def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float
                 if best is None or value > best.value:
                     best = Best(epoch, value)
                 loss, losses = float(losses.mean()), NO_LOSSES
-                rate = (1 - known / epochs.steps) * len(epochs.sequences.users) / trained
+                rate = (1 - known / epochs.steps) * epochs.users / trained
                 if log is not None:
                     log.write({'epoch': epoch + 1, 'step': int(state.step), 'loss': loss, 'sequences_per_s': rate,
                                'valid_ndcg10': value, 'valid_hr10': hit_rate, 'seconds': time.perf_counter() - begin})

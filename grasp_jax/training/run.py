@@ -69,7 +69,7 @@ class Run:
     def evaluator(self, split: Split) -> Evaluator | HostEvaluator:
         """Ranks the held-out items of 'valid' or 'test'."""
         given = (self.model, self.mesh, self.data, self.interactions, split, self.negatives[split],
-                 self.config.evaluate.users_per_batch)
+                 self.config.evaluate.users_per_batch, self.config.evaluate.users)
         return Evaluator(*given) if self.host is None else HostEvaluator(*given, host=self.host)
 
     def fresh_state(self, seed: int) -> TrainState:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from grasp_jax import disk
 from grasp_jax.benchmark import (
     evaluation,
     llm_esr,
@@ -79,7 +80,7 @@ def test_vectors_have_unit_length_and_padding_is_zero(where):
 
 def test_tables_that_do_not_fit_the_disk_are_refused_at_once(monkeypatch):
     usage = type('Usage', (), {'free': 1e9})
-    monkeypatch.setattr(workload.shutil, 'disk_usage', lambda folder: usage)
+    monkeypatch.setattr(disk.shutil, 'disk_usage', lambda folder: usage)
     with pytest.raises(UserError, match=r'1\.0 GB are free.*TMPDIR'):
         workload.tables_of(workload.SIZES['industry'])
 

@@ -65,6 +65,25 @@ def test_evaluator_equals_one_user_at_a_time(backbone):
         assert found.full[row] == 1 + (scores[left] > scores[target]).sum()
 
 
+def test_some_users_get_the_ranks_that_they_get_among_all():
+    rng = np.random.default_rng(1)
+    lengths = rng.integers(3, 9, 30)
+    interactions = Interactions(np.concatenate([[0], np.cumsum(lengths)]),
+                                rng.integers(1, 41, lengths.sum()).astype(np.int32), 40)
+    config = default()
+    config.model.update({'method': 'none', 'hidden_size': 8, 'max_length': 6})
+    negatives = {'test': draw_negatives(interactions, 9, seed=1)}
+    found = []
+    for count in (0, 7, 100):
+        config.evaluate.users = count
+        run = make_run(config, make_mesh((1, 1), jax.devices()[:1]), interactions, negatives, None)
+        found.append(run.evaluator('test')(run.fresh_state(0).params, full=True))
+    everybody, some, more = found
+    assert len(everybody.users) == len(more.users) == 30 and some.users.tolist() == [0, 4, 9, 14, 19, 24, 29]
+    for field in ('targets', 'sampled', 'full'):
+        np.testing.assert_array_equal(getattr(some, field), getattr(everybody, field)[some.users])
+
+
 def all_scores(model, params, history):
     """[m + 1], scores of all items after one history, without packing."""
     from grasp_jax.data.batches import Packed

@@ -101,7 +101,7 @@ def test_a_model_trains_on_what_the_server_wrote(served, tmp_path):
     assert (facts['prompts'], facts['sent'], facts['fallbacks']) == (entities, entities, 0)
     assert facts['prompt_tokens'] > 50 * entities and 5 * entities < facts['completion_tokens'] < 100 * entities
     items, users = describe.load_texts(tmp_path / 'run' / 'describe')
-    assert not any(text.startswith('The ') for text in items + users) and len(set(items)) > len(items) // 2
+    assert not any(text.startswith('The ') for text in (*items, *users)) and len(set(items)) > len(items) // 2
     assert report['test']['sampled']['NDCG@10'] > 0
     again = run_pipeline(config, tmp_path / 'again')
     assert again['stages']['describe']['sent'] == 0 and again['test'] == report['test']

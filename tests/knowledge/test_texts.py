@@ -73,7 +73,7 @@ def test_profile_and_request_stay_whole_when_the_text_is_cut():
     assert text.startswith('The user has the following profile: age is 30; gender is female. ')
     assert text.endswith('long title. Please conclude the preference of the user.') and len(text) <= 200
     with pytest.raises(UserError, match="user 'u0'.*max_chars"):
-        prompts.user_texts(dataset, 'shop', 150)
+        list(prompts.user_texts(dataset, 'shop', 150))
 
 
 @pytest.mark.parametrize('call', [prompts.item_texts, prompts.user_texts])
@@ -85,7 +85,7 @@ def test_wrong_settings_are_refused(call, domain, max_chars):
 
 @pytest.mark.parametrize('split', ['valid', 'test'])
 def test_audit_catches_a_planted_leak(random_dataset, split):
-    texts = prompts.user_texts(random_dataset, 'beauty', WHOLE)
+    texts = list(prompts.user_texts(random_dataset, 'beauty', WHOLE))
     audit.training_only(random_dataset, texts)
     row = 7
     user = random_dataset.interactions.evaluated_users()[row]
@@ -139,7 +139,7 @@ def test_describe_runs_the_audit(random_dataset, tmp_path, monkeypatch):
     def leaking(dataset, domain, max_chars, *what):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Interactions, 'sequence', whole_history)
-            return real(dataset, domain, max_chars, *what)
+            return list(real(dataset, domain, max_chars, *what))
 
     monkeypatch.setattr(prompts, 'user_texts', leaking)
     with pytest.raises(UserError, match='leak'):

@@ -159,7 +159,8 @@ def test_stage_writes_tables_and_is_deterministic(tmp_path, method):
     users = np.load(tmp_path / 'a' / neighbours.USER_NEIGHBOURS)
     assert users.shape == (300, 5) and users.min() >= 0 and users.max() < 300
     assert facts[0]['users'] | {'seconds': 0} == {
-        'method': 'exact', 'seconds': 0, 'rows': 300, 'rows_without_neighbours': 0, 'recall': None, 'recall_rows': 0}
+        'method': 'exact', 'width': 8, 'seconds': 0, 'rows': 300, 'rows_without_neighbours': 0, 'recall': None,
+        'recall_rows': 0}
     if method == 'auto':
         assert facts[0]['items']['method'] == 'scann' and facts[0]['items']['recall'] >= 0.98
         assert facts[0]['items']['recall_rows'] == 1000

@@ -54,6 +54,17 @@ def test_the_run_ends_when_validation_stops_rising_and_keeps_the_best(small_run,
     assert loop.train(run, 0, tmp_path) == best and len(read_metrics(tmp_path)) == len(values)
 
 
+def test_a_short_epoch_is_the_beginning_of_a_whole_one_and_the_next_has_other_users(small_run):
+    short, whole = (Epochs(small_run(train={'epoch_steps': steps}), 0) for steps in (2, 0))
+    assert (short.steps, short.users) == (2, 32) and whole.steps == 6 and whole.users == len(whole.sequences.users)
+    np.testing.assert_array_equal(short.plan(0).placement.user, whole.plan(0).placement.user[:2])
+    assert len(short.plan(1)) == 2 and (short.plan(0).placement.user != short.plan(1).placement.user).any()
+    _, losses = short.run(0, small_run().fresh_state(0), lambda share: None)
+    _, all_losses = whole.run(0, small_run().fresh_state(0), lambda share: None)
+    assert len(losses) == 2
+    np.testing.assert_allclose(losses, all_losses[:2], rtol=1e-6)
+
+
 @pytest.mark.parametrize('steps_per_call', (200, 2))
 def test_stopping_and_going_on_equals_going_through(small_run, tmp_path, steps_per_call):
     through, parts = tmp_path / 'through', tmp_path / 'parts'
