@@ -17,9 +17,8 @@ from grasp_jax.knowledge import tables
 from grasp_jax.retrieval.exact import NONE, unit
 
 _SAMPLE = 20_000  # rows, evenly spread, that tell the main directions
-_QUERIES = 512  # rows that are put in order together
+_QUERIES = 2048  # rows that are put in order together
 _PLACES = 8192  # tables of candidates come in multiples of so many rows, so that few programs are compiled
-_TOGETHER = 4  # on a CPU: rows whose candidates fit the cache
 _UNDONE = -2
 Search = collections.abc.Callable[[np.ndarray, int, np.ndarray | None], np.ndarray]
 
@@ -45,7 +44,7 @@ def nearest(vectors: np.ndarray, k: int, width: int, candidates: int, search: Se
     found = _kept(folder / 'found.npy', len(vectors), k)
     if not (found == _UNDONE).any():
         return found
-    narrow = project(vectors, width, folder)
+    narrow, lengths = project(vectors, width, folder)
     with tqdm.tqdm(total=len(vectors), desc='neighbours', unit='row', delay=1) as bar:
         for members in units:
             if (found[members] == _UNDONE).any():
@@ -54,33 +53,40 @@ def nearest(vectors: np.ndarray, k: int, width: int, candidates: int, search: Se
             for start in range(0, len(members), _QUERIES):
                 rows = members[start:start + _QUERIES]
                 if (found[rows] == _UNDONE).any():
-                    found[rows] = in_exact_order(vectors, rows, near[start:start + _QUERIES], k)
+                    found[rows] = in_exact_order(vectors, lengths, rows, near[start:start + _QUERIES], k)
                 bar.update(len(rows))
             found.flush()
     return found
 
 
-def project(vectors: np.ndarray, width: int, folder: pathlib.Path) -> np.ndarray:
-    """float32 [r, width], unit vectors in the main directions of a sample of them; made once a folder."""
+def project(vectors: np.ndarray, width: int, folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+    """float32 [r, width], unit vectors in the main directions of a sample of them, and [r], the vectors' lengths; made
+    once a folder."""
     path = folder / 'narrow.npy'
     if not path.exists():
+        lengths = np.empty(len(vectors), np.float32)
         rows = np.unique(np.linspace(0, len(vectors) - 1, _SAMPLE).astype(np.int64))
         sample = unit(vectors[rows])
         basis = TruncatedSVD(min(width, *sample.shape), random_state=0).fit(sample).components_.T
         partial = path.with_suffix('.partial')
         target = np.lib.format.open_memmap(partial, 'w+', np.float32, (len(vectors), basis.shape[1]))
         for block in tqdm.tqdm(tables.blocks(*vectors.shape), desc='main directions', unit='block', delay=1):
-            target[block] = unit(vectors[block]) @ basis
+            some = np.asarray(vectors[block], np.float32)
+            lengths[block] = np.maximum(np.linalg.norm(some, axis=1), 1e-12)
+            target[block] = (some @ basis) / lengths[block, None]
         target.flush()
+        np.save(folder / 'lengths.npy', lengths, allow_pickle=False)
         partial.rename(path)
-    return np.load(path, mmap_mode='r', allow_pickle=False)
+    return np.load(path, mmap_mode='r', allow_pickle=False), np.load(folder / 'lengths.npy', allow_pickle=False)
 
 
-def in_exact_order(vectors: np.ndarray, rows: np.ndarray, near: np.ndarray, k: int) -> np.ndarray:
+def in_exact_order(vectors: np.ndarray, lengths: np.ndarray, rows: np.ndarray, near: np.ndarray,
+                   k: int) -> np.ndarray:
     """int32 [q, k]: the k nearest of each row's candidates by whole vectors.
 
     Args:
       vectors: [r, E].
+      lengths: [r], of the vectors.
       rows: int [q], at most `_QUERIES`.
       near: int [q, C], `NONE` where there is none.
       k: at most C.
@@ -91,19 +97,20 @@ def in_exact_order(vectors: np.ndarray, rows: np.ndarray, near: np.ndarray, k: i
     different, places = np.unique(np.maximum(near, 0), return_inverse=True)
     table = np.zeros((-(-len(different) // _PLACES) * _PLACES, vectors.shape[1]), vectors.dtype)
     table[:len(different)] = vectors[different]
-    together = _TOGETHER if jax.default_backend() == 'cpu' else _QUERIES
-    return np.asarray(_best(queries, table, places.reshape(near.shape), near, k, together))[:len(rows)]
+    together = 1 if jax.default_backend() == 'cpu' else _QUERIES  # one row's candidates fit a core's cache
+    return np.asarray(_best(queries, table, lengths[np.maximum(near, 0)], places.reshape(near.shape), near, k,
+                            together))[:len(rows)]
 
 
-@functools.partial(jax.jit, static_argnums=(4, 5))
-def _best(queries: jax.Array, table: jax.Array, places: jax.Array, near: jax.Array, k: int, together: int) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=(5, 6))
+def _best(queries: jax.Array, table: jax.Array, lengths: jax.Array, places: jax.Array, near: jax.Array, k: int,
+          together: int) -> jax.Array:
     def scores_of(asked: tuple[jax.Array, jax.Array]) -> jax.Array:
         query, place = asked
-        others = table[place].astype(jnp.float32)
-        products = jnp.matmul(others, query, precision=jax.lax.Precision.HIGHEST)
-        return products / jnp.maximum(jnp.linalg.norm(others, axis=1), 1e-12)
+        return jnp.matmul(table[place].astype(jnp.float32), query, precision=jax.lax.Precision.HIGHEST)
 
-    scores = jnp.where(near == NONE, -jnp.inf, jax.lax.map(scores_of, (queries, places), batch_size=together))
+    products = jax.lax.map(scores_of, (queries, places), batch_size=together)
+    scores = jnp.where(near == NONE, -jnp.inf, products / lengths)
     best, columns = jax.lax.top_k(scores, k)
     return jnp.where(best > -jnp.inf, jnp.take_along_axis(near, columns, axis=1), NONE).astype(jnp.int32)
 

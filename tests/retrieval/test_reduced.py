@@ -32,7 +32,7 @@ def test_few_directions_find_nearly_all_of_the_nearest(tmp_path, dtype, grouped)
     if grouped:
         assert (groups[found] == groups[:, None]).all()
     # The order is that of the whole vectors: not even equally many candidates in that few directions give it.
-    narrow = exact.nearest(reduced.project(vectors, 8, tmp_path / 'kept'), 5, groups)
+    narrow = exact.nearest(reduced.project(vectors, 8, tmp_path / 'kept')[0], 5, groups)
     assert neighbours.recall(vectors, narrow, 900, groups) < 0.8
 
 
@@ -57,12 +57,13 @@ def test_large_and_small_groups_and_lonely_rows(tmp_path, monkeypatch):
 
 
 def test_a_killed_search_goes_on_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(reduced, '_QUERIES', 512)
     vectors = vectors_of(1200)
     expected, _ = neighbours._search(vectors, settings_of(), None, tmp_path / 'through')
     real, calls = reduced.in_exact_order, []
 
     def killed_in_the_second_block(*given):
-        calls.append(given[1][0])
+        calls.append(given[2][0])
         if len(calls) == 2:
             raise KeyboardInterrupt
         return real(*given)
