@@ -4,7 +4,7 @@
     python -m grasp_jax.main --config=configs/industry_100k.py --config.data.scale=0.01 --workdir=runs/industry_small
 
 A synthetic shop with profiles of its users and categories of its items, and vectors without a language model: it shows
-that the size works, and how fast. It needs about 45 GB of disk. Texts and vectors are streamed to it; 16 GB of memory
+that the size works, and how fast. It needs about 25 GB of disk. Texts and vectors are streamed to it; 16 GB of memory
 are enough. One "epoch" is 200 steps, and 1,000 users are ranked.
 """
 
