@@ -11,6 +11,7 @@ import tqdm
 
 from grasp_jax import artefacts, disk
 from grasp_jax.data.dataset import Dataset
+from grasp_jax.data.interactions import evenly_spread
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import corruption, domains, hashed, lsa, precomputed, sentence_encoder, tables, vector_store
 from grasp_jax.knowledge.openai_encoder import OpenAIEncoder
@@ -234,8 +235,7 @@ def centred(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 
 def _mean(source: np.ndarray | hashed.HashedVectors, rows: np.ndarray) -> np.ndarray:
-    if len(rows) > _MEAN_OF:
-        rows = rows[np.linspace(0, len(rows) - 1, _MEAN_OF).astype(np.int64)]
+    rows = rows[evenly_spread(len(rows), _MEAN_OF)]
     total = np.zeros(source.shape[1])
     for block in tables.blocks(len(rows), source.shape[1]):
         total += np.asarray(source[rows[block]], np.float64).sum(axis=0)

@@ -11,6 +11,7 @@ import tqdm
 
 from grasp_jax import artefacts, disk
 from grasp_jax.data.dataset import Dataset
+from grasp_jax.data.interactions import evenly_spread
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import tables
 from grasp_jax.knowledge.prompts import clean
@@ -148,7 +149,7 @@ def recall(vectors: np.ndarray, found: np.ndarray, sample: int, groups: np.ndarr
       sample: rows to compare; all where there are fewer.
       groups: int [r] or None, as for `neighbours`.
     """
-    rows = np.unique(np.linspace(0, len(vectors) - 1, min(sample, len(vectors))).astype(np.int64))
+    rows = evenly_spread(len(vectors), sample)
     truth = exact.nearest(vectors, found.shape[1], groups, rows=rows)
     hits = ((truth[:, :, None] == found[rows][:, None, :]).any(axis=2) & (truth != exact.NONE)).sum()
     return float(hits / max((truth != exact.NONE).sum(), 1))

@@ -13,6 +13,7 @@ import numpy as np
 import tqdm
 from sklearn.decomposition import TruncatedSVD
 
+from grasp_jax.data.interactions import evenly_spread
 from grasp_jax.knowledge import tables
 from grasp_jax.retrieval.exact import NONE, unit
 
@@ -65,8 +66,7 @@ def project(vectors: np.ndarray, width: int, folder: pathlib.Path) -> tuple[np.n
     path = folder / 'narrow.npy'
     if not path.exists():
         lengths = np.empty(len(vectors), np.float32)
-        rows = np.unique(np.linspace(0, len(vectors) - 1, _SAMPLE).astype(np.int64))
-        sample = unit(vectors[rows])
+        sample = unit(vectors[evenly_spread(len(vectors), _SAMPLE)])
         basis = TruncatedSVD(min(width, *sample.shape), random_state=0).fit(sample).components_.T
         partial = path.with_suffix('.partial')
         target = np.lib.format.open_memmap(partial, 'w+', np.float32, (len(vectors), basis.shape[1]))
@@ -119,6 +119,7 @@ def _kept(path: pathlib.Path, rows: int, k: int) -> np.memmap:
     """int32 [rows, k], memory-mapped and writeable; `_UNDONE` where nothing was found yet."""
     if not path.exists():
         partial = path.with_suffix('.partial')
-        np.save(partial.open('wb'), np.full((rows, k), _UNDONE, np.int32), allow_pickle=False)
+        with partial.open('wb') as file:
+            np.save(file, np.full((rows, k), _UNDONE, np.int32), allow_pickle=False)
         partial.rename(path)
     return np.lib.format.open_memmap(path, 'r+')
