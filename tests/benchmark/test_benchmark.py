@@ -144,8 +144,8 @@ def test_every_search_finds_the_neighbours():
 
 def test_the_sweep_draws_its_picture(tmp_path):
     base = dataclasses.replace(TINY, users=100)
-    rows = sweep.measure(1, 2, False, base, {'items': (100,), 'length': (10, 20)})
-    assert [(row['axis'], row['value']) for row in rows] == [('items', 100), ('length', 10), ('length', 20)]
+    rows = sweep.measure(1, 2, False, base, {'items': (100,), 'length': (10,)})
+    assert [(row['axis'], row['value']) for row in rows] == [('items', 100), ('length', 10)]
     sweep.plot(rows, tmp_path / 'plots' / 'scaling.png')
     assert (tmp_path / 'plots' / 'scaling.png').read_bytes().startswith(b'\x89PNG')
     assert 'fastest' in tables.render({'command': 'sweep', 'results': rows, **MACHINE})

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -99,8 +100,9 @@ def test_cells_that_contradict_themselves_are_put_in_brackets(tmp_path):
 
 
 def command(*flags):
+    environment = {**os.environ, 'XLA_FLAGS': '--xla_backend_optimization_level=0'}  # one device
     return subprocess.run([sys.executable, '-m', 'grasp_jax.reproduce', *flags], capture_output=True, text=True,
-                          cwd=ROOT, check=False)
+                          cwd=ROOT, env=environment, check=False)
 
 
 def test_the_command_runs_a_grid_and_goes_on(tmp_path):

@@ -27,10 +27,10 @@ def final_state(run, folder, epoch):
         return checkpoints.load(epoch, run.state_shapes(0), run.mesh)
 
 
-@pytest.mark.parametrize('backbone', ('sasrec', 'gru4rec', 'bert4rec'))
+@pytest.mark.parametrize(('backbone', 'epochs'), (('sasrec', 10), ('gru4rec', 10), ('bert4rec', 20)))
 @pytest.mark.parametrize('method', ('none', 'llm_init', 'rlmrec', 'llm_esr', 'grasp'))
-def test_every_pair_learns(small_run, tmp_path, backbone, method):
-    run = small_run(backbone=backbone, method=method, hidden_size=16, train={'max_epochs': 20, 'patience': 20})
+def test_every_pair_learns(small_run, tmp_path, backbone, epochs, method):
+    run = small_run(backbone=backbone, method=method, hidden_size=16, train={'max_epochs': epochs, 'patience': epochs})
     best = loop.train(run, 0, tmp_path)
     lines = read_metrics(tmp_path)
     assert lines[-1]['loss'] < 0.9 * lines[0]['loss']
@@ -82,18 +82,18 @@ def test_stopping_and_going_on_equals_going_through(small_run, tmp_path, steps_p
 def test_exact_resume_after_sigkill(small_run, tmp_path):
     """A process that trains is killed in the middle; the next one ends where an undisturbed one ends, bit for bit."""
     through, killed = make(tmp_path / 'through'), make(tmp_path / 'killed')
-    run = small_run(train={'max_epochs': 60, 'patience': 60})
+    run = small_run(train={'max_epochs': 30, 'patience': 30})
     loop.train(run, 0, through)
-    command = [sys.executable, str(HERE / 'train_small.py'), str(killed)]
+    command = [sys.executable, str(HERE / 'train_small.py'), str(killed), '30']
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(HERE), str(HERE.parent.parent)])}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     wait_for(lambda: len(read_metrics(killed)) >= 3, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     done = len(read_metrics(killed))
-    assert 3 <= done < 60, 'the process was killed before it ended'
+    assert 3 <= done < 30, 'the process was killed before it ended'
     loop.train(run, 0, killed)
-    one, two = final_state(run, through, 59), final_state(run, killed, 59)
+    one, two = final_state(run, through, 29), final_state(run, killed, 29)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         np.testing.assert_array_equal(a, b)
     kept = ('epoch', 'step', 'loss', 'valid_ndcg10')

@@ -45,7 +45,7 @@ def test_one_device_equals_eight(small_run, mesh, settings):
 def test_more_devices_get_the_same_batches_and_draws(small_run, backbone):
     """Rows are filled up to a multiple of the devices; dropout, negatives and masks must not move."""
     losses = []
-    for mesh in ((1, 1), (4, 1), (7, 1), (2, 2)):
+    for mesh in ((1, 1), (7, 1), (2, 2)):
         run = small_run(mesh=mesh, backbone=backbone)
         epochs = Epochs(run, 0)
         assert epochs.shape.rows % mesh[0] == 0
