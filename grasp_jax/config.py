@@ -177,6 +177,7 @@ def _train() -> dict:
         'epoch_steps': 0,  # steps between two validations, each time with other users; 0: all users once
         'steps_per_call': 200,  # training steps between two looks of the host at the loss
         'mesh': (-1, 1),  # devices along 'data' and 'model'; -1 takes what is left
+        'parts': 0,  # a batch in so many parts: the same bits on 1, 2, 4, ... devices, for more time; 0: one a device
         'tables': 'auto',  # LLM vectors live on the device | host (memory-mapped) | auto (host if they do not fit)
         'table_dtype': '',  # in which they lie on the devices: float32 | bfloat16 | float16; empty: as stored
         'chunk_mb': 512.0,  # tables on the host: memory on the device for the rows of one call's steps

@@ -32,11 +32,23 @@ class SelfAttention(nn.Module):
         # A bias of the keys would add the same to all scores of a query, which the softmax takes out again.
         scores = jnp.einsum('rtd,rsd->rts', heads('query', queries) * depth ** -0.5, heads('key', keys, bias=False))
         allowed = jnp.repeat(visible, self.num_heads, axis=0)
-        weights = jax.nn.softmax(scores, where=allowed, axis=-1)
+        weights = masked_softmax(scores, allowed)
         weights = Dropout(self.dropout)(weights, train=train)
         mixed = jnp.einsum('rts,rsd->rtd', weights, heads('value', keys))
         mixed = mixed.reshape(rows, self.num_heads, length, depth).swapaxes(1, 2)
         return nn.DenseGeneral(width, axis=(-2, -1), name='out')(mixed)
+
+
+def masked_softmax(scores: jax.Array, allowed: jax.Array) -> jax.Array:
+    """As `jax.nn.softmax(scores, where=allowed)`, [..., W] -> [..., W]; zeros where nothing is allowed.
+
+    It multiplies by the reciprocal of the sum: XLA does that to the library's division in programs of one device and
+    not in those of several, so that the last bits would differ (`training.parts`).
+    """
+    scores = jnp.where(allowed, scores, -jnp.inf)
+    top = jax.lax.stop_gradient(jnp.max(scores, -1, keepdims=True, initial=-1e30))
+    weights = jnp.exp(scores - top)
+    return weights * (1 / jnp.maximum(jnp.sum(weights, -1, keepdims=True), 1e-30))
 
 
 class FeedForward(nn.Module):

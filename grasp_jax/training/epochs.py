@@ -76,8 +76,8 @@ class Epochs:
         self._spec = train_spec(run.config)
         self._key = step_key(seed)
         self._targets = target_count(run.model, self._spec)
-        self.shape = batches.usual_shape(self.sequences, self._settings.batch_size, seed, run.mesh.size,
-                                         self._targets)
+        self.shape = batches.usual_shape(self.sequences, self._settings.batch_size, seed,
+                                         self._settings.parts or run.mesh.size, self._targets)
         self._similar = None
         if run.model.spec.reads_similar_users:
             assert run.offline.similar_users is not None

@@ -19,6 +19,7 @@ from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import ROW_MULTIPLE, ModelSpec, Tables, model_spec
 from grasp_jax.training import hosts
 from grasp_jax.training.host_tables import HostTables, fit_on_devices
+from grasp_jax.training.parts import check_parts
 from grasp_jax.training.sharding import put_replicated, put_tables, state_shardings, table_mesh
 from grasp_jax.training.step import LOSSES, Data, TrainState, init_state, train_spec
 
@@ -104,6 +105,7 @@ def make_run(config: ml_collections.ConfigDict, mesh: Mesh, interactions: Intera
     spec = model_spec(config, interactions.num_items, width)
     model = Recommender(dataclasses.replace(spec, table_mesh=table_mesh(mesh)))
     check_recipe(config, model.spec)
+    check_parts(config.train.parts, model.spec, mesh)
     items, cumulative = put_replicated((np.asarray(interactions.items, np.int32), _cumulative(config, interactions)),
                                        mesh)
     if tables is None:

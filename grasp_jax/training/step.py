@@ -16,6 +16,7 @@ from grasp_jax.models import losses
 from grasp_jax.models.alignment import HIDDEN_SHARE
 from grasp_jax.models.recommender import Company, Encoded, Recommender
 from grasp_jax.models.spec import Tables
+from grasp_jax.training import parts
 from grasp_jax.training.sharding import split_rows, state_shardings, whole
 
 LOSSES = ('bce', 'gbce', 'sampled_softmax', 'softmax')
@@ -36,6 +37,7 @@ class TrainSpec:
     temperature: float
     calibration: float
     last_only: int
+    parts: int
 
     @property
     def own_negatives(self) -> int:
@@ -224,12 +226,26 @@ def log_chance(cumulative: jax.Array | None, ids: jax.Array) -> jax.Array | None
     return jnp.log(jnp.maximum(chance, 1e-9))
 
 
+def loss_and_gradient(params: Any, model: Recommender, spec: TrainSpec, mesh: Mesh, data: Data, batch: Batch,
+                      drawn: Drawn, dropout_key: jax.Array) -> tuple[jax.Array, Any]:
+    """`batch_loss` and its gradient, in parts where `spec.parts` asks for that."""
+    if not spec.parts:
+        return jax.value_and_grad(batch_loss)(params, model, spec, data, batch, drawn, dropout_key)
+
+    def loss(params: Any, known: Any, packed: batches.Packed, drawn: Drawn, key: jax.Array) -> jax.Array:
+        data, users, ends = known
+        return batch_loss(params, model, spec, data, Batch(users, packed, ends), drawn, key)
+
+    known = data, batch.users, batch.ends
+    return parts.value_and_grad(loss, mesh, spec.parts, params, known, batch.packed, drawn, dropout_key)
+
+
 def train_step(model: Recommender, spec: TrainSpec, mesh: Mesh, shape: batches.Shape, data: Data, state: TrainState,
                step: batches.Steps) -> tuple[TrainState, jax.Array]:
     """One optimiser step on the batch that `step` describes; returns the new state and the loss."""
     batch = make_batch(model, mesh, shape, data.items, step)
     drawn, dropout_key = draw(model, spec, shape, batch.packed, key_of_step(state.key, state.step), data.cumulative)
-    loss, gradients = jax.value_and_grad(batch_loss)(state.params, model, spec, data, batch, drawn, dropout_key)
+    loss, gradients = loss_and_gradient(state.params, model, spec, mesh, data, batch, drawn, dropout_key)
     updates, optimizer = make_optimizer(spec).update(gradients, state.optimizer, state.params)
     params = optax.apply_updates(state.params, updates)
     return TrainState(state.step + 1, params, optimizer, state.key), loss

@@ -16,8 +16,9 @@ if __name__ == '__main__':
     folder, epochs, coordinator, processes, process = [*sys.argv[1:], *('60', '', '1', '0')[len(sys.argv) - 2:]]
     hosts.join(coordinator, int(processes), int(process))
     data = conftest.small_data.__wrapped__()
-    run = conftest.small_run.__wrapped__(data)(
-        mesh=(int(processes), 1), train={'max_epochs': int(epochs), 'patience': 10_000, 'steps_per_call': 2})
+    run = conftest.small_run.__wrapped__(data)(mesh=(int(processes), 1), train={
+        'max_epochs': int(epochs), 'patience': 10_000, 'steps_per_call': 2,
+        'parts': int(processes) if coordinator else 0})
     try:
         best = loop.train(run, 0, pathlib.Path(folder))
         ranks = loop.test_ranks(run, 0, pathlib.Path(folder), best)
