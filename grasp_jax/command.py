@@ -14,13 +14,14 @@ EXIT_USER_ERROR = 2
 
 
 def run_app(program: Callable[[Sequence[str]], None], parse: Callable[[Sequence[str]], list[str]],
-            resumable: bool) -> None:
+            resumable: bool, stopped_code: Callable[[], int] = lambda: 0) -> None:
     """Runs a program of absl; a UserError becomes one line and exit code 2.
 
     Args:
       program: gets what is left of the command line.
       parse: reads the flags.
       resumable: whether the same command goes on where it was interrupted.
+      stopped_code: exit code of a run that a signal stopped and that is saved, asked for when it happens.
     """
     _log_own_progress()
     try:
@@ -30,6 +31,7 @@ def run_app(program: Callable[[Sequence[str]], None], parse: Callable[[Sequence[
         sys.exit(EXIT_USER_ERROR)
     except Stopped as stopped:
         print(f'stopped; {stopped}', file=sys.stderr)
+        sys.exit(stopped_code())
     except KeyboardInterrupt:
         rest = 'the same command goes on from the last checkpoint' if resumable else 'nothing was written'
         print(f'stopped; {rest}', file=sys.stderr)

@@ -50,6 +50,9 @@ _COORDINATOR = flags.DEFINE_string(
     'Open MPI says who is there. Empty: one process. launch/ has scripts for each.')
 _PROCESSES = flags.DEFINE_integer('processes', 0, 'How many there are, where a coordinator is named.', lower_bound=0)
 _PROCESS = flags.DEFINE_integer('process', -1, 'Which of them this is, from 0.')
+_STOPPED_CODE = flags.DEFINE_integer(
+    'stopped_code', 0, 'Exit code of a run that SIGTERM or a preemption notice stopped and that is saved. Controllers '
+    'that start failed jobs again, as JobSet, want another one than 0.', lower_bound=0, upper_bound=255)
 
 
 def main(_: Sequence[str]) -> None:
@@ -123,4 +126,4 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 if __name__ == '__main__':
-    run_app(main, _parse, resumable=True)
+    run_app(main, _parse, resumable=True, stopped_code=lambda: _STOPPED_CODE.value)

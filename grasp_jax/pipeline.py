@@ -31,6 +31,7 @@ from grasp_jax.models.spec import Tables, model_spec
 from grasp_jax.retrieval.neighbours import USER_NEIGHBOURS, retrieve
 from grasp_jax.training import hosts
 from grasp_jax.training.loop import test_ranks, train
+from grasp_jax.training.parts import check_parts
 from grasp_jax.training.run import TABLE_DTYPES, TABLES, Offline, Run, check_recipe, make_run
 from grasp_jax.training.sharding import make_mesh
 
@@ -92,7 +93,9 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     Raises:
       UserError: names the setting and the remedy.
     """
-    check_recipe(config, model_spec(config, num_items=1))
+    spec = model_spec(config, num_items=1)
+    check_recipe(config, spec)
+    check_parts(config.train.parts, spec, make_mesh(tuple(config.train.mesh)))
     corruption.check(config.encode.corrupt)
     positive = (('train', 'batch_size'), ('train', 'max_epochs'), ('train', 'patience'), ('train', 'steps_per_call'),
                 ('train', 'chunk_mb'), ('train', 'learning_rate'), ('evaluate', 'negatives'),

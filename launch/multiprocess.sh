@@ -3,7 +3,8 @@
 #   bash launch/multiprocess.sh 2 --config=configs/beauty.py:minilm --workdir=runs/two
 # One GPU each where there are N, else CPUs that talk through Gloo. Expect the log and the report of process 0; all end
 # with its exit code. When one dies the others are ended and all are started again, from the last checkpoint, at most
-# RESTARTS times (default 3). SIGTERM to this script or to any process saves and ends all of them with 0.
+# RESTARTS times (default 3). SIGTERM to this script or to any process ends all of them for good: in training they save
+# and end with 0, before and after it they end with 143.
 set -euo pipefail
 count=${1:?how many processes? bash launch/multiprocess.sh N [flags of grasp_jax.main]}
 shift
@@ -22,11 +23,13 @@ fi
 free_port() { "$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
 pids=()
-told=
-forward() { told=yes; kill -TERM "${pids[@]}" 2>/dev/null || true; }
+told=''
+asked=''
+forward() { told=yes asked=yes; kill -TERM "${pids[@]}" 2>/dev/null || true; }
 trap forward TERM INT
 
 for ((try = 0; ; try++)); do
+  [[ ! $asked ]] || exit 143
   address=127.0.0.1:$(free_port)
   pids=()
   for ((number = 0; number < count; number++)); do
@@ -46,7 +49,7 @@ for ((try = 0; ; try++)); do
       kill -KILL "${pids[@]}" 2>/dev/null || true # they would wait for the one that is gone
     fi
   done
-  # 0: done. 2: an error of the user's. Else: once more.
-  if ((code == 0 || code == 2 || try >= ${RESTARTS:-3})); then exit "$code"; fi
+  # 0: done, or saved. 2: an error of the user's. 143: SIGTERM. Else: once more.
+  if [[ $asked ]] || ((code == 0 || code == 2 || code == 143 || try >= ${RESTARTS:-3})); then exit "$code"; fi
   echo "a process ended with $code; all start again from the last checkpoint ($((try + 1)) of ${RESTARTS:-3})" >&2
 done

@@ -1,0 +1,76 @@
+"""What launch/multiprocess.sh does with the exit codes of its processes; a script stands in for the interpreter."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+import pytest
+
+from grasp_jax import command
+from grasp_jax.errors import Stopped
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+INTERPRETER = """#!/usr/bin/env bash
+if [[ $1 == -c ]]; then echo 12345; exit; fi # a free port
+echo started >>"$NOTES"
+{then}
+"""
+
+
+@pytest.fixture
+def launch(tmp_path):
+    """Starts `multiprocess.sh COUNT` with processes that do `then`; returns it, and the file they write a line to."""
+    running = []
+
+    def start(count, then):
+        stand_in, notes = tmp_path / 'python', tmp_path / 'notes'
+        stand_in.write_text(INTERPRETER.replace('{then}', then))
+        stand_in.chmod(0o755)
+        environment = {**os.environ, 'PYTHON': str(stand_in), 'NOTES': str(notes), 'RESTARTS': '2'}
+        running.append(subprocess.Popen(['bash', 'launch/multiprocess.sh', str(count)], cwd=ROOT, env=environment,
+                                        stderr=subprocess.PIPE, text=True))
+        return running[-1], notes
+
+    yield start
+    for process in running:
+        with process:
+            process.kill()
+
+
+def starts(notes):
+    return len(notes.read_text().splitlines()) if notes.exists() else 0
+
+
+@pytest.mark.parametrize(('then', 'code', 'runs'), [('exit 0', 0, 1), ('exit 2', 2, 1), ('exit 1', 1, 3),
+                                                    ('kill -KILL $$', 137, 3), ('kill -TERM $$', 143, 1)])
+def test_crashes_are_started_again_and_nothing_else(launch, then, code, runs):
+    process, notes = launch(1, then)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == code and starts(notes) == runs
+    assert said.count('all start again from the last checkpoint') == runs - 1
+
+
+@pytest.mark.parametrize(('then', 'code'), [('exec sleep 60', 143), ("trap 'exit 0' TERM; sleep 60 & wait", 0)])
+def test_a_signal_to_the_script_ends_all_for_good(launch, then, code):
+    process, notes = launch(2, then)
+    until = time.monotonic() + 60
+    while starts(notes) < 2 and time.monotonic() < until:
+        time.sleep(0.02)
+    time.sleep(0.3)  # the second one has written its line, not yet done the rest
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == code and starts(notes) == 2 and 'start again' not in said
+
+
+def test_a_run_that_was_stopped_ends_with_the_code_asked_for(monkeypatch, capsys):
+    def stopped(_):
+        raise Stopped('saved')
+
+    monkeypatch.setattr(command, '_log_own_progress', lambda: None)
+    monkeypatch.setattr(command.app, 'run', lambda program, flags_parser: program(flags_parser([])))
+    for code in (0, 75):
+        with pytest.raises(SystemExit) as ended:
+            command.run_app(stopped, list, resumable=True, stopped_code=lambda code=code: code)
+        assert ended.value.code == code and capsys.readouterr().err == 'stopped; saved\n'
