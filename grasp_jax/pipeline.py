@@ -76,6 +76,7 @@ def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, share
       UserError: see its message.
     """
     check_config(config)
+    _check_devices(config)
     workdir.mkdir(parents=True, exist_ok=True)
     (shared or workdir).mkdir(parents=True, exist_ok=True)
     knowledge = hosts.one_after_another(lambda: prepare_knowledge(config, shared or workdir))
@@ -93,9 +94,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     Raises:
       UserError: names the setting and the remedy.
     """
-    spec = model_spec(config, num_items=1)
-    check_recipe(config, spec)
-    check_parts(config.train.parts, spec, make_mesh(tuple(config.train.mesh)))
+    check_recipe(config, model_spec(config, num_items=1))
     corruption.check(config.encode.corrupt)
     positive = (('train', 'batch_size'), ('train', 'max_epochs'), ('train', 'patience'), ('train', 'steps_per_call'),
                 ('train', 'chunk_mb'), ('train', 'learning_rate'), ('evaluate', 'negatives'),
@@ -120,6 +119,20 @@ def check_config(config: ml_collections.ConfigDict) -> None:
                          ('retrieve', 'reduce_to')):
         if config[section][key] < 0:
             raise UserError(f'config.{section}.{key}={config[section][key]}: must be 0 or more')
+
+
+def _check_devices(config: ml_collections.ConfigDict) -> None:
+    """Refuses what the devices of this run cannot do, before the stages take their time.
+
+    What fits any devices is let through unseen: JAX takes most of a GPU's memory once it is asked for devices, and a
+    text encoder may need it first.
+
+    Raises:
+      UserError: names the setting and the remedy.
+    """
+    shape = tuple(config.train.mesh)
+    if shape != (-1, 1) or config.train.parts:
+        check_parts(config.train.parts, model_spec(config, num_items=1), make_mesh(shape))
 
 
 def prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Knowledge:

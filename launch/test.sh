@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Sets everything up, checks style and types and runs the tests: bash launch/test.sh [flags of pytest]
-# WORKERS=1 runs them one after the other, 3 keep two cores busy while some wait. EXTRAS=[test,reference] adds PyTorch and with it the tests against third_party/pytorch_reference.
+# WORKERS=1 runs them one after the other, 3 keep two cores busy while some wait. EXTRAS=[test,reference]
+# adds PyTorch and with it the tests against third_party/pytorch_reference.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=launch/setup.sh

@@ -2,10 +2,10 @@
 # Runs on every host of a TPU slice (Cloud TPU VM), from your own machine, where gcloud is set up:
 #   bash launch/tpu_vm.sh NAME ZONE gs://BUCKET/grasp [flags of grasp_jax.main]
 #   bash launch/tpu_vm.sh my-v5e-16 us-west4-a gs://my-bucket/grasp --config=configs/beauty.py:minilm
-# Copies what is committed here to every host, installs it there with the extra [tpu], mounts the bucket with gcsfuse (the
-# folder that all hosts see, which their service account must be allowed to write: data in BUCKET/data, runs in
-# BUCKET/runs/NAME, so --workdir is not for you to give) and starts the same command everywhere; JAX finds the hosts by itself.
-# Expect the log of every host, of which host 0's has progress and report. After a preemption make the slice again and
+# Copies what is committed here to every host, installs it there with the extra [tpu], mounts the bucket with gcsfuse
+# (the folder that all hosts see, which their service account must be allowed to write: data in BUCKET/data, runs in
+# BUCKET/runs/NAME, so --workdir is not for you to give) and starts the same command everywhere; JAX finds the hosts by
+# itself. Expect the log of every host, of which host 0's has progress and report. After a preemption make the slice again and
 # give the same command: it goes on from the last checkpoint. DRY_RUN=1 prints what would be run.
 set -euo pipefail
 if (($# < 3)); then

@@ -25,7 +25,7 @@ def processes():
     """Starts the small run in some processes; those that are left at the end are killed."""
     running = []
 
-    def start(folder, epochs, count):
+    def start(folder, epochs, count, parts):
         with socket.socket() as free:
             free.bind(('127.0.0.1', 0))
             address = f'127.0.0.1:{free.getsockname()[1]}'
@@ -33,7 +33,8 @@ def processes():
         environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(HERE), str(HERE.parent.parent)]),
                        'XLA_FLAGS': '--xla_backend_optimization_level=0', 'NPROC': '4'}
         for number in range(count):
-            command = [sys.executable, HERE / 'train_small.py', folder, str(epochs), address, str(count), str(number)]
+            command = [sys.executable, HERE / 'train_small.py', folder, str(epochs), address, str(count), str(number),
+                       str(parts)]
             running.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                             text=True))
         return running[-count:]
@@ -55,13 +56,24 @@ def state_of(run, folder, epoch):
         return jax.device_get(checkpoints.load(epoch, run.state_shapes(0), run.mesh).params)
 
 
+def test_without_parts_two_processes_are_one_but_for_rounding(small_run, tmp_path, processes):
+    alone, together = tmp_path / 'alone', tmp_path / 'together'
+    alone.mkdir()
+    together.mkdir()
+    loop.train(small_run(train={'max_epochs': 1, 'steps_per_call': 2}), 0, alone)
+    outputs(processes(together, 1, 2, 0))
+    [one], [two] = read_metrics(alone), read_metrics(together)
+    for key in ('loss', 'valid_ndcg10', 'valid_hr10'):
+        np.testing.assert_allclose(one[key], two[key], atol=1e-5)
+
+
 def test_two_processes_are_one_and_a_signal_to_either_stops_both(small_run, tmp_path, processes):
     alone, together = tmp_path / 'alone', tmp_path / 'together'
     alone.mkdir()
     together.mkdir()
     run = small_run(train={'max_epochs': 2, 'steps_per_call': 2, 'parts': 2})
     loop.train(run, 0, alone)
-    outputs(processes(together, 2, 2))
+    outputs(processes(together, 2, 2, 2))
     one, two = read_metrics(alone), read_metrics(together)
     for key in ('loss', 'valid_ndcg10', 'valid_hr10'):
         assert [line[key] for line in one] == [line[key] for line in two]
@@ -69,7 +81,7 @@ def test_two_processes_are_one_and_a_signal_to_either_stops_both(small_run, tmp_
         np.testing.assert_array_equal(a, b)
 
     # It goes on; the signal comes to the second process, wherever it is.
-    running = processes(together, 5000, 2)
+    running = processes(together, 5000, 2, 2)
     until = time.monotonic() + LIMIT
     while len(read_metrics(together)) < 4 and time.monotonic() < until and running[0].poll() is None:
         time.sleep(0.05)

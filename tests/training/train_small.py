@@ -1,6 +1,6 @@
 """Trains the small run of the tests in a process of its own, so that a test can kill it.
 
-train_small.py FOLDER [EPOCHS [COORDINATOR PROCESSES PROCESS]]
+train_small.py FOLDER [EPOCHS [COORDINATOR PROCESSES PROCESS PARTS]]
 """
 
 import pathlib
@@ -13,12 +13,12 @@ if __name__ == '__main__':
     from grasp_jax.errors import Stopped
     from grasp_jax.training import hosts, loop
 
-    folder, epochs, coordinator, processes, process = [*sys.argv[1:], *('60', '', '1', '0')[len(sys.argv) - 2:]]
+    given = [*sys.argv[1:], *('60', '', '1', '0', '0')[len(sys.argv) - 2:]]
+    folder, epochs, coordinator, processes, process, parts = given
     hosts.join(coordinator, int(processes), int(process))
     data = conftest.small_data.__wrapped__()
     run = conftest.small_run.__wrapped__(data)(mesh=(int(processes), 1), train={
-        'max_epochs': int(epochs), 'patience': 10_000, 'steps_per_call': 2,
-        'parts': int(processes) if coordinator else 0})
+        'max_epochs': int(epochs), 'patience': 10_000, 'steps_per_call': 2, 'parts': int(parts)})
     try:
         best = loop.train(run, 0, pathlib.Path(folder))
         ranks = loop.test_ranks(run, 0, pathlib.Path(folder), best)
