@@ -76,7 +76,7 @@ def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, share
       UserError: see its message.
     """
     check_config(config)
-    _check_devices(config)
+    check_devices(config)
     workdir.mkdir(parents=True, exist_ok=True)
     (shared or workdir).mkdir(parents=True, exist_ok=True)
     knowledge = hosts.one_after_another(lambda: prepare_knowledge(config, shared or workdir))
@@ -121,7 +121,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
             raise UserError(f'config.{section}.{key}={config[section][key]}: must be 0 or more')
 
 
-def _check_devices(config: ml_collections.ConfigDict) -> None:
+def check_devices(config: ml_collections.ConfigDict) -> None:
     """Refuses what the devices of this run cannot do, before the stages take their time.
 
     What fits any devices is let through unseen: JAX takes most of a GPU's memory once it is asked for devices, and a

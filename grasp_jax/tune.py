@@ -61,7 +61,7 @@ def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: 
         import optuna
     except ImportError as error:
         raise UserError('python -m grasp_jax.tune needs Optuna: pip install -e ".[tune]"') from error
-    from grasp_jax.pipeline import check_config, prepare_knowledge, run_on
+    from grasp_jax.pipeline import check_config, check_devices, prepare_knowledge, run_on
     from grasp_jax.training.loop import train
 
     workdir.mkdir(parents=True, exist_ok=True)
@@ -80,6 +80,7 @@ def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: 
         trial.set_user_attr('settings', settings)
         tried = changed(config, settings)
         check_config(tried)
+        check_devices(tried)
         run = run_on(tried, prepare_knowledge(tried, stages))
 
         def watch(epoch: int, value: float) -> None:

@@ -5,8 +5,8 @@
 # Copies what is committed here to every host, installs it there with the extra [tpu], mounts the bucket with gcsfuse
 # (the folder that all hosts see, which their service account must be allowed to write: data in BUCKET/data, runs in
 # BUCKET/runs/NAME, so --workdir is not for you to give) and starts the same command everywhere; JAX finds the hosts by
-# itself. Expect the log of every host, of which host 0's has progress and report. After a preemption make the slice again and
-# give the same command: it goes on from the last checkpoint. DRY_RUN=1 prints what would be run.
+# itself. Expect the log of every host, of which host 0's has progress and report. After a preemption make the slice
+# again and give the same command: it goes on from the last checkpoint. DRY_RUN=1 prints what would be run.
 set -euo pipefail
 if (($# < 3)); then
   echo "error: bash launch/tpu_vm.sh NAME ZONE gs://BUCKET/FOLDER [flags of grasp_jax.main]" >&2

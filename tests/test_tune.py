@@ -4,7 +4,8 @@ import optuna
 import pytest
 
 from grasp_jax import tune
-from grasp_jax.config import default
+from grasp_jax.config import changed, default
+from grasp_jax.errors import UserError
 from grasp_jax.training import loop
 
 
@@ -50,6 +51,12 @@ def test_a_killed_search_goes_on_with_the_trial_it_was_in(config, tmp_path, monk
     assert not list((tmp_path / 'trials').iterdir()), 'checkpoints go when a trial is over'
     assert len(tries) == 4
     assert tune.search(config, 'small', 3, tmp_path, tmp_path).best_value == study.best_value and len(tries) == 4
+
+
+def test_parts_that_do_not_fit_are_said_before_the_stages(config, tmp_path):
+    with pytest.raises(UserError, match=r'config\.train\.parts=-1'):
+        tune.search(changed(config, {'train.parts': -1}), 'small', 1, tmp_path, tmp_path / 'stages')
+    assert not any((tmp_path / 'stages').iterdir())
 
 
 def test_every_space_names_settings_that_there_are():

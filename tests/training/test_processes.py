@@ -45,6 +45,15 @@ def processes():
             process.kill()
 
 
+@pytest.fixture
+def folders(tmp_path):
+    """Of a run in one process, and of the same run in two."""
+    found = tmp_path / 'alone', tmp_path / 'together'
+    for folder in found:
+        folder.mkdir()
+    return found
+
+
 def outputs(processes):
     found = [process.communicate(timeout=LIMIT)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * len(processes), found
@@ -56,10 +65,8 @@ def state_of(run, folder, epoch):
         return jax.device_get(checkpoints.load(epoch, run.state_shapes(0), run.mesh).params)
 
 
-def test_without_parts_two_processes_are_one_but_for_rounding(small_run, tmp_path, processes):
-    alone, together = tmp_path / 'alone', tmp_path / 'together'
-    alone.mkdir()
-    together.mkdir()
+def test_without_parts_two_processes_are_one_but_for_rounding(small_run, folders, processes):
+    alone, together = folders
     loop.train(small_run(train={'max_epochs': 1, 'steps_per_call': 2}), 0, alone)
     outputs(processes(together, 1, 2, 0))
     [one], [two] = read_metrics(alone), read_metrics(together)
@@ -67,10 +74,8 @@ def test_without_parts_two_processes_are_one_but_for_rounding(small_run, tmp_pat
         np.testing.assert_allclose(one[key], two[key], atol=1e-5)
 
 
-def test_two_processes_are_one_and_a_signal_to_either_stops_both(small_run, tmp_path, processes):
-    alone, together = tmp_path / 'alone', tmp_path / 'together'
-    alone.mkdir()
-    together.mkdir()
+def test_two_processes_are_one_and_a_signal_to_either_stops_both(small_run, folders, processes):
+    alone, together = folders
     run = small_run(train={'max_epochs': 2, 'steps_per_call': 2, 'parts': 2})
     loop.train(run, 0, alone)
     outputs(processes(together, 2, 2, 2))
