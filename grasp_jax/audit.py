@@ -85,10 +85,11 @@ def _batches(interactions: Interactions, config: ml_collections.ConfigDict) -> C
 def _similar(interactions: Interactions, similar: np.ndarray, config: ml_collections.ConfigDict) -> Check:
     spec = model_spec(config, interactions.num_items)
     plan = batches.epoch_plan(training_sequences(interactions, spec.row_width), config.train.batch_size, 0, 0)
-    theirs = SimilarUsers(interactions, similar, spec).plan(plan, 1).placement
-    require_training_part(interactions, theirs, 'the sequences of similar users')
+    theirs = [each.placement for each in SimilarUsers(interactions, similar, spec).plan(plan, 1)]
+    for placement in theirs:
+        require_training_part(interactions, placement, 'the sequences of similar users')
     return Check('sequences of similar users that end before their held-out items',
-                 int(np.count_nonzero(theirs.length)))
+                 sum(int(np.count_nonzero(placement.length)) for placement in theirs))
 
 
 def require_training_part(interactions: Interactions, placement: batches.Placement, where: str) -> None:

@@ -62,13 +62,14 @@ class Shape(NamedTuple):
       rows: R, a multiple of `groups`.
       groups: G; a group of rows lives on one device.
       targets: T, places for targets in a group; 0: every position has one.
-      similar_rows: packed rows of the similar users' sequences, a multiple of `groups`; 0: none are read.
+      similar: number (a multiple of `groups`) and width of the packed rows of similar users' sequences, for each
+        width that there is; none are read where it is empty.
     """
 
     rows: int
     groups: int = 1
     targets: int = 0
-    similar_rows: int = 0
+    similar: tuple[tuple[int, int], ...] = ()
 
 
 class Steps(NamedTuple):
@@ -76,11 +77,11 @@ class Steps(NamedTuple):
 
     Attributes:
       users: the users of each batch.
-      similar: K similar users of each of them, [S, B * K]; None where the method reads none.
+      similar: K similar users of each of them, [S, B * K], once for each row width of `Shape.similar`.
     """
 
     users: Placement
-    similar: Placement | None = None
+    similar: tuple[Placement, ...] = ()
 
 
 class Ends(NamedTuple):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from grasp_jax.models.dropout import Dropout
-from grasp_jax.models.spec import ModelSpec
+from grasp_jax.models.spec import ModelSpec, Pick
 
 
 class GRU4Rec(nn.Module):
@@ -14,7 +14,8 @@ class GRU4Rec(nn.Module):
     spec: ModelSpec
 
     @nn.compact
-    def __call__(self, inputs: jax.Array, position: jax.Array, visible: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, inputs: jax.Array, position: jax.Array, visible: jax.Array, *, train: bool,
+                 pick: Pick | None = None) -> jax.Array:
         """As `SASRec.__call__`; the state is reset where a sequence begins, `visible` is not needed.
 
         Dropout acts between recurrent layers, so one layer has none: on Amazon Fashion dropout of 0.5 on the inputs
@@ -26,7 +27,7 @@ class GRU4Rec(nn.Module):
             if layer:
                 states = Dropout(spec.dropout)(states, train=train)
             states = GRULayer(spec.hidden_size)(states, position == 0)
-        return nn.Dense(spec.hidden_size)(states)
+        return nn.Dense(spec.hidden_size)(states if pick is None else pick(states))
 
 
 class GRULayer(nn.Module):

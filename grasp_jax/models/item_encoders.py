@@ -100,10 +100,10 @@ class IdEncoder(CommonEncoder):
 
 
 class ItemParts(NamedTuple):
-    """Work of the GRASP encoder per item: `keys` [..., D] for the gates, `projected` [..., F]."""
+    """Work of the GRASP encoder per item: `keys` [..., D] for the gates, `projected` [..., F] (a sum without them)."""
 
     keys: Pair
-    projected: attention.Projected
+    projected: attention.Projected | jax.Array
 
 
 class GraspEncoder(ItemEncoder):
@@ -138,6 +138,8 @@ class GraspEncoder(ItemEncoder):
     def parts(self, looked_up: Pair) -> ItemParts:
         """Vectors [..., E] -> keys [..., D] and projections [..., F]: all E-wide products on items."""
         keys = _adapt(self.item_adapter, looked_up) if self.spec.space == 'hidden' else looked_up
+        if not self.spec.personal:
+            return ItemParts(keys, attention.project_ungated(keys, self.fusion_kernel, self._switch()))
         return ItemParts(keys, attention.project(keys, self.fusion_kernel))
 
     def context(self, tables: Tables, users: jax.Array, looked_up: Pair, segment: jax.Array, seen: jax.Array,
@@ -179,8 +181,7 @@ class GraspEncoder(ItemEncoder):
         """
         total = len(parts.keys.own)
         if not self.spec.personal:
-            always = self.gates(jnp.zeros((total, attention.LEVELS)), None)
-            return query @ self._hidden_layer(always, parts.projected).T
+            return query @ self._hidden_layer(None, parts.projected).T
         size = ITEM_BLOCK if total % ITEM_BLOCK == 0 else total
 
         def one_block(block: ItemParts) -> jax.Array:
@@ -208,11 +209,17 @@ class GraspEncoder(ItemEncoder):
     def gates(self, scores: jax.Array, together: jax.Array | None) -> jax.Array:
         """Gates [..., 3] from level scores, with the ablated levels at zero."""
         scale, bias = (self.log_scale, self.gate_bias) if self.spec.gate == 'calibrated' else (None, None)
-        switch = attention.level_switch(self.spec.use_similar, self.spec.use_global)
-        return attention.gates(scores, self.spec.gate, scale, bias, together) * lead(switch, scores)
+        return attention.gates(scores, self.spec.gate, scale, bias, together) * lead(self._switch(), scores)
 
-    def _hidden_layer(self, gate: jax.Array, projected: attention.Projected) -> jax.Array:
-        fused = attention.fuse(gate, projected)
+    def _switch(self) -> jax.Array:
+        return attention.level_switch(self.spec.use_similar, self.spec.use_global)
+
+    def _hidden_layer(self, gate: jax.Array | None, projected: attention.Projected | jax.Array) -> jax.Array:
+        if isinstance(projected, attention.Projected):
+            assert gate is not None
+            fused = attention.fuse(gate, projected)
+        else:
+            fused = projected
         return nn.relu(fused + lead(self.fusion_bias, fused))
 
 

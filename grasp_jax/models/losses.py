@@ -9,7 +9,9 @@ import optax
 from grasp_jax.models.attention import lead
 
 NEVER = -1e9  # a score that counts for nothing in a softmax
-# Items whose scores a softmax over the whole catalogue holds at once.
+# Items whose scores a softmax over the whole catalogue holds at once. Those of a small block stay in the cache of a
+# CPU: 72 ms instead of 93 for 1,000 positions, 12,101 items and a width of 64; an accelerator wants large ones.
+SOFTMAX_BLOCKS = {'cpu': 512}
 SOFTMAX_BLOCK = 4096
 
 
@@ -71,7 +73,7 @@ def sampled_softmax(positive: jax.Array, negative: jax.Array, weight: jax.Array,
 
 
 def full_softmax(queries: jax.Array, positive: jax.Array, items: jax.Array, weight: jax.Array) -> jax.Array:
-    """Cross entropy of the true item in the whole catalogue; holds `SOFTMAX_BLOCK` scores a position at most.
+    """Cross entropy of the true item in the whole catalogue; holds the scores of one block of items at a time.
 
     Args:
       queries: [G, T, F].
@@ -125,7 +127,7 @@ log_sum_exp.defvjp(_log_sum_exp_forward, _log_sum_exp_backward)
 
 def _blocks(items: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Items [m, F] as blocks [K, size, F], and bool [K, size] which of the rows are items."""
-    size = min(SOFTMAX_BLOCK, len(items))
+    size = min(SOFTMAX_BLOCKS.get(jax.default_backend(), SOFTMAX_BLOCK), len(items))
     count = -(-len(items) // size)
     filled = jnp.pad(items, ((0, count * size - len(items)), (0, 0)))
     return filled.reshape(count, size, -1), (jnp.arange(count * size) < len(items)).reshape(count, size)

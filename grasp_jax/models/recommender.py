@@ -84,17 +84,23 @@ class Recommender(nn.Module):
             self._align(tables, users, packed, masked, nothing, Encoded(inputs, parts, context))
         return Encoded(self.run_backbone(inputs, packed, train=train), parts, context)
 
-    def run_backbone(self, inputs: jax.Array, packed: Packed, *, train: bool) -> jax.Array:
-        """Item representations [R, W, H] of packed rows -> states [R, W, H]."""
+    def run_backbone(self, inputs: jax.Array, packed: Packed, *, train: bool, ends: Ends | None = None) -> jax.Array:
+        """Item representations [R, W, H] of packed rows -> states [R, W, H], or [B, H] at `ends` alone."""
         own = same_user(packed.segment)
         # Padding sees itself only, which keeps its softmax finite.
         itself = jnp.eye(own.shape[1], dtype=bool)[None]
         visible = (own & _past(own) if self.spec.causal else own) | itself
         if self.spec.views == 1:
-            return self.backbone(inputs, packed.position, visible, train=train)
+            return self.backbone(inputs, packed.position, visible, train=train, pick=ends and ends.pick)
         stacked = stack_views(self.cross_views(inputs, packed.position, visible, train=train))
         position, visible = (jnp.repeat(field, 2, axis=0) for field in (packed.position, visible))
-        return unstack_views(self.backbone(stacked, position, visible, train=train))
+        if ends is None:
+            return unstack_views(self.backbone(stacked, position, visible, train=train))
+
+        def pick(states: jax.Array) -> jax.Array:
+            return jnp.stack([ends._replace(row=2 * ends.row + view).pick(states) for view in range(2)], 1)
+
+        return self.backbone(stacked, position, visible, train=train, pick=pick).reshape(len(ends.row), -1)
 
     def represent_rows(self, tables: Tables | None, users: jax.Array, packed: Packed, masked: jax.Array, *,
                        train: bool = False) -> tuple[jax.Array, Any, Any]:
@@ -148,16 +154,22 @@ class Recommender(nn.Module):
         """What a softmax over the whole catalogue needs, where items look alike to every user.
 
         Returns:
-          folded queries [G, T, F], scores of the true items [G, T] and features of items 1..m, [m, F].
+          states [G, T, H], scores of the true items [G, T] and representations of items 1..m, [m, H]: not folded, as
+          every item meets every state and features are wider.
         """
+        states = drawn.targets.pick(encoded.states)
+
+        def represent(context: Any, parts: Any) -> jax.Array:
+            found: jax.Array = self.encoder.represent(self.encoder.features(context, parts))
+            return found
+
         context, true = self._true_items(encoded.parts, encoded.context, drawn)
-        query, _ = self.encoder.fold(drawn.targets.pick(encoded.states))
         everything = self.catalogue(tables, jnp.arange(1, self.spec.num_items + 1))
         nobody = jax.tree.map(lambda field: jnp.zeros((self.spec.num_items, field.shape[-1])), context)
-        return query, row_dot(query, self.encoder.features(context, true)), self.encoder.features(nobody, everything)
+        return states, row_dot(states, represent(context, true)), represent(nobody, everything)
 
     def auxiliary(self, tables: Tables | None, users: jax.Array, packed: Packed, drawn: Drawn, ends: Ends,
-                  encoded: Encoded, company: Company | None) -> jax.Array:
+                  encoded: Encoded, company: tuple[Company, ...]) -> jax.Array:
         """The method's own loss, not weighted; zero where it has none.
 
         Args:
@@ -165,17 +177,23 @@ class Recommender(nn.Module):
           drawn: what was drawn for the batch.
           ends: fields [B], where each user's last state is.
           encoded: of the batch's rows.
-          company: similar users, for LLM-ESR.
+          company: similar users by the width of their rows, for LLM-ESR.
         """
-        if company is not None:
-            taught = self(tables, jnp.zeros(len(company.ends.row), jnp.int32), company.packed, company.masked,
-                          train=False)
-            similar = company.ends.pick(taught.states).reshape(len(users), -1, taught.states.shape[-1])
-            exist = company.ends.exist.reshape(len(users), -1)
+        if company:
+            # Everybody is in rows of one width; what is picked in the others does not count.
+            exist = jnp.sum(jnp.stack([each.ends.exist for each in company]), 0).reshape(len(users), -1)
+            last = [self._last_states(tables, each) * each.ends.exist[:, None] for each in company]
+            similar = jnp.sum(jnp.stack(last), 0).reshape(*exist.shape, -1)
             return distillation(ends.pick(encoded.states), similar, exist, ends.exist.astype(similar.dtype))
         if self.spec.method == 'rlmrec':
             return self._align(tables, users, packed, drawn.masked, ends, encoded)
         return jnp.zeros(())
+
+    def _last_states(self, tables: Tables | None, company: Company) -> jax.Array:
+        """States [B * K, ?] behind the sequences of similar users, dropout off."""
+        nobody = jnp.zeros(len(company.ends.row), jnp.int32)
+        inputs, _, _ = self.represent_rows(tables, nobody, company.packed, company.masked)
+        return self.run_backbone(inputs, company.packed, train=False, ends=company.ends)
 
     def _align(self, tables: Tables | None, users: jax.Array, packed: Packed, masked: jax.Array, ends: Ends,
                encoded: Encoded) -> jax.Array:

@@ -6,6 +6,7 @@ F width of the hidden layer of GRASP's MLP.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -29,6 +30,7 @@ _USUAL_WEIGHTS = {'rlmrec': 0.01, 'llm_esr': 0.1}
 _USUAL_LAYERS = {'sasrec': 2, 'gru4rec': 1, 'bert4rec': 2}
 # Embedding tables get a multiple of this many rows, so that any mesh can split them evenly.
 ROW_MULTIPLE = 128
+Pick = Callable[[jax.Array], jax.Array]  # states [R, W, H] -> some of them, [..., H]
 
 
 @dataclasses.dataclass(frozen=True)

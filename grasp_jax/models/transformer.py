@@ -26,8 +26,8 @@ class SelfAttention(nn.Module):
 
         def heads(name: str, inputs: jax.Array, bias: bool = True) -> jax.Array:
             """[R, W, H] -> [R * heads, W, depth]: with one leading axis the products are twice as fast on a CPU."""
-            outputs = nn.DenseGeneral((self.num_heads, depth), use_bias=bias, name=name)(inputs)
-            return outputs.swapaxes(1, 2).reshape(-1, length, depth)
+            outputs = nn.DenseGeneral((self.num_heads, depth), use_bias=bias, name=name)(_flat(inputs))
+            return outputs.reshape(-1, length, self.num_heads, depth).swapaxes(1, 2).reshape(-1, length, depth)
 
         # A bias of the keys would add the same to all scores of a query, which the softmax takes out again.
         scores = jnp.einsum('rtd,rsd->rts', heads('query', queries) * depth ** -0.5, heads('key', keys, bias=False))
@@ -36,7 +36,13 @@ class SelfAttention(nn.Module):
         weights = Dropout(self.dropout)(weights, train=train)
         mixed = jnp.einsum('rts,rsd->rtd', weights, heads('value', keys))
         mixed = mixed.reshape(rows, self.num_heads, length, depth).swapaxes(1, 2)
-        return nn.DenseGeneral(width, axis=(-2, -1), name='out')(mixed)
+        outputs = nn.DenseGeneral(width, axis=(-2, -1), name='out')(mixed.reshape(-1, self.num_heads, depth))
+        return outputs.reshape(queries.shape)
+
+
+def _flat(inputs: jax.Array) -> jax.Array:
+    """[R, W, H] -> [R * W, H]: biases and activations behind a product run up to twice as fast on a CPU."""
+    return inputs.reshape(-1, inputs.shape[-1])
 
 
 def masked_softmax(scores: jax.Array, allowed: jax.Array) -> jax.Array:
@@ -67,7 +73,7 @@ class FeedForward(nn.Module):
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> jax.Array:
         """[R, W, H] -> [R, W, H]."""
-        hidden = getattr(nn, self.activation)(nn.Dense(self.inner)(inputs))
+        hidden = getattr(nn, self.activation)(nn.Dense(self.inner)(_flat(inputs)))
         hidden = Dropout(self.dropout)(hidden, train=train)
         outputs = nn.Dense(inputs.shape[-1])(hidden)
-        return Dropout(self.dropout)(outputs, train=train)
+        return Dropout(self.dropout)(outputs, train=train).reshape(inputs.shape)

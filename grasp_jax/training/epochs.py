@@ -83,9 +83,10 @@ class Epochs:
             assert run.offline.similar_users is not None
             self._similar = SimilarUsers(run.interactions, run.offline.similar_users, run.model.spec)
             groups = self.shape.groups
-            rows = self._similar.plan(self.plan(0), groups).num_rows
-            # To spare: the number varies from epoch to epoch, and each new one is compiled anew.
-            self.shape = self.shape._replace(similar_rows=groups * math.ceil(_SPARE * rows / groups))
+            # To spare: the numbers vary from epoch to epoch, and each new one is compiled anew.
+            rows = (groups * math.ceil(_SPARE * plan.num_rows / groups)
+                    for plan in self._similar.plan(self.plan(0), groups))
+            self.shape = self.shape._replace(similar=tuple(zip(rows, self._similar.widths, strict=True)))
 
     @property
     def steps(self) -> int:
@@ -140,16 +141,17 @@ class Epochs:
         plan = self.plan(epoch)
         places = self._targets(plan, self.shape.groups) if self._targets else 0
         shape = self.shape._replace(rows=plan.num_rows, targets=max(self.shape.targets, places))
-        similar = None
+        similar: tuple[batches.Plan, ...] = ()
         if self._similar is not None:
-            similar = self._similar.plan(plan, self.shape.groups, self.shape.similar_rows)
-            shape = shape._replace(similar_rows=similar.num_rows)
+            similar = self._similar.plan(plan, self.shape.groups, tuple(rows for rows, _ in self.shape.similar))
+            shape = shape._replace(similar=tuple((each.num_rows, width) for each, width in
+                                                 zip(similar, self._similar.widths, strict=True)))
         size = self._settings.steps_per_call
         if self._run.host is not None:
             size = min(size, self._host_steps(shape, self._run.host))
 
         def steps_from(start: int) -> batches.Steps:
-            theirs = None if similar is None else similar.steps(start, start + size)
+            theirs = tuple(each.steps(start, start + size) for each in similar)
             return put_replicated(batches.Steps(plan.steps(start, start + size), theirs), self._run.mesh)
 
         parts = [steps_from(start) for start in range(first_step, len(plan), size)]
@@ -189,7 +191,7 @@ class Epochs:
         positions = shape.rows * self._run.model.spec.row_width
         own = (shape.groups * shape.targets or positions) * self._spec.own_negatives
         shared = 0 if self._spec.own_negatives else self._spec.negatives
-        return positions + own + shared + shape.similar_rows * self._run.model.spec.row_width
+        return positions + own + shared + sum(rows * width for rows, width in shape.similar)
 
     def dispatch(self, state: TrainState, chunk: Chunk) -> tuple[TrainState, jax.Array]:
         """Starts a chunk's steps; returns the state and losses [S] that they will leave."""

@@ -1,10 +1,19 @@
-"""The sequences of similar users, which LLM-ESR's self-distillation reads beside those of a batch."""
+"""The sequences of similar users, which LLM-ESR's self-distillation reads beside those of a batch.
+
+Ten similar users each are most of a step's work, and most sequences are short. In rows as wide as the longest sequence
+a position is compared with ten times as many others as are its own user's; so short sequences get rows of their own.
+"""
+
+import dataclasses
 
 import numpy as np
 
 from grasp_jax.data import batches
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.models.spec import ModelSpec
+
+# Rows of short sequences are narrower by this factor.
+_NARROWER = 4
 
 
 class SimilarUsers:
@@ -18,24 +27,27 @@ class SimilarUsers:
           similar: int32 [n, K], -1 where there is none.
           spec: of the model.
         """
-        users = np.arange(interactions.num_users)
         self._similar = similar
-        self._sequences = batches.Sequences(users, interactions.indptr[:-1], interactions.input_lengths('train'),
-                                            spec.row_width, appended=0 if spec.causal else 1)
+        self._sequences = batches.Sequences(np.arange(interactions.num_users), interactions.indptr[:-1],
+                                            interactions.input_lengths('train'), spec.row_width,
+                                            appended=0 if spec.causal else 1)
+        self.widths = (-(-spec.row_width // _NARROWER), spec.row_width)
 
-    def plan(self, plan: batches.Plan, groups: int, min_rows: int = 1) -> batches.Plan:
+    def plan(self, plan: batches.Plan, groups: int, min_rows: tuple[int, ...] = (1, 1)) -> tuple[batches.Plan, ...]:
         """Places for the similar users of a plan's users.
 
         Args:
           plan: of the users, placement fields [S, B].
           groups: the number of rows is a multiple of it.
-          min_rows: at least so many rows.
+          min_rows: at least so many rows of each width.
 
         Returns:
-          a plan whose fields are [S, B * K], the users of a batch one after the other; who is missing has length 0.
+          a plan for each of `widths`, whose fields are [S, B * K], the users of a batch one after the other; who is
+          missing, or in rows of another width, has length 0.
         """
         there = np.asarray(plan.placement.length)[..., None] > 0
-        who = np.where(there, self._similar[plan.placement.user], -1)
-        order = who.reshape(-1)
-        size = order.size // len(plan)
-        return batches.ordered_plan(self._sequences, order, size, min_rows, groups)
+        order = np.where(there, self._similar[plan.placement.user], -1).reshape(-1)
+        short = self._sequences.lengths[order] <= self.widths[0] - self._sequences.appended
+        return tuple(batches.ordered_plan(dataclasses.replace(self._sequences, width=width),
+                                          np.where(fits, order, -1), order.size // len(plan), rows, groups)
+                     for width, fits, rows in zip(self.widths, (short, ~short), min_rows, strict=True))

@@ -159,25 +159,27 @@ class Batch(NamedTuple):
       users: int32 [B].
       packed: their rows.
       ends: where their last states are.
-      company: similar users, None where the method reads none.
+      company: similar users by the width of their rows, empty where the method reads none.
     """
 
     users: jax.Array
     packed: batches.Packed
     ends: batches.Ends
-    company: Company | None = None
+    company: tuple[Company, ...] = ()
 
 
 def make_batch(model: Recommender, mesh: Mesh, shape: batches.Shape, items: jax.Array, step: batches.Steps) -> Batch:
     """Lays one step's users out in rows, and their similar users where the method reads them."""
     width = model.spec.row_width
     packed = split_rows(batches.pack_rows(items, step.users, shape.rows, width), mesh)
-    company = None
-    if step.similar is not None:
-        appended = 0 if model.spec.causal else 1  # a mask behind the sequence, as in testing
-        theirs = split_rows(batches.pack_rows(items, step.similar, shape.similar_rows, width, appended), mesh)
-        company = Company(theirs, (theirs.items == 0) & (theirs.segment > 0), batches.ends(step.similar, appended))
-    return Batch(jnp.asarray(step.users.user), packed, batches.ends(step.users), company)
+    appended = 0 if model.spec.causal else 1  # a mask behind the sequence of a similar user, as in testing
+
+    def company(placement: batches.Placement, rows: int, width: int) -> Company:
+        theirs = split_rows(batches.pack_rows(items, placement, rows, width, appended), mesh)
+        return Company(theirs, (theirs.items == 0) & (theirs.segment > 0), batches.ends(placement, appended))
+
+    known = (company(placement, *grid) for placement, grid in zip(step.similar, shape.similar, strict=True))
+    return Batch(jnp.asarray(step.users.user), packed, batches.ends(step.users), tuple(known))
 
 
 def batch_loss(params: Any, model: Recommender, spec: TrainSpec, data: Data, batch: Batch, drawn: Drawn,
@@ -271,10 +273,9 @@ def items_of_steps(model: Recommender, spec: TrainSpec, shape: batches.Shape, da
     def one(number: jax.Array, step: batches.Steps) -> tuple[jax.Array, ...]:
         packed = batches.pack_rows(data.items, step.users, shape.rows, width)
         drawn, _ = draw(model, spec, shape, packed, key_of_step(key, number), data.cumulative)
-        if step.similar is None:
-            return packed.items, drawn.negatives
-        similar = batches.pack_rows(data.items, step.similar, shape.similar_rows, width)
-        return packed.items, drawn.negatives, similar.items
+        similar = (batches.pack_rows(data.items, placement, *grid).items
+                   for placement, grid in zip(step.similar, shape.similar, strict=True))
+        return packed.items, drawn.negatives, *similar
 
     numbers = first + jnp.arange(len(steps.users.user))
     return jax.lax.map(lambda now: one(*now), (numbers, steps))

@@ -63,6 +63,21 @@ def test_factorised_equals_plain_for_values_and_gradients(weights, kind, similar
         np.testing.assert_allclose(gradient, jax.grad(plain)(weights)[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.parametrize('switch', list(itertools.product((1.0, 0.0), repeat=3)))
+def test_without_gates_adding_the_kernels_first_equals_the_plain_form(weights, switch):
+    item, switch = pair(1, 3, 5), jnp.array(switch)
+
+    def plain(kernel):
+        return jnp.sum(jnp.sin(attention.plain_fusion(jnp.broadcast_to(switch, (3, 5, 3)), item, kernel)))
+
+    def fast(kernel):
+        return jnp.sum(jnp.sin(attention.project_ungated(item, kernel, switch)))
+
+    (one, to_one), (two, to_two) = (jax.value_and_grad(form)(weights['kernel']) for form in (fast, plain))
+    np.testing.assert_allclose(one, two, rtol=1e-5)
+    np.testing.assert_allclose(to_one, to_two, rtol=1e-4, atol=1e-5)
+
+
 def test_crossed_scores_are_all_pairs_of_aligned_ones():
     users, items = pair(0, 3), pair(1, 5)
     crossed = attention.crossed_scores(users, items)

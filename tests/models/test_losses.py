@@ -51,7 +51,7 @@ def test_sampled_softmax_by_hand_and_corrected_for_the_draw():
 
 def test_the_softmax_in_blocks_equals_the_plain_one(monkeypatch):
     queries, items = (jax.random.normal(jax.random.key(number), (size, 6)) for number, size in enumerate((7, 23)))
-    monkeypatch.setattr(losses, 'SOFTMAX_BLOCK', 5)  # four whole blocks and one that is filled up
+    monkeypatch.setitem(losses.SOFTMAX_BLOCKS, 'cpu', 5)  # four whole blocks and one that is filled up
 
     def total(form, queries, items):
         return (form(queries, items) * np.arange(1, 8)).sum()

@@ -62,7 +62,8 @@ def test_distillation_reaches_the_users_own_items_and_not_those_of_the_teachers(
         assert moved(gradients, part) > 0
     assert moved(gradients, 'encoder', 'adapter_first') > 0
     rows = set(np.flatnonzero(np.abs(gradients['encoder']['embedding']).max(1)))
-    own, theirs = (set(np.asarray(packed.items).ravel()) - {0} for packed in (batch.packed, batch.company.packed))
+    own = set(np.asarray(batch.packed.items).ravel())
+    theirs = {item for each in batch.company for item in np.asarray(each.packed.items).ravel()}
     assert rows and rows <= own
     assert theirs - own, 'the teachers have items of their own'
 

@@ -20,21 +20,30 @@ def test_each_place_holds_the_training_sequence_of_its_similar_user(small_data):
     lengths = interactions.input_lengths('train')
     known = batches.Sequences(np.arange(90), interactions.indptr[:-1], lengths, spec.row_width)
     plan = batches.epoch_plan(known, 16, seed=0, epoch=0)
-    theirs = SimilarUsers(interactions, similar, spec).plan(plan, groups=2, min_rows=5)
-    assert theirs.num_rows % 2 == 0 and theirs.num_rows >= 5 and len(theirs) == len(plan)
+    known = SimilarUsers(interactions, similar, spec)
+    theirs = known.plan(plan, groups=2, min_rows=(5, 3))
+    assert known.widths == (4, 13) and [each.num_rows >= rows for each, rows in zip(theirs, (5, 3), strict=True)]
+    assert all(each.num_rows % 2 == 0 and len(each) == len(plan) for each in theirs)
     flat = jnp.asarray(interactions.items)
+    used = set()
     for step in range(len(plan)):
-        placement = jax.tree.map(lambda field, at=step: jnp.asarray(field[at]), theirs.placement)
-        packed = batches.pack_rows(flat, placement, theirs.num_rows, spec.row_width)
-        ends = batches.ends(placement)
+        packed, ends = [], []
+        for each, width in zip(theirs, known.widths, strict=True):
+            placement = jax.tree.map(lambda field, at=step: jnp.asarray(field[at]), each.placement)
+            packed.append(batches.pack_rows(flat, placement, each.num_rows, width))
+            ends.append(batches.ends(placement))
         mine = zip(plan.placement.user[step], plan.placement.length[step], strict=True)
         for place, (user, length) in enumerate(mine):
             for number in range(2):
                 at = 2 * place + number
                 if not length or similar[user, number] < 0:
-                    assert not ends.exist[at]
+                    assert not any(each.exist[at] for each in ends)
                     continue
                 wanted = interactions.sequence(similar[user, number], 'train')
-                row, column = int(ends.row[at]), int(ends.column[at])
-                found = packed.items[row, column + 1 - len(wanted):column + 1]
+                which = int(len(wanted) > known.widths[0])
+                assert [int(each.exist[at]) for each in ends] == [1 - which, which]
+                row, column = int(ends[which].row[at]), int(ends[which].column[at])
+                found = packed[which].items[row, column + 1 - len(wanted):column + 1]
                 np.testing.assert_array_equal(found, wanted)
+                used.add(which)
+    assert used == {0, 1}
