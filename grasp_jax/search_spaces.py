@@ -7,7 +7,19 @@ Settings = dict[str, Any]
 
 
 def strong(trial: Any) -> Settings:
-    """The recipe `strong`: loss, sampling, width and regularisation of any backbone and method."""
+    """The recipe `strong`: width and regularisation of any backbone, where items look alike to every user."""
+    return {
+        'train.temperature': trial.suggest_float('temperature', 0.5, 2.0, log=True),
+        'train.learning_rate': trial.suggest_float('learning_rate', 3e-4, 3e-3, log=True),
+        'train.weight_decay': trial.suggest_float('weight_decay', 0.0, 0.1),
+        'model.dropout': trial.suggest_float('dropout', 0.3, 0.8, step=0.1),
+        'model.hidden_size': trial.suggest_categorical('hidden_size', [64, 128]),
+        'model.num_layers': trial.suggest_int('num_layers', 1, 2),
+    }
+
+
+def sampled(trial: Any) -> Settings:
+    """Losses over some negatives, for any method: loss, sampling, width and regularisation."""
     return {
         'train.loss': trial.suggest_categorical('loss', ['sampled_softmax', 'gbce']),
         'train.negatives': trial.suggest_categorical('negatives', [256, 512, 1024]),
@@ -20,8 +32,10 @@ def strong(trial: Any) -> Settings:
     }
 
 
-SPACES: dict[str, Callable[[Any], Settings]] = {'strong': strong}
-# The trial that a search begins with: the recipe as it stands.
+SPACES: dict[str, Callable[[Any], Settings]] = {'strong': strong, 'sampled': sampled}
+# The trial that a search begins with; of `strong` it is the recipe as it stands.
 STARTS: dict[str, Settings] = {
-    'strong': {'loss': 'sampled_softmax', 'negatives': 256, 'popularity': 0.0, 'temperature': 1.0,
+    'strong': {'temperature': 1.0, 'learning_rate': 1e-3, 'weight_decay': 0.0, 'dropout': 0.6, 'hidden_size': 128,
+               'num_layers': 2},
+    'sampled': {'loss': 'sampled_softmax', 'negatives': 256, 'popularity': 0.0, 'temperature': 1.0,
                'learning_rate': 1e-3, 'dropout': 0.5, 'hidden_size': 64, 'num_layers': 2}}

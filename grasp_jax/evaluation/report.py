@@ -79,7 +79,7 @@ def write_report(
             'seed': int(seed), 'run_dir': os.path.relpath(run_dir, workdir), 'test': _test(ranks, masks, config),
             'validation': _best(history), 'training': {'seconds': history.seconds, 'epochs': len(history.epochs)}})
     report = {
-        'schema': SCHEMA, **_names(config), 'command': command, 'data': _data_facts(interactions),
+        'schema': SCHEMA, **_names(config), 'command': command, 'data': _data_facts(interactions, counts['users']),
         'protocol': _protocol(config, interactions), 'thresholds': groups.thresholds(interactions, config),
         'counts': counts, **_over_seeds(runs), 'runs': runs, 'stages': stages, 'versions': artefacts.versions()}
     (workdir / 'plots').mkdir(parents=True, exist_ok=True)
@@ -116,10 +116,10 @@ def _names(config: ConfigDict) -> Tree:
         **{key: config.model[key] if grasp else None for key in ('gate', 'space', 'user_context')}}
 
 
-def _data_facts(interactions: Interactions) -> Tree:
+def _data_facts(interactions: Interactions, evaluated: int) -> Tree:
     users, items, total = interactions.num_users, interactions.num_items, len(interactions.items)
     return {'users': users, 'items': items, 'interactions': total, 'mean_length': total / max(users, 1),
-            'density': total / max(users * items, 1), 'evaluated_users': len(interactions.evaluated_users())}
+            'density': total / max(users * items, 1), 'evaluated_users': evaluated}
 
 
 def _protocol(config: ConfigDict, interactions: Interactions) -> Tree:

@@ -76,7 +76,7 @@ def _what() -> tuple[str, list[grid.Cell]]:
     if _FIGURE.value == '3':
         return 'figure3', grid.case_study(_DATASET.value)
     if _FIGURE.value == '4':
-        return 'figure4', grid.curves()
+        return 'figure4', grid.curves(_RECIPE.value)
     if _FIGURE.value == 'leak':
         return 'leak', grid.leaks()
     if _FIGURE.value == 'robustness':
@@ -90,7 +90,7 @@ def _what() -> tuple[str, list[grid.Cell]]:
                               if not _METHODS.value or cell.settings['model.method'] in _METHODS.value]
     if _TABLE.value == '4':
         return 'table4', grid.ablation()
-    cells = [cell for cell in grid.overall(_DATASET.value, tuple(_METHODS.value))
+    cells = [cell for cell in grid.overall(_DATASET.value, tuple(_METHODS.value), _RECIPE.value)
              if not _BACKBONES.value or cell.settings['model.backbone'] in _BACKBONES.value]
     return f'table{_TABLE.value}', cells
 

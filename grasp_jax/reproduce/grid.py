@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from grasp_jax.config import default
 from grasp_jax.evaluation.tables import BACKBONES, METHODS
 
 # Data sets by the name that tables give them, and their config.
@@ -13,9 +14,8 @@ DATASETS = {'beauty': 'configs/beauty.py:minilm', 'fashion': 'configs/fashion.py
 SEEDS = (42, 43, 44)
 # The equations as printed: the gate of Eq. 3 on the LLM vectors, the user's whole text as context.
 PRINTED = {'model.method': 'grasp', 'model.gate': 'paper', 'model.space': 'llm', 'model.user_context': 'text'}
-# Rows of table 4 and points of figure 4 that are runs of table 2.
-_SHARED = {'printed': 'sasrec_grasp_printed', 'calibrated_prefix': 'sasrec_grasp', 'k_10': 'sasrec_grasp',
-           'width_64': 'sasrec_grasp'}
+# Rows of table 4 that are runs of table 2.
+_SHARED = {'printed': 'sasrec_grasp_printed', 'calibrated_prefix': 'sasrec_grasp'}
 _PUBLISHED_METHODS = {'none': 'none', 'rlmrec': 'rlmrec', 'llm_init': 'llminit', 'llm_esr': 'llm_esr'}
 
 
@@ -40,12 +40,13 @@ class Cell:
     ours: bool = False
 
 
-def overall(dataset: str, methods: tuple[str, ...] = ()) -> list[Cell]:
-    """Table 2 and 3: every method on every backbone; GRASP as printed and in the form that validation chose.
+def overall(dataset: str, methods: tuple[str, ...] = (), recipe: str = 'paper') -> list[Cell]:
+    """Table 2 and 3: every method on every backbone; GRASP as printed and in the forms that validation chose.
 
     Args:
       dataset: a key of `DATASETS`.
       methods: only these; empty for all.
+      recipe: of training; `strong` adds the form that it was tuned with.
     """
     cells = []
     for backbone, name in BACKBONES.items():
@@ -56,7 +57,13 @@ def overall(dataset: str, methods: tuple[str, ...] = ()) -> list[Cell]:
                           {'model.backbone': backbone, **PRINTED}, ours=True))
         for method in ('grasp', 'grasp_id'):
             cells.append(Cell(f'{backbone}_{method}', f'{METHODS[method]}, calibrated, prefix', name,
-                              (dataset, backbone, 'grasp'), {'model.backbone': backbone, 'model.method': method},
+                              (dataset, backbone, 'grasp'),
+                              {'model.backbone': backbone, 'model.method': method, 'model.gate': 'calibrated'},
+                              ours=True))
+        if recipe == 'strong':
+            cells.append(Cell(f'{backbone}_grasp_id_ungated', f'{METHODS["grasp_id"]}, no gate', name,
+                              (dataset, backbone, 'grasp'),
+                              {'model.backbone': backbone, 'model.method': 'grasp_id', 'model.gate': 'none'},
                               ours=True))
     return [cell for cell in cells if not methods or cell.settings['model.method'] in methods]
 
@@ -141,10 +148,13 @@ def _corrupt(who: str, kind: str, share: float) -> dict[str, Any]:
     return {'encode.corrupt.who': who, 'encode.corrupt.kind': kind, 'encode.corrupt.share': share}
 
 
-def curves() -> list[Cell]:
-    """Figure 4: neighbours k and hidden width, SASRec + GRASP."""
+def curves(recipe: str = 'paper') -> list[Cell]:
+    """Figure 4: neighbours k and hidden width, SASRec + GRASP; the point that is as the recipe has it, of table 2."""
+    usual = default(recipe)
+    shared = f'k_{usual.retrieve.k}', f'width_{usual.model.hidden_size}'
     points = itertools.chain(((f'k_{k}', f'k = {k}', {'retrieve.k': k}) for k in (1, 3, 5, 10, 20, 50)),
                              ((f'width_{h}', f'width {h}', {'model.hidden_size': h}) for h in (16, 32, 64, 128, 256)))
-    return [Cell(_SHARED.get(name, f'curve_{name}'), label, BACKBONES['sasrec'], None,
-                 {'model.backbone': 'sasrec', 'model.method': 'grasp', **settings}, ours=True)
+    return [Cell('sasrec_grasp' if name in shared else f'curve_{name}', label, BACKBONES['sasrec'], None,
+                 {'model.backbone': 'sasrec', 'model.method': 'grasp', 'model.gate': 'calibrated', **settings},
+                 ours=True)
             for name, label, settings in points]

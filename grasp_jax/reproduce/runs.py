@@ -55,6 +55,10 @@ def config_of(cell: Cell, base: ml_collections.ConfigDict, recipe: str, seeds: S
     config = ml_collections.ConfigDict(base.to_dict())
     recipes.apply(config, recipe)
     config = changed(config, {**cell.settings, **changes})
+    if config.model.method in ('grasp', 'grasp_id') and config.train.loss == 'softmax' and config.model.gate != 'none':
+        config.train.loss = 'sampled_softmax'  # with a gate the whole catalogue costs too much
+        if config.model.gate == 'softmax':
+            config.train.shared_negatives = False  # it depends on what is scored together
     config.train.seeds = tuple(seeds)
     return config
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from grasp_jax import config as configs
-from grasp_jax.data.interactions import Interactions
+from grasp_jax.data.interactions import Interactions, evenly_spread
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation import compare, history, metrics, plots, report
 
@@ -27,6 +27,8 @@ def run(workdir, shop, seeds=(42,), method='grasp', best=0.3, **evaluate):
     config.data.name, config.model.method, config.train.seeds = 'corner_shop', method, seeds
     config.evaluate.update(evaluate)
     users, targets = shop.evaluated_users(), shop.targets('test')
+    chosen = evenly_spread(len(users), config.evaluate.users)
+    users, targets = users[chosen], targets[chosen]
     run_dirs = [workdir / f'seed_{seed}' for seed in seeds]
     for seed, run_dir in zip(seeds, run_dirs, strict=True):
         run_dir.mkdir(parents=True)
@@ -61,6 +63,12 @@ def test_values_are_those_of_the_ranks(workdirs, shop):
     assert found['validation'] == {'NDCG@10': 0.2, 'HR@10': 0.4, 'epoch': 2}
     assert found['training'] == {'seconds': 6.0, 'epochs': 3}
     assert found['data']['users'] == 120 and found['data']['evaluated_users'] == len(shop.evaluated_users())
+
+
+def test_where_some_users_are_ranked_the_report_counts_them_alone(tmp_path, shop):
+    found = run(tmp_path, shop, users=30)
+    assert found['data']['evaluated_users'] == found['counts']['users'] == 30 and found['data']['users'] == 120
+    assert '30 users evaluated' in report.render_terminal(found)
 
 
 def test_groups_together_are_all_users(workdirs):

@@ -14,6 +14,7 @@ from grasp_jax.evaluation.metrics import Ranks, save_ranks
 from grasp_jax.evaluation.tables import BACKBONES
 from grasp_jax.models.spec import model_spec
 from grasp_jax.reproduce import grid, published, results, runs, tables
+from grasp_jax.training.run import check_recipe
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -27,15 +28,17 @@ def test_published_tables_are_those_of_the_paper():
 
 
 @pytest.mark.parametrize('cells', [
-    grid.overall('beauty'), grid.ablation(), grid.curves(),
+    grid.overall('beauty', recipe='strong'), grid.ablation(), grid.curves('strong'),
     grid.leaks(), grid.robustness('demo', list(grid.corruptions('demo')), (50,))],
     ids=('2', '4', 'figure', 'leak', 'robustness'))
 def test_every_name_is_one_run_and_every_run_has_one_name(cells):
     configs, base = {}, runs.load_config(str(ROOT / 'configs/beauty.py:minilm'))
     for cell in (*cells, *grid.overall('beauty')):
         config = runs.config_of(cell, base, 'strong', (42,), {'train.max_epochs': 3})
-        model_spec(config, 100, 16)
-        assert config.train.loss == 'sampled_softmax' and config.train.max_epochs == 3
+        spec = model_spec(config, 100, 16)
+        check_recipe(config, spec)
+        assert config.train.loss == ('sampled_softmax' if spec.personal else 'softmax')
+        assert config.train.max_epochs == 3
         configs.setdefault(cell.name, set()).add(
             json.dumps([config.model.to_dict(), config.retrieve.to_dict(), config.encode.to_dict(),
                         config.text.to_dict(), config.train.to_dict(),
