@@ -168,6 +168,8 @@ def _train() -> dict:
         'calibration': 0.75,  # gbce: t, 0 to 1
         'learning_rate': 1e-3,
         'weight_decay': 0.0,
+        # Decay of a running mean of the parameters over the steps, which is what is ranked with; 0: the parameters.
+        'average': 0.0,
         'max_epochs': 200,
         'patience': 20,  # epochs without a better validation NDCG@10
         'seeds': (42,),

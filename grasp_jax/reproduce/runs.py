@@ -17,6 +17,7 @@ from grasp_jax.pipeline import prepare_knowledge, run_on, run_pipeline
 from grasp_jax.reproduce.grid import Cell
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.run import Run
+from grasp_jax.training.step import ranked_params, train_spec
 
 LOG = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ def restored(config: ml_collections.ConfigDict, workdir: pathlib.Path, stages: p
         best = checkpoints.best()
         if best is None:
             raise UserError(f'{folder}: there is no checkpoint; delete {workdir} and run again')
-        return run, checkpoints.load(best.epoch, run.state_shapes(seed), run.mesh).params
+        return run, ranked_params(train_spec(config), checkpoints.load(best.epoch, run.state_shapes(seed), run.mesh))
 
 
 def is_done(workdir: pathlib.Path) -> bool:

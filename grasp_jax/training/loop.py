@@ -4,7 +4,7 @@ import pathlib
 import sys
 import time
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from tqdm import tqdm
@@ -18,7 +18,7 @@ from grasp_jax.training.epochs import NO_LOSSES, Epochs
 from grasp_jax.training.metrics_log import MetricsLog
 from grasp_jax.training.notice import Notice
 from grasp_jax.training.run import Run
-from grasp_jax.training.step import TrainState
+from grasp_jax.training.step import TrainState, ranked_params, train_spec
 
 SELECTION = 'NDCG@10'
 
@@ -39,7 +39,7 @@ def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float
       UserError: the loss is no longer a number, or nobody has two training interactions.
       Stopped: SIGTERM or a preemption notice came, and the state is saved.
     """
-    settings = run.config.train
+    settings, spec = run.config.train, train_spec(run.config)
     epochs = Epochs(run, seed)
     validate = run.evaluator('valid')
     with (Checkpoints(folder / 'checkpoints') as checkpoints, Interrupted(folder / 'interrupted') as interrupted,
@@ -56,7 +56,7 @@ def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float
                 if len(losses) < epochs.steps:
                     _stop(interrupted, epoch, state, losses, epochs.steps)
                 trained = time.perf_counter() - begin
-                value, hit_rate = _validate(validate, state, run.config.evaluate.select_by)
+                value, hit_rate = _validate(validate, ranked_params(spec, state), run.config.evaluate.select_by)
                 if best is None or value > best.value:
                     best = Best(epoch, value)
                 loss, losses = float(losses.mean()), NO_LOSSES
@@ -98,12 +98,12 @@ def test_ranks(run: Run, seed: int, folder: pathlib.Path, best: Best) -> Ranks:
     """Ranks the test items once, under both protocols, with the best checkpoint of a trained folder."""
     with Checkpoints(folder / 'checkpoints') as checkpoints:
         state = checkpoints.load(best.epoch, run.state_shapes(seed), run.mesh)
-    return run.evaluator('test')(state.params, full=True)
+    return run.evaluator('test')(ranked_params(train_spec(run.config), state), full=True)
 
 
-def _validate(validate: Evaluator, state: TrainState, protocol: str) -> tuple[float, float]:
+def _validate(validate: Evaluator, params: Any, protocol: str) -> tuple[float, float]:
     full = protocol == 'full'
-    ranks = validate(state.params, full)
+    ranks = validate(params, full)
     found = summarise(ranks.full if full else ranks.sampled, (10,))
     return found['NDCG@10'], found['HR@10']
 

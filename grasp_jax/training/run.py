@@ -140,6 +140,8 @@ def check_recipe(config: ml_collections.ConfigDict, spec: ModelSpec) -> None:
         raise UserError(f'config.train.loss={settings.loss!r}: choose one of {", ".join(LOSSES)}')
     if settings.negatives < 1:
         raise UserError(f'config.train.negatives={settings.negatives}: must be at least 1')
+    if not 0 <= settings.average < 1:
+        raise UserError(f'config.train.average={settings.average}: must be at least 0 and below 1')
     if not settings.temperature > 0:
         raise UserError(f'config.train.temperature={settings.temperature}: must be above 0')
     if settings.popularity < 0 or (settings.popularity and not settings.shared_negatives):

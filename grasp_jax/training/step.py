@@ -28,6 +28,7 @@ class TrainSpec:
 
     learning_rate: float
     weight_decay: float
+    average: float
     mask_prob: float
     mask_last_prob: float
     loss: str
@@ -88,8 +89,28 @@ def train_spec(config: ml_collections.ConfigDict) -> TrainSpec:
 
 
 def make_optimizer(spec: TrainSpec) -> optax.GradientTransformation:
-    """Adam, decoupled weight decay where asked for."""
-    return optax.adamw(spec.learning_rate, weight_decay=spec.weight_decay)
+    """Adam, decoupled weight decay and a mean of the parameters where asked for."""
+    adam = optax.adamw(spec.learning_rate, weight_decay=spec.weight_decay)
+    return optax.chain(adam, keep_mean(spec.average)) if spec.average else adam
+
+
+def keep_mean(decay: float) -> optax.GradientTransformation:
+    """Lets updates pass and keeps an exponential moving mean of the parameters that they lead to."""
+    mean = optax.ema(decay)
+
+    def update(updates: Any, state: optax.EmaState, params: Any) -> tuple[Any, optax.EmaState]:
+        _, state = mean.update(optax.apply_updates(params, updates), state)
+        return updates, state
+
+    return optax.GradientTransformation(mean.init, update)
+
+
+def ranked_params(spec: TrainSpec, state: TrainState) -> Any:
+    """What a state ranks with: its parameters, or their mean over the steps so far."""
+    if not spec.average:
+        return state.params
+    mean: optax.EmaState = state.optimizer[-1]
+    return optax.tree.bias_correction(mean.ema, spec.average, mean.count)
 
 
 def init_state(model: Recommender, spec: TrainSpec, tables: Tables | None, seed: int,

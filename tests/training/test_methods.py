@@ -1,6 +1,7 @@
 """Methods and losses: what auxiliary losses teach, host = device, 1 device = 8, losses that fall."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import pytest
 
 from grasp_jax.errors import UserError
 from grasp_jax.training.epochs import Epochs
-from grasp_jax.training.step import draw, key_of_step, make_batch, ranking_loss, train_spec
+from grasp_jax.training.step import draw, key_of_step, make_batch, ranked_params, ranking_loss, train_spec
 
 STRONG = {'loss': 'sampled_softmax', 'negatives': 8, 'shared_negatives': True, 'popularity': 0.5}
 
@@ -144,9 +145,26 @@ def test_only_the_newest_items_are_targets_where_that_is_asked_for(small_run, ba
 
 @pytest.mark.parametrize(('train', 'settings', 'message'), [
     ({'loss': 'hinge'}, {}, 'choose one of bce'), ({'negatives': 0}, {}, 'must be at least 1'),
-    ({'temperature': 0.0}, {}, 'must be above 0'), ({'popularity': 0.5}, {}, 'unless config.train.shared_negatives'),
+    ({'temperature': 0.0}, {}, 'must be above 0'), ({'average': 1.0}, {}, 'below 1'),
+    ({'popularity': 0.5}, {}, 'unless config.train.shared_negatives'),
     ({'loss': 'softmax'}, {}, 'look alike to every user'),
     (STRONG, {'gate': 'softmax'}, 'depends on what is scored together')], ids=str)
 def test_settings_that_do_not_go_together_are_refused(small_run, train, settings, message):
     with pytest.raises(UserError, match=message):
         small_run(train=train, **settings)
+
+
+def test_a_mean_of_the_parameters_is_kept_beside_them_and_ranked_with(small_run):
+    plain, averaged = (small_run(method='none', train={'average': decay, 'steps_per_call': 1}) for decay in (0.0, 0.8))
+    seen = {}
+    for run in (plain, averaged):
+        epochs, state = Epochs(run, 0), run.fresh_state(0)
+        for chunk in itertools.islice(epochs.chunks(0), 3):
+            state, _ = epochs.dispatch(state, chunk)
+            seen.setdefault(run.config.train.average, []).append(jax.tree.map(np.asarray, state.params))
+        last = ranked_params(train_spec(run.config), state)
+    jax.tree.map(np.testing.assert_array_equal, seen[0.0], seen[0.8])
+    weights = 0.8 ** np.array([2, 1, 0])
+    mean = jax.tree.map(lambda *steps: np.tensordot(weights / weights.sum(), np.stack(steps), 1), *seen[0.8])
+    jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-7), last, mean)
+    assert moved(jax.tree.map(np.subtract, mean, seen[0.8][-1])) > 1e-4
