@@ -21,7 +21,7 @@ def paper(config: ml_collections.ConfigDict) -> None:
 def strong(config: ml_collections.ConfigDict) -> None:
     """Softmax over all items; of GRASP's forms the one that validation preferred, ids beside texts and no gate."""
     config.train.update({'recipe': 'strong', 'loss': 'softmax', 'negatives': 256, 'shared_negatives': True,
-                         'average': 0.999, 'max_epochs': 100, 'patience': 10})
+                         'average': 0.998, 'max_epochs': 100, 'patience': 10})
     config.model.update({'method': 'grasp_id', 'gate': 'none', 'hidden_size': 128, 'dropout': 0.6})
     config.evaluate.select_by = 'full'
 
