@@ -125,19 +125,34 @@ def lock(folder: pathlib.Path) -> Iterator[None]:
         yield
 
 
-def claim(folder: pathlib.Path, config: Any, inputs: collections.abc.Sequence[str]) -> None:
+def claim(folder: pathlib.Path, config: Any, inputs: collections.abc.Sequence[str], usual: Any = None) -> None:
     """Marks a folder that is filled bit by bit (a training run) as belonging to a config, or checks that it does.
+
+    Args:
+      folder: the folder.
+      config, inputs: as in `build`.
+      usual: values of settings that change nothing; a folder from before there was such a setting keeps its owner.
 
     Raises:
       UserError: the folder belongs to another config.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    mark = fingerprint(folder.name, config, inputs)
     if (folder / MANIFEST).exists():
-        _require_same(folder, read_json(folder / MANIFEST), mark, config)
+        manifest = read_json(folder / MANIFEST)
+        known = _without_new(config, manifest['config'], usual)
+        _require_same(folder, manifest, fingerprint(folder.name, known, inputs), known)
     else:
-        write_json(folder / MANIFEST, {'stage': folder.name, 'fingerprint': mark, 'config': config,
-                                       'inputs': list(inputs), 'versions': versions()})
+        write_json(folder / MANIFEST, {
+            'stage': folder.name, 'fingerprint': fingerprint(folder.name, config, inputs), 'config': config,
+            'inputs': list(inputs), 'versions': versions()})
+
+
+def _without_new(config: Any, before: Any, usual: Any) -> Any:
+    """A config without the settings that `before` lacks and that have their usual value."""
+    if not all(isinstance(each, dict) for each in (config, before, usual)):
+        return config
+    return {key: _without_new(value, before.get(key), usual.get(key)) for key, value in config.items()
+            if key in before or key not in usual or value != usual[key]}
 
 
 def as_json(value: Any) -> Any:

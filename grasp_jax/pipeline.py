@@ -14,6 +14,7 @@ import ml_collections
 import numpy as np
 
 from grasp_jax import artefacts, refresh
+from grasp_jax.config import default
 from grasp_jax.data import dataset as dataset_files
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.prepare import prepare, source_checksums
@@ -38,8 +39,6 @@ from grasp_jax.training.sharding import make_mesh
 LOG = logging.getLogger(__name__)
 # Settings that change how a run is carried out, not what comes out of it.
 _OF_NO_CONSEQUENCE = ('recipe', 'seeds', 'steps_per_call', 'mesh', 'tables', 'chunk_mb')
-# Settings that came later, and their value without effect: runs from before stay what they are.
-_CAME_LATER = {'average': 0.0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -280,9 +279,9 @@ def train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str) -> pa
     """
     config = run.config
     settings = {'model': config.model.to_dict(), 'evaluate': config.evaluate.to_dict(), 'train': {
-        key: value for key, value in config.train.to_dict().items()
-        if key not in _OF_NO_CONSEQUENCE and _CAME_LATER.get(key) != value}}
-    hosts.one_after_another(lambda: artefacts.claim(folder, settings, [inputs]))
+        key: value for key, value in config.train.to_dict().items() if key not in _OF_NO_CONSEQUENCE}}
+    # A new setting's default leaves things as they were, so that runs from before it stay what they are.
+    hosts.one_after_another(lambda: artefacts.claim(folder, settings, [inputs], default().to_dict()))
     if hosts.agree((folder / RANKS_FILE).exists()):
         LOG.info('seed %d: up to date (%s)', seed, folder)
         return folder

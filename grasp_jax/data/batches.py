@@ -42,10 +42,12 @@ class Plan:
     Attributes:
       placement: fields int32 [S, B] for S steps.
       num_rows: rows R that every batch gets.
+      width: W, positions of a row.
     """
 
     placement: Placement
     num_rows: int
+    width: int
 
     def __len__(self) -> int:
         return len(self.placement.user)
@@ -185,7 +187,7 @@ def ordered_plan(sequences: Sequences, order: np.ndarray, batch_size: int, min_r
     fields = (users, starts + lengths - kept, kept)
     user, start, length = (field.reshape(steps, batch_size).astype(np.int32) for field in fields)
     placement = Placement(user, start, length, rows, columns)
-    return Plan(placement, -(-max(needed, min_rows) // row_multiple) * row_multiple)
+    return Plan(placement, -(-max(needed, min_rows) // row_multiple) * row_multiple, sequences.width)
 
 
 def epoch_plan(sequences: Sequences, batch_size: int, seed: int, epoch: int, min_rows: int = 1,

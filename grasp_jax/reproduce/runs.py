@@ -13,6 +13,7 @@ from grasp_jax import artefacts, recipes
 from grasp_jax.config import changed
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation.report import load_report
+from grasp_jax.models.spec import model_spec
 from grasp_jax.pipeline import prepare_knowledge, run_on, run_pipeline
 from grasp_jax.reproduce.grid import Cell
 from grasp_jax.training.checkpoints import Checkpoints
@@ -56,7 +57,7 @@ def config_of(cell: Cell, base: ml_collections.ConfigDict, recipe: str, seeds: S
     config = ml_collections.ConfigDict(base.to_dict())
     recipes.apply(config, recipe)
     config = changed(config, {**cell.settings, **changes})
-    if config.model.method in ('grasp', 'grasp_id') and config.train.loss == 'softmax' and config.model.gate != 'none':
+    if config.train.loss == 'softmax' and model_spec(config, num_items=1).personal:
         config.train.loss = 'sampled_softmax'  # with a gate the whole catalogue costs too much
         if config.model.gate == 'softmax':
             config.train.shared_negatives = False  # it depends on what is scored together

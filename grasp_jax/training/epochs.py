@@ -84,9 +84,9 @@ class Epochs:
             self._similar = SimilarUsers(run.interactions, run.offline.similar_users, run.model.spec)
             groups = self.shape.groups
             # To spare: the numbers vary from epoch to epoch, and each new one is compiled anew.
-            rows = (groups * math.ceil(_SPARE * plan.num_rows / groups)
-                    for plan in self._similar.plan(self.plan(0), groups))
-            self.shape = self.shape._replace(similar=tuple(zip(rows, self._similar.widths, strict=True)))
+            grids = tuple((groups * math.ceil(_SPARE * plan.num_rows / groups), plan.width)
+                          for plan in self._similar.plan(self.plan(0), groups))
+            self.shape = self.shape._replace(similar=grids)
 
     @property
     def steps(self) -> int:
@@ -144,8 +144,7 @@ class Epochs:
         similar: tuple[batches.Plan, ...] = ()
         if self._similar is not None:
             similar = self._similar.plan(plan, self.shape.groups, tuple(rows for rows, _ in self.shape.similar))
-            shape = shape._replace(similar=tuple((each.num_rows, width) for each, width in
-                                                 zip(similar, self._similar.widths, strict=True)))
+            shape = shape._replace(similar=tuple((each.num_rows, each.width) for each in similar))
         size = self._settings.steps_per_call
         if self._run.host is not None:
             size = min(size, self._host_steps(shape, self._run.host))
