@@ -20,6 +20,7 @@ from absl import flags
 
 from grasp_jax.command import only_flags, reading_flags, run_app
 from grasp_jax.errors import UserError
+from grasp_jax.evaluation.tables import BACKBONES
 from grasp_jax.recipes import RECIPES
 from grasp_jax.reproduce import grid
 
@@ -32,7 +33,8 @@ _SHARES = flags.DEFINE_list('shares', '10,25,50,75,100', 'robustness: percent of
 _DATASET = flags.DEFINE_enum('dataset', 'beauty', sorted(grid.DATASETS), 'Data set.')
 _RECIPE = flags.DEFINE_enum('recipe', 'paper', sorted(RECIPES), 'Recipe of training.')
 _SEEDS = flags.DEFINE_list('seeds', ','.join(map(str, grid.SEEDS)), 'Seeds of every run.')
-_BACKBONES = flags.DEFINE_list('backbones', [], 'Only these backbones; empty for all.')
+_BACKBONES = flags.DEFINE_list('backbones', [], 'Only these backbones; empty for all. Figure 3 and robustness: one, '
+                               'SASRec where it is empty.')
 _METHODS = flags.DEFINE_list('methods', [], 'Only these methods; empty for all.')
 _CHANGES = flags.DEFINE_string('changes', '{}', 'Settings of every run as JSON, as {"train.max_epochs": 2}.')
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/reproduce', 'Folder for runs, tables and pictures.')
@@ -43,7 +45,7 @@ _PLAN = flags.DEFINE_bool('plan', False, 'Only list the runs and which of them a
 _RUN = flags.DEFINE_bool('run', True, 'Whether missing runs are made.')
 
 # What is not a table of rows.
-_WRITERS = {'robustness': 'write_robustness', 'figure3': 'write_case_study'}
+_WRITERS = {'robustness': 'write_robustness', '3': 'write_case_study'}
 
 
 def main(_: Sequence[str]) -> None:
@@ -55,7 +57,7 @@ def main(_: Sequence[str]) -> None:
     folder = pathlib.Path(_WORKDIR.value) / dataset / recipe
     if _PLAN.value:
         for cell in cells:
-            print(f'{"done" if runs.is_done(folder / cell.name) else "left":6}{cell.group:10}{cell.label}')
+            print(f'{"done" if runs.is_done(folder / cell.name) else "left":6}{cell.group:18}{cell.label}')
         return
     base = runs.load_config(grid.DATASETS[dataset])
     shared = base, recipe, [int(seed) for seed in _SEEDS.value], json.loads(_CHANGES.value)
@@ -64,8 +66,8 @@ def main(_: Sequence[str]) -> None:
         runs.run_cells(cells[part - 1::parts], *shared, folder)
     out = pathlib.Path(_OUT.value) if _OUT.value else pathlib.Path(_WORKDIR.value)
     target = out / f'{what}_{dataset}_{recipe}'
-    if what in _WRITERS:
-        written = getattr(results, _WRITERS[what])(cells, *shared, folder, target)
+    if _FIGURE.value in _WRITERS:
+        written = getattr(results, _WRITERS[_FIGURE.value])(cells, *shared, folder, target)
     else:
         written = results.write(what, cells, folder, target)
     print(written.read_text(encoding='utf-8'))
@@ -73,8 +75,10 @@ def main(_: Sequence[str]) -> None:
 
 
 def _what() -> tuple[str, list[grid.Cell]]:
+    backbone = _BACKBONES.value[0] if _BACKBONES.value else 'sasrec'
+    of_backbone = '' if backbone == 'sasrec' else f'_{backbone}'
     if _FIGURE.value == '3':
-        return 'figure3', grid.case_study(_DATASET.value)
+        return f'figure3{of_backbone}', grid.case_study(_DATASET.value, backbone=backbone)
     if _FIGURE.value == '4':
         return 'figure4', grid.curves(_RECIPE.value)
     if _FIGURE.value == 'leak':
@@ -85,9 +89,9 @@ def _what() -> tuple[str, list[grid.Cell]]:
         for kind in kinds:
             if kind not in known:
                 raise UserError(f'--kinds={kind}: choose among {", ".join(known)}')
-        cells = grid.robustness(_DATASET.value, kinds, [int(share) for share in _SHARES.value])
-        return 'robustness', [cell for cell in cells
-                              if not _METHODS.value or cell.settings['model.method'] in _METHODS.value]
+        cells = grid.robustness(_DATASET.value, kinds, [int(share) for share in _SHARES.value], backbone)
+        return f'robustness{of_backbone}', [cell for cell in cells
+                                            if not _METHODS.value or cell.settings['model.method'] in _METHODS.value]
     if _TABLE.value == '4':
         return 'table4', grid.ablation()
     cells = [cell for cell in grid.overall(_DATASET.value, tuple(_METHODS.value), _RECIPE.value)
@@ -108,6 +112,10 @@ def _parse(argv: Sequence[str]) -> list[str]:
             raise UserError(f'--shard={_SHARD.value}: give a part and the number of parts, as 2/4')
         if not isinstance(json.loads(_CHANGES.value), dict):
             raise UserError(f'--changes={_CHANGES.value}: give a JSON object, as {{"train.max_epochs": 2}}')
+        several = len(_BACKBONES.value) > 1 and _FIGURE.value in _WRITERS
+        if several or not set(_BACKBONES.value) <= set(BACKBONES):
+            raise UserError(f'--backbones={",".join(_BACKBONES.value)}: choose {"one" if several else "some"} of '
+                            f'{", ".join(BACKBONES)}')
     if bool(_TABLE.value) == bool(_FIGURE.value):
         raise UserError('command line: name either --table=2, 3 or 4, or --figure=3, 4, robustness or leak')
     return only_flags(rest)

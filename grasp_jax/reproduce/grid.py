@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from grasp_jax.config import default
+from grasp_jax.config import changed, default
 from grasp_jax.evaluation.tables import BACKBONES, METHODS
 
 # Data sets by the name that tables give them, and their config.
@@ -105,22 +105,25 @@ def leaks() -> list[Cell]:
             for gate, space in spaces.items() for context, (label, change) in contexts.items()]
 
 
-def robustness(dataset: str, kinds: Sequence[str], shares: Sequence[int]) -> list[Cell]:
-    """The hallucination curve: methods on SASRec, retrained on texts of which a share is wrong.
+def robustness(dataset: str, kinds: Sequence[str], shares: Sequence[int], backbone: str = 'sasrec') -> list[Cell]:
+    """The hallucination curve: methods on one backbone, retrained on texts of which a share is wrong.
+
+    A method that does not read the texts that are wrong has its clean run at every share.
 
     Args:
       dataset: a key of `DATASETS`.
       kinds: which texts and how, as 'users_swap'; keys of `corruptions(dataset)`.
       shares: percent of the entities.
+      backbone: a key of `BACKBONES`.
     """
     cells = []
     for kind in kinds:
         for share in (0, *(share for share in shares if share)):
             for cell in overall(dataset):
                 method = cell.settings['model.method']
-                if cell.group != BACKBONES['sasrec'] or method not in ('none', 'llm_init', 'llm_esr', 'grasp'):
+                if cell.group != BACKBONES[backbone] or method not in ('none', 'llm_init', 'llm_esr', 'grasp'):
                     continue
-                wrong = method != 'none' and share > 0  # the floor reads no texts
+                wrong = share > 0 and _reads(cell, kind.partition('_')[0])
                 name = f'{cell.name}_{kind}_{share}' if wrong else cell.name
                 settings = {**cell.settings, **corruptions(dataset)[kind](share / 100)} if wrong else cell.settings
                 cells.append(dataclasses.replace(cell, name=name, group=f'{kind}, {share}%', published=None,
@@ -128,9 +131,18 @@ def robustness(dataset: str, kinds: Sequence[str], shares: Sequence[int]) -> lis
     return cells
 
 
-def case_study(dataset: str, share: int = 25) -> list[Cell]:
+def _reads(cell: Cell, who: str) -> bool:
+    """Whether a method reads the texts of `who`: users, items or both."""
+    from grasp_jax.models.spec import model_spec  # here, so that --help need not wait for JAX
+
+    spec = model_spec(changed(default(), cell.settings), num_items=1)
+    users = spec.reads_users or spec.reads_similar_users
+    return users if who == 'users' else spec.reads_text
+
+
+def case_study(dataset: str, share: int = 25, backbone: str = 'sasrec') -> list[Cell]:
     """Figure 3: LLM-ESR and GRASP where a share of the users have each other's texts, as in the hallucination curve."""
-    return [cell for cell in robustness(dataset, ['users_swap'], [share])
+    return [cell for cell in robustness(dataset, ['users_swap'], [share], backbone)
             if cell.settings['model.method'] in ('llm_esr', 'grasp') and cell.group.endswith(f' {share}%')]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import ml_collections
 
 from grasp_jax.errors import UserError
+from grasp_jax.evaluation.tables import BACKBONES
 from grasp_jax.reproduce import case_study, plots, published, robustness, runs, tables
 from grasp_jax.reproduce.grid import Cell
 
@@ -63,7 +64,7 @@ def write_case_study(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
         raise UserError(f'{folder}: no run of figure3 is done; leave out --norun')
     configs = [runs.config_of(cell, base, recipe, seeds, changes) for cell in done]
     found, wrong = case_study.matching_scores(done, configs, folder)
-    title = f'Figure 3: few purchases and a wrong text, {base.data.name}, recipe {recipe}'
+    title = f'Figure 3: few purchases and a wrong text, {base.data.name}, {_backbone(done[0])}, recipe {recipe}'
     return case_study.write(found, wrong, title, target)
 
 
@@ -84,8 +85,9 @@ def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
       UserError: no run is done.
     """
     rows = _rows('the hallucination curve', cells, {}, folder)
-    title = f'Hallucination curve, {rows[0].report["dataset"]}, recipe {recipe}'
-    parts = [f'## {title}', f'{_state(rows, cells)} `left` is the share of NDCG@10 with clean texts.']
+    title = f'Hallucination curve, {rows[0].report["dataset"]}, {_backbone(rows[0].cell)}, recipe {recipe}'
+    parts = [f'## {title}', f'{_state(rows, cells)} `left` is the share of NDCG@10 with clean texts. A method that '
+             'does not read the texts that are wrong has its clean run at every share.']
     target.parent.mkdir(parents=True, exist_ok=True)
     for protocol in tables.PROTOCOLS:
         picture = target.with_name(f'{target.name}_{protocol}.png')
@@ -111,6 +113,10 @@ def _rows(what: str, cells: Sequence[Cell], known: dict[published.Key, published
     if not found:
         raise UserError(f'{folder}: no run of {what} is done; leave out --norun')
     return tables.lines(cells, found, known, folder)
+
+
+def _backbone(cell: Cell) -> str:
+    return BACKBONES[cell.settings['model.backbone']]
 
 
 def _state(rows: Sequence[tables.Line], cells: Sequence[Cell]) -> str:

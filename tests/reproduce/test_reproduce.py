@@ -47,6 +47,17 @@ def test_every_name_is_one_run_and_every_run_has_one_name(cells):
     assert len(set.union(*configs.values())) == len(configs), 'one run, one name'
 
 
+def test_wrong_texts_of_users_touch_only_the_methods_that_read_them():
+    found = {kind: {cell.settings['model.method']: cell.name
+                    for cell in grid.robustness('demo', [kind], (50,), 'gru4rec')
+                    if cell.group == f'{kind}, 50%' and 'printed' not in cell.name}
+             for kind in ('users_profile', 'items_noise')}
+    clean = {method: f'gru4rec_{method}' for method in ('none', 'llm_init', 'llm_esr', 'grasp')}
+    assert found['users_profile'] == {**clean, 'llm_esr': 'gru4rec_llm_esr_users_profile_50'}
+    assert found['items_noise'] == {method: name if method == 'none' else f'{name}_items_noise_50'
+                                    for method, name in clean.items()}
+
+
 def test_every_row_of_the_papers_beauty_is_in_the_grid():
     keys = {cell.published for cell in grid.overall('beauty')}
     assert {key for key in published.table(2) if key[0] == 'beauty'} == keys
@@ -129,6 +140,8 @@ def test_the_command_runs_a_grid_and_goes_on(tmp_path):
     (('--table=2', '--changes={"model.nothing": 1}', '--dataset=demo'), 'nothing'),
     (('--figure=robustness', '--kinds=lies'), 'choose among users_swap'),
     (('--figure=robustness', '--shares=0'), 'percents from 1 to 100'),
+    (('--figure=robustness', '--backbones=sasrec,gru4rec'), 'choose one of sasrec'),
+    (('--table=2', '--backbones=lstm'), 'choose some of sasrec'),
     (('--table=2', '--norun', '--workdir=/nowhere'), 'no run of table2 is done')])
 def test_mistakes_are_one_line(flags, message):
     found = command(*flags)
