@@ -10,7 +10,8 @@ from grasp_jax.benchmark import workload
 from grasp_jax.benchmark.reference import Reference
 from grasp_jax.benchmark.training import REFERENCE_METHODS
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.evaluation.ranks import Evaluator, item_parts, user_states
+from grasp_jax.evaluation.passes import item_parts, user_states
+from grasp_jax.evaluation.ranks import Evaluator
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import Tables, model_spec
 from grasp_jax.training.run import Run, make_run

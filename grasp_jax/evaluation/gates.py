@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from grasp_jax.evaluation.ranks import Evaluator, user_states
-from grasp_jax.models import attention
+from grasp_jax.evaluation.passes import user_states
+from grasp_jax.evaluation.ranks import Evaluator
 from grasp_jax.models.recommender import Recommender
 
 LEVELS = ('self', 'similar', 'global')
@@ -57,10 +57,7 @@ def _of_batch(model: Recommender, mesh: Any, num_rows: int, params: Any, data: A
     _, context = user_states(model, mesh, num_rows, params, data, placement)
 
     def call(model: Recommender) -> jax.Array:
-        parts = model.catalogue(data.tables, candidates)
-        encoder, keys = ((model.encoder, parts.keys) if model.spec.method == 'grasp'
-                         else (model.encoder.text, parts.text.keys))
-        wide = jax.tree.map(lambda field: field[:, None], context)
-        return jnp.asarray(encoder.gates(attention.aligned_scores(wide, keys), candidates > 0))
+        encoder = model.encoder if model.spec.method == 'grasp' else model.encoder.text
+        return jnp.asarray(encoder.gates(model.gate_scores(data.tables, context, candidates), candidates > 0))
 
     return jnp.asarray(model.apply({'params': params}, method=call))

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from grasp_jax.evaluation.ranks import Evaluator, user_states
+from grasp_jax.evaluation.passes import user_states
+from grasp_jax.evaluation.ranks import Evaluator
 from grasp_jax.models.recommender import Recommender
 
 

@@ -23,6 +23,12 @@ class Pair(NamedTuple):
     similar: jax.Array
 
 
+class KnownScores(NamedTuple):
+    """Arguments of the gates, [..., N, 3], that were worked out before; they come in place of a user's context."""
+
+    scores: jax.Array
+
+
 def attention(query: jax.Array, value: jax.Array) -> jax.Array:
     """Eq. 3: A(q, v) = sigmoid(q v^T / sqrt(d)) v, for single vectors [..., D] -> [..., D]."""
     score = jnp.sum(query * value, -1, keepdims=True) / jnp.sqrt(query.shape[-1])

@@ -16,7 +16,7 @@ from flax import linen as nn
 from jax.sharding import Mesh
 
 from grasp_jax.models import attention
-from grasp_jax.models.attention import Pair, lead
+from grasp_jax.models.attention import KnownScores, Pair, lead
 from grasp_jax.models.partition import take_rows
 from grasp_jax.models.spec import ModelSpec, Tables
 from grasp_jax.models.user_context import prefix_context, text_context
@@ -41,6 +41,8 @@ class ItemEncoder(nn.Module):
     features(context, parts, together) -> [..., F], where context and parts share their leading axes.
     joined_features(context, true [..., ?], drawn [..., N, ?]) -> [..., 1, F] and [..., N, F], candidates of one
       position that are looked at together.
+    level_scores(context, parts) -> [..., 3], where there are gates: their arguments, which `features` takes in place
+      of the context as `attention.KnownScores`.
     represent(features) -> [..., H] and fold(query [..., H]) -> ([..., F], [...]), with
       represent(f) . q == f . fold(q)[0] + fold(q)[1].
     score_all(query, context, parts, users_at_once) -> [B, N], every pair of B folded queries (with contexts) and N
@@ -160,19 +162,23 @@ class GraspEncoder(ItemEncoder):
         """Vectors as the gates read them; the adapters are linear, so they may come before a mean."""
         return _adapt(self.user_adapter, known) if self.spec.space == 'hidden' else known
 
-    def features(self, context: Pair, parts: ItemParts, together: jax.Array | None = None) -> jax.Array:
+    def features(self, context: Pair | KnownScores, parts: ItemParts, together: jax.Array | None = None) -> jax.Array:
         """Hidden layer of Eq. 5's MLP, [..., F]; `together` as in `attention.gates`."""
         if not isinstance(parts.projected, attention.Projected):
             return self._hidden_layer(parts.projected)
-        gate = self.gates(attention.aligned_scores(context, parts.keys), together)
-        return self._hidden_layer(attention.fuse(gate, parts.projected))
+        scores = context.scores if isinstance(context, KnownScores) else self.level_scores(context, parts)
+        return self._hidden_layer(attention.fuse(self.gates(scores, together), parts.projected))
+
+    def level_scores(self, context: Pair, parts: ItemParts) -> jax.Array:
+        """The arguments of the gates [..., 3], where context and parts share their leading axes."""
+        return attention.aligned_scores(context, parts.keys)
 
     def joined_features(self, context: Pair, true: ItemParts, drawn: ItemParts) -> tuple[jax.Array, jax.Array]:
         """True item [..., 1, F] and drawn ones [..., N, F]; only their scores are joined, which are narrow."""
         true, context = jax.tree.map(lambda field: field[..., None, :], (true, context))
         if not self.spec.personal:
             return self.features(context, true), self.features(context, drawn)
-        scores = [attention.aligned_scores(context, items.keys) for items in (true, drawn)]
+        scores = [self.level_scores(context, items) for items in (true, drawn)]
         gate = self.gates(jnp.concatenate(scores, -2), None)
         return (self._hidden_layer(attention.fuse(gate[..., :1, :], true.projected)),
                 self._hidden_layer(attention.fuse(gate[..., 1:, :], drawn.projected)))
@@ -256,7 +262,11 @@ class GraspIdEncoder(ItemEncoder):
         """As in `GraspEncoder`; the id embedding has no say in the gates."""
         return self.text.context(tables, users, looked_up[0], segment, seen, train)
 
-    def features(self, context: Pair, parts: IdParts, together: jax.Array | None = None) -> jax.Array:
+    def level_scores(self, context: Pair, parts: IdParts) -> jax.Array:
+        """As in `GraspEncoder`."""
+        return self.text.level_scores(context, parts.text)
+
+    def features(self, context: Pair | KnownScores, parts: IdParts, together: jax.Array | None = None) -> jax.Array:
         """[..., F + H]."""
         return jnp.concatenate([self.text.features(context, parts.text, together), parts.identity], -1)
 

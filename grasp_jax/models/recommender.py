@@ -9,7 +9,7 @@ from flax import linen as nn
 from grasp_jax.data.batches import Ends, Packed, same_user
 from grasp_jax.data.draws import Drawn
 from grasp_jax.models.alignment import Alignment
-from grasp_jax.models.attention import row_dot
+from grasp_jax.models.attention import KnownScores, row_dot
 from grasp_jax.models.bert4rec import BERT4Rec
 from grasp_jax.models.dual_view import CrossViews, distillation, stack_views, unstack_views
 from grasp_jax.models.gru4rec import GRU4Rec
@@ -229,15 +229,22 @@ class Recommender(nn.Module):
     def score(self, states: jax.Array, context: Any, parts: Any, exist: jax.Array | None = None) -> jax.Array:
         """Scores N candidates of each state: states [..., H], context [..., ?], parts [..., N, ?] -> [..., N].
 
-        `exist`, bool [..., N], says which candidates there are (the softmax gate counts them).
+        `exist`, bool [..., N], says which candidates there are (the softmax gate counts them). In place of the context
+        come known `KnownScores` [..., N, 3].
         """
-        context = jax.tree.map(lambda field: field[..., None, :], context)
+        if not isinstance(context, KnownScores):
+            context = jax.tree.map(lambda field: field[..., None, :], context)
         return self._dot(states, self.encoder.features(context, parts, exist))
 
     def score_all(self, states: jax.Array, context: Any, parts: Any, users_at_once: int = 8) -> jax.Array:
         """Scores every item for each of B states: states [B, H], parts [N, ?] -> [B, N]."""
         query, offset = self.encoder.fold(states)
         return self.encoder.score_all(query, context, parts, users_at_once) + offset[:, None]
+
+    def gate_scores(self, tables: Tables, context: Any, ids: jax.Array) -> jax.Array:
+        """The arguments of the gates for N candidates each: context [..., ?], ids [..., N] -> [..., N, 3]."""
+        context = jax.tree.map(lambda field: field[..., None, :], context)
+        return self.encoder.level_scores(context, self.encoder.parts(self.encoder.look_up(tables, ids)))
 
     def catalogue(self, tables: Tables | None, ids: jax.Array) -> Any:
         """The item encoder's work on `ids`, shared by all users that are scored."""

@@ -78,6 +78,11 @@ class ModelSpec:
         return self.gated and self.gate != 'none'
 
     @property
+    def fixed_scores(self) -> bool:
+        """Whether the arguments of the gates depend on frozen vectors alone, and so stay what they are in training."""
+        return self.personal and self.space == 'llm'
+
+    @property
     def reads_users(self) -> bool:
         """Whether the model reads the vectors of users."""
         return (self.gated and self.user_context != 'prefix') or (

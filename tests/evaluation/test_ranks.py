@@ -9,6 +9,7 @@ from grasp_jax.config import default
 from grasp_jax.data.interactions import Interactions, draw_negatives
 from grasp_jax.evaluation import ranks
 from grasp_jax.models.recommender import Recommender
+from grasp_jax.models.spec import Tables
 from grasp_jax.training.run import make_run
 from grasp_jax.training.sharding import make_mesh
 
@@ -82,6 +83,31 @@ def test_some_users_get_the_ranks_that_they_get_among_all():
     assert len(everybody.users) == len(more.users) == 30 and some.users.tolist() == [0, 4, 9, 14, 19, 24, 29]
     for field in ('targets', 'sampled', 'full'):
         np.testing.assert_array_equal(getattr(some, field), getattr(everybody, field)[some.users])
+
+
+@pytest.mark.parametrize('settings', (
+    {'gate': 'calibrated', 'user_context': 'prefix'}, {'gate': 'softmax', 'user_context': 'text'},
+    {'method': 'grasp_id', 'backbone': 'bert4rec'}, {'space': 'hidden'}), ids=str)
+def test_ranks_of_a_later_epoch_are_those_of_gate_scores_made_anew(settings, monkeypatch):
+    rng = np.random.default_rng(2)
+    lengths = rng.integers(3, 9, 20)
+    interactions = Interactions(np.concatenate([[0], np.cumsum(lengths)]),
+                                rng.integers(1, 41, lengths.sum()).astype(np.int32), 40)
+    config = default()
+    config.model.update({'method': 'grasp', 'hidden_size': 8, 'max_length': 6, **settings})
+    config.evaluate.users_per_batch = 8
+    vectors = rng.normal(size=(4, 41, 12)).astype(np.float32)
+    run = make_run(config, make_mesh((1, 1), jax.devices()[:1]), interactions,
+                   {'valid': draw_negatives(interactions, 9, seed=1)}, Tables(*vectors))
+    keeping = run.evaluator('valid')
+    monkeypatch.setattr(ranks, '_MOST_SCORES', 0)
+    for seed in (0, 1):
+        params = jax.tree.map(lambda leaf: leaf + jax.random.normal(jax.random.key(leaf.size), leaf.shape),
+                              run.fresh_state(seed).params)
+        kept, anew = (evaluator(params, full=True) for evaluator in (keeping, run.evaluator('valid')))
+        np.testing.assert_array_equal(kept.sampled, anew.sampled)
+        np.testing.assert_array_equal(kept.full, anew.full)
+        assert len(np.unique(kept.sampled)) > 4
 
 
 def all_scores(model, params, history):
