@@ -58,7 +58,7 @@ def _data() -> dict:
         'filter': 'k_core',  # k_core (repeated until nothing changes) | one_pass | none
         'min_user': 5,  # interactions that a user / an item must have to stay
         'min_item': 5,
-        'duplicates': 'keep',  # a user's repeated item: keep | first | last
+        'duplicates': 'keep',  # a user's repeated item: keep | exact (drops rows of the same time too) | first | last
         'shop': {'customers': 1500, 'products': 400, 'hallucination': 0.0, 'seed': 0, 'mean_length': 9.0,
                  'popularity': 1.0},
         'scale': 1.0,  # shop: multiplies customers and products

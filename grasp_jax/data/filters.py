@@ -79,9 +79,12 @@ def time_order(log: InteractionLog) -> InteractionLog:
 
 
 def drop_repeats(log: InteractionLog, policy: str) -> InteractionLog:
-    """Keeps one row per user and item of a log in time order: the 'first' or the 'last'; 'keep' keeps all."""
+    """Keeps one row per user and item of a log in time order, the 'first' or the 'last'; 'exact' keeps one of those
+    that share the time as well, 'keep' all."""
     if policy == 'keep':
         return log
+    if policy == 'exact':
+        return log.take(np.flatnonzero(~_doubles(log)))
     pairs = log.users.astype(np.int64) * len(log.item_ids) + log.items
     if policy == 'last':
         _, reverse = np.unique(pairs[::-1], return_index=True)
@@ -90,12 +93,21 @@ def drop_repeats(log: InteractionLog, policy: str) -> InteractionLog:
     return log.take(np.sort(first))
 
 
+def _doubles(log: InteractionLog) -> np.ndarray:
+    """bool [r], rows whose user, item and time an earlier row has too."""
+    order = np.lexsort((log.times, log.items, log.users))  # equal rows keep their order
+    same = np.all([np.diff(field[order]) == 0 for field in (log.users, log.items, log.times)], axis=0)
+    found = np.zeros(len(log), bool)
+    found[order[1:]] = same
+    return found
+
+
 def _warn_of_doubles(log: InteractionLog, name: str) -> None:
-    """Says how many rows of a log in time order stand there twice: as repeated purchases they make the test easy."""
-    same = ((np.diff(log.users) == 0) & (np.diff(log.items) == 0) & (np.diff(log.times) == 0)).sum()
+    """Says how many rows of a log stand there twice: as repeated purchases they make the test easy."""
+    same = _doubles(log).sum()
     if same:
-        LOG.warning('%s: %d rows repeat the user, item and time of the row before; if these are no purchases of their '
-                    'own, use --config.data.duplicates=first', name or 'the data set', same)
+        LOG.warning('%s: %d rows repeat the user, item and time of an earlier row; if these are no purchases of their '
+                    'own, use --config.data.duplicates=exact', name or 'the data set', same)
 
 
 def sequences(log: InteractionLog, config: ml_collections.ConfigDict) -> Sequences:
@@ -110,8 +122,8 @@ def sequences(log: InteractionLog, config: ml_collections.ConfigDict) -> Sequenc
     Raises:
       UserError: an unknown filter or policy, or nothing is left.
     """
-    if config.duplicates not in ('keep', 'first', 'last'):
-        raise UserError(f'config.data.duplicates is {config.duplicates!r}; choose keep, first or last')
+    if config.duplicates not in ('keep', 'exact', 'first', 'last'):
+        raise UserError(f'config.data.duplicates is {config.duplicates!r}; choose keep, exact, first or last')
     if config.filter not in ('k_core', 'one_pass', 'none'):
         raise UserError(f'config.data.filter is {config.filter!r}; choose k_core, one_pass or none')
     unique = drop_repeats(time_order(log), config.duplicates)

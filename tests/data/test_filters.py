@@ -75,7 +75,7 @@ def test_equal_times_keep_file_order_and_never_look_at_the_id():
     assert as_sequences(found) == {'u': ['m', 'b', 'a', 'z']}
 
 
-@pytest.mark.parametrize('duplicates', ['keep', 'first', 'last'])
+@pytest.mark.parametrize('duplicates', ['keep', 'exact', 'first', 'last'])
 @pytest.mark.parametrize('kept', ['k_core', 'one_pass', 'none'])
 def test_row_order_matters_only_within_ties(duplicates, kept):
     original = random_log(3)
@@ -95,7 +95,8 @@ def test_row_order_matters_only_within_ties(duplicates, kept):
 
 def test_repeats_follow_the_policy():
     rows = [('u', 'a', 1), ('u', 'b', 2), ('u', 'a', 3), ('v', 'a', 1)]
-    for policy, expected in [('keep', ['a', 'b', 'a']), ('first', ['a', 'b']), ('last', ['b', 'a'])]:
+    for policy, expected in [('keep', ['a', 'b', 'a']), ('exact', ['a', 'b', 'a']), ('first', ['a', 'b']),
+                             ('last', ['b', 'a'])]:
         found = filters.sequences(make_log(rows), data_config(duplicates=policy))
         assert as_sequences(found) == {'u': expected, 'v': ['a']}
         assert found.dropped['repeats'] == 3 - len(expected)
@@ -126,8 +127,10 @@ def test_wrong_filters_are_refused_in_one_line(changes, words):
     assert '\n' not in str(error.value)
 
 
-@pytest.mark.parametrize(('policy', 'warned'), [('keep', True), ('first', False)])
-def test_doubled_rows_are_named(caplog, policy, warned):
-    rows = make_log([('a', 'x', 1), ('a', 'x', 1), ('a', 'x', 5), ('a', 'y', 6), ('b', 'y', 1)])
-    filters.sequences(rows, data_config(duplicates=policy))
+@pytest.mark.parametrize(('policy', 'warned', 'left'), [('keep', True, 'xyxxy'), ('exact', False, 'xyxy'),
+                                                        ('first', False, 'xy')])
+def test_doubled_rows_are_counted_and_dropped_alone(caplog, policy, warned, left):
+    rows = make_log([('a', 'x', 1), ('a', 'y', 1), ('a', 'x', 1), ('a', 'x', 5), ('a', 'y', 6), ('b', 'y', 1)])
+    found = filters.sequences(rows, data_config(duplicates=policy))
+    assert as_sequences(found) == {'a': list(left), 'b': ['y']}
     assert ('1 rows repeat the user, item and time' in caplog.text) == warned
