@@ -6,6 +6,10 @@ import importlib.resources
 
 Key = tuple[str, ...]
 _KEYS = {2: ('dataset', 'backbone', 'method'), 3: ('dataset', 'backbone', 'method'), 4: ('setting',)}
+# Data sets of ours that are not the paper's, and what to bear in mind.
+OTHER_CUTS = {
+    'amazon_beauty_5core': "The paper's Beauty is a larger cut of the same reviews (52,204 users and 57,289 items,"
+                           ' here 22,363 and 12,101): a difference to its figure is one between data sets as well.'}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -47,7 +47,9 @@ def write(what: str, cells: Sequence[Cell], folder: pathlib.Path, target: pathli
     else:
         plots.bars(rows, 'N@10' if what != 'table3' else 'tail_item:N@10', title, target.with_suffix('.png'))
     target.with_suffix('.csv').write_text(tables.as_csv(rows, columns), encoding='utf-8')
-    text = '\n\n'.join([*parts, f'![{title}]({target.name}.png)', tables.LEGEND]) + '\n'
+    legend = [tables.LEGEND, *([tables.MARKS] if 'N@10' in columns else []),
+              published.OTHER_CUTS.get(rows[0].report['dataset'], '') if known else '']
+    text = '\n\n'.join([*parts, f'![{title}]({target.name}.png)', *filter(None, legend)]) + '\n'
     target.with_suffix('.md').write_text(text, encoding='utf-8')
     return target.with_suffix('.md')
 

@@ -12,6 +12,7 @@ import ml_collections
 from grasp_jax import artefacts, recipes
 from grasp_jax.config import changed
 from grasp_jax.errors import UserError
+from grasp_jax.evaluation.metrics import RANKS_FILE
 from grasp_jax.evaluation.report import load_report
 from grasp_jax.models.spec import model_spec
 from grasp_jax.pipeline import prepare_knowledge, run_on, run_pipeline
@@ -79,12 +80,18 @@ def run_cells(cells: Sequence[Cell], base: ml_collections.ConfigDict, recipe: st
     for number, cell in enumerate(cells, start=1):
         missing = not is_done(folder / cell.name)
         LOG.info('%d of %d: %s, %s', number, len(cells), cell.group, cell.label)
-        config = config_of(cell, base, recipe, seeds, changes)
+        config = config_of(cell, base, recipe, _with_finished(folder / cell.name, seeds), changes)
         run_pipeline(config, folder / cell.name, stages_of(config, folder))
         fresh += missing
         left = sum(not is_done(folder / other.name) for other in cells[number:])
         if fresh and left:
             LOG.info('about %.0f minutes left for %d runs', (time.monotonic() - begin) / fresh * left / 60, left)
+
+
+def _with_finished(workdir: pathlib.Path, seeds: Sequence[int]) -> list[int]:
+    """Seeds that are asked for, and those that are done: a report is about both."""
+    done = (int(path.parent.name.removeprefix('seed')) for path in workdir.glob(f'seed*/{RANKS_FILE}'))
+    return sorted({*seeds, *done})
 
 
 def stages_of(config: ml_collections.ConfigDict, folder: pathlib.Path) -> pathlib.Path:

@@ -129,6 +129,11 @@ def test_the_command_runs_a_grid_and_goes_on(tmp_path):
     again = command(*flags)
     assert again.returncode == 0 and 'up to date' in again.stderr
     assert times == [path.stat().st_mtime_ns for path in sorted(tmp_path.glob('demo/paper/*/seed1/test_ranks.npz'))]
+    other = command(*flags, '--methods=none', '--seeds=0')
+    assert other.returncode == 0, other.stderr
+    seeds = {path.parent.name: json.loads(path.read_text())['seeds']
+             for path in tmp_path.glob('demo/paper/*/report.json')}
+    assert seeds == {'gru4rec_none': [0, 1], 'gru4rec_llm_init': [1]}, 'a seed that is done stays in the report'
     plan = command('--table=2', '--dataset=demo', '--plan', f'--workdir={tmp_path}')
     assert plan.stdout.count('done') == 2 and plan.stdout.count('left') == 19
 
