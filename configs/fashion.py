@@ -3,7 +3,8 @@
     python -m grasp_jax.main --config=configs/fashion.py         LLM-ESR's inter.txt: ids without texts, method none
     python -m grasp_jax.main --config=configs/fashion.py:raw     the 2018 review and metadata files, method grasp
 
-The data is looked for in --config.data.source, then $GRASP_JAX_DATA/amazon_fashion, then (raw) downloaded.
+The data is looked for in --config.data.source, then $GRASP_JAX_DATA/amazon_fashion; raw: amazon_fashion_raw, then
+downloaded.
 """
 
 import ml_collections

@@ -1,4 +1,4 @@
-"""The size of the paper's third data set: 99,711 users, 1,205,282 items, sequences of 20.9, vectors of width 4,096.
+"""The size of the paper's third data set: 99,711 users, 1,205,282 items, sequences of 20.8, vectors of width 4,096.
 
     python -m grasp_jax.main --config=configs/industry_100k.py --workdir=runs/industry
     python -m grasp_jax.main --config=configs/industry_100k.py --config.data.scale=0.01 --workdir=runs/industry_small

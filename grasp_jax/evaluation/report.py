@@ -18,7 +18,7 @@ Keys of report.json (fractions, not percent; null where a group is empty):
 | `test.groups_full.GROUP` | the same groups, full protocol |
 | `validation` | `NDCG@10`, `HR@10` of the best epoch, `epoch` |
 | `training` | `seconds` of all seeds together, `epochs` that were run |
-| `std` | only with several seeds: `test` and `validation` as standard deviations (n - 1) over the seeds; everything above is then a mean |
+| `std` | only with several seeds: `test` and `validation` as standard deviations (n - 1) over the seeds; these two are then means |
 | `runs` | per seed: `seed`, `run_dir` (relative), `test`, `validation`, `training` |
 | `stages` | what each stage said about itself |
 | `versions` | Python and libraries |
