@@ -115,10 +115,13 @@ def restored(config: ml_collections.ConfigDict, workdir: pathlib.Path, stages: p
     run = run_on(config, prepare_knowledge(config, stages))
     seed = config.train.seeds[0]
     folder = workdir / f'seed{seed}' / 'checkpoints'
+    missing = UserError(f'{folder}: there is no checkpoint; delete {workdir} and run again')
+    if not folder.is_dir():  # runs that are handed on come without; asked first, as opening would make the folder
+        raise missing
     with Checkpoints(folder) as checkpoints:
         best = checkpoints.best()
         if best is None:
-            raise UserError(f'{folder}: there is no checkpoint; delete {workdir} and run again')
+            raise missing
         return run, ranked_params(train_spec(config), checkpoints.load(best.epoch, run.state_shapes(seed), run.mesh))
 
 

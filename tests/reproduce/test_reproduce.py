@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -176,3 +177,9 @@ def test_the_case_study_on_the_shop(tmp_path):
     assert {row['text'] for row in rows} == {'wrong', 'right'} and set(rows[0]) >= {'LLM-ESR', 'GRASP as printed'}
     assert all(0 < float(row['GRASP as printed']) < 1 for row in rows)
     assert (tmp_path / 'figure3_demo_paper.png').stat().st_size > 1000
+    kept = tmp_path / 'demo/paper/sasrec_grasp/seed1/checkpoints'
+    shutil.rmtree(kept)
+    again = command('--figure=3', '--dataset=demo', '--seeds=1', f'--workdir={tmp_path}', '--norun',
+                    '--changes={"train.max_epochs": 1, "data.shop.customers": 100}')
+    assert again.returncode == 2 and again.stderr.splitlines()[-1].startswith('error:') and not kept.exists()
+    assert f'{kept}: there is no checkpoint' in again.stderr
