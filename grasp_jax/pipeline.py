@@ -3,6 +3,7 @@
 Each leaves an artefact that the next one reads; what is there and still fits is not made again.
 """
 
+import contextlib
 import dataclasses
 import logging
 import pathlib
@@ -264,6 +265,8 @@ def run_on(config: ml_collections.ConfigDict, knowledge: Knowledge) -> Run:
 def train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str) -> pathlib.Path:
     """Trains one seed and ranks its test items, unless that is done; goes on where a killed run stopped.
 
+    A second run that is pointed at the same folder waits for the first.
+
     Args:
       run: what to train.
       seed: the seed.
@@ -277,6 +280,11 @@ def train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str) -> pa
       UserError: the folder belongs to another config.
       Stopped: SIGTERM or a preemption notice came, and the state is saved.
     """
+    with artefacts.lock(folder) if hosts.is_writer() else contextlib.nullcontext():
+        return _train_and_test(run, seed, folder, inputs)
+
+
+def _train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str) -> pathlib.Path:
     config = run.config
     settings = {'model': config.model.to_dict(), 'evaluate': config.evaluate.to_dict(), 'train': {
         key: value for key, value in config.train.to_dict().items() if key not in _OF_NO_CONSEQUENCE}}

@@ -6,12 +6,14 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import jax
 import numpy as np
 import pytest
 
+from grasp_jax import artefacts, pipeline
 from grasp_jax.errors import Stopped, UserError
 from grasp_jax.training import loop
 from grasp_jax.training.checkpoints import Checkpoints
@@ -63,6 +65,17 @@ def test_a_short_epoch_is_the_beginning_of_a_whole_one_and_the_next_has_other_us
     _, all_losses = whole.run(0, small_run().fresh_state(0), lambda share: None)
     assert len(losses) == 2
     np.testing.assert_allclose(losses, all_losses[:2], rtol=1e-6)
+
+
+def test_two_runs_in_one_folder_take_turns(small_run, tmp_path):
+    run = small_run(method='none', train={'max_epochs': 1})
+    with artefacts.lock(tmp_path):
+        second = threading.Thread(target=pipeline.train_and_test, args=(run, 0, tmp_path, 'x'))
+        second.start()
+        second.join(1)
+        assert second.is_alive() and not (tmp_path / artefacts.MANIFEST).exists(), 'it has not even claimed the folder'
+    second.join(120)
+    assert (tmp_path / 'test_ranks.npz').exists()
 
 
 @pytest.mark.parametrize('steps_per_call', (200, 2))
