@@ -71,7 +71,8 @@ def main(_: Sequence[str]) -> None:
     else:
         written = results.write(what, cells, folder, target)
     print(written.read_text(encoding='utf-8'))
-    print(f'table: {written}   figures: {written.with_suffix(".csv")}, {written.with_suffix(".png")}')
+    pictures = ', '.join(map(str, sorted(out.glob(f'{target.name}*.png'))))
+    print(f'table: {written}   figures: {written.with_suffix(".csv")}, {pictures}')
 
 
 def _what() -> tuple[str, list[grid.Cell]]:

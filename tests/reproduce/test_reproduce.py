@@ -161,6 +161,7 @@ def test_the_hallucination_curve_on_the_shop(tmp_path):
     found = command(*flags)
     assert found.returncode == 0, found.stderr
     assert '6 of 6 rows are done' in found.stdout and found.stdout.count('| plain |') == 4
+    assert f"{tmp_path / 'robustness_demo_paper_full.png'}, " in found.stdout.splitlines()[-1]
     gates = [line for line in found.stdout.splitlines() if line.startswith('| users swap, 100% | GRASP as printed')]
     assert len(gates) == 3, 'two protocols and the gates'
     cells = gates[-1].split('|')
