@@ -89,7 +89,7 @@ def plot(rows: Sequence[Line], protocol: str, title: str, path: pathlib.Path) ->
                               color=_COLOURS[method], marker='o', label=label)
             panel_of(axes, f'{kind.replace("_", ", ")}: {column.replace("_", " ").replace(":", " ")}',
                      '% of texts that are wrong', '%')
-    panels[0].legend(loc='lower left', frameon=False, fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc='upper right', ncols=3, frameon=False, fontsize=8)
     save(figure, path)
 
 
