@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from grasp_jax.evaluation.passes import user_states
+from grasp_jax.evaluation.passes import gate_scores
 from grasp_jax.evaluation.ranks import Evaluator
 from grasp_jax.models.recommender import Recommender
 
@@ -28,10 +28,9 @@ def candidate_gates(evaluator: Evaluator, params: Any) -> tuple[np.ndarray, np.n
     gates, items = [], []
     for step in range(evaluator.num_batches):
         batch = evaluator.batch(step)
-        candidates = np.concatenate([batch.targets[:, None], batch.negatives], 1)
         gates.append(_of_batch(evaluator.model, evaluator.mesh, evaluator.num_rows, params, evaluator.data,
-                               batch.placement, candidates))
-        items.append(candidates)
+                               batch.placement, batch.candidates))
+        items.append(batch.candidates)
     return evaluator.in_order(gates), evaluator.in_order(items)
 
 
@@ -54,10 +53,10 @@ def means(gates: np.ndarray, exist: np.ndarray, group: np.ndarray) -> dict[str, 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _of_batch(model: Recommender, mesh: Any, num_rows: int, params: Any, data: Any, placement: Any,
               candidates: jax.Array) -> jax.Array:
-    _, context = user_states(model, mesh, num_rows, params, data, placement)
+    scores = gate_scores(model, mesh, num_rows, params, data, placement, candidates)
 
     def call(model: Recommender) -> jax.Array:
         encoder = model.encoder if model.spec.method == 'grasp' else model.encoder.text
-        return jnp.asarray(encoder.gates(model.gate_scores(data.tables, context, candidates), candidates > 0))
+        return jnp.asarray(encoder.gates(scores, candidates > 0))
 
     return jnp.asarray(model.apply({'params': params}, method=call))

@@ -45,10 +45,10 @@ def user_states(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def gate_scores(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data: Data, placement: batches.Placement,
                 candidates: jax.Array) -> jax.Array:
-    """Level scores [B, N, 3] of each user's candidates [B, N], for models with `ModelSpec.fixed_scores`.
+    """Level scores [B, N, 3] of each user's candidates [B, N], the arguments of the gates.
 
-    They are the arguments of the gates and depend on frozen vectors alone, so that a later epoch need not read the
-    E-wide rows of all candidates again.
+    With `ModelSpec.fixed_scores` they depend on frozen vectors alone, so that a later epoch need not read the E-wide
+    rows of all candidates again.
     """
     def share(known: tuple[Any, Any], users: tuple[Any, jax.Array]) -> jax.Array:
         def of_user(user: tuple[Any, jax.Array]) -> jax.Array:

@@ -161,6 +161,11 @@ class Batch(NamedTuple):
     negatives: np.ndarray
     history: np.ndarray
 
+    @property
+    def candidates(self) -> np.ndarray:
+        """int32 [B, 1 + N], the target first."""
+        return np.concatenate([self.targets[:, None], self.negatives], 1)
+
 
 class Evaluator:
     """Ranks the held-out items of one split for any parameters of one model.
@@ -227,9 +232,8 @@ class Evaluator:
 
     def _gate_scores(self, params: Any, step: int, batch: Batch) -> jax.Array:
         if step not in self._scores:
-            candidates = np.concatenate([batch.targets[:, None], batch.negatives], 1)
             self._scores[step] = gate_scores(self.model, self.mesh, self.num_rows, params, self.data, batch.placement,
-                                             candidates)
+                                             batch.candidates)
         return self._scores[step]
 
     @property
