@@ -23,7 +23,7 @@ def matching_scores(cells: Sequence[Cell], configs: Sequence[ml_collections.Conf
     """sigmoid(o . i) of the true next item by each method.
 
     Args:
-      cells: finished runs on the same wrong texts, or on clean ones where a method reads no texts of users.
+      cells: finished runs on the same wrong texts, at least one; on clean ones where a method reads no texts of users.
       configs: of the cells.
       folder: of the runs.
 
@@ -37,8 +37,9 @@ def matching_scores(cells: Sequence[Cell], configs: Sequence[ml_collections.Conf
         evaluator = run.evaluator('test')
         lengths = run.interactions.input_lengths('train')[evaluator.users]
         few = lengths <= max(FEW, lengths.min())
-        if (stages / 'encode' / CORRUPTED['users']).exists():
-            wrong = np.load(stages / 'encode' / CORRUPTED['users'], allow_pickle=False)[evaluator.users][few]
+        mask = stages / 'encode' / CORRUPTED['users']
+        if mask.exists():
+            wrong = np.load(mask, allow_pickle=False)[evaluator.users][few]
         found[cell.label] = 1 / (1 + np.exp(-target_scores(evaluator, params)[few]))
     return found, wrong
 

@@ -62,7 +62,7 @@ def write_case_study(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
       UserError: no run is done.
     """
     done = [cell for cell in cells if runs.is_done(folder / cell.name)]
-    if not done:
+    if not any('encode.corrupt.who' in cell.settings for cell in done):  # else nobody says whose text is wrong
         raise UserError(f'{folder}: no run of figure3 is done; leave out --norun')
     configs = [runs.config_of(cell, base, recipe, seeds, changes) for cell in done]
     found, wrong = case_study.matching_scores(done, configs, folder)

@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 
+from grasp_jax.errors import UserError
 from grasp_jax.evaluation.metrics import Ranks, save_ranks
 from grasp_jax.evaluation.tables import BACKBONES
 from grasp_jax.models.spec import model_spec
@@ -112,6 +113,14 @@ def test_cells_that_contradict_themselves_are_put_in_brackets(tmp_path):
     finished(tmp_path, 'gru4rec_none', 1)
     text = results.write('table2', cells, tmp_path, tmp_path / 'table2').read_text()
     assert '[48.58,' in text
+
+
+def test_the_case_study_needs_a_run_on_wrong_texts(tmp_path):
+    cells, base = grid.case_study('demo'), runs.load_config(str(ROOT / 'configs/demo.py'))
+    assert 'sasrec_grasp' in {cell.name for cell in cells}, 'it reads no texts of users'
+    finished(tmp_path, 'sasrec_grasp', 1)
+    with pytest.raises(UserError, match='no run of figure3 is done'):
+        results.write_case_study(cells, base, 'paper', (1,), {}, tmp_path, tmp_path / 'figure3')
 
 
 def command(*flags):
