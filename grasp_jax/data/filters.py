@@ -139,7 +139,8 @@ def sequences(log: InteractionLog, config: ml_collections.ConfigDict) -> Sequenc
     if config.filter != 'none':  # a catalogue may hold items that nobody has bought yet
         left = left.compact()
     indptr = np.concatenate([[0], np.cumsum(np.bincount(left.users, minlength=len(left.user_ids)))]).astype(np.int64)
-    _warn_of_doubles(unique, config.name)
+    if config.duplicates == 'keep':  # the other policies drop them
+        _warn_of_doubles(unique, config.name)
     dropped = {
         'users': len(log.user_ids) - len(left.user_ids), 'items': len(log.item_ids) - len(left.item_ids),
         'interactions': len(log) - len(left), 'repeats': len(log) - len(unique)}

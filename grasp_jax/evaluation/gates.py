@@ -56,7 +56,6 @@ def _of_batch(model: Recommender, mesh: Any, num_rows: int, params: Any, data: A
     scores = gate_scores(model, mesh, num_rows, params, data, placement, candidates)
 
     def call(model: Recommender) -> jax.Array:
-        encoder = model.encoder if model.spec.method == 'grasp' else model.encoder.text
-        return jnp.asarray(encoder.gates(scores, candidates > 0))
+        return jnp.asarray(model.encoder.gates(scores, candidates > 0))
 
     return jnp.asarray(model.apply({'params': params}, method=call))

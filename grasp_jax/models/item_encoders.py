@@ -266,6 +266,10 @@ class GraspIdEncoder(ItemEncoder):
         """As in `GraspEncoder`."""
         return self.text.level_scores(context, parts.text)
 
+    def gates(self, scores: jax.Array, together: jax.Array | None) -> jax.Array:
+        """As in `GraspEncoder`."""
+        return self.text.gates(scores, together)
+
     def features(self, context: Pair | KnownScores, parts: IdParts, together: jax.Array | None = None) -> jax.Array:
         """[..., F + H]."""
         return jnp.concatenate([self.text.features(context, parts.text, together), parts.identity], -1)
