@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import pathlib
+import re
 import zlib
 from typing import Any
 
@@ -13,10 +14,13 @@ import tqdm
 from grasp_jax.errors import UserError
 
 Parse = collections.abc.Callable[[bytes], Any]
+_HALF = re.compile(rb'\\u[dD][89a-fA-F]')  # the escape of a surrogate, of a pair or alone
 
 
 def read_objects(path: pathlib.Path, parse: Parse = json.loads) -> collections.abc.Iterator[tuple[int, dict[str, Any]]]:
     """Yields (line number from 1, object) with a progress bar over the file's bytes; blank lines are skipped.
+
+    Half of a surrogate pair, as in a title that was cut inside an emoji, becomes U+FFFD: no file could hold it.
 
     Args:
       path: a file; `.gz` at the end of its name means gzip.
@@ -30,14 +34,23 @@ def read_objects(path: pathlib.Path, parse: Parse = json.loads) -> collections.a
             continue
         try:
             record = parse(line)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             record = line
         if record is None:
             continue
         if not isinstance(record, dict):
             start = line[:60].decode('utf-8', 'replace').strip()
             raise UserError(f'{path}, line {row}: holds no JSON object ({start!r}); correct or delete this line')
-        yield row, record
+        yield row, _without_halves(record) if _HALF.search(line) else record
+
+
+def _without_halves(value: Any) -> Any:
+    """Replaces surrogates that stand alone in all texts of a JSON value."""
+    if isinstance(value, str):
+        return value.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')
+    if isinstance(value, dict):
+        return {_without_halves(key): _without_halves(part) for key, part in value.items()}
+    return [*map(_without_halves, value)] if isinstance(value, (list, tuple)) else value
 
 
 def read_lines(path: pathlib.Path) -> collections.abc.Iterator[tuple[int, bytes]]:

@@ -2,13 +2,16 @@
 
 import collections.abc
 import datetime
+import functools
 import pathlib
 import warnings
+import zlib
 from typing import Any
 
 import ml_collections
 import numpy as np
 import pandas as pd
+import pyarrow
 import pyarrow.parquet
 
 from grasp_jax.data import json_lines, log
@@ -26,23 +29,33 @@ def read_table(path: pathlib.Path) -> pd.DataFrame:
     kind = path.name.removesuffix('.gz').rpartition('.')[2]
     if kind in ('jsonl', 'json'):
         rows = dict(json_lines.read_objects(path))
-        return pd.DataFrame.from_records(list(rows.values()), index=list(rows)).astype(object)
+        return pd.DataFrame(list(rows.values()), index=list(rows), dtype=object)  # numbers as they are written
     if kind not in ('csv', 'tsv', 'parquet'):
         raise UserError(f'{path}: its name ends in none of .csv, .tsv, .parquet, .jsonl; convert it to one of these')
     try:
         if kind == 'parquet':
-            frame = pyarrow.parquet.read_table(path).to_pandas(types_mapper=pd.ArrowDtype)
-            frame.index = pd.RangeIndex(1, len(frame) + 1)
-            return frame
-        with warnings.catch_warnings():
-            warnings.simplefilter('error', pd.errors.ParserWarning)
-            frame = pd.read_csv(path, sep='\t' if kind == 'tsv' else ',', dtype=str, keep_default_na=False,
-                                index_col=False, encoding='utf-8-sig')
-    except (OSError, EOFError, ValueError, pd.errors.ParserWarning) as error:
+            frame = pyarrow.parquet.read_table(path).to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
+            frame = frame[[name for name in frame if not name.startswith('__index_level_')]]  # what pandas adds
+        else:
+            frame = _read_text(path, '\t' if kind == 'tsv' else ',')
+    except (OSError, EOFError, ValueError, zlib.error, pd.errors.ParserWarning) as error:
         reason = ' '.join(str(error).split())
         raise UserError(f'{path}: cannot be read as {kind} ({reason}); correct or replace the file') from error
-    frame.columns = frame.columns.str.strip()
     frame.index = pd.RangeIndex(1, len(frame) + 1)
+    return frame
+
+
+def _read_text(path: pathlib.Path, separator: str) -> pd.DataFrame:
+    with warnings.catch_warnings():
+        warnings.simplefilter('error', pd.errors.ParserWarning)
+        read = functools.partial(pd.read_csv, path, sep=separator, dtype=str, keep_default_na=False, index_col=False,
+                                 encoding='utf-8-sig')
+        header = read(header=None, nrows=1).iloc[0].str.strip()  # pandas would give equal names numbers
+        repeated = header[header.duplicated() & (header != '')]
+        if len(repeated):
+            raise UserError(f'{path}: has two columns {repeated.iloc[0]!r}; rename one')
+        frame: pd.DataFrame = read()
+    frame.columns = frame.columns.str.strip()
     return frame
 
 
@@ -115,8 +128,10 @@ def read_inter(path: pathlib.Path) -> log.InteractionLog:
     pairs: list[tuple[int, int]] = []
     for row, line in json_lines.read_lines(path):
         fields = line.split()
+        if not fields:
+            continue
         if len(fields) != 2 or not all(
-                field.isdigit() and 0 < int(field) < 2**31 for field in fields):
+                field.isdigit() and len(field) <= 10 and 0 < int(field) < 2**31 for field in fields):
             text = line[:60].decode('utf-8', 'replace').strip()
             raise UserError(f'{path}, line {row}: {text!r} is not `user item` with both numbers counted from 1; '
                             'correct or delete this line')
@@ -153,19 +168,23 @@ def _times(frame: pd.DataFrame, path: pathlib.Path, config: ml_collections.Confi
     kind = values.dtype.kind if isinstance(values.dtype, pd.ArrowDtype) else ''
     if kind == 'M' or str(values.dtype).startswith('date'):
         # A missing date becomes NaN here and is refused below like any other time that is no number.
-        values = values.astype('timestamp[ns][pyarrow]').astype('int64[pyarrow]')
+        try:
+            values = values.astype('timestamp[ns][pyarrow]').astype('int64[pyarrow]')
+        except pyarrow.ArrowInvalid:  # one of them does not fit
+            values = _calendar(values.astype(str))
     elif len(values) and isinstance(values.iloc[0], str) and not _is_number(values.iloc[0]):
         values = _calendar(values)
     numbers = pd.to_numeric(values.astype(object), errors='coerce')
     times = numbers.to_numpy(np.float64, na_value=np.nan)
-    wrong = ~np.isfinite(times)
+    whole = pd.api.types.is_integer_dtype(numbers)
+    wrong = ~np.isfinite(times) | (whole & (np.abs(times) >= 2.0**63))
     if wrong.any():
         place = int(np.argmax(wrong))
         raise UserError(f'{path}, row {frame.index[place]}: column {config.time_column!r} is '
                         f'{str(frame[config.time_column].iloc[place])!r}, not a time; give numbers that grow with time '
                         '(as Unix seconds) or ISO 8601 dates in the whole column')
     # Nanoseconds since 1970 do not fit a float64 exactly, so whole numbers stay whole.
-    return numbers.to_numpy(np.int64) if pd.api.types.is_integer_dtype(numbers) else times
+    return numbers.to_numpy(np.int64) if whole else times
 
 
 def _is_number(text: str) -> bool:
@@ -177,8 +196,10 @@ def _is_number(text: str) -> bool:
 
 
 def _calendar(values: pd.Series) -> pd.Series:
-    """ISO 8601 text as nanoseconds since 1970; what is no date becomes missing."""
+    """ISO 8601 text as nanoseconds since 1970; what is no date between 1678 and 2262 becomes missing."""
     moments = pd.to_datetime(values.astype(object), format='ISO8601', utc=True, errors='coerce')
+    fits = (moments > pd.Timestamp.min.tz_localize('UTC')) & (moments < pd.Timestamp.max.tz_localize('UTC'))
+    moments = moments.where(fits)
     nanoseconds = moments.dt.as_unit('ns').astype('int64').astype(object)
     return nanoseconds.where(moments.notna(), None)
 

@@ -11,6 +11,7 @@ would give 10/101, but would also pay a model for scores that cannot order anyth
 import dataclasses
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -139,7 +140,7 @@ def load_ranks(run_dir: pathlib.Path) -> Ranks:
     try:
         with np.load(path, allow_pickle=False) as file:
             ranks = Ranks(**{name: file[name] for name in Ranks._fields})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f'{path}: cannot be read ({error}); {remedy}') from error
     for name, values in ranks._asdict().items():
         if values.shape != ranks.users.shape or values.ndim != 1:

@@ -89,6 +89,61 @@ def test_a_wrong_table_is_named_by_file_and_row(tmp_path, config, text, words):
     assert str(error.value).startswith(str(path)) and '\n' not in str(error.value)
 
 
+@pytest.mark.parametrize('day', ['0001-01-01', '9999-12-31'])
+@pytest.mark.parametrize('name', ['r.csv', 'r.parquet', 'r.jsonl'])
+def test_days_that_no_clock_of_nanoseconds_holds_are_refused(tmp_path, config, name, day):
+    days = ['2024-01-02', day]
+    frame = ROWS[:2].assign(when=[datetime.date.fromisoformat(text) for text in days] if 'parquet' in name else days)
+    with pytest.raises(UserError, match=rf"r\..*, row 2: column 'when' is '{day}', not a time"):
+        tables.read_interactions(save(frame, tmp_path / name), config)
+
+
+@pytest.mark.parametrize('name', ['r.csv', 'r.parquet', 'r.jsonl'])
+def test_times_beyond_63_bits_are_refused(tmp_path, config, name):
+    frame = ROWS[:2].assign(when=np.array([1, 2**64 - 1], np.uint64))
+    with pytest.raises(UserError, match=f"row 2: column 'when' is '{2**64 - 1}', not a time"):
+        tables.read_interactions(save(frame, tmp_path / name), config)
+
+
+def test_a_column_twice_is_refused(tmp_path, config):
+    for header in ('customer,customer,product,when', 'customer, customer ,product,when'):
+        (tmp_path / 'r.csv').write_text(f'{header}\nu,v,i,1\n')
+        with pytest.raises(UserError, match=r"r\.csv: has two columns 'customer'; rename one"):
+            tables.read_interactions(tmp_path / 'r.csv', config)
+
+
+def test_a_gzip_stream_that_is_damaged_inside(tmp_path, config):
+    path = save(pd.concat([ROWS] * 2000), tmp_path / 'r.csv.gz')
+    content = bytearray(path.read_bytes())
+    content[30:60] = bytes(30)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match='cannot be read as csv'):
+        tables.read_interactions(path, config)
+
+
+def test_a_column_of_parquet_that_was_an_index_is_read(tmp_path, config):
+    log = tables.read_interactions(save(ROWS.set_index('customer'), tmp_path / 'r.parquet'), config)
+    assert log.user_ids == ['007', '1']
+    save(ROWS.set_index(pd.Index([7, 8, 9])), tmp_path / 'i.parquet')  # an index without a name is no column
+    found = tables.read_attributes(tmp_path / 'i.parquet', config, 'item_column', ['b'])
+    assert set(found['b']) == {'customer', 'when', 'note'}
+
+
+def test_numbers_of_jsonl_stay_as_they_are_written_where_a_row_lacks_them(tmp_path, config):
+    path = tmp_path / 'i.jsonl'
+    path.write_text('{"product": 7, "age": 33, "gtin": 12345678901234567}\n{"product": 8}\n')
+    found = tables.read_attributes(path, config, 'item_column', ['7', '8'])
+    assert found == {'7': {'age': 33, 'gtin': 12345678901234567}, '8': {}}
+    assert isinstance(found['7']['age'], int)
+
+
+def test_half_of_a_surrogate_pair_is_replaced(tmp_path, config):
+    path = tmp_path / 'i.jsonl'
+    path.write_text('{"product": "a", "title": "polish \\ud83d", "more": ["\\udc00", {"k\\ud83d": "\\ud83d\\ude00"}]}\n')
+    assert tables.read_attributes(path, config, 'item_column', ['a']) == {
+        'a': {'title': 'polish \ufffd', 'more': ['\ufffd', {'k\ufffd': '\U0001f600'}]}}
+
+
 @pytest.mark.parametrize('name', ['r.csv.gz', 'r.parquet', 'r.jsonl', 'r.xlsx', 'none.csv', 'none.parquet'])
 def test_unreadable_tables(tmp_path, config, name):
     if not name.startswith('none'):
@@ -144,7 +199,7 @@ def test_identical_rows_merge(tmp_path, config):
 
 def test_inter_keeps_the_numeric_order_of_ids(tmp_path):
     path = tmp_path / 'inter.txt'
-    path.write_text('10 9\n2 11\n10 1\n2 9\n')
+    path.write_text('10 9\n2 11\n10 1\n2 9\n\n')
     log = tables.read_inter(path)
     assert (log.user_ids, log.item_ids) == (['2', '10'], ['1', '9', '11'])
     assert (log.users.tolist(), log.items.tolist(), log.times.tolist()) == ([1, 0, 1, 0], [1, 2, 0, 1], [0, 1, 2, 3])
@@ -153,7 +208,7 @@ def test_inter_keeps_the_numeric_order_of_ids(tmp_path):
 @pytest.mark.parametrize(('text', 'words'), [
     ('1 1\n1\n', 'line 2: .1. is not `user item`'),
     ('1 1\n1 x\n', 'line 2'), ('1 0\n', 'line 1'), ('1 99999999999999999999\n', 'line 1'),
-    ('1 2 3\n', 'line 1'), ('', 'holds no interactions'),
+    ('1 2 3\n', 'line 1'), (f'{"1" * 5000} 1\n', 'line 1'), ('', 'holds no interactions'),
 ])
 def test_wrong_inter(tmp_path, text, words):
     path = tmp_path / 'inter.txt'

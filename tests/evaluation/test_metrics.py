@@ -89,6 +89,13 @@ def test_ranks_survive_the_disk_and_damage_is_named(tmp_path):
         metrics.load_ranks(tmp_path)
     with pytest.raises(UserError, match='cannot be read'):
         metrics.load_ranks(tmp_path / 'nowhere')
+    many = np.random.default_rng(0).permutation(5000)
+    metrics.save_ranks(tmp_path, metrics.Ranks(many, many, many + 1.0, many + 1.0))
+    content = bytearray((tmp_path / metrics.RANKS_FILE).read_bytes())
+    content[200:400] = bytes(200)  # inside the first compressed stream
+    (tmp_path / metrics.RANKS_FILE).write_bytes(content)
+    with pytest.raises(UserError, match='cannot be read'):
+        metrics.load_ranks(tmp_path)
 
 
 def test_ranks_are_never_unpickled(tmp_path):
