@@ -16,7 +16,7 @@ import os
 import pathlib
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from grasp_jax.errors import UserError
@@ -125,13 +125,15 @@ def lock(folder: pathlib.Path) -> Iterator[None]:
         yield
 
 
-def claim(folder: pathlib.Path, config: Any, inputs: collections.abc.Sequence[str], usual: Any = None) -> None:
+def claim(folder: pathlib.Path, config: dict[str, Any], inputs: collections.abc.Sequence[str], usual: Any = None,
+          free: Mapping[str, collections.abc.Sequence[str]] | None = None) -> None:
     """Marks a folder that is filled bit by bit (a training run) as belonging to a config, or checks that it does.
 
     Args:
       folder: the folder.
       config, inputs: as in `build`.
       usual: values of settings that change nothing; a folder from before there was such a setting keeps its owner.
+      free: by section the settings that may change.
 
     Raises:
       UserError: the folder belongs to another config.
@@ -139,7 +141,10 @@ def claim(folder: pathlib.Path, config: Any, inputs: collections.abc.Sequence[st
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / MANIFEST).exists():
         manifest = read_json(folder / MANIFEST)
-        known = _without_new(config, manifest['config'], usual)
+        known = {**_without_new(config, manifest['config'], usual)}
+        for section, names in (free or {}).items():
+            before = manifest['config'].get(section, {})
+            known[section] = {**known[section], **{name: before[name] for name in names if name in before}}
         _require_same(folder, manifest, fingerprint(folder.name, known, inputs), known)
     else:
         write_json(folder / MANIFEST, {
@@ -161,10 +166,26 @@ def as_json(value: Any) -> Any:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes JSON in one step: a reader sees the old file or the new one, never half of it."""
-    temporary = path.with_name(path.name + '.partial')
-    temporary.write_text(json.dumps(value, indent=2, sort_keys=True, default=str) + '\n', encoding='utf-8')
-    os.replace(temporary, path)
+    """Writes JSON in one step, as `replacing` does."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, default=str) + '\n')
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a text in one step, as `replacing` does."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding='utf-8')
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A path to write to, whose file takes the place of `path` at the end: a reader sees the old file or the new one,
+    never half of it, also where several processes write the same."""
+    partial = path.with_name(f'{path.name}.{os.getpid()}{_PARTIAL}')
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_json(path: pathlib.Path) -> Any:

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 
 import ml_collections
 
+from grasp_jax.checks import check_config
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import audit, batch_files, describe, generate, preview, server
 from grasp_jax.knowledge.model_texts import STORE, Questions, questions
 from grasp_jax.knowledge.responses import Responses
-from grasp_jax.pipeline import answers_folder, check_config, prepare_data
+from grasp_jax.pipeline import answers_folder, prepare_data
 
 
 def questions_of(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Questions:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import ml_collections
 import numpy as np
 
+from grasp_jax.checks import check_config
 from grasp_jax.data import batches
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import Interactions
@@ -18,7 +19,7 @@ from grasp_jax.errors import UserError
 from grasp_jax.knowledge.audit import texts_of
 from grasp_jax.knowledge.describe import load_sent
 from grasp_jax.models.spec import model_spec
-from grasp_jax.pipeline import check_config, prepare_knowledge
+from grasp_jax.pipeline import prepare_knowledge
 from grasp_jax.training.epochs import training_sequences
 from grasp_jax.training.similar import SimilarUsers
 

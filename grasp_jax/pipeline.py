@@ -8,13 +8,14 @@ import dataclasses
 import logging
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ml_collections
 import numpy as np
 
 from grasp_jax import artefacts, refresh
+from grasp_jax.checks import check_config, check_devices
 from grasp_jax.config import default
 from grasp_jax.data import dataset as dataset_files
 from grasp_jax.data.dataset import Dataset
@@ -22,7 +23,7 @@ from grasp_jax.data.prepare import prepare, source_checksums
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation.metrics import RANKS_FILE, save_ranks
 from grasp_jax.evaluation.report import write_report
-from grasp_jax.knowledge import corruption, encoders
+from grasp_jax.knowledge import encoders
 from grasp_jax.knowledge.describe import ITEMS as ITEM_TEXTS
 from grasp_jax.knowledge.describe import USERS as USER_TEXTS
 from grasp_jax.knowledge.describe import describe, load_texts, stage_settings
@@ -33,13 +34,14 @@ from grasp_jax.models.spec import Tables, model_spec
 from grasp_jax.retrieval.neighbours import USER_NEIGHBOURS, retrieve
 from grasp_jax.training import hosts
 from grasp_jax.training.loop import test_ranks, train
-from grasp_jax.training.parts import check_parts
-from grasp_jax.training.run import TABLE_DTYPES, TABLES, Offline, Run, check_recipe, make_run
+from grasp_jax.training.run import Offline, Run, make_run
 from grasp_jax.training.sharding import make_mesh
 
 LOG = logging.getLogger(__name__)
 # Settings that change how a run is carried out, not what comes out of it.
 _OF_NO_CONSEQUENCE = ('recipe', 'seeds', 'steps_per_call', 'mesh', 'tables', 'chunk_mb')
+# Settings that shape the report alone: of a finished run they may change.
+_OF_THE_REPORT = {'evaluate': ('ks', 'head_user', 'head_item')}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,54 +89,8 @@ def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, share
                for seed in config.train.seeds]
     if not hosts.is_writer():
         return {}
-    return write_report(workdir, config, folders, knowledge.stages, knowledge.dataset.interactions, command)
-
-
-def check_config(config: ml_collections.ConfigDict) -> None:
-    """Refuses settings that cannot work, before anything is read.
-
-    Raises:
-      UserError: names the setting and the remedy.
-    """
-    check_recipe(config, model_spec(config, num_items=1))
-    corruption.check(config.encode.corrupt)
-    positive = (('train', 'batch_size'), ('train', 'max_epochs'), ('train', 'patience'), ('train', 'steps_per_call'),
-                ('train', 'chunk_mb'), ('train', 'learning_rate'), ('evaluate', 'negatives'),
-                ('evaluate', 'users_per_batch'), ('retrieve', 'k'), ('encode', 'width'))
-    for section, key in positive:
-        if not config[section][key] > 0:
-            raise UserError(f'config.{section}.{key}={config[section][key]}: must be above 0')
-    if not config.data.scale > 0 or (config.data.scale != 1 and config.data.kind != 'shop'):
-        raise UserError(f'config.data.scale={config.data.scale}: must be above 0, and 1 but for the synthetic shop')
-    if config.evaluate.select_by not in ('sampled', 'full'):
-        raise UserError(f'config.evaluate.select_by={config.evaluate.select_by!r}: choose sampled or full')
-    for key, choices in (('tables', TABLES), ('table_dtype', TABLE_DTYPES)):
-        if config.train[key] not in choices:
-            known = ', '.join(filter(None, choices))
-            raise UserError(f'config.train.{key}={config.train[key]!r}: choose one of {known}')
-    if not config.train.seeds:
-        raise UserError('config.train.seeds=(): give at least one, as (42,)')
-    seeds = tuple(config.train.seeds)
-    if not all(isinstance(seed, int) for seed in seeds) or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise UserError(f'config.train.seeds={seeds}: give different numbers from 0 on, as (42, 43, 44)')
-    for section, key in (('evaluate', 'seed'), ('evaluate', 'users'), ('encode', 'seed'), ('train', 'epoch_steps'),
-                         ('retrieve', 'reduce_to')):
-        if config[section][key] < 0:
-            raise UserError(f'config.{section}.{key}={config[section][key]}: must be 0 or more')
-
-
-def check_devices(config: ml_collections.ConfigDict) -> None:
-    """Refuses what the devices of this run cannot do, before the stages take their time.
-
-    What fits any devices is let through unseen: JAX takes most of a GPU's memory once it is asked for devices, and a
-    text encoder may need it first.
-
-    Raises:
-      UserError: names the setting and the remedy.
-    """
-    shape = tuple(config.train.mesh)
-    if shape != (-1, 1) or config.train.parts:
-        check_parts(config.train.parts, model_spec(config, num_items=1), make_mesh(shape))
+    with artefacts.lock(workdir):  # a process that waited for a run may be here at the same moment
+        return write_report(workdir, config, folders, knowledge.stages, knowledge.dataset.interactions, command)
 
 
 def prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Knowledge:
@@ -284,12 +240,26 @@ def train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str) -> pa
         return _train_and_test(run, seed, folder, inputs)
 
 
-def _train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str) -> pathlib.Path:
-    config = run.config
+def claim_run(folder: pathlib.Path, config: ml_collections.ConfigDict, inputs: Sequence[str]) -> None:
+    """Marks the folder of a seed as belonging to a config, or checks that it does.
+
+    Args:
+      folder: of the seed.
+      config: the full config.
+      inputs: fingerprints of the stages before.
+
+    Raises:
+      UserError: the folder belongs to another config.
+    """
     settings = {'model': config.model.to_dict(), 'evaluate': config.evaluate.to_dict(), 'train': {
         key: value for key, value in config.train.to_dict().items() if key not in _OF_NO_CONSEQUENCE}}
     # A new setting's default leaves things as they were, so that runs from before it stay what they are.
-    hosts.one_after_another(lambda: artefacts.claim(folder, settings, [inputs], default().to_dict()))
+    artefacts.claim(folder, settings, inputs, default().to_dict(), _OF_THE_REPORT)
+
+
+def _train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str) -> pathlib.Path:
+    config = run.config
+    hosts.one_after_another(lambda: claim_run(folder, config, [inputs]))
     if hosts.agree((folder / RANKS_FILE).exists()):
         LOG.info('seed %d: up to date (%s)', seed, folder)
         return folder

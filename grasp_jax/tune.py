@@ -61,7 +61,8 @@ def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: 
         import optuna
     except ImportError as error:
         raise UserError('python -m grasp_jax.tune needs Optuna: pip install -e ".[tune]"') from error
-    from grasp_jax.pipeline import check_config, check_devices, prepare_knowledge, run_on
+    from grasp_jax.checks import check_config, check_devices
+    from grasp_jax.pipeline import prepare_knowledge, run_on
     from grasp_jax.training.loop import train
 
     workdir.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,8 @@
 """Artefacts: complete or not there, made once, refused when something else is asked for."""
 
 import json
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -120,3 +122,28 @@ def test_a_setting_that_came_later_leaves_a_claimed_folder_its_owner_at_its_usua
     for other in ({'lr': 1, 'average': 0.5}, {'lr': 9, 'average': 0.0}):
         with pytest.raises(UserError, match='was made with another config'):
             artefacts.claim(tmp_path / 'seed42', {'train': other}, ['x'], usual)
+
+
+def test_settings_that_are_free_may_change_in_a_claimed_folder(tmp_path):
+    free = {'evaluate': ('ks',)}
+    artefacts.claim(tmp_path / 'seed42', {'evaluate': {'ks': (1, 5), 'seed': 1}}, ['x'], {}, free)
+    artefacts.claim(tmp_path / 'seed42', {'evaluate': {'ks': (10,), 'seed': 1}}, ['x'], {}, free)
+    with pytest.raises(UserError, match='evaluate.seed: 1 -> 2'):
+        artefacts.claim(tmp_path / 'seed42', {'evaluate': {'ks': (1, 5), 'seed': 2}}, ['x'], {}, free)
+
+
+def test_several_writers_of_one_file_never_leave_half_of_it(tmp_path):
+    path = tmp_path / 'report.md'
+
+    def write(number):
+        for _ in range(30):
+            artefacts.write_text(path, f'{number}' * 100_000)
+
+    script = ('import pathlib, sys; from grasp_jax import artefacts\n'
+              f'for _ in range(30): artefacts.write_text(pathlib.Path({str(path)!r}), "b" * 100_000)')
+    with subprocess.Popen([sys.executable, '-c', script], stderr=subprocess.PIPE, text=True) as other:
+        while other.poll() is None:
+            write('a')
+            assert set(path.read_text()) in ({'a'}, {'b'}) and path.stat().st_size == 100_000
+        assert other.returncode == 0, other.stderr.read()
+    assert [found.name for found in tmp_path.iterdir()] == ['report.md']

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from grasp_jax.checks import check_config
 from grasp_jax.config import default
 from grasp_jax.errors import UserError
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import Tables, model_spec
-from grasp_jax.pipeline import check_config
 from grasp_jax.training.step import init_state, train_spec
 
 CONFIGS = pathlib.Path(__file__).resolve().parent.parent / 'configs'
@@ -54,8 +54,14 @@ def test_a_shipped_config_initialises(name, backbone, method):
     ('model', 'gate', 'open', 'calibrated'), ('model', 'method', 'magic', 'grasp'),
     ('model', 'dropout', 1.0, 'below 1'),
     ('model', 'num_heads', 3, 'divide'), ('train', 'patience', 0, 'above 0'), ('evaluate', 'select_by', 'luck', 'full'),
-    ('model', 'max_length', 0, 'at least 1'), ('train', 'seeds', (), 'at least one'),
+    ('model', 'max_length', 0, 'at least 1'), ('train', 'seeds', (), r'as \(42'),
     ('train', 'seeds', (-1,), 'from 0 on'), ('train', 'seeds', (1, 1), 'different'),
+    ('evaluate', 'ks', (), r'as \(1, 5'), ('evaluate', 'ks', ('10',), 'from 1 on'),
+    ('evaluate', 'ks', (0,), 'from 1 on'), ('evaluate', 'head_item', -1, '0 or more'),
+    ('train', 'weight_decay', float('nan'), '0 or more'), ('train', 'mask_prob', 1.5, 'from 0 to 1'),
+    ('text', 'writer', 'poet', 'template or model'), ('encode', 'kind', 'lsaa', 'choose one of hashed'),
+    ('encode', 'dtype', 'int8', 'float16'), ('retrieve', 'method', 'magic', 'scann'),
+    ('encode', 'batch_size', 0, 'above 0'),
     ('evaluate', 'seed', -1, '0 or more'), ('evaluate', 'users', -1, '0 or more'),
     ('train', 'epoch_steps', -1, '0 or more'), ('data', 'scale', 0.5, 'synthetic shop')])
 def test_settings_that_cannot_work_are_refused(section, key, value, word):
@@ -64,6 +70,23 @@ def test_settings_that_cannot_work_are_refused(section, key, value, word):
     with pytest.raises(UserError, match=word) as caught:
         check_config(config)
     assert f'config.{section}.{key}' in str(caught.value) and '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(('key', 'value', 'word'), [
+    ('prices', ('mine', 0.15, 0.60), 'in one pair of brackets'),
+    ('prices', (('mine', 0.1),), 'no model with its price'),
+    ('prices', (('mine', float('nan'), 0.1),), 'no model'), ('max_usd', float('nan'), '0 or more'),
+    ('key_variable', 'sk-secret', 'never the key itself'), ('base_url', 'http://me:secret@host/v1', 'without a name'),
+    ('extra', '{"n": 2}', "'n' is set by the program"), ('model', '', 'is missing')])
+def test_settings_of_the_language_model_are_looked_at_before_anything_is_asked(key, value, word):
+    config = default()
+    config.text.writer = 'model'
+    config.llm.update({'model': 'mine', key: value})
+    with pytest.raises(UserError, match=word) as caught:
+        check_config(config)
+    assert f'llm.{key}' in str(caught.value) and 'secret' not in str(caught.value)
+    config.model.method = 'none'
+    check_config(config)  # it reads no texts
 
 
 def test_defaults_are_plain_values():

@@ -2,8 +2,8 @@
 
 import pytest
 
+from grasp_jax.checks import check_config
 from grasp_jax.config import default
-from grasp_jax.pipeline import check_config
 from grasp_jax.recipes import RECIPES
 
 

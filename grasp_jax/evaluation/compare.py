@@ -6,17 +6,20 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from grasp_jax import artefacts
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation import significance, tables
-from grasp_jax.evaluation.metrics import load_ranks
+from grasp_jax.evaluation.metrics import seed_ranks
 from grasp_jax.evaluation.plots import comparison
 from grasp_jax.evaluation.report import load_report
 
 Tree = dict[str, Any]
 LEGEND = """All numbers in percent. The columns of tail and head users and items are NDCG, sampled protocol, at the
 same k. The gain is the mean over users of the difference of NDCG (sampled) to the first run, in points of percent, with
-its bootstrap interval; * and ** mark p below 0.05 and 0.01 in a Wilcoxon signed-rank test over users. Several seeds of
-a run are averaged per user first. Runs on other users or other negatives are listed but not tested."""
+its bootstrap interval; * and ** mark p below 0.05 and 0.01 in a Wilcoxon signed-rank test over users, where the
+interval leaves out zero as well. Both are about the trained models, on these users: another seed of the same method
+would differ too. Several seeds of a run, those that both have, are averaged per user first. Runs on other users or
+other negatives are listed but not tested."""
 
 
 def compare_workdirs(workdirs: Sequence[pathlib.Path], seed: int = 0) -> list[list[str]]:
@@ -82,21 +85,17 @@ def _gain(first_dir: pathlib.Path, first: Tree, other_dir: pathlib.Path, other: 
     """Difference with its interval, and p with its mark; a word instead where the two cannot be compared."""
     if first['protocol']['candidates'] != other['protocol']['candidates']:
         return 'other users or negatives', ''
-    found = significance.compare(_scores(other_dir, other, k), _scores(first_dir, first, k), seed)
+    found = significance.compare_runs(str(other_dir), seed_ranks(other_dir, other), str(first_dir),
+                                      seed_ranks(first_dir, first), 'sampled', k, seed)
     gain, low, high = (100 * found[key] for key in ('difference', 'low', 'high'))
-    p_value = found['p_value']
-    mark = ' **' if p_value < 0.01 else ' *' if p_value < 0.05 else ''
-    return f'{gain:+.2f} ({low:+.2f} to {high:+.2f})', ('< 0.001' if p_value < 0.001 else f'{p_value:.3f}') + mark
-
-
-def _scores(workdir: pathlib.Path, report: Tree, k: int) -> significance.UserScores:
-    runs = [load_ranks(workdir / run['run_dir']) for run in report['runs']]
-    return significance.user_scores(str(workdir), runs, 'sampled', k)
+    p_value, mark = found['p_value'], significance.mark(found)
+    return (f'{gain:+.2f} ({low:+.2f} to {high:+.2f})',
+            ('< 0.001' if p_value < 0.001 else f'{p_value:.3f}') + (f' {mark}' if mark else ''))
 
 
 def _write(path: pathlib.Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding='utf-8')
+    artefacts.write_text(path, text)
 
 
 if __name__ == '__main__':

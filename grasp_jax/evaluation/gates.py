@@ -18,7 +18,7 @@ def candidate_gates(evaluator: Evaluator, params: Any) -> tuple[np.ndarray, np.n
     """Gates of every evaluated user with the test item and the stored negatives.
 
     Args:
-      evaluator: of a GRASP model whose tables are on the devices.
+      evaluator: of a GRASP model.
       params: the model's parameters.
 
     Returns:
@@ -28,8 +28,8 @@ def candidate_gates(evaluator: Evaluator, params: Any) -> tuple[np.ndarray, np.n
     gates, items = [], []
     for step in range(evaluator.num_batches):
         batch = evaluator.batch(step)
-        gates.append(_of_batch(evaluator.model, evaluator.mesh, evaluator.num_rows, params, evaluator.data,
-                               batch.placement, batch.candidates))
+        gates.append(_of_batch(evaluator.model, evaluator.mesh, evaluator.num_rows, params,
+                               evaluator.data_of(batch), batch.placement, batch.candidates))
         items.append(batch.candidates)
     return evaluator.in_order(gates), evaluator.in_order(items)
 

@@ -65,8 +65,8 @@ class HostEvaluator(Evaluator):
                 everything += ahead
         return self.collect(sampled, everything, full)
 
-    def _sampled(self, params: Any, batch: Batch) -> tuple[jax.Array, ...]:
-        """Sampled ranks, states, contexts and the targets' scores [B, 1]."""
+    def data_of(self, batch: Batch) -> Data:
+        """As in `Evaluator`; rows of this batch are fetched, others are not there."""
         width = self.model.spec.row_width
         lengths = np.count_nonzero(batch.history, axis=1)[:, None]
         newest = np.where(np.arange(batch.history.shape[1]) >= lengths - width, batch.history, 0)
@@ -74,8 +74,12 @@ class HostEvaluator(Evaluator):
         places = self.num_rows * width + batch.targets.size + batch.negatives.size + 1
         users = batch.placement.user
         tables = self._host.fetch(items, np.asarray(users), padded_rows(places), padded_rows(len(users)))
-        return _rank_sampled(self.model, self.mesh, self.num_rows, params, self.data._replace(tables=tables),
-                             batch.placement, batch.targets, batch.negatives)
+        return self.data._replace(tables=tables)
+
+    def _sampled(self, params: Any, batch: Batch) -> tuple[jax.Array, ...]:
+        """Sampled ranks, states, contexts and the targets' scores [B, 1]."""
+        return _rank_sampled(self.model, self.mesh, self.num_rows, params, self.data_of(batch), batch.placement,
+                             batch.targets, batch.negatives)
 
     def _parts(self, params: Any, first: int, count: int) -> Any:
         """The item encoder's work on a block of items; ids beyond the last are padding."""

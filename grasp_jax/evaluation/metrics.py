@@ -13,7 +13,7 @@ import pathlib
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -151,3 +151,8 @@ def load_ranks(run_dir: pathlib.Path) -> Ranks:
         if len(wrong):
             raise UserError(f'{path}: row {wrong[0]} of {protocol} is {values[wrong[0]]}, not a rank; {remedy}')
     return ranks
+
+
+def seed_ranks(workdir: pathlib.Path, report: dict[str, Any]) -> dict[int, Ranks]:
+    """Ranks by seed of the runs that a report is about; errors as in `load_ranks`."""
+    return {run['seed']: load_ranks(workdir / run['run_dir']) for run in report['runs']}

@@ -1,7 +1,6 @@
 """Pictures of a report. Matplotlib's object interface throughout: nothing is shared between figures or threads."""
 
 import math
-import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from grasp_jax import artefacts
 from grasp_jax.evaluation.history import History
 from grasp_jax.evaluation.tables import BACKBONES, GROUP_NAMES, METHODS, cut_offs, headline_k, model_name, variant
 
@@ -235,6 +235,5 @@ def _method_colours(methods: Sequence[tuple[str, ...]]) -> list[str]:
 
 def save(figure: Figure, path: pathlib.Path) -> None:
     """Writes a PNG, whole or not at all."""
-    partial = path.with_name(path.name + '.partial')
-    figure.savefig(partial, format='png')
-    os.replace(partial, path)
+    with artefacts.replacing(path) as partial:
+        figure.savefig(partial, format='png')

@@ -253,6 +253,11 @@ class Evaluator:
         return Batch(placement, *(_filled(field[chosen], self._size)
                                   for field in (self.targets, self._negatives, self._history)))
 
+    def data_of(self, batch: Batch) -> Data:
+        """Items, and the vectors of at least this batch's users, inputs and candidates, on the devices."""
+        del batch  # all are there
+        return self.data
+
     def collect(self, sampled: Sequence[Any], everything: Sequence[Any], full: bool) -> Ranks:
         """Ranks of all users from those of each batch."""
         return Ranks(self.users, self.targets, self.in_order(sampled),

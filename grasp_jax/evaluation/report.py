@@ -86,7 +86,7 @@ def write_report(
     plots.training_curve(report, histories, workdir / 'plots' / 'training_curve.png')
     plots.metric_by_k(report, workdir / 'plots' / 'metric_by_k.png')
     plots.group_bars(report, workdir / 'plots' / 'groups.png')
-    _write_text(workdir / 'report.md', render_markdown(report))
+    artefacts.write_text(workdir / 'report.md', render_markdown(report))
     artefacts.write_json(workdir / 'report.json', report)
     return report
 
@@ -194,9 +194,3 @@ def _merge(trees: Sequence[Any], merge: Callable[[list[float]], float]) -> Any:
     if isinstance(trees[0], dict):
         return {key: _merge([tree[key] for tree in trees], merge) for key in trees[0]}
     return None if trees[0] is None else merge([float(leaf) for leaf in trees])
-
-
-def _write_text(path: pathlib.Path, text: str) -> None:
-    partial = path.with_name(path.name + '.partial')
-    partial.write_text(text, encoding='utf-8')
-    os.replace(partial, path)

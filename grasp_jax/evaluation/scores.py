@@ -16,14 +16,14 @@ def target_scores(evaluator: Evaluator, params: Any) -> np.ndarray:
     """float32 [v], score o . i of each evaluated user's held-out item, in the order of `evaluator.users`.
 
     Args:
-      evaluator: whose tables are on the devices.
+      evaluator: of any model.
       params: the model's parameters.
     """
     found = []
     for step in range(evaluator.num_batches):
         batch = evaluator.batch(step)
-        found.append(_of_batch(evaluator.model, evaluator.mesh, evaluator.num_rows, params, evaluator.data,
-                               batch.placement, batch.targets))
+        found.append(_of_batch(evaluator.model, evaluator.mesh, evaluator.num_rows, params,
+                               evaluator.data_of(batch), batch.placement, batch.targets))
     return evaluator.in_order(found)
 
 

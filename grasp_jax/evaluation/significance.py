@@ -4,7 +4,7 @@ The interval is the percentile bootstrap of Efron and Tibshirani, An Introductio
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy.stats
@@ -78,6 +78,36 @@ def compare(
     low, high = bootstrap_interval(differences, seed, resamples, confidence)
     p_value = float(scipy.stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
     return {'difference': float(differences.mean()), 'low': low, 'high': high, 'p_value': p_value}
+
+
+def compare_runs(a: str, of_a: Mapping[int, Ranks], b: str, of_b: Mapping[int, Ranks], protocol: str, k: int,
+                 seed: int) -> dict[str, float]:
+    """Compares two methods user by user over the seeds that both have, or as many of each where they share none.
+
+    A mean over more seeds is spread in another way, which a signed-rank test would take for a difference.
+
+    Args:
+      a, of_a: the method in question, and its ranks by seed.
+      b, of_b: the one it is compared with.
+      protocol: 'sampled' or 'full'.
+      k: cut-off of NDCG.
+      seed: of the bootstrap.
+
+    Returns:
+      as `compare`.
+    """
+    shared = sorted(of_a.keys() & of_b.keys())
+    fewest = min(len(of_a), len(of_b))
+    scores = [user_scores(name, [runs[each] for each in shared or sorted(runs)[:fewest]], protocol, k)
+              for name, runs in ((a, of_a), (b, of_b))]
+    return compare(scores[0], scores[1], seed)
+
+
+def mark(found: Mapping[str, float]) -> str:
+    """'*' or '**' for p below 0.05 and 0.01 where the interval leaves out 0 as well, else ''."""
+    if found['p_value'] >= 0.05 or found['low'] <= 0 <= found['high']:
+        return ''
+    return '**' if found['p_value'] < 0.01 else '*'
 
 
 def bootstrap_interval(

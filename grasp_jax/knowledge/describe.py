@@ -73,7 +73,7 @@ def templates(dataset: Dataset, config: ml_collections.ConfigDict,
     Raises:
       UserError: a setting is wrong.
     """
-    _check(config)
+    check(config)
     settings = config.text
     length = settings.max_chars if max_chars is None else max_chars
     return (prompts.item_texts(dataset, settings.domain, length),
@@ -91,7 +91,12 @@ def stage_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
     return {**found, 'version': domains.load(config.text.domain).version}
 
 
-def _check(config: ml_collections.ConfigDict) -> None:
+def check(config: ml_collections.ConfigDict) -> None:
+    """Refuses what cannot work in the section `text`.
+
+    Raises:
+      UserError: names the setting and the remedy.
+    """
     settings = config.text
     if settings.writer not in WRITERS:
         raise UserError(f'config.text.writer={settings.writer!r}: choose template or model')

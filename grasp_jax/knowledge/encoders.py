@@ -66,8 +66,7 @@ def encode(dataset: Dataset, item_texts: Texts, user_texts: Texts, config: ml_co
       UserError: a setting, a text or a file of vectors is wrong.
     """
     settings = config.encode
-    if settings.dtype not in _DTYPES:
-        raise UserError(f'--config.encode.dtype={settings.dtype!r} is not known; choose one of {", ".join(_DTYPES)}')
+    check(settings)
     for name, texts, ids in (('item', item_texts, dataset.item_ids), ('user', user_texts, dataset.user_ids)):
         if len(texts) != len(ids):
             raise UserError(f'{len(texts)} {name} texts for {len(ids)} {name}s; delete the folder describe, run again')
@@ -85,6 +84,22 @@ def encode(dataset: Dataset, item_texts: Texts, user_texts: Texts, config: ml_co
             'dtype': settings.dtype, 'template_version': domains.load(config.text.domain).version,
             'corrupted_share': settings.corrupt.share,
             'zero_items': empty['items'], 'zero_users': empty['users'], **vectors.facts}
+
+
+def check(settings: ml_collections.ConfigDict) -> None:
+    """Refuses an encoder that is not known, or whose library is not installed.
+
+    Args:
+      settings: the section `encode`.
+
+    Raises:
+      UserError: names the setting and the remedy.
+    """
+    for key, choices in (('kind', sorted(ENCODERS)), ('dtype', _DTYPES)):
+        if settings[key] not in choices:
+            raise UserError(f'--config.encode.{key}={settings[key]!r} is not known; choose one of {", ".join(choices)}')
+    if settings.kind == 'sentence_transformers':
+        sentence_encoder.check(settings.model)
 
 
 def stage_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -111,8 +126,6 @@ def encode_texts(kind: str, dataset: Dataset, item_texts: Texts, user_texts: Tex
     Raises:
       UserError: the encoder is not known, or it finds something wrong.
     """
-    if kind not in ENCODERS:
-        raise UserError(f'--config.encode.kind={kind!r} is not known; choose one of {", ".join(sorted(ENCODERS))}')
     return ENCODERS[kind](dataset, item_texts, user_texts, config, answers)
 
 

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import math
 import os
+import re
 import urllib.parse
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +15,8 @@ from grasp_jax.errors import UserError
 from grasp_jax.knowledge.responses import Usage, request_key
 
 Messages = Sequence[dict[str, str]]
+# Keys begin with a prefix like `sk-`, whose hyphen no variable has; capitals as the custom is.
+_VARIABLE = re.compile(r'[A-Z_][A-Z0-9_]*')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +75,10 @@ class LanguageModel:
         Raises:
           UserError: OpenAI's server is asked without a key.
         """
-        key = os.environ.get(self.key_variable, '')
+        key = os.environ.get(self.key_variable, '').strip()
+        if not key.isascii() or not key.isprintable():
+            raise UserError(f'the environment variable {self.key_variable} holds characters that no key has; set it '
+                            'anew')
         if not key and not self.base_url:
             raise UserError(f'no key for the language model: set the environment variable {self.key_variable}, or '
                             '--config.llm.base_url for a server that needs none')
@@ -97,8 +104,34 @@ def from_config(config: ml_collections.ConfigDict, name: str | None = None) -> L
         extra = None
     if not isinstance(extra, dict):
         raise UserError(f'--config.llm.extra={section.extra!r}: give a JSON object, as \'{{"top_p": 0.9}}\'')
+    reserved = extra.keys() & {'model', 'messages', 'n', 'stream', 'max_tokens', 'max_completion_tokens'}
+    if reserved:
+        raise UserError(f'--config.llm.extra: {min(reserved)!r} is set by the program; use the other settings of '
+                        'config.llm')
+    if not _VARIABLE.fullmatch(section.key_variable):
+        raise UserError('--config.llm.key_variable: give the name of the environment variable that holds the key, as '
+                        'OPENAI_API_KEY, never the key itself')
+    if address.username or address.password:
+        raise UserError('--config.llm.base_url: give the address without a name or password, and the key in the '
+                        f'environment variable {section.key_variable}')
     if section.max_tokens < 1:
         raise UserError(f'--config.llm.max_tokens={section.max_tokens}: must be 1 or more')
-    prices = {model: (float(prompt), float(completion)) for model, prompt, completion in section.prices}
     return LanguageModel(name, section.revision, section.base_url, section.key_variable, section.temperature,
-                         section.seed, section.max_tokens, extra, prices.get(name))
+                         section.seed, section.max_tokens, extra, _prices(section.prices).get(name))
+
+
+def _prices(entries: Any) -> dict[str, tuple[float, float]]:
+    """Prices by model.
+
+    Raises:
+      UserError: an entry is not a name and two prices.
+    """
+    found = {}
+    for entry in entries:
+        model, *prices = entry if isinstance(entry, (tuple, list)) else (entry,)
+        if not isinstance(model, str) or len(prices) != 2 or not all(
+                isinstance(price, (int, float)) and 0 <= price < math.inf for price in prices):
+            raise UserError(f"--config.llm.prices: {entry!r} is no model with its price for prompts and for answers; "
+                            "give all entries in one pair of brackets, as \"(('my-model', 0.15, 0.60),)\"")
+        found[model] = (float(prices[0]), float(prices[1]))
+    return found

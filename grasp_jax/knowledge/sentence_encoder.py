@@ -31,11 +31,9 @@ class SentenceEncoder:
         Raises:
           UserError: sentence-transformers or the model is not there.
         """
-        try:
-            import sentence_transformers
-        except ImportError as error:
-            raise UserError(f'--config.encode.kind=sentence_transformers needs its extra ({error}): pip install '
-                            '"grasp_jax[text]", or use --config.encode.kind=lsa') from error
+        check(model)
+        import sentence_transformers  # takes seconds
+
         place = _location(model)
         try:
             self._encoder = sentence_transformers.SentenceTransformer(place)
@@ -57,11 +55,23 @@ class SentenceEncoder:
                 bar.update(BLOCK)
 
 
-def _files(place: str) -> list[tuple[str, int, int]]:
+def check(model: str) -> None:
+    """Looks whether the library and a packaged model are installed, without loading either.
+
+    Raises:
+      UserError: says what to install.
+    """
+    if importlib.util.find_spec('sentence_transformers') is None:
+        raise UserError('--config.encode.kind=sentence_transformers needs its extra: pip install "grasp_jax[text]", or '
+                        'use --config.encode.kind=lsa')
+    _location(model)
+
+
+def _files(place: str) -> list[list[str | int]]:
     """Name, size and time of the files of a model in a folder: another model there is another one."""
     folder = pathlib.Path(place)
     found = sorted(path for path in folder.rglob('*') if path.is_file()) if folder.is_dir() else []
-    return [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in found]
+    return [[str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns] for path in found]
 
 
 def _location(model: str) -> str:

@@ -55,7 +55,7 @@ def limits_from(config: ml_collections.ConfigDict) -> Limits:
     found = Limits(**{field.name: config.llm[field.name] for field in dataclasses.fields(Limits)})
     for name, value in dataclasses.asdict(found).items():
         lowest = 1 if name in ('concurrency', 'tries') else 0
-        if value < lowest or name == 'timeout' and not value:
+        if not value >= lowest or name == 'timeout' and not value:
             allowed = 'above 0' if name == 'timeout' else f'{lowest} or more'
             raise UserError(f'--config.llm.{name}={value}: must be {allowed}')
     return found

@@ -7,9 +7,10 @@
     python -m grasp_jax.reproduce --figure=leak --dataset=beauty                   what the gate may see of the user
     python -m grasp_jax.reproduce --table=2 --plan                                 what is done and what is left
 
-Killed at any moment, the same command goes on where it was. Tables 2 and 3 share their runs. The table holds what is
-done; --norun makes it from that alone. On a machine with few cores two processes that are bound to one core each
-(`taskset -c 0 ... --shard=1/2`, `taskset -c 1 ... --shard=2/2`) get more done than one that uses both.
+Killed at any moment, the same command goes on where it was. Tables 2 and 3 share their runs. The table holds all rows
+that are done, whichever of them were run this time; --norun makes it from these alone. On a machine with few cores two
+processes that are bound to one core each (`taskset -c 0 ... --shard=1/2`, `taskset -c 1 ... --shard=2/2`) get more done
+than one that uses both.
 """
 
 import json
@@ -20,22 +21,23 @@ from absl import flags
 
 from grasp_jax.command import only_flags, reading_flags, run_app
 from grasp_jax.errors import UserError
-from grasp_jax.evaluation.tables import BACKBONES
+from grasp_jax.evaluation.tables import BACKBONES, METHODS
 from grasp_jax.recipes import RECIPES
 from grasp_jax.reproduce import grid
 
 _TABLE = flags.DEFINE_enum('table', None, ['2', '3', '4'], 'Table of the paper.')
 _FIGURE = flags.DEFINE_enum('figure', None, ['3', '4', 'robustness', 'leak'],
                             'Figure of the paper, the hallucination curve, or the leak inside training.')
-_KINDS = flags.DEFINE_list('kinds', [], 'robustness: which texts are wrong and how, as users_swap,items_noise; empty '
-                           'for all.')
+_KINDS = flags.DEFINE_list('kinds', [], 'robustness: runs only these ways of being wrong, as users_swap,items_noise; '
+                           'empty for all.')
 _SHARES = flags.DEFINE_list('shares', '10,25,50,75,100', 'robustness: percent of texts that are wrong.')
-_DATASET = flags.DEFINE_enum('dataset', 'beauty', sorted(grid.DATASETS), 'Data set.')
+_DATASET = flags.DEFINE_enum('dataset', 'beauty', sorted(grid.DATASETS), 'Data set; fashion has no texts, so that it '
+                             'runs the plain backbones alone.')
 _RECIPE = flags.DEFINE_enum('recipe', 'paper', sorted(RECIPES), 'Recipe of training.')
 _SEEDS = flags.DEFINE_list('seeds', ','.join(map(str, grid.SEEDS)), 'Seeds of every run.')
-_BACKBONES = flags.DEFINE_list('backbones', [], 'Only these backbones; empty for all. Figure 3 and robustness: one, '
-                               'SASRec where it is empty.')
-_METHODS = flags.DEFINE_list('methods', [], 'Only these methods; empty for all.')
+_BACKBONES = flags.DEFINE_list('backbones', [], 'Runs only these backbones; empty for all. Figure 3 and robustness: '
+                               'one, SASRec where it is empty.')
+_METHODS = flags.DEFINE_list('methods', [], 'Runs only these methods; empty for all.')
 _CHANGES = flags.DEFINE_string('changes', '{}', 'Settings of every run as JSON, as {"train.max_epochs": 2}.')
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/reproduce', 'Folder for runs, tables and pictures.')
 _OUT = flags.DEFINE_string('out', None, 'Folder for tables and pictures. Default: inside the work folder.')
@@ -46,6 +48,9 @@ _RUN = flags.DEFINE_bool('run', True, 'Whether missing runs are made.')
 
 # What is not a table of rows.
 _WRITERS = {'robustness': 'write_robustness', '3': 'write_case_study'}
+# Filters that a table or figure knows.
+_FILTERS = {'2': ('backbones', 'methods'), '3': ('backbones', 'methods'), 'figure 3': ('backbones',),
+            'figure robustness': ('backbones', 'methods', 'kinds', 'shares')}
 
 
 def main(_: Sequence[str]) -> None:
@@ -53,17 +58,22 @@ def main(_: Sequence[str]) -> None:
     from grasp_jax.reproduce import results, runs  # after the flags: --help need not wait for JAX
 
     what, cells = _what()
+    chosen = list({cell.name: cell for cell in cells if _is_chosen(cell)}.values())
     dataset, recipe = _DATASET.value, _RECIPE.value
     folder = pathlib.Path(_WORKDIR.value) / dataset / recipe
+    seeds = [int(seed) for seed in _SEEDS.value]
     if _PLAN.value:
-        for cell in cells:
-            print(f'{"done" if runs.is_done(folder / cell.name) else "left":6}{cell.group:18}{cell.label}')
+        for cell in chosen:
+            left = runs.seeds_left(folder / cell.name, seeds)
+            print(f'{"left" if left else "done":6}{cell.group:18}{cell.label}'
+                  + (f' (seeds {", ".join(map(str, left))})' if left else ''))
         return
     base = runs.load_config(grid.DATASETS[dataset])
-    shared = base, recipe, [int(seed) for seed in _SEEDS.value], json.loads(_CHANGES.value)
+    shared = base, recipe, seeds, json.loads(_CHANGES.value)
     if _RUN.value:
         part, parts = map(int, _SHARD.value.split('/'))
-        runs.run_cells(cells[part - 1::parts], *shared, folder)
+        runs.run_cells(chosen[part - 1::parts], *shared, folder)
+    runs.require_same(cells, *shared, folder)
     out = pathlib.Path(_OUT.value) if _OUT.value else pathlib.Path(_WORKDIR.value)
     target = out / f'{what}_{dataset}_{recipe}'
     if _FIGURE.value in _WRITERS:
@@ -76,28 +86,44 @@ def main(_: Sequence[str]) -> None:
 
 
 def _what() -> tuple[str, list[grid.Cell]]:
+    """Name and all cells of what is asked for."""
     backbone = _BACKBONES.value[0] if _BACKBONES.value else 'sasrec'
     of_backbone = '' if backbone == 'sasrec' else f'_{backbone}'
+    dataset = _DATASET.value
     if _FIGURE.value == '3':
-        return f'figure3{of_backbone}', grid.case_study(_DATASET.value, backbone=backbone)
-    if _FIGURE.value == '4':
-        return 'figure4', grid.curves(_RECIPE.value)
-    if _FIGURE.value == 'leak':
-        return 'leak', grid.leaks()
-    if _FIGURE.value == 'robustness':
-        known = grid.corruptions(_DATASET.value)
-        kinds = _KINDS.value or list(known)
-        for kind in kinds:
-            if kind not in known:
-                raise UserError(f'--kinds={kind}: choose among {", ".join(known)}')
-        cells = grid.robustness(_DATASET.value, kinds, [int(share) for share in _SHARES.value], backbone)
-        return f'robustness{of_backbone}', [cell for cell in cells
-                                            if not _METHODS.value or cell.settings['model.method'] in _METHODS.value]
-    if _TABLE.value == '4':
-        return 'table4', grid.ablation()
-    cells = [cell for cell in grid.overall(_DATASET.value, tuple(_METHODS.value), _RECIPE.value)
-             if not _BACKBONES.value or cell.settings['model.backbone'] in _BACKBONES.value]
-    return f'table{_TABLE.value}', cells
+        name, cells = f'figure3{of_backbone}', grid.case_study(dataset, backbone=backbone)
+    elif _FIGURE.value == '4':
+        name, cells = 'figure4', grid.curves(_RECIPE.value)
+    elif _FIGURE.value == 'leak':
+        name, cells = 'leak', grid.leaks()
+    elif _FIGURE.value == 'robustness':
+        known = list(grid.corruptions(dataset))
+        _require_known('kinds', _KINDS.value, known)
+        shares = sorted({*map(int, _SHARES.default), *map(int, _SHARES.value)})
+        name, cells = f'robustness{of_backbone}', grid.robustness(dataset, known, shares, backbone)
+    elif _TABLE.value == '4':
+        name, cells = 'table4', grid.ablation()
+    else:
+        name, cells = f'table{_TABLE.value}', grid.overall(dataset, _RECIPE.value)
+    cells = grid.possible(cells, dataset)
+    if not cells:
+        raise UserError(f'--dataset={dataset}: has no texts, and {name} is about nothing else; choose another')
+    return name, cells
+
+
+def _is_chosen(cell: grid.Cell) -> bool:
+    """Whether a cell passes the filters."""
+    kind, _, share = cell.group.partition(', ')
+    of_curve = _FIGURE.value != 'robustness' or (
+        (not _KINDS.value or kind in _KINDS.value) and share.rstrip('%') in ('0', *_SHARES.value))
+    return of_curve and all(not flag.value or cell.settings[f'model.{key}'] in flag.value
+                            for key, flag in (('backbone', _BACKBONES), ('method', _METHODS)))
+
+
+def _require_known(name: str, values: Sequence[str], known: Sequence[str]) -> None:
+    for value in values:
+        if value not in known:
+            raise UserError(f'--{name}={value}: choose among {", ".join(known)}')
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
@@ -113,12 +139,17 @@ def _parse(argv: Sequence[str]) -> list[str]:
             raise UserError(f'--shard={_SHARD.value}: give a part and the number of parts, as 2/4')
         if not isinstance(json.loads(_CHANGES.value), dict):
             raise UserError(f'--changes={_CHANGES.value}: give a JSON object, as {{"train.max_epochs": 2}}')
-        several = len(_BACKBONES.value) > 1 and _FIGURE.value in _WRITERS
-        if several or not set(_BACKBONES.value) <= set(BACKBONES):
-            raise UserError(f'--backbones={",".join(_BACKBONES.value)}: choose {"one" if several else "some"} of '
-                            f'{", ".join(BACKBONES)}')
+        _require_known('backbones', _BACKBONES.value, list(BACKBONES))
+        _require_known('methods', _METHODS.value, list(METHODS))
+        if len(_BACKBONES.value) > 1 and _FIGURE.value in _WRITERS:
+            raise UserError(f'--backbones={",".join(_BACKBONES.value)}: --figure={_FIGURE.value} takes one')
     if bool(_TABLE.value) == bool(_FIGURE.value):
         raise UserError('command line: name either --table=2, 3 or 4, or --figure=3, 4, robustness or leak')
+    known = _FILTERS.get(_TABLE.value or f'figure {_FIGURE.value}', ())
+    for name in ('backbones', 'methods', 'kinds', 'shares'):
+        if flags.FLAGS[name].present and name not in known:
+            what = f'--table={_TABLE.value}' if _TABLE.value else f'--figure={_FIGURE.value}'
+            raise UserError(f'--{name}: is nothing that {what} can be narrowed by; leave it out')
     return only_flags(rest)
 
 

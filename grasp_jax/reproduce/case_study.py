@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import ml_collections
 import numpy as np
 
+from grasp_jax import artefacts
 from grasp_jax.evaluation.plots import BLUE, GREY, ORANGE, PLUM, figure_of, panel_of, save
 from grasp_jax.evaluation.scores import target_scores
 from grasp_jax.evaluation.tables import markdown
@@ -63,11 +64,11 @@ def write(found: dict[str, np.ndarray], wrong: np.ndarray, title: str, target: p
     panels[0].legend(loc='upper left', frameon=False, fontsize=8)
     target.parent.mkdir(parents=True, exist_ok=True)
     save(figure, target.with_suffix('.png'))
-    with target.with_suffix('.csv').open('w', encoding='utf-8') as file:
+    with artefacts.replacing(target.with_suffix('.csv')) as partial, partial.open('w', encoding='utf-8') as file:
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(('text', *labels))
         writer.writerows(('wrong' if bad else 'right', *(f'{found[label][row]:.5f}' for label in labels))
                          for row, bad in enumerate(wrong))
     text = '\n\n'.join([f'## {title}', table, f'![{title}]({target.name}.png)'])
-    target.with_suffix('.md').write_text(text + '\n', encoding='utf-8')
+    artefacts.write_text(target.with_suffix('.md'), text + '\n')
     return target.with_suffix('.md')

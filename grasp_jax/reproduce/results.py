@@ -6,6 +6,7 @@ from typing import Any
 
 import ml_collections
 
+from grasp_jax import artefacts
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation.tables import BACKBONES
 from grasp_jax.reproduce import case_study, plots, published, robustness, runs, tables
@@ -46,11 +47,11 @@ def write(what: str, cells: Sequence[Cell], folder: pathlib.Path, target: pathli
         plots.learning(rows, folder, title, target.with_suffix('.png'))
     else:
         plots.bars(rows, 'N@10' if what != 'table3' else 'tail_item:N@10', title, target.with_suffix('.png'))
-    target.with_suffix('.csv').write_text(tables.as_csv(rows, columns), encoding='utf-8')
+    artefacts.write_text(target.with_suffix('.csv'), tables.as_csv(rows, columns))
     legend = [tables.LEGEND, *([tables.MARKS] if 'N@10' in columns else []),
               published.OTHER_CUTS.get(rows[0].report['dataset'], '') if known else '']
     text = '\n\n'.join([*parts, f'![{title}]({target.name}.png)', *filter(None, legend)]) + '\n'
-    target.with_suffix('.md').write_text(text, encoding='utf-8')
+    artefacts.write_text(target.with_suffix('.md'), text)
     return target.with_suffix('.md')
 
 
@@ -86,6 +87,9 @@ def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
     Raises:
       UserError: no run is done.
     """
+    begun = {cell.group.partition(',')[0] for cell in cells
+             if robustness.is_wrong(cell) and runs.is_done(folder / cell.name)}
+    cells = [cell for cell in cells if cell.group.partition(',')[0] in begun]
     rows = _rows('the hallucination curve', cells, {}, folder)
     title = f'Hallucination curve, {rows[0].report["dataset"]}, {_backbone(rows[0].cell)}, recipe {recipe}'
     parts = [f'## {title}', f'{_state(rows, cells)} `left` is the share of NDCG@10 with clean texts. A method that '
@@ -103,8 +107,8 @@ def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
             gates.append((line.cell, robustness.measure_gates(config, folder / line.cell.name,
                                                               runs.stages_of(config, folder))))
     parts += ['### Mean gates of entities with a wrong text and of the others', robustness.gates_as_markdown(gates)]
-    target.with_suffix('.csv').write_text(tables.as_csv(rows, robustness.COLUMNS), encoding='utf-8')
-    target.with_suffix('.md').write_text('\n\n'.join(parts) + '\n', encoding='utf-8')
+    artefacts.write_text(target.with_suffix('.csv'), tables.as_csv(rows, robustness.COLUMNS))
+    artefacts.write_text(target.with_suffix('.md'), '\n\n'.join(parts) + '\n')
     return target.with_suffix('.md')
 
 

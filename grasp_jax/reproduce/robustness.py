@@ -1,6 +1,5 @@
 """The hallucination curve: what is left of NDCG@10 as a growing share of the texts is wrong, and what the gates do."""
 
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -8,13 +7,14 @@ from typing import Any
 import ml_collections
 import numpy as np
 
+from grasp_jax import artefacts
 from grasp_jax.evaluation import gates
 from grasp_jax.evaluation.plots import BLUE, GREY, ORANGE, PLUM, TEAL, figure_of, panel_of, save
 from grasp_jax.evaluation.tables import markdown
 from grasp_jax.knowledge.corruption import CORRUPTED
 from grasp_jax.reproduce import runs
 from grasp_jax.reproduce.grid import Cell
-from grasp_jax.reproduce.tables import Line, value
+from grasp_jax.reproduce.tables import Line, number, value
 
 COLUMNS = ('N@10', 'tail_item:N@10', 'head_item:N@10')
 _COLOURS = {'none': GREY, 'llm_init': TEAL, 'llm_esr': ORANGE, 'grasp': BLUE, 'printed': PLUM}
@@ -22,16 +22,17 @@ GATES = 'gates.json'
 
 
 def measure_gates(config: ml_collections.ConfigDict, workdir: pathlib.Path, stages: pathlib.Path) -> dict[str, Any]:
-    """Mean gates of pairs whose user or item has a wrong vector against the others; kept in `gates.json`.
+    """Mean gates of pairs whose user or item has a wrong vector against the others, of the first seed; kept in
+    `gates.json` in its folder.
 
     Args:
       config: of a finished GRASP run with wrong vectors.
       workdir: of the run.
       stages: of its tables.
     """
-    path = workdir / GATES
+    path = workdir / f'seed{config.train.seeds[0]}' / GATES
     if path.exists():
-        known: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
+        known: dict[str, Any] = artefacts.read_json(path)
         return known
     run, params = runs.restored(config, workdir, stages)
     evaluator = run.evaluator('test')
@@ -44,7 +45,7 @@ def measure_gates(config: ml_collections.ConfigDict, workdir: pathlib.Path, stag
             group = (np.broadcast_to(mask[evaluator.users][:, None], items.shape) if name == 'users'
                      else mask[np.maximum(items, 1) - 1])
             result[name] = gates.means(found, items > 0, group)
-    path.write_text(json.dumps(result), encoding='utf-8')
+    artefacts.write_json(path, result)
     return result
 
 
@@ -59,7 +60,7 @@ def as_markdown(rows: Sequence[Line], protocol: str) -> str:
         for column in COLUMNS:
             mean, _ = value(line.report, protocol, column)
             start = value(before.report, protocol, column)[0] if before else 0.0
-            cells += [f'{mean:.2f}', f'{100 * mean / start:.0f}%' if start else '-']
+            cells += [number(mean), number(100 * mean / start, '.0f') + '%' if start > 0 else '-']
         body.append([line.cell.group.replace('_', ' '), line.cell.label, *cells])
     return markdown([header, *body], 2)
 
@@ -91,6 +92,11 @@ def plot(rows: Sequence[Line], protocol: str, title: str, path: pathlib.Path) ->
                      '% of texts that are wrong', '%')
     figure.legend(*panels[0].get_legend_handles_labels(), loc='upper right', ncols=3, frameon=False, fontsize=8)
     save(figure, path)
+
+
+def is_wrong(cell: Cell) -> bool:
+    """Whether a cell is a run on wrong texts, not a clean one that stands in."""
+    return any(name.startswith(('encode.corrupt', 'data.shop.hallucination')) for name in cell.settings)
 
 
 def kind_of(line: Line) -> str:

@@ -15,7 +15,7 @@ from grasp_jax.errors import UserError
 from grasp_jax.evaluation.metrics import RANKS_FILE
 from grasp_jax.evaluation.report import load_report
 from grasp_jax.models.spec import model_spec
-from grasp_jax.pipeline import prepare_knowledge, run_on, run_pipeline
+from grasp_jax.pipeline import claim_run, prepare_knowledge, run_on, run_pipeline
 from grasp_jax.reproduce.grid import Cell
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.run import Run
@@ -78,20 +78,47 @@ def run_cells(cells: Sequence[Cell], base: ml_collections.ConfigDict, recipe: st
     begin = time.monotonic()
     fresh = 0
     for number, cell in enumerate(cells, start=1):
-        missing = not is_done(folder / cell.name)
+        missing = bool(seeds_left(folder / cell.name, seeds))
         LOG.info('%d of %d: %s, %s', number, len(cells), cell.group, cell.label)
         config = config_of(cell, base, recipe, _with_finished(folder / cell.name, seeds), changes)
         run_pipeline(config, folder / cell.name, stages_of(config, folder))
         fresh += missing
-        left = sum(not is_done(folder / other.name) for other in cells[number:])
+        left = sum(bool(seeds_left(folder / other.name, seeds)) for other in cells[number:])
         if fresh and left:
             LOG.info('about %.0f minutes left for %d runs', (time.monotonic() - begin) / fresh * left / 60, left)
 
 
 def _with_finished(workdir: pathlib.Path, seeds: Sequence[int]) -> list[int]:
     """Seeds that are asked for, and those that are done: a report is about both."""
-    done = (int(path.parent.name.removeprefix('seed')) for path in workdir.glob(f'seed*/{RANKS_FILE}'))
-    return sorted({*seeds, *done})
+    return sorted({*seeds, *_finished(workdir)})
+
+
+def _finished(workdir: pathlib.Path) -> set[int]:
+    return {int(path.parent.name.removeprefix('seed')) for path in workdir.glob(f'seed*/{RANKS_FILE}')}
+
+
+def seeds_left(workdir: pathlib.Path, seeds: Sequence[int]) -> list[int]:
+    """The seeds of a cell that are yet to be run."""
+    return [seed for seed in seeds if seed not in _finished(workdir)] if is_done(workdir) else list(seeds)
+
+
+def require_same(cells: Sequence[Cell], base: ml_collections.ConfigDict, recipe: str, seeds: Sequence[int],
+                 changes: dict[str, Any], folder: pathlib.Path) -> None:
+    """Refuses finished runs that were made with other settings, which a table would mix with the rest.
+
+    Args:
+      cells: the grid.
+      base, recipe, seeds, changes: as in `config_of`.
+      folder: of the runs.
+
+    Raises:
+      UserError: names a run and its setting.
+    """
+    for cell in cells:
+        config = config_of(cell, base, recipe, seeds, changes)
+        for seed in sorted(_finished(folder / cell.name)):
+            run_dir = folder / cell.name / f'seed{seed}'
+            claim_run(run_dir, config, artefacts.read_json(run_dir / artefacts.MANIFEST)['inputs'])
 
 
 def stages_of(config: ml_collections.ConfigDict, folder: pathlib.Path) -> pathlib.Path:

@@ -3,12 +3,13 @@
 import csv
 import dataclasses
 import io
+import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 from grasp_jax.evaluation import significance
-from grasp_jax.evaluation.metrics import load_ranks
+from grasp_jax.evaluation.metrics import seed_ranks
 from grasp_jax.evaluation.tables import markdown
 from grasp_jax.reproduce.grid import Cell
 from grasp_jax.reproduce.published import Row
@@ -21,8 +22,9 @@ GROUPS = tuple(f'{group}:{metric}@{k}' for group in ('tail_user', 'tail_item', '
 LEGEND = """Percent, mean ± standard deviation over seeds. Under the sampled protocol the second line of a cell is the
 paper's figure and our difference to it; in brackets where the paper contradicts itself."""
 MARKS = """* and ** mark NDCG@10 over all users that differs from the best method that is not a form of GRASP on the
-same backbone, p below 0.05 and 0.01 in a Wilcoxon signed-rank test over users, each one's NDCG averaged over the seeds;
-the arrow says which way."""
+same backbone, p below 0.05 and 0.01 in a Wilcoxon signed-rank test over users where the bootstrap interval leaves out
+zero as well, each user's NDCG averaged over the seeds that both have; the arrow says which way. It is about the trained
+models on these users: two seeds of one method can differ as well."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,24 +56,25 @@ def lines(cells: Sequence[Cell], found: dict[str, Tree], published: dict[tuple[s
             rivals = [other for other in cells if other.group == cell.group and not other.ours and other.name in found]
             if cell.ours and rivals:
                 best = max(rivals, key=lambda other: value(found[other.name], protocol, 'N@10')[0])
-                against[protocol] = significance.compare(
-                    _scores(cell, found, protocol, folder), _scores(best, found, protocol, folder), seed=0)
+                cell_ranks, best_ranks = (seed_ranks(folder / each.name, found[each.name]) for each in (cell, best))
+                against[protocol] = significance.compare_runs(cell.name, cell_ranks, best.name, best_ranks, protocol,
+                                                              k=10, seed=0)
         result.append(Line(cell, found[cell.name], published.get(cell.published or ()), against))
     return result
 
 
 def value(report: Tree, protocol: str, column: str) -> tuple[float, float | None]:
-    """Mean and standard deviation over seeds of a column, as 'N@10' or 'tail_item:H@5', in percent."""
+    """Mean and standard deviation over seeds of a column, as 'N@10' or 'tail_item:H@5', in percent; NaN where nobody
+    is in the group."""
     group, _, name = column.rpartition(':')
     name = name.replace('N@', 'NDCG@').replace('H@', 'HR@')
 
     def of(test: Tree) -> Any:
-        if not group:
-            return test[protocol][name]
-        return test['groups' if protocol == 'sampled' else 'groups_full'][group][name]
+        values = test['groups' if protocol == 'sampled' else 'groups_full'][group] if group else test[protocol]
+        return values.get(name)
 
-    spread = of(report['std']['test']) if 'std' in report else None
-    return 100 * of(report['test']), None if spread is None else 100 * spread
+    mean, spread = of(report['test']), of(report['std']['test']) if 'std' in report else None
+    return math.nan if mean is None else 100 * mean, None if spread is None else 100 * spread
 
 
 def as_markdown(rows: Sequence[Line], protocol: str, columns: Sequence[str]) -> str:
@@ -95,7 +98,7 @@ def as_csv(rows: Sequence[Line], columns: Sequence[str]) -> str:
                 paper = _paper(line, protocol, column)
                 p_value = line.against.get(protocol, {}).get('p_value') if column == 'N@10' else None
                 writer.writerow((
-                    line.cell.group, line.cell.label, protocol, column, f'{mean:.4f}', _or_empty(spread),
+                    line.cell.group, line.cell.label, protocol, column, _or_empty(mean), _or_empty(spread),
                     len(line.report['seeds']), _or_empty(paper, '.2f'),
                     _or_empty(None if paper is None else mean - paper), _or_empty(p_value, '.2e'),
                     line.published.note if line.published and protocol == 'sampled' else ''))
@@ -104,13 +107,13 @@ def as_csv(rows: Sequence[Line], columns: Sequence[str]) -> str:
 
 def _cell(line: Line, protocol: str, column: str) -> str:
     mean, spread = value(line.report, protocol, column)
-    text = f'{mean:.2f}' + ('' if spread is None else f' ± {spread:.2f}')
+    text = number(mean) + ('' if spread is None else f' ± {spread:.2f}')
     if column == 'N@10':
         text += _mark(line.against.get(protocol))
     paper = _paper(line, protocol, column)
     if paper is None:
         return text
-    below = f'{paper:.2f}, {mean - paper:+.2f}'
+    below = f'{paper:.2f}, {number(mean - paper, "+.2f")}'
     return f'{text}<br>' + (f'[{below}]' if line.published and line.published.note else below)
 
 
@@ -120,15 +123,14 @@ def _paper(line: Line, protocol: str, column: str) -> float | None:
 
 
 def _mark(found: dict[str, float] | None) -> str:
-    if found is None or found['p_value'] >= 0.05:
-        return ''
-    return (' ↑' if found['difference'] > 0 else ' ↓') + ('**' if found['p_value'] < 0.01 else '*').replace('*', '\\*')
+    stars = significance.mark(found) if found else ''
+    return (' ↑' if found['difference'] > 0 else ' ↓') + stars.replace('*', '\\*') if found and stars else ''
 
 
-def _or_empty(number: float | None, form: str = '.4f') -> str:
-    return '' if number is None else format(number, form)
+def number(value: float, form: str = '.2f') -> str:
+    """A number in a table, a dash where there is none."""
+    return '-' if math.isnan(value) else format(value, form)
 
 
-def _scores(cell: Cell, found: dict[str, Tree], protocol: str, folder: pathlib.Path) -> significance.UserScores:
-    runs = [load_ranks(folder / cell.name / run['run_dir']) for run in found[cell.name]['runs']]
-    return significance.user_scores(cell.name, runs, protocol, 10)
+def _or_empty(value: float | None, form: str = '.4f') -> str:
+    return '' if value is None or math.isnan(value) else format(value, form)

@@ -1,9 +1,10 @@
 """The record of a run: one JSON object an epoch, and TensorBoard where it is installed."""
 
 import json
-import os
 import pathlib
 from typing import Any
+
+from grasp_jax import artefacts
 
 
 class MetricsLog:
@@ -18,9 +19,7 @@ class MetricsLog:
         """
         self._path = folder / 'metrics.jsonl'
         lines = [line for line in read_metrics(folder) if line['epoch'] <= epochs_done]
-        temporary = self._path.with_suffix('.partial')
-        temporary.write_text(''.join(json.dumps(line) + '\n' for line in lines), encoding='utf-8')
-        os.replace(temporary, self._path)
+        artefacts.write_text(self._path, ''.join(json.dumps(line) + '\n' for line in lines))
         try:
             from tensorboardX import SummaryWriter
         except ImportError:

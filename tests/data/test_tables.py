@@ -139,7 +139,8 @@ def test_numbers_of_jsonl_stay_as_they_are_written_where_a_row_lacks_them(tmp_pa
 
 def test_half_of_a_surrogate_pair_is_replaced(tmp_path, config):
     path = tmp_path / 'i.jsonl'
-    path.write_text('{"product": "a", "title": "polish \\ud83d", "more": ["\\udc00", {"k\\ud83d": "\\ud83d\\ude00"}]}\n')
+    path.write_text('{"product": "a", "title": "polish \\ud83d", '
+                    '"more": ["\\udc00", {"k\\ud83d": "\\ud83d\\ude00"}]}\n')
     assert tables.read_attributes(path, config, 'item_column', ['a']) == {
         'a': {'title': 'polish \ufffd', 'more': ['\ufffd', {'k\ufffd': '\U0001f600'}]}}
 

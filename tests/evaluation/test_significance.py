@@ -77,6 +77,24 @@ def test_seeds_are_averaged_per_user():
     assert significance.user_scores('a', runs, 'full').values.tolist() == [1, 1, 1]
 
 
+def test_a_method_is_compared_over_the_seeds_that_both_have():
+    rng = np.random.default_rng(0)
+    users = np.arange(4000)
+    runs = {seed: Ranks(users, users + 1, 1 + rng.geometric(0.05, len(users)), np.ones(len(users)))
+            for seed in (42, 43, 44)}
+    same = significance.compare_runs('a', {42: runs[42]}, 'b', runs, 'sampled', 10, 0)
+    assert same == {'difference': 0.0, 'low': 0.0, 'high': 0.0, 'p_value': 1.0}
+    other = significance.compare_runs('a', {7: runs[44]}, 'b', runs, 'sampled', 10, 0)  # none is shared
+    one = [significance.user_scores('c', [runs[seed]]) for seed in (44, 42)]
+    assert other == significance.compare(*one, 0)
+
+
+def test_a_mark_needs_the_interval_beside_the_test():
+    found = {'difference': 0.1, 'low': 0.05, 'high': 0.2, 'p_value': 0.001}
+    assert significance.mark(found) == '**' and significance.mark({**found, 'p_value': 0.02}) == '*'
+    assert significance.mark({**found, 'p_value': 0.06}) == '' == significance.mark({**found, 'low': -0.01})
+
+
 def test_other_users_are_refused():
     with pytest.raises(UserError, match='a and b: were evaluated on different users'):
         significance.compare(scores(np.zeros(3)), scores(np.zeros(4), 'b'), 0)

@@ -76,7 +76,7 @@ def finished(folder, name, scores, seeds=(1, 2)):
         run_dir = folder / name / f'seed{seed}'
         run_dir.mkdir(parents=True)
         save_ranks(run_dir, Ranks(users, users + 1, ranks, ranks + 3))
-        reports.append({'run_dir': f'seed{seed}'})
+        reports.append({'seed': seed, 'run_dir': f'seed{seed}'})
     test = {protocol: {f'{metric}@{k}': 0.1 / scores for metric in ('NDCG', 'HR') for k in (1, 3, 5, 10, 20)}
             for protocol in ('sampled', 'full')}
     groups = {group: test['sampled'] for group in ('tail_user', 'head_user', 'tail_item', 'head_item')}
@@ -99,7 +99,6 @@ def test_a_table_compares_forms_of_grasp_with_the_best_other_method(tmp_path):
         first = rows['plain', 'sampled', column]
         assert float(first['ours']) == 2.5 and float(first['difference']) == 2.5 - float(first['paper'])
         assert rows['plain', 'full', column]['paper'] == ''
-    grasp = [row for row in text.splitlines() if 'GRASP, calibrated' in row]
     text = (tmp_path / 'table2.md').read_text()
     grasp = [row for row in text.splitlines() if row.startswith('| SASRec | GRASP, calibrated')]
     assert grasp and all('↑\\*\\*' in row for row in grasp)
@@ -113,6 +112,27 @@ def test_cells_that_contradict_themselves_are_put_in_brackets(tmp_path):
     finished(tmp_path, 'gru4rec_none', 1)
     text = results.write('table2', cells, tmp_path, tmp_path / 'table2').read_text()
     assert '[48.58,' in text
+
+
+def test_an_empty_group_is_a_dash(tmp_path):
+    cells = [cell for cell in grid.overall('beauty') if cell.name == 'gru4rec_none']
+    finished(tmp_path, 'gru4rec_none', 1)
+    path = tmp_path / 'gru4rec_none/report.json'
+    report = json.loads(path.read_text())
+    for tree in (report['test'], report['std']['test']):
+        for protocol in ('groups', 'groups_full'):
+            tree[protocol]['tail_item'] = dict.fromkeys(tree[protocol]['tail_item'])
+    path.write_text(json.dumps(report))
+    for what in ('table2', 'table3'):
+        results.write(what, cells, tmp_path, tmp_path / what)
+    assert '| -<br>' in (tmp_path / 'table3.md').read_text() and 'nan' not in (tmp_path / 'table3.csv').read_text()
+    assert '| -<br>' not in (tmp_path / 'table2.md').read_text()
+
+
+def test_a_data_set_without_texts_runs_what_needs_none():
+    cells = grid.possible(grid.overall('fashion'), 'fashion')
+    assert [cell.name for cell in cells] == ['sasrec_none', 'gru4rec_none', 'bert4rec_none']
+    assert len(grid.possible(grid.overall('beauty'), 'beauty')) == 21
 
 
 def test_the_case_study_needs_a_run_on_wrong_texts(tmp_path):
@@ -134,7 +154,7 @@ def test_the_command_runs_a_grid_and_goes_on(tmp_path):
              f'--workdir={tmp_path}', '--changes={"train.max_epochs": 1, "data.shop.customers": 200}')
     first = command(*flags)
     assert first.returncode == 0, first.stderr
-    assert '2 of 2 rows are done' in first.stdout
+    assert '2 of 21 rows are done' in first.stdout
     times = [path.stat().st_mtime_ns for path in sorted(tmp_path.glob('demo/paper/*/seed1/test_ranks.npz'))]
     again = command(*flags)
     assert again.returncode == 0 and 'up to date' in again.stderr
@@ -144,8 +164,12 @@ def test_the_command_runs_a_grid_and_goes_on(tmp_path):
     seeds = {path.parent.name: json.loads(path.read_text())['seeds']
              for path in tmp_path.glob('demo/paper/*/report.json')}
     assert seeds == {'gru4rec_none': [0, 1], 'gru4rec_llm_init': [1]}, 'a seed that is done stays in the report'
-    plan = command('--table=2', '--dataset=demo', '--plan', f'--workdir={tmp_path}')
-    assert plan.stdout.count('done') == 2 and plan.stdout.count('left') == 19
+    assert '2 of 21 rows are done' in other.stdout, 'a filter says what is run, not what is shown'
+    plan = command('--table=2', '--dataset=demo', '--seeds=0,1', '--plan', f'--workdir={tmp_path}')
+    assert plan.stdout.count('done') == 1 and plan.stdout.count('left') == 20
+    assert 'LLMInit (seeds 0)' in plan.stdout
+    mixed = command('--table=2', '--dataset=demo', '--norun', '--seeds=1', f'--workdir={tmp_path}')
+    assert mixed.returncode == 2 and 'train.max_epochs: 1 -> ' in mixed.stderr, 'runs with other settings'
 
 
 @pytest.mark.parametrize(('flags', 'message'), [
@@ -155,8 +179,12 @@ def test_the_command_runs_a_grid_and_goes_on(tmp_path):
     (('--table=2', '--changes={"model.nothing": 1}', '--dataset=demo'), 'nothing'),
     (('--figure=robustness', '--kinds=lies'), 'choose among users_swap'),
     (('--figure=robustness', '--shares=0'), 'percents from 1 to 100'),
-    (('--figure=robustness', '--backbones=sasrec,gru4rec'), 'choose one of sasrec'),
-    (('--table=2', '--backbones=lstm'), 'choose some of sasrec'),
+    (('--figure=robustness', '--backbones=sasrec,gru4rec'), '--figure=robustness takes one'),
+    (('--table=2', '--backbones=lstm'), 'choose among sasrec'),
+    (('--table=2', '--methods=grasp,llmesr'), '--methods=llmesr: choose among none'),
+    (('--table=4', '--backbones=gru4rec'), '--backbones: is nothing that --table=4 can be narrowed by'),
+    (('--figure=3', '--shares=50'), '--shares: is nothing that --figure=3'),
+    (('--table=4', '--dataset=fashion'), '--dataset=fashion: has no texts'),
     (('--table=2', '--norun', '--workdir=/nowhere'), 'no run of table2 is done')])
 def test_mistakes_are_one_line(flags, message):
     found = command(*flags)
@@ -169,7 +197,7 @@ def test_the_hallucination_curve_on_the_shop(tmp_path):
              f'--workdir={tmp_path}', '--changes={"train.max_epochs": 1, "data.shop.customers": 100}')
     found = command(*flags)
     assert found.returncode == 0, found.stderr
-    assert '6 of 6 rows are done' in found.stdout and found.stdout.count('| plain |') == 4
+    assert found.stdout.count('| plain |') == 12 and '| items' not in found.stdout, 'plain has its clean run anywhere'
     assert f"{tmp_path / 'robustness_demo_paper_full.png'}, " in found.stdout.splitlines()[-1]
     gates = [line for line in found.stdout.splitlines() if line.startswith('| users swap, 100% | GRASP as printed')]
     assert len(gates) == 3, 'two protocols and the gates'
