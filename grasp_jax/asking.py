@@ -62,7 +62,7 @@ def export_batches(config: ml_collections.ConfigDict, folder: pathlib.Path, targ
     asked = questions_of(config, folder)
     with Responses(answers_folder(config, folder) / STORE) as store:
         left = generate.pending(asked.prompts(), store, server.limits_from(config).tries)
-        files, number = batch_files.export(left, asked.model, target, requests_per_file)
+        files, number = batch_files.export(left, asked.model, store, target, requests_per_file)
     print(f'{number:,} prompts in {len(files)} files in {target}' if files else 'nothing is left to be asked')
 
 

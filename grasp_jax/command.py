@@ -32,8 +32,9 @@ def run_app(program: Callable[[Sequence[str]], None], parse: Callable[[Sequence[
     except Stopped as stopped:
         print(f'stopped; {stopped}', file=sys.stderr)
         sys.exit(stopped_code())
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         rest = 'the same command goes on from the last checkpoint' if resumable else 'nothing was written'
+        rest = str(stopped) or rest
         print(f'stopped; {rest}', file=sys.stderr)
         sys.exit(130)
 

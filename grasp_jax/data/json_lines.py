@@ -41,16 +41,16 @@ def read_objects(path: pathlib.Path, parse: Parse = json.loads) -> collections.a
         if not isinstance(record, dict):
             start = line[:60].decode('utf-8', 'replace').strip()
             raise UserError(f'{path}, line {row}: holds no JSON object ({start!r}); correct or delete this line')
-        yield row, _without_halves(record) if _HALF.search(line) else record
+        yield row, without_halves(record) if _HALF.search(line) else record
 
 
-def _without_halves(value: Any) -> Any:
-    """Replaces surrogates that stand alone in all texts of a JSON value."""
+def without_halves(value: Any) -> Any:
+    """A JSON value in whose texts U+FFFD stands for every surrogate that is alone."""
     if isinstance(value, str):
         return value.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')
     if isinstance(value, dict):
-        return {_without_halves(key): _without_halves(part) for key, part in value.items()}
-    return [*map(_without_halves, value)] if isinstance(value, (list, tuple)) else value
+        return {without_halves(key): without_halves(part) for key, part in value.items()}
+    return [*map(without_halves, value)] if isinstance(value, (list, tuple)) else value
 
 
 def read_lines(path: pathlib.Path) -> collections.abc.Iterator[tuple[int, bytes]]:

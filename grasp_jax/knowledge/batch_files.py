@@ -12,23 +12,25 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from grasp_jax.data.json_lines import without_halves
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge.database import in_chunks
 from grasp_jax.knowledge.estimate import rough_of
 from grasp_jax.knowledge.generate import Prompt, judge
 from grasp_jax.knowledge.language_model import LanguageModel
-from grasp_jax.knowledge.responses import Responses, Usage
+from grasp_jax.knowledge.responses import NONE, Responses, Usage
 
 URL = '/v1/chat/completions'
 
 
-def export(prompts: Iterable[Prompt], model: LanguageModel, folder: pathlib.Path,
+def export(prompts: Iterable[Prompt], model: LanguageModel, store: Responses, folder: pathlib.Path,
            requests_per_file: int) -> tuple[list[pathlib.Path], int]:
     """Writes `requests_00000.jsonl`, `requests_00001.jsonl`, ...
 
     Args:
       prompts: those without an answer.
       model: who is to answer.
+      store: of the answers so far; a prompt whose answer was cut off gets more room.
       folder: gets the files; must have none yet.
       requests_per_file: OpenAI takes up to 50,000.
 
@@ -46,9 +48,11 @@ def export(prompts: Iterable[Prompt], model: LanguageModel, folder: pathlib.Path
     for some in in_chunks(prompts, requests_per_file):
         files.append(folder / f'requests_{len(files):05d}.jsonl')
         count += len(some)
+        before = store.rejections([prompt.key for prompt in some])
         with files[-1].open('w', encoding='utf-8') as file:
             for prompt in some:
-                line = {'custom_id': prompt.key, 'method': 'POST', 'url': URL, 'body': model.body(prompt.messages)}
+                roomy = model.with_room(2 ** before.get(prompt.key, NONE).cut_off)
+                line = {'custom_id': prompt.key, 'method': 'POST', 'url': URL, 'body': roomy.body(prompt.messages)}
                 file.write(json.dumps(line, ensure_ascii=False) + '\n')
     return files, count
 
@@ -88,7 +92,7 @@ def load(files: Sequence[pathlib.Path], prompts: Iterable[Prompt], model: Langua
     rejected: Counter[str] = Counter()
     for path in files:
         try:
-            lines = path.open(encoding='utf-8')
+            lines = path.open(encoding='utf-8', errors='replace')  # an odd character, not a lost answer
         except OSError as error:
             raise UserError(f'{path}: cannot be read ({error.strerror})') from error
         with lines:
@@ -103,10 +107,8 @@ def load(files: Sequence[pathlib.Path], prompts: Iterable[Prompt], model: Langua
                     before += 1
                 elif reason:
                     rejected[reason] += 1
-                    # A request that failed was not answered, and a line that comes twice was answered once.
-                    kept = text or line.strip()
-                    if not reason.startswith('error') and not store.was_rejected(key, kept):
-                        store.reject(key, model.name, reason, kept, usage)
+                    if not reason.startswith('error'):  # a request that failed was not answered
+                        store.reject(key, model.name, reason, text, usage, line=line)
                 else:
                     accepted += 1
                     store.put(key, model.name, model.body(prompt.messages), text, usage, rough_of(prompt.messages))
@@ -134,4 +136,4 @@ def _read(line: str, where: str, keep_after: str) -> tuple[str, str, str, Usage]
         usage = Usage(int(counted.get('prompt_tokens') or 0), int(counted.get('completion_tokens') or 0))
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise UserError(f'{where}: is no answer of a batch ({error}); take the line out') from error
-    return key, text or '', judge(text, finish, message.get('refusal'), keep_after), usage
+    return key, without_halves(text or ''), judge(text, finish, message.get('refusal'), keep_after), usage

@@ -4,7 +4,6 @@ An answer that is empty, cut off or a refusal is asked for again, up to `Limits.
 that the prompt stays unanswered and its caller falls back to a text of its own.
 """
 
-import asyncio
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,13 +11,16 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from grasp_jax.data.json_lines import without_halves
 from grasp_jax.errors import UserError
+from grasp_jax.knowledge.budget import Budget
 from grasp_jax.knowledge.database import TOGETHER, in_chunks
 from grasp_jax.knowledge.estimate import Tokens, rough_of
 from grasp_jax.knowledge.language_model import LanguageModel
-from grasp_jax.knowledge.responses import NOTHING, Responses, Usage
+from grasp_jax.knowledge.responses import CUT_OFF, NONE, NOTHING, Responses, Usage
 from grasp_jax.knowledge.server import Broken, Limits, Refused, Server
 
+_ALL = 20  # so many final refusals before the first answer are not about the prompts
 # Entries of a request that the client has a parameter for.
 _STANDARD = ('model', 'messages', 'temperature', 'seed', 'max_tokens', 'max_completion_tokens', 'top_p')
 _REFUSAL = re.compile(r"^\W*(i['’]?m sorry|i am sorry|sorry,|i can(['’]?t|not) |as an ai\b)", re.IGNORECASE)
@@ -45,8 +47,8 @@ def pending(prompts: Iterable[Prompt], store: Responses, tries: int) -> Iterator
         keys = [prompt.key for prompt in some]
         answered, rejected = store.texts(keys), store.rejections(keys)
         for prompt in some:
-            count, final, _ = rejected.get(prompt.key, (0, False, ''))
-            if prompt.key not in answered and prompt.key not in asked and count < tries and not final:
+            before = rejected.get(prompt.key, NONE)
+            if prompt.key not in answered and prompt.key not in asked and before.tries < tries and not before.final:
                 asked.add(prompt.key)
                 yield prompt
 
@@ -55,31 +57,32 @@ def judge(text: str | None, finish: str | None, refusal: str | None, keep_after:
     """Why an answer is not accepted; empty where it is."""
     if refusal or finish == 'content_filter' or text and _REFUSAL.match(text):
         return 'refused'
+    if finish == 'length':  # maybe before the first word, where a model thinks ahead of it
+        return CUT_OFF
     if not text or not text.strip():
         return 'empty'
-    if finish == 'length':
-        return 'cut off'
     if keep_after and not text.rpartition(keep_after)[2].strip() or keep_after and keep_after not in text:
         return f'without {keep_after!r}'
     return ''
 
 
 class Generator:
-    """One pass over prompts.
-
-    Attributes:
-      sent: requests of this run, the client's own repetitions not counted.
-    """
+    """One pass over prompts."""
 
     def __init__(self, model: LanguageModel, store: Responses, limits: Limits, keep_after: str = ''):
         """`keep_after` is a mark that an answer must have (see `domains`)."""
         self._model, self._store, self._limits, self._keep_after = model, store, limits, keep_after
         totals = store.totals(model.name)
-        self._spent, self._tokens = model.cost(totals.usage), Tokens.learned(totals)
-        self._under_way = 0.0  # dollars that answers under way will cost at most
-        self._asking = 0  # prompts under way
+        self._before, self._tokens = model.cost(totals.usage), Tokens.learned(totals)
+        self._trusted = totals.answers > 0  # whether this model has ever answered
+        self._held: list[tuple[Prompt, _Reply]] = []  # final refusals while it has not
+        self._budget: Budget | None = None
         self._bar: Any = None
-        self.sent = 0
+
+    @property
+    def sent(self) -> int:
+        """Requests of this run, the client's own repetitions not counted."""
+        return self._budget.sent if self._budget else 0
 
     def run(self, prompts: Callable[[], Iterable[Prompt]], what: str, total: int) -> None:
         """Asks whatever has no answer yet.
@@ -91,69 +94,78 @@ class Generator:
 
         Raises:
           UserError: the client is not installed, its key is missing, a cap needs a price that is not known, a limit is
-            reached, the server cannot be used, or a signal came; what was answered is kept and the same call goes on
-            from there.
+            reached, the server cannot be used or refuses whatever it is asked; what was answered is kept and the same
+            call goes on from there.
+          Stopped, KeyboardInterrupt: a signal came; the same.
         """
         left = self._count(prompts)
         if not left:
             return
         self._server = Server(self._model, self._limits)
+        self._budget = Budget(self._server, self._before)
         with tqdm(total=total, initial=total - left, desc=what, unit='prompt', mininterval=0.5) as self._bar:
             self._server.work(self._one, pending(prompts(), self._store, self._limits.tries))
         if self._server.stopped and (left := self._count(prompts)):
-            raise UserError(f'{what}: {self._server.stopped}; {total - left:,} of {total:,} prompts are settled, '
-                            f'{self._price()}; the same command goes on with the rest')
+            self._server.give_up(f'{what}: {self._server.stopped}; {total - left:,} of {total:,} prompts are settled, '
+                                 f'{self._price()}; the same command goes on with the rest')
+        if self._held:
+            raise self._refuses_all()
 
     def _count(self, prompts: Callable[[], Iterable[Prompt]]) -> int:
         return sum(1 for _ in pending(prompts(), self._store, self._limits.tries))
 
     def _price(self) -> str:
-        return 'price not known' if self._model.price is None else f'${self._spent:,.4f} so far'
+        assert self._budget is not None, 'inside `run` only'
+        return 'price not known' if self._model.price is None else f'${self._budget.spent:,.4f} so far'
 
     async def _one(self, prompt: Prompt) -> None:
-        most = self._model.cost(Usage(self._tokens.of(prompt.messages), self._model.max_tokens))
-        while self._no_room(most) and self._asking and not self._server.stopped:
-            await asyncio.sleep(0.02)  # most answers cost less than was set aside for them
-        self._server.stopped = self._server.stopped or self._no_room(most)
-        if self._server.stopped:
-            return
-        self.sent += 1
-        self._under_way += most
-        self._asking += 1
-        try:
-            await self._settle(prompt)
-        finally:
-            self._under_way -= most
-            self._asking -= 1
-        self._bar.update()
-        self._bar.set_postfix_str(self._price(), refresh=False)
-
-    def _no_room(self, most: float) -> str:
-        """Which limit a further prompt of `most` dollars would pass; empty where none."""
-        limits = self._limits
-        if limits.max_requests and self.sent >= limits.max_requests:
-            return f'--config.llm.max_requests={limits.max_requests} is reached'
-        if limits.max_usd and self._spent + self._under_way + most > limits.max_usd:
-            return f'--config.llm.max_usd={limits.max_usd} leaves no room for more, raise it to go on'
-        return ''
-
-    async def _settle(self, prompt: Prompt) -> None:
         """Asks until there is an answer or no try is left."""
-        count = self._store.rejections([prompt.key]).get(prompt.key, (0, False, ''))[0]
-        model = self._model
-        for _ in range(count, self._limits.tries):
-            begin = time.monotonic()
-            reply = await self._ask(model, prompt)
-            self._spent += self._model.cost(reply.usage)
+        assert self._budget is not None, 'inside `run` only'
+        before = self._store.rejections([prompt.key]).get(prompt.key, NONE)
+        cut_off = before.cut_off
+        for _ in range(before.tries, self._limits.tries):
+            model, begin = self._model.with_room(2 ** cut_off), time.monotonic()
+            most = model.cost(Usage(self._tokens.of(prompt.messages), model.max_tokens))
+            async with self._budget.request(most) as may_go:
+                if not may_go:
+                    return
+                reply = await self._ask(model, prompt)
+                self._budget.spent += model.cost(reply.usage)
             if not reply.reason:
                 self._store.put(prompt.key, self._model.name, self._model.body(prompt.messages), reply.text,
                                 reply.usage, rough_of(prompt.messages), time.monotonic() - begin)
-                return
-            self._store.reject(prompt.key, self._model.name, reply.reason, reply.text, reply.usage, reply.final)
-            if reply.final or self._server.stopped:
-                return
-            if reply.reason == 'cut off':
-                model = model.with_room(2)
+                self._trust()
+                break
+            if reply.final:
+                self._refused(prompt, reply)
+                break
+            self._reject(prompt, reply)
+            cut_off += reply.reason == CUT_OFF
+        self._bar.update()
+        self._bar.set_postfix_str(self._price(), refresh=False)
+
+    def _reject(self, prompt: Prompt, reply: '_Reply') -> None:
+        self._store.reject(prompt.key, self._model.name, reply.reason, reply.text, reply.usage, reply.final)
+
+    def _refused(self, prompt: Prompt, reply: '_Reply') -> None:
+        """Keeps a final refusal, which is about the prompt, once it is known not to be about all prompts."""
+        if self._trusted:
+            self._reject(prompt, reply)
+            return
+        self._held.append((prompt, reply))
+        if len(self._held) >= _ALL:
+            raise self._refuses_all()
+
+    def _trust(self) -> None:
+        self._trusted = True
+        for prompt, reply in self._held:
+            self._reject(prompt, reply)
+        self._held.clear()
+
+    def _refuses_all(self) -> UserError:
+        reason = self._held[-1][1].reason
+        return UserError(f'the server of {self._model.name!r} refuses whatever it is asked ({reason}); see to the '
+                         'settings of config.llm, nothing of this is kept')
 
     async def _ask(self, model: LanguageModel, prompt: Prompt) -> '_Reply':
         body = model.body(prompt.messages)
@@ -176,7 +188,7 @@ class Generator:
             usage = Usage(counted.prompt_tokens or 0, counted.completion_tokens or 0) if counted else NOTHING
         except (AttributeError, IndexError, TypeError) as error:
             raise Broken from error
-        return _Reply(text or '', judge(text, choice.finish_reason, refusal, self._keep_after), usage)
+        return _Reply(without_halves(text or ''), judge(text, choice.finish_reason, refusal, self._keep_after), usage)
 
 
 class _Reply(NamedTuple):

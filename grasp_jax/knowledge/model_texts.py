@@ -3,6 +3,7 @@ none."""
 
 import dataclasses
 import json
+import logging
 import math
 import pathlib
 from collections import Counter
@@ -16,8 +17,9 @@ from grasp_jax.knowledge import domains, generate, language_model, prompts, serv
 from grasp_jax.knowledge.database import TOGETHER, in_chunks
 from grasp_jax.knowledge.generate import Prompt
 from grasp_jax.knowledge.language_model import LanguageModel
-from grasp_jax.knowledge.responses import Responses, Usage
+from grasp_jax.knowledge.responses import NONE, Responses, Usage
 
+LOG = logging.getLogger(__name__)
 STORE = 'responses.sqlite'
 FALLBACKS = 'fallbacks.jsonl'
 
@@ -85,7 +87,7 @@ def write(asked: Questions, config: ml_collections.ConfigDict, store: pathlib.Pa
       m item texts, n user texts, and facts.
 
     Raises:
-      UserError: a limit is reached, or the server cannot be used; what was answered is kept.
+      UserError, Stopped, KeyboardInterrupt: as `generate.Generator.run`; what was answered is kept.
     """
     limits = server.limits_from(config)
     with Responses(store) as responses:
@@ -97,6 +99,9 @@ def write(asked: Questions, config: ml_collections.ConfigDict, store: pathlib.Pa
     with (folder / FALLBACKS).open('w', encoding='utf-8') as file:
         for about, reason in why:
             file.write(json.dumps({'about': about, 'reason': reason}, ensure_ascii=False) + '\n')
+    if why:
+        LOG.warning('%s of %s texts are filled templates, as the model gave no answer that is accepted; the list is in '
+                    '%s', f'{len(why):,}', f'{len(asked):,}', FALLBACKS)
     facts = {'writer': asked.model.name, 'revision': asked.model.revision, 'prompts': len(asked),
              'sent': generator.sent, 'fallbacks': len(why),
              'fallback_reasons': dict(Counter(reason for _, reason in why)),
@@ -122,7 +127,7 @@ def collect(asked: Questions, responses: Responses) -> tuple[list[str], list[tup
         for prompt in some:
             answer = answers.get(prompt.key)
             if answer is None:
-                why.append((prompt.about, rejections.get(prompt.key, (0, False, 'not asked'))[2]))
+                why.append((prompt.about, rejections.get(prompt.key, NONE).reason or 'not asked'))
                 texts.append(templates[len(texts)])
             else:
                 texts.append(kept(answer, asked.domain.keep_after))

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import estimate, language_model
+from grasp_jax.knowledge.budget import Budget
 from grasp_jax.knowledge.responses import Usage
 from grasp_jax.knowledge.server import Broken, Refused, Server, limits_from
 from grasp_jax.knowledge.vector_store import VectorStore
@@ -35,6 +36,7 @@ class OpenAIEncoder:
             raise UserError('--config.encode.model is missing: give the name by which the server knows the model')
         self._model = language_model.from_config(config, section.model)
         self._server = Server(self._model, limits_from(config))
+        self._budget = Budget(self._server)
         self._more = {'dimensions': section.dimensions} if section.dimensions else {}
         self.tokens = self.cut = 0
 
@@ -55,23 +57,21 @@ class OpenAIEncoder:
         """Embeds all blocks.
 
         Raises:
-          UserError: the server cannot be used; what it made is kept.
+          UserError: the server cannot be used, or a limit is reached; what it made is kept.
+          Stopped, KeyboardInterrupt: a signal came; the same.
         """
         with tqdm(total=count, desc='encode', unit='request', mininterval=0.5) as bar:
             async def one(block: Sequence[str]) -> None:
-                tokens = self.tokens + sum(map(estimate.rough, block))
-                cap = self._server.limits.max_usd
-                if cap and self._dollars(tokens) > cap:
-                    self._server.stopped = f'--config.llm.max_usd={cap} leaves no room, raise it'
-                    return
-                store.add(block, await self._embed(block))
-                bar.update()
+                async with self._budget.request(self._dollars(sum(map(estimate.rough, block)))) as may_go:
+                    if may_go:
+                        store.add(block, await self._embed(block))
+                        bar.update()
                 if self.price() is not None:
                     bar.set_postfix_str(f'${self.price():,.4f}', refresh=False)
 
             self._server.work(one, blocks)
         if self._server.stopped:
-            raise UserError(f'encode: {self._server.stopped}; what was embedded is kept, the same command goes on')
+            self._server.give_up(f'encode: {self._server.stopped}; what was embedded is kept, the same command goes on')
 
     async def _embed(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors [len(texts), E]; a block that is refused is halved, down to half a text."""
@@ -106,4 +106,5 @@ class OpenAIEncoder:
             raise UserError(f'--config.encode.dimensions={self._more["dimensions"]}: the server of '
                             f'{self._model.name!r} gives {found.shape[1]}; set it to 0')
         self.tokens += tokens or 0
+        self._budget.spent = self._dollars(self.tokens)
         return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)

@@ -6,12 +6,13 @@
 accepted. Requests are kept as JSON. Keys of servers are never written.
 """
 
+import contextlib
 import hashlib
 import json
 import pathlib
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from grasp_jax.errors import UserError
@@ -27,6 +28,7 @@ create table if not exists rejected (
     id integer primary key, key text not null, model text not null, reason text not null, text text not null,
     final integer not null, prompt_tokens integer not null, completion_tokens integer not null, at real not null);
 create index if not exists rejected_by_key on rejected (key);
+create table if not exists lines_read (digest blob primary key);
 """
 
 
@@ -38,6 +40,26 @@ class Usage(NamedTuple):
 
 
 NOTHING = Usage()
+
+
+class Rejections(NamedTuple):
+    """What became of the answers of one prompt that were not accepted.
+
+    Attributes:
+      tries: how many.
+      final: whether asking again would not help.
+      reason: of the last.
+      cut_off: those that were longer than was allowed.
+    """
+
+    tries: int = 0
+    final: bool = False
+    reason: str = ''
+    cut_off: int = 0
+
+
+NONE = Rejections()
+CUT_OFF = 'cut off'
 
 
 class Totals(NamedTuple):
@@ -77,6 +99,7 @@ class Responses:
         Raises:
           UserError: it is no store.
         """
+        self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._database = connect(path, _SCHEMA)
@@ -91,33 +114,61 @@ class Responses:
 
     def put(self, key: str, model: str, request: Any, text: str, usage: Usage = NOTHING, estimated: float = 0.0,
             seconds: float = 0.0) -> None:
-        """Keeps an accepted answer; the first one stays where there are two."""
-        self._database.execute('insert or ignore into answers values (?, ?, ?, ?, ?, ?, ?, ?, ?)', (
-            key, model, json.dumps(request, ensure_ascii=False), text, *usage, estimated, seconds, time.time()))
+        """Keeps an accepted answer; the first one stays where there are two.
 
-    def reject(self, key: str, model: str, reason: str, text: str, usage: Usage = NOTHING, final: bool = False) -> None:
-        """Keeps an answer that was not accepted; `final`: asking again would not help."""
-        self._database.execute(
-            'insert into rejected (key, model, reason, text, final, prompt_tokens, completion_tokens, at) '
-            'values (?, ?, ?, ?, ?, ?, ?, ?)', (key, model, reason, text, int(final), *usage, time.time()))
+        Raises:
+          UserError: the file cannot be written.
+        """
+        with self._writing():
+            self._database.execute('insert or ignore into answers values (?, ?, ?, ?, ?, ?, ?, ?, ?)', (
+                key, model, json.dumps(request, ensure_ascii=False), text, *usage, estimated, seconds, time.time()))
 
-    def was_rejected(self, key: str, text: str) -> bool:
-        """Whether this very answer was rejected before."""
-        query = 'select count(*) from rejected where key = ? and text = ?'
-        return bool(self._database.execute(query, (key, text)).fetchone()[0])
+    def reject(self, key: str, model: str, reason: str, text: str, usage: Usage = NOTHING, final: bool = False,
+               line: str = '') -> None:
+        """Keeps an answer that was not accepted.
+
+        Args:
+          key, model, text, usage: as in `put`.
+          reason: why not.
+          final: whether asking again would not help.
+          line: of a file that it stands in, which counts once however often it is read.
+
+        Raises:
+          UserError: the file cannot be written.
+        """
+        with self._writing():
+            if line:
+                digest = hashlib.sha256(line.strip().encode()).digest()
+                new = self._database.execute('insert or ignore into lines_read values (?)', (digest,)).rowcount
+                if not new:
+                    return
+            self._database.execute(
+                'insert into rejected (key, model, reason, text, final, prompt_tokens, completion_tokens, at) '
+                'values (?, ?, ?, ?, ?, ?, ?, ?)', (key, model, reason, text, int(final), *usage, time.time()))
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """All or nothing of what is written inside."""
+        try:
+            with self._database:  # commits at the end, rolls back where something is raised
+                self._database.execute('begin immediate')
+                yield
+        except sqlite3.Error as error:
+            raise UserError(f'{self._path}: cannot be written ({error}); make room or see who holds it, then the same '
+                            'command goes on') from error
 
     def texts(self, keys: Iterable[str]) -> dict[str, str]:
         """The accepted answers among `keys`."""
         return dict(select_among(self._database, 'select key, text from answers where key in ({})', keys))
 
-    def rejections(self, keys: Iterable[str]) -> dict[str, tuple[int, bool, str]]:
-        """Of those among `keys` that were rejected: how often, whether finally, and the last reason."""
+    def rejections(self, keys: Iterable[str]) -> dict[str, Rejections]:
+        """Of those among `keys` that were rejected, how."""
         query = 'select key, reason, final from rejected where key in ({}) order by id'
-        rows = select_among(self._database, query, keys)
-        found: dict[str, tuple[int, bool, str]] = {}
-        for key, reason, final in rows:
-            count, before, _ = found.get(key, (0, False, ''))
-            found[key] = (count + 1, before or bool(final), reason)
+        found: dict[str, Rejections] = {}
+        for key, reason, final in select_among(self._database, query, keys):
+            before = found.get(key, NONE)
+            found[key] = Rejections(before.tries + 1, before.final or bool(final), reason,
+                                    before.cut_off + (reason == CUT_OFF))
         return found
 
     def totals(self, model: str) -> Totals:

@@ -6,15 +6,17 @@ bodies, a server that stays away longer) is repeated here.
 
 import asyncio
 import dataclasses
+import functools
 import json
 import logging
 import random
 import signal
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import ml_collections
 
+from grasp_jax import errors
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge.language_model import LanguageModel
 
@@ -80,6 +82,7 @@ class Server:
       model: who is asked there.
       limits: how it may be used.
       stopped: why no new request goes out; empty while they do.
+      signal: that stopped it, 0 where none did.
     """
 
     def __init__(self, model: LanguageModel, limits: Limits):
@@ -91,7 +94,7 @@ class Server:
         if limits.max_usd and model.price is None:
             raise UserError(f'--config.llm.max_usd={limits.max_usd}: the price of {model.name!r} is not known; add it '
                             f"to config.llm.prices, as \"(('{model.name}', 0.15, 0.60),)\"")
-        self.model, self.limits, self.stopped = model, limits, ''
+        self.model, self.limits, self.stopped, self.signal = model, limits, '', 0
         self._openai, self._options = _openai(), model.client_options()
         self._client: Any = None
         self._pace: _Pace | None = None
@@ -123,14 +126,16 @@ class Server:
                     self.stopped = self.stopped or 'failed'
                     raise
 
-        def stop() -> None:
+        def stop(number: int) -> None:
             if self.stopped:
                 for worker in workers:
                     worker.cancel()
+            self.signal = number
             self.stopped = self.stopped or 'stopped by a signal'
             LOG.info('stopping: waiting for answers that are paid for already; a second signal does not wait')
 
-        caught = [number for number in (signal.SIGINT, signal.SIGTERM) if _can_catch(loop, number, stop)]
+        caught = [number for number in (signal.SIGINT, signal.SIGTERM)
+                  if _can_catch(loop, number, functools.partial(stop, number))]
         try:
             async with self._openai.AsyncOpenAI(**self._options, max_retries=CLIENT_RETRIES,
                                                 timeout=self.limits.timeout) as self._client:
@@ -141,6 +146,19 @@ class Server:
                 loop.remove_signal_handler(number)
         failed = (worker.exception() for worker in workers if not worker.cancelled())
         return next((error for error in failed if error is not None), None)
+
+    def give_up(self, why: str) -> NoReturn:
+        """Ends what was `stopped`.
+
+        Raises:
+          errors.Stopped, KeyboardInterrupt: a signal did it, SIGTERM or SIGINT.
+          UserError: something else did.
+        """
+        if self.signal == signal.SIGINT:
+            raise KeyboardInterrupt(why)
+        if self.signal:
+            raise errors.Stopped(why)
+        raise UserError(why)
 
     async def ask(self, request: Callable[[Any], Awaitable[Any]], tokens: int) -> Any:
         """What `request(client)` returns, whatever it takes to get it.
@@ -166,7 +184,7 @@ class Server:
                 raise UserError(f'the server of {name!r} refuses ({error.status_code}): {_line(error)}; check '
                                 f'--config.llm.model, base_url and ${self.model.key_variable}') from error
             except openai.APIStatusError as error:
-                if getattr(error, 'code', None) == 'insufficient_quota':
+                if error.status_code == 402 or getattr(error, 'code', None) == 'insufficient_quota':
                     raise UserError(f'the server of {name!r}: {_line(error)}; answers are kept') from error
                 if error.status_code < 500 and error.status_code not in (408, 409, 429):
                     raise Refused(f'error {error.status_code}: {_line(error)}') from error

@@ -41,10 +41,10 @@ class VectorStore:
         self.folder = root / artefacts.fingerprint('vectors', model, [])[:16]
         self.folder.mkdir(parents=True, exist_ok=True)
         self._manifest, self._rows = self.folder / artefacts.MANIFEST, self.folder / 'vectors.f32'
-        self._model, self.width = model, 0
+        self._model, self.width = artefacts.as_json(model), 0
         if self._manifest.exists():
             found = artefacts.read_json(self._manifest)
-            if found.get('model') != model:
+            if found.get('model') != self._model:
                 raise UserError(f'{self._manifest}: speaks of another model; delete the folder')
             self.width = int(found['width'])
         try:

@@ -10,7 +10,7 @@ import sys
 import time
 
 from grasp_jax.config import default
-from grasp_jax.errors import UserError
+from grasp_jax.errors import Stopped, UserError
 from grasp_jax.knowledge import domains, language_model, model_texts
 
 
@@ -42,6 +42,12 @@ def main():
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt as stopped:
+        print(f'stopped; {stopped}', file=sys.stderr)
+        sys.exit(130)
+    except Stopped as stopped:
+        print(f'stopped; {stopped}', file=sys.stderr)
+        sys.exit(75)
     facts['seconds'] = time.perf_counter() - begin
     facts['peak_mb'] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     (folder / 'texts.json').write_text(json.dumps([items, users]), encoding='utf-8')

@@ -4,7 +4,8 @@
 
 Every request that it answers well is written to LOG as a line of JSON before the answer leaves, so that a test can
 count who was asked how often. Faults: shares of requests that get 429, 500, a lost connection, a cut body; `empty`,
-the share of prompts whose answer is always empty; `slow`, the share that waits; `delay` seconds for every answer.
+the share of prompts whose answer is always empty; `slow`, the share that waits; `delay` seconds for every answer;
+`refuses`, the status of all; `long_answers`, of three times the length; `half`, with half of a character at their end.
 """
 
 import asyncio
@@ -30,6 +31,8 @@ def chat(body, faults):
     text = '' if share < faults.get('empty', 0) else answer_to(body)
     if faults.get('long_answers'):
         text = text * 3
+    if faults.get('half'):
+        text += ' \ud83d'  # the first half of an emoji
     limit = body.get('max_tokens') or body.get('max_completion_tokens') or 1000
     finish = 'length' if tokens(text) > limit else 'stop'
     text = ' '.join(text.split()[:limit])
@@ -79,6 +82,10 @@ class Server:
     async def one(self, path, body, writer):
         faults, dice = self.faults, self.random.random()
         await asyncio.sleep(faults.get('delay', 0) + (0.3 if self.random.random() < faults.get('slow', 0) else 0))
+        if status := faults.get('refuses'):
+            writer.write(response(status, {'error': {'message': 'no such thing', 'type': 'x', 'code': None}}))
+            await writer.drain()
+            return True
         for status, name in ((429, '429'), (500, '500')):
             if dice < faults.get(name, 0):
                 writer.write(response(status, {'error': {'message': 'scripted', 'type': 'x', 'code': None}}))

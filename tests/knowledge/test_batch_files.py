@@ -31,10 +31,10 @@ def test_files_give_the_table_of_the_direct_path(scripted, tmp_path, wrapped):
         direct = model_texts.write(questions(config_for(url), count), config_for(url), tmp_path / 'a.sqlite', tmp_path)
     with Responses(tmp_path / 'b.sqlite') as store:
         left = list(generate.pending(asked.prompts(), store, 3))
-        files, _ = batch_files.export(left, asked.model, tmp_path / 'requests', 50)
+        files, _ = batch_files.export(left, asked.model, store, tmp_path / 'requests', 50)
         assert [len(path.read_text().splitlines()) for path in files] == [50, 50, 20]
         with pytest.raises(UserError, match='holds requests already'):
-            batch_files.export(left, asked.model, tmp_path / 'requests', 50)
+            batch_files.export(left, asked.model, store, tmp_path / 'requests', 50)
         results = []
         for path in files:
             results.append(tmp_path / f'answers_{path.name}')
@@ -49,6 +49,26 @@ def test_files_give_the_table_of_the_direct_path(scripted, tmp_path, wrapped):
         assert list(generate.pending(asked.prompts(), store, 3)) == []
     again = model_texts.write(asked, config, tmp_path / 'b.sqlite', tmp_path)  # would fail if it asked anybody
     assert again[:2] == direct[:2] and again[2]['sent'] == 0
+
+
+def test_answers_that_are_cut_off_alike_are_tries_and_get_more_room(tmp_path):
+    """At temperature 0 an engine cuts at the same word each time; every round was paid for."""
+    from scripted_server import chat
+    asked = questions(config_for('http://localhost:1/v1', {'max_tokens': 2}), 2)
+    with Responses(tmp_path / 'store.sqlite') as store:
+        rooms = []
+        for time in range(3):
+            left = list(generate.pending(asked.prompts(), store, 3))
+            (path,), count = batch_files.export(left, asked.model, store, tmp_path / f'requests{time}', 50)
+            assert count == 2
+            lines = [json.loads(line) for line in path.read_text().splitlines()]
+            rooms.append({line['body']['max_tokens'] for line in lines})
+            answers = [{'id': f'{time}', 'custom_id': line['custom_id'],
+                        'response': chat({**line['body'], 'max_tokens': 2}, {})} for line in lines]
+            path.write_text(''.join(json.dumps(answer) + '\n' for answer in answers))
+            assert batch_files.load([path, path], asked.prompts(), asked.model, store, '').rejected == {'cut off': 4}
+        assert rooms == [{2}, {4}, {8}] and not list(generate.pending(asked.prompts(), store, 3))
+        assert store.totals('scripted').usage.completion == 2 * 3 * 2
 
 
 def test_lines_of_others_and_failed_requests_are_counted(tmp_path):

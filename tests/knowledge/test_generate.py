@@ -88,7 +88,8 @@ def test_kills_lose_nothing_that_was_paid_for(scripted, tmp_path):
         assert responses.is_sound()
 
 
-def test_a_signal_waits_for_answers_that_are_paid_for(scripted, tmp_path):
+@pytest.mark.parametrize(('number', 'code'), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_signal_waits_for_answers_that_are_paid_for(scripted, tmp_path, number, code):
     store = tmp_path / 'out' / 'store.sqlite'
     with scripted({'delay': 0.2}) as (url, log):
         command = [sys.executable, HERE / 'ask_many.py', url, store, tmp_path / 'out', '1000']
@@ -96,9 +97,9 @@ def test_a_signal_waits_for_answers_that_are_paid_for(scripted, tmp_path):
             while len(log()) < 100:
                 time.sleep(0.01)
                 assert run.poll() is None
-            run.send_signal(signal.SIGINT)
+            run.send_signal(number)
             said = run.communicate()[1]
-        assert run.returncode == 2 and 'stopped by a signal' in said and 'goes on with the rest' in said
+        assert run.returncode == code and 'stopped by a signal' in said and 'goes on with the rest' in said
         assert stored(store) == set(log()) and 100 <= len(log()) < 1000
 
 
@@ -130,6 +131,41 @@ def test_caps_stop_and_the_next_call_goes_on(scripted, tmp_path):
         assert len(log()) == 100
 
 
+def test_no_try_passes_the_cap(scripted, tmp_path):
+    """Answers that are cut off cost twice as much the next time, and are looked at one by one."""
+    settings = {'max_usd': 0.25, 'prices': (('scripted', 0.0, 1000.0),), 'max_tokens': 4, 'tries': 9, 'concurrency': 1}
+    for faults in ({'long_answers': True}, {'long_answers': True, 'delay': 0.01}):
+        folder = tmp_path / f'out{len(faults)}'
+        with scripted(faults) as (url, _), pytest.raises(UserError, match='max_usd=0.25 leaves no room'):
+            write(config_for(url, {**settings, 'concurrency': 8 * len(faults)}), 200, folder)
+        with Responses(folder / 'store.sqlite') as responses:
+            assert 0.2 < responses.totals('scripted').usage.completion / 1000 <= 0.25
+    with scripted({'long_answers': True}) as (url, log):
+        with pytest.raises(UserError, match='max_requests=5 is reached'):
+            write(config_for(url, {'max_tokens': 2, 'max_requests': 5, 'tries': 2}), 20, tmp_path / 'few')
+        assert len(log()) == 5, 'tries are requests'
+
+
+def test_a_server_that_refuses_everything_ends_the_run_and_settles_nothing(scripted, tmp_path):
+    for fault, word in (({'refuses': 400}, 'refuses whatever it is asked .error 400: .*no such thing'),
+                        ({'refuses': 402}, 'no such thing; answers are kept')):
+        with scripted(fault) as (url, _), pytest.raises(UserError, match=word):
+            write(config_for(url), 30, tmp_path / 'out')
+        with scripted(fault) as (url, _), pytest.raises(UserError, match=word):
+            write(config_for(url), 2, tmp_path / 'out')
+    with scripted() as (url, log):
+        assert write(config_for(url), 30, tmp_path / 'out')[2]['fallbacks'] == 0 and len(log()) == 30
+    # A server that is known to answer may refuse single prompts for good.
+    with scripted({'refuses': 400}) as (url, _):
+        assert write(config_for(url, {'temperature': 0.5}), 30, tmp_path / 'out')[2]['fallbacks'] == 30
+
+
+def test_halves_of_characters_lose_no_answer(scripted, tmp_path):
+    with scripted({'half': True}) as (url, log):
+        items, _, facts = write(config_for(url), 6, tmp_path / 'out')
+        assert facts['fallbacks'] == 0 and len(log()) == 6 and items[0].endswith('\ufffd')
+
+
 def test_cut_answers_get_more_room(scripted, tmp_path):
     with scripted() as (url, log):
         items, _, facts = write(config_for(url, {'max_tokens': 6}), 2, tmp_path / 'roomy')
@@ -138,6 +174,15 @@ def test_cut_answers_get_more_room(scripted, tmp_path):
         items, _, facts = write(config_for(url, {'max_tokens': 2, 'tries': 2}), 2, tmp_path / 'tight')
         assert facts['fallback_reasons'] == {'cut off': 2} and items == [
             'The item has the following attributes: name is Thing 0.']
+    with scripted({'long_answers': True}) as (url, log):  # after a stop the room goes on from where it was
+        with pytest.raises(UserError, match='max_requests=2 is reached'):
+            write(config_for(url, {'max_tokens': 7, 'max_requests': 2, 'concurrency': 1}), 2, tmp_path / 'stopped')
+        write(config_for(url, {'max_tokens': 7}), 2, tmp_path / 'stopped')
+        assert len(log()) == 6
+    with sqlite3.connect(tmp_path / 'stopped' / 'store.sqlite') as database:
+        tokens = [sorted(number for number, in database.execute(f'select completion_tokens from {table}'))
+                  for table in ('rejected', 'answers')]
+    assert tokens == [[7, 7, 14, 14], [28, 28]]
 
 
 def test_the_key_is_stored_nowhere(scripted, tmp_path, monkeypatch, capfd):
@@ -164,7 +209,8 @@ def test_a_server_that_is_not_there_and_a_missing_key_are_one_line(tmp_path, mon
     ('Fine.', 'stop', None, '', ''), ('', 'stop', None, '', 'empty'), ('  ', 'stop', None, '', 'empty'),
     (None, 'stop', 'No.', '', 'refused'), ("I'm sorry, but I can't help.", 'stop', None, '', 'refused'),
     ('Sorry seems to be the hardest word, says the label.', 'stop', None, '', ''),
-    ('Half a sen', 'length', None, '', 'cut off'), ('First. Conclusion: good.', 'stop', None, 'Conclusion:', ''),
+    ('Half a sen', 'length', None, '', 'cut off'), ('', 'length', None, '', 'cut off'),
+    ('First. Conclusion: good.', 'stop', None, 'Conclusion:', ''),
     ('First. Conclusion:', 'stop', None, 'Conclusion:', "without 'Conclusion:'"),
     ('First.', 'stop', None, 'Conclusion:', "without 'Conclusion:'")])
 def test_what_is_accepted(text, finish, refusal, mark, reason):
