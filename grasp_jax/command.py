@@ -2,11 +2,15 @@
 
 import contextlib
 import logging
+import pathlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import ml_collections
 from absl import app, flags
 from absl import logging as absl_logging
+from ml_collections import config_flags
 
 from grasp_jax.errors import Stopped, UserError
 
@@ -29,6 +33,11 @@ def run_app(program: Callable[[Sequence[str]], None], parse: Callable[[Sequence[
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
+    except OSError as error:
+        where = f'{error.filename}: ' if error.filename else ''
+        print(f'error: {where}{error.strerror or error}; check the path, who may write there and the room on its disk',
+              file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
     except Stopped as stopped:
         print(f'stopped; {stopped}', file=sys.stderr)
         sys.exit(stopped_code())
@@ -46,16 +55,40 @@ def reading_flags(remedy: str) -> Iterator[None]:
         yield
     except SystemExit:  # --help and its kin exit with 1
         sys.exit(0)
-    except (AttributeError, KeyError, ValueError, TypeError, OSError, flags.Error) as error:
+    except UserError:
+        raise
+    except Exception as error:  # config files are programs
         # An error inside a config file arrives as the text of a traceback; its last line says what is wrong.
         # An error of a key arrives as a quoted string.
-        text = (str(error).strip() or type(error).__name__).rpartition('Error: ')[2]
+        text = str(error).strip() or type(error).__name__
+        if 'Traceback (' in text:
+            text = text.replace('\\n', '\n').strip('\n"\'').splitlines()[-1]
+        text = text.rpartition('Error: ')[2]
         text = text.replace('\\n', ' ').replace("\\'", '').strip('"\'')
         text = ' '.join(text.split())
         key, *guess = text.split()
         if key.isidentifier() and (not guess or guess[0] == 'Did'):  # all that an unknown key says of itself
             text = f'there is no setting {key!r}. {" ".join(guess)}'.rstrip('. ')
         raise UserError(f'command line: {text} (see {remedy})') from error
+
+
+def require_config_file(holder: Any, example: str) -> None:
+    """Refuses a command line without a config file, or with one that makes no config.
+
+    Args:
+      holder: of the flag `--config`.
+      example: of a config.
+
+    Raises:
+      UserError: says what is wrong with it.
+    """
+    if holder.value is None:
+        raise UserError(f'--config is missing: name a config file, as --config={example}')
+    path = config_flags.get_config_filename(flags.FLAGS['config']).partition(':')[0]
+    if not pathlib.Path(path).is_file():
+        raise UserError(f'--config={path}: there is no such file; configs/ has some to start from')
+    if not isinstance(holder.value, ml_collections.ConfigDict):
+        raise UserError(f'--config={path}: its get_config() returns no ConfigDict; see configs/demo.py')
 
 
 def only_flags(rest: list[str]) -> list[str]:

@@ -82,7 +82,7 @@ def _llm() -> dict:
         'model': '',  # as the server knows it
         'revision': '',  # of the model, if you pin one; answers of another revision are not used
         'base_url': '',  # of a compatible server, as http://localhost:8000/v1; empty: OpenAI's
-        'key_variable': 'OPENAI_API_KEY',  # environment variable with the server's key, which is stored nowhere
+        'key_variable': 'OPENAI_API_KEY',  # in capitals: environment variable with the key, which is stored nowhere
         'temperature': 0.0,  # below 0: not sent
         'seed': 0,  # below 0: not sent
         'max_tokens': 300,  # of an answer
@@ -93,11 +93,11 @@ def _llm() -> dict:
         'timeout': 120.0,  # seconds that an answer may take
         'tries': 3,  # of a prompt whose answer is empty, cut off or a refusal; then its text is the filled template
         'max_usd': 0.0,  # stop before the answers in the store cost more; 0: no cap
-        'max_requests': 0,  # stop after so many requests of this run; 0: no cap
+        'max_requests': 0,  # stop after so many requests of this run, every try counted; 0: no cap
         # Model, US dollars per million tokens of prompts and of answers; of 2025, check them.
         'prices': (('gpt-4o-mini', 0.15, 0.60), ('gpt-4.1-mini', 0.40, 1.60), ('gpt-4.1-nano', 0.10, 0.40),
                    ('text-embedding-3-small', 0.02, 0.0), ('text-embedding-3-large', 0.13, 0.0)),
-        'store': '',  # folder of all answers and vectors; empty: llm/ beside the work folder
+        'store': '',  # folder of all answers and vectors; empty: llm/ beside the folder of stages
     }
 
 

@@ -23,7 +23,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from grasp_jax.command import only_flags, reading_flags, run_app
+from grasp_jax.command import only_flags, reading_flags, require_config_file, run_app
 from grasp_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -109,11 +109,14 @@ def _parse(argv: Sequence[str]) -> list[str]:
     """Parses flags; what is wrong with them is an error of one line."""
     with reading_flags('--help and grasp_jax/config.py'):
         rest: list[str] = flags.FLAGS(list(argv), known_only=False)
-        if _CONFIG.value is None:
-            raise UserError('--config is missing: name a config file, as --config=configs/demo.py')
-        path = config_flags.get_config_filename(flags.FLAGS['config']).partition(':')[0]
-        if not pathlib.Path(path).is_file():
-            raise UserError(f'--config={path}: there is no such file; configs/ has some to start from')
+        require_config_file(_CONFIG, 'configs/demo.py')
+    for name, takes in (('dry_run', _MODE.value == 'run'), ('batch', _MODE.value in ('export', 'import')),
+                        ('requests_per_file', _MODE.value == 'export'), ('processes', bool(_COORDINATOR.value)),
+                        ('process', bool(_COORDINATOR.value))):
+        if flags.FLAGS[name].present and not takes:
+            other = '--coordinator=HOST:PORT' if name.startswith('process') else f'--mode={_MODE.value}'
+            raise UserError(f'--{name}: {"goes with" if name.startswith("process") else "is nothing for"} {other}; '
+                            'see --help')
     if _MODE.value in ('export', 'import') and not _BATCH.value:
         raise UserError(f'--mode={_MODE.value} needs --batch=DIR')
     if (_MODE.value == 'refresh') != (_PREVIOUS.value is not None):

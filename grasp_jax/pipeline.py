@@ -114,7 +114,7 @@ def refresh_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path,
     check_config(config)
     if config.model.method == 'none':
         raise UserError('--mode=refresh: method none has neither texts nor vectors; run it as it is')
-    refresh.start(folder, previous)
+    refresh.start(folder, previous, answers_folder(config, previous))
     done = prepare_knowledge(config, folder)
     known = refresh.before(folder)
     assert known is not None, 'it was just said'
@@ -168,11 +168,14 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
     if config.model.method == 'none':
         return Knowledge(dataset, None, Offline(), stages.facts, mark)
     known = refresh.before(folder)
-    if known is not None:
-        refresh.check(known, config)  # before anybody is asked
     answers = answers_folder(config, folder)
-    mark = stages.run('describe', stage_settings(config), [mark],
-                      lambda partial: describe(dataset, config, partial, answers))
+
+    def write_texts(partial: pathlib.Path) -> dict[str, Any]:
+        if known is not None:
+            refresh.check(known, config)  # before anybody is asked
+        return describe(dataset, config, partial, answers)
+
+    mark = stages.run('describe', stage_settings(config), [mark], write_texts)
     texts = []
     if config.text.writer == 'model':  # no two answers are alike, so what follows depends on the texts themselves
         texts = [artefacts.file_checksum(folder / 'describe' / name) for name in (ITEM_TEXTS, USER_TEXTS)]
@@ -182,11 +185,13 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
     def encode_texts(partial: pathlib.Path) -> dict[str, Any]:
         found = load_texts(folder / 'describe')
         if known is not None:
+            refresh.check(known, config)
             return refresh.encode(known, dataset, found, config, partial, answers)
         return encode(dataset, *found, config, partial, answers)
 
     def find_neighbours(partial: pathlib.Path) -> dict[str, Any]:
         if known is not None:
+            refresh.check(known, config)
             return refresh.retrieve(known, dataset, folder / 'encode', config, partial)
         return retrieve(dataset, folder / 'encode', config, partial)
 
@@ -208,8 +213,11 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
 
 
 def answers_folder(config: ml_collections.ConfigDict, folder: pathlib.Path) -> pathlib.Path:
-    """Where the answers of language models are kept: beside the work folder, so that others find them too."""
-    return pathlib.Path(config.llm.store) if config.llm.store else folder.absolute().parent / 'llm'
+    """Where the answers of language models are kept: beside the folder of the stages, so that others find them too; a
+    refreshed folder has those of the one that it follows."""
+    if config.llm.store:
+        return pathlib.Path(config.llm.store)
+    return refresh.answers_of(folder) or folder.absolute().parent / 'llm'
 
 
 def run_on(config: ml_collections.ConfigDict, knowledge: Knowledge) -> Run:

@@ -57,39 +57,46 @@ class Before:
         return self.dataset.item_ids if name == 'items' else self.dataset.user_ids
 
 
-def start(folder: pathlib.Path, previous: pathlib.Path) -> None:
+def start(folder: pathlib.Path, previous: pathlib.Path, answers: pathlib.Path) -> None:
     """Says of a new folder of stages that it follows another one.
+
+    Args:
+      folder: the new one.
+      previous: the other one.
+      answers: where the answers are that the other one was made with, so that the new one asks for none of them again.
 
     Raises:
       UserError: the other one is not complete, or the new one holds something else.
     """
-    marks = {stage: artefacts.read_json(_manifest(previous, stage))['fingerprint'] for stage in _STAGES}
-    what = {'previous': str(previous.absolute()), 'marks': marks}
+    what = {'previous': str(previous.absolute()), 'marks': _marks(previous)}
     if (folder / MARK).exists():
-        if artefacts.read_json(folder / MARK) != what:
+        known = artefacts.read_json(folder / MARK)
+        if {key: known.get(key) for key in what} != what:
             raise UserError(f'{folder}: follows another folder than {previous}, or {previous} has changed; name '
                             'another --workdir')
         return
     if folder.absolute() == previous.absolute() or (folder / 'prepare').exists():
         raise UserError(f'{folder}: holds stages already; name a new --workdir for the refreshed ones')
     folder.mkdir(parents=True, exist_ok=True)
-    artefacts.write_json(folder / MARK, what)
+    artefacts.write_json(folder / MARK, {**what, 'answers': str(answers.absolute())})
 
 
 def before(folder: pathlib.Path) -> Before | None:
-    """What a folder of stages follows; None where it stands alone.
-
-    Raises:
-      UserError: the folder that it follows is gone or has changed.
-    """
+    """What a folder of stages follows; None where it stands alone. A finished folder needs it no more."""
     if not (folder / MARK).exists():
         return None
     what = artefacts.read_json(folder / MARK)
-    previous = pathlib.Path(what['previous'])
-    for stage, mark in what['marks'].items():
-        if artefacts.read_json(_manifest(previous, stage))['fingerprint'] != mark:
-            raise UserError(f'{previous}: has changed since {folder} was refreshed from it; name another --workdir')
-    return Before(previous, what['marks'])
+    return Before(pathlib.Path(what['previous']), what['marks'])
+
+
+def answers_of(folder: pathlib.Path) -> pathlib.Path | None:
+    """Where the answers of a refreshed folder are; None where it stands alone."""
+    path = artefacts.read_json(folder / MARK).get('answers') if (folder / MARK).exists() else None
+    return pathlib.Path(path) if path else None
+
+
+def _marks(previous: pathlib.Path) -> dict[str, str]:
+    return {stage: artefacts.read_json(_manifest(previous, stage))['fingerprint'] for stage in _STAGES}
 
 
 def _manifest(previous: pathlib.Path, stage: str) -> pathlib.Path:
@@ -103,8 +110,11 @@ def check(known: Before, config: ml_collections.ConfigDict) -> None:
     """Refuses what cannot be refreshed, before anybody is asked.
 
     Raises:
-      UserError: the encoder is another one than before, or makes no vectors of texts.
+      UserError: the folder of before is gone or has changed, the encoder is another one than there, or it makes no
+        vectors of texts.
     """
+    if _marks(known.folder) != known.marks:
+        raise UserError(f'{known.folder}: has changed since a refresh from it began; name another --workdir')
     settings = encoders.stage_settings(config)
     earlier = artefacts.read_json(known.folder / 'encode' / artefacts.MANIFEST)['config']
     if earlier != artefacts.as_json(settings):

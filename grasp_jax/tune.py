@@ -9,6 +9,7 @@ checkpoint; weak trials are stopped early. The best settings are printed as flag
 
 import hashlib
 import json
+import logging
 import pathlib
 import shutil
 from collections.abc import Sequence
@@ -18,11 +19,13 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
-from grasp_jax.command import only_flags, reading_flags, run_app
-from grasp_jax.config import changed
-from grasp_jax.errors import UserError
+from grasp_jax import artefacts
+from grasp_jax.command import only_flags, reading_flags, require_config_file, run_app
+from grasp_jax.config import changed, default
+from grasp_jax.errors import Stopped, UserError
 from grasp_jax.search_spaces import SPACES, STARTS
 
+LOG = logging.getLogger(__name__)
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Config file to start from.', lock_config=True)
 _SPACE = flags.DEFINE_enum('space', 'strong', sorted(SPACES), 'What is searched (grasp_jax/search_spaces.py).')
 _TRIALS = flags.DEFINE_integer('trials', 20, 'Trials in all, those of earlier calls included.', lower_bound=1)
@@ -65,12 +68,16 @@ def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: 
     from grasp_jax.pipeline import prepare_knowledge, run_on
     from grasp_jax.training.loop import train
 
+    check_config(config)
+    check_devices(config)
     workdir.mkdir(parents=True, exist_ok=True)
     stages.mkdir(parents=True, exist_ok=True)
+    _claim(workdir, config, space)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # `_say` says what matters, and no traceback of a stop
     study = optuna.create_study(
         study_name=space, storage=f'sqlite:///{workdir / "study.db"}', load_if_exists=True, direction='maximize',
-        sampler=optuna.samplers.TPESampler(seed=0),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=10))
+    study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))  # or a restart would draw the same again
     finished = optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED
     _take_up_again(study, optuna.trial.TrialState)
     if not study.trials and space in STARTS:
@@ -96,12 +103,29 @@ def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: 
         except optuna.TrialPruned:
             shutil.rmtree(folder)
             raise
+        except (Stopped, KeyboardInterrupt):  # for Optuna it failed; its checkpoints are found again
+            study.enqueue_trial(trial.params)
+            raise
         shutil.rmtree(folder)  # its checkpoints; the study keeps what matters
         return best.value
 
     while (left := trials - len(study.get_trials(states=finished))) > 0:
-        study.optimize(objective, n_trials=left)
+        study.optimize(objective, n_trials=left, callbacks=[_say])
     return study
+
+
+def _claim(workdir: pathlib.Path, config: ml_collections.ConfigDict, space: str) -> None:
+    """A study is about one config; another one's trials would be taken for its own."""
+    settings = config.to_dict()
+    del settings['llm'], settings['data']['source']  # who wrote the texts and where the files lie is no matter here
+    artefacts.claim(workdir, settings, [space], default().to_dict())
+
+
+def _say(study: Any, trial: Any) -> None:
+    """A line for each trial that is over."""
+    how = 'stopped early' if trial.value is None else f'validation NDCG@10 {100 * trial.value:.2f}%'
+    values = [other.value for other in study.trials if other.value is not None]
+    LOG.info('trial %d: %s, best so far %s', trial.number, how, f'{100 * max(values):.2f}%' if values else 'none')
 
 
 def _take_up_again(study: Any, states: Any) -> None:
@@ -120,8 +144,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
     """Parses flags; what is wrong with them is an error of one line."""
     with reading_flags('--help and grasp_jax/config.py'):
         rest: list[str] = flags.FLAGS(list(argv), known_only=False)
-        if _CONFIG.value is None:
-            raise UserError('--config is missing: name a config file, as --config=configs/beauty.py:minilm,strong')
+        require_config_file(_CONFIG, 'configs/beauty.py:minilm,strong')
     return only_flags(rest)
 
 

@@ -103,10 +103,27 @@ def test_missing_data_names_the_three_ways(tmp_path):
     (['--config=configs/nothing.py'], ['nothing.py']),
     (['--config=configs/beauty.py:glove'], ['glove', 'minilm']),
     (['--config=configs/demo.py', 'extra'], ['extra']),
+    (['--config=configs/demo.py', '--mode=audit', '--dry_run'], ['--dry_run', '--mode=audit']),
+    (['--config=configs/demo.py', '--batch=answers'], ['--batch', '--mode=run']),
+    (['--config=configs/demo.py', '--processes=4'], ['--processes', '--coordinator']),
+    (['--config=configs/demo.py', '--stages=README.md'], ['README.md', 'File exists']),
+    (['--config=tests/third_party/not_a_config.py'], ['not_a_config.py', 'no such file']),
     ([], ['--config'])], ids=' '.join)
 def test_what_is_wrong_on_the_command_line(flags, words, tmp_path):
     code, _, said = call(*flags, f'--workdir={tmp_path}')
     refuses(code, said, *words)
+
+
+@pytest.mark.parametrize(('content', 'words'), [
+    ('def get_config(:\n', ['invalid syntax']), ('import nothing_of_this_name\n', ['nothing_of_this_name']),
+    ('def get_config():\n    return {}\n', ['my.py', 'no ConfigDict']),
+    ('def get_config():\n    raise ValueError("")\n', ['ValueError'])])
+def test_a_config_file_that_is_wrong_is_one_line(content, words, tmp_path):
+    (tmp_path / 'my.py').write_text(content)
+    for module in ('main', 'tune'):
+        done = subprocess.run([sys.executable, '-m', f'grasp_jax.{module}', f'--config={tmp_path / "my.py"}',
+                               f'--workdir={tmp_path / "work"}'], cwd=ROOT, capture_output=True, text=True, check=False)
+        refuses(done.returncode, done.stderr, *words)
 
 
 def test_help_is_no_error():

@@ -74,7 +74,9 @@ def test_only_what_changed_is_asked_and_embedded(scripted, tmp_path):
         prepare_knowledge(config_of(tmp_path / 'data1', rows(), 'openai', url), tmp_path / 'monday')
         asked = len(log())
         config = config_of(tmp_path / 'data2', changed_log(), 'openai', url)
-        found = dict(refresh_knowledge(config, tmp_path / 'tuesday', tmp_path / 'monday'))
+        found = dict(refresh_knowledge(config, tmp_path / 'elsewhere' / 'tuesday', tmp_path / 'monday'))
+        (tmp_path / 'elsewhere' / 'tuesday').rename(tmp_path / 'tuesday')
+        assert not (tmp_path / 'elsewhere' / 'llm').exists(), 'the answers of before are found'
         new = log()[asked:]
         prompts, texts = [line for line in new if isinstance(line, str)], [text for line in new
                                                                            if isinstance(line, list) for text in line]
@@ -89,6 +91,7 @@ def test_only_what_changed_is_asked_and_embedded(scripted, tmp_path):
     ids = done.dataset.item_ids
     stayed = [row for row, identity in enumerate(ids) if identity != 'i0015']
     np.testing.assert_array_equal(new_table[1:][stayed], old[1:])
+    (tmp_path / 'monday').rename(tmp_path / 'gone')  # a finished folder stands alone
     report = run_pipeline(config, tmp_path / 'tuesday')
     assert report['stages']['encode']['items_encoded'] == 1
 
@@ -119,7 +122,7 @@ def test_what_cannot_be_refreshed_is_refused(tmp_path):
     other.encode.width = 8
     with pytest.raises(UserError, match='another section encode'):
         refresh_knowledge(other, tmp_path / 'tuesday', tmp_path / 'monday')
-    refresh.start(tmp_path / 'wednesday', tmp_path / 'monday')
+    refresh.start(tmp_path / 'wednesday', tmp_path / 'monday', tmp_path / 'llm')
     manifest = tmp_path / 'monday' / 'encode' / 'manifest.json'
     manifest.write_text(manifest.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
     with pytest.raises(UserError, match='has changed since'):

@@ -5,7 +5,7 @@ import pytest
 
 from grasp_jax import tune
 from grasp_jax.config import changed, default
-from grasp_jax.errors import UserError
+from grasp_jax.errors import Stopped, UserError
 from grasp_jax.training import loop
 
 
@@ -53,10 +53,36 @@ def test_a_killed_search_goes_on_with_the_trial_it_was_in(config, tmp_path, monk
     assert tune.search(config, 'small', 3, tmp_path, tmp_path).best_value == study.best_value and len(tries) == 4
 
 
+def test_a_stopped_search_goes_on_too_and_draws_new_settings(config, tmp_path, monkeypatch):
+    tries = []
+    train = loop.train
+
+    def stopped(run, seed, folder, watch=None):
+        tries.append((run.config.train.learning_rate, len(list(folder.iterdir()))))
+        if len(tries) == 2:
+            def watch(epoch, value):
+                raise Stopped('as on SIGTERM')
+        return train(run, seed, folder, watch)
+
+    monkeypatch.setattr(loop, 'train', stopped)
+    with pytest.raises(Stopped):
+        tune.search(config, 'small', 3, tmp_path, tmp_path)
+    study = tune.search(config, 'small', 3, tmp_path, tmp_path)
+    assert [trial.state.name for trial in study.trials] == ['COMPLETE', 'FAIL', 'COMPLETE', 'COMPLETE']
+    assert tries[2][0] == tries[1][0] and tries[2][1] > 0, 'the same settings, from their checkpoints'
+    assert len({rate for rate, _ in tries}) == 3, 'a search that goes on does not draw what it drew before'
+
+
+def test_a_study_is_about_one_config(config, tmp_path):
+    tune.search(config, 'small', 1, tmp_path, tmp_path)
+    with pytest.raises(UserError, match='model.hidden_size: 8 -> 16'):
+        tune.search(changed(config, {'model.hidden_size': 16}), 'small', 1, tmp_path, tmp_path)
+
+
 def test_parts_that_do_not_fit_are_said_before_the_stages(config, tmp_path):
     with pytest.raises(UserError, match=r'config\.train\.parts=-1'):
         tune.search(changed(config, {'train.parts': -1}), 'small', 1, tmp_path, tmp_path / 'stages')
-    assert not any((tmp_path / 'stages').iterdir())
+    assert not list(tmp_path.iterdir()), 'nothing is begun'
 
 
 def test_every_space_names_settings_that_there_are():

@@ -106,7 +106,8 @@ def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
             config = runs.config_of(line.cell, base, recipe, seeds, changes)
             gates.append((line.cell, robustness.measure_gates(config, folder / line.cell.name,
                                                               runs.stages_of(config, folder))))
-    parts += ['### Mean gates of entities with a wrong text and of the others', robustness.gates_as_markdown(gates)]
+    if gates:
+        parts += ['### Mean gates of entities with a wrong text and of the others', robustness.gates_as_markdown(gates)]
     artefacts.write_text(target.with_suffix('.csv'), tables.as_csv(rows, robustness.COLUMNS))
     artefacts.write_text(target.with_suffix('.md'), '\n\n'.join(parts) + '\n')
     return target.with_suffix('.md')
