@@ -34,7 +34,7 @@ def compare_workdirs(workdirs: Sequence[pathlib.Path], seed: int = 0) -> list[li
     """
     reports = [load_report(workdir) for workdir in workdirs]
     k = tables.headline_k(reports[0])
-    header = ['run', 'data', 'model', 'seeds', *(f'{name}@{k} {protocol}' for protocol in ('sampled', 'full')
+    header = ['run', 'data', 'recipe', 'model', 'seeds', *(f'{name}@{k} {protocol}' for protocol in ('sampled', 'full')
                                                  for name in ('NDCG', 'HR')),
               *tables.GROUP_NAMES.values(), 'gain (95% interval)', 'p']
     rows = [header]
@@ -43,7 +43,7 @@ def compare_workdirs(workdirs: Sequence[pathlib.Path], seed: int = 0) -> list[li
         cells = [test[protocol].get(f'{name}@{k}') for protocol in ('sampled', 'full') for name in ('NDCG', 'HR')]
         cells += [test['groups'][group].get(f'NDCG@{k}') for group in tables.GROUP_NAMES]
         rows.append([
-            workdir.resolve().name, report['dataset'], _model(report), str(len(report['seeds'])),
+            workdir.resolve().name, report['dataset'], report['recipe'], _model(report), str(len(report['seeds'])),
             *(tables.percent(cell) for cell in cells),
             *(('', '') if report is reports[0] else _gain(workdirs[0], reports[0], workdir, report, k, seed))])
     return rows
@@ -63,9 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parser.parse_args(arguments)
     try:
         rows = compare_workdirs(flags.workdirs, flags.seed)
-        print(tables.aligned(rows, 3), LEGEND, sep='\n\n')
+        print(tables.aligned(rows, 4), LEGEND, sep='\n\n')
         if flags.out:
-            _write(flags.out, f'{tables.markdown(rows, 3)}\n\n{LEGEND}\n')
+            _write(flags.out, f'{tables.markdown(rows, 4)}\n\n{LEGEND}\n')
         if flags.plot:
             flags.plot.parent.mkdir(parents=True, exist_ok=True)
             comparison([load_report(workdir) for workdir in flags.workdirs], flags.plot)

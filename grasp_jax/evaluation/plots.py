@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from grasp_jax import artefacts
+from grasp_jax.errors import UserError
 from grasp_jax.evaluation.history import History
 from grasp_jax.evaluation.tables import BACKBONES, GROUP_NAMES, METHODS, cut_offs, headline_k, model_name, variant
 
@@ -119,11 +120,18 @@ def comparison(reports: Sequence[Tree], path: pathlib.Path) -> None:
       reports: what each report.json holds, all of one data set; methods (with their settings) are the bars, backbones
         the places.
       path: the PNG to write.
+
+    Raises:
+      UserError: two data sets, or two runs that nothing in the picture would tell apart.
     """
     name = f'NDCG@{headline_k(reports[0])}'
     backbones = list(dict.fromkeys(report['backbone'] for report in reports))
     methods = list(dict.fromkeys(map(_variant, reports)))
     by_key = {(report['backbone'], _variant(report)): report for report in reports}
+    if len({report['dataset'] for report in reports}) > 1:
+        raise UserError(f'{path}: a picture shows one data set; leave out the runs of others')
+    if len(by_key) < len(reports):
+        raise UserError(f'{path}: two runs have the same backbone, method, gate and recipe; leave one of them out')
     counts = {len(report['seeds']) for report in reports}
     spread = _seeds(reports[0]) if len(counts) == 1 else ', lines: std over seeds where there are several'
     figure, panels = figure_of(2, 'What world knowledge adds to each backbone',
@@ -194,7 +202,7 @@ def _from_zero(axes: Axes, room: float) -> None:
 
 
 def _percents(values: Tree, names: Sequence[str]) -> list[float]:
-    return [math.nan if values[name] is None else 100 * values[name] for name in names]
+    return [math.nan if values.get(name) is None else 100 * values[name] for name in names]
 
 
 def _of_group(test: Tree, group: str | None, name: str) -> float:
@@ -217,7 +225,7 @@ def _cycle(count: int) -> list[str]:
 
 
 def _variant(report: Tree) -> tuple[str, ...]:
-    return report['method'], *variant(report)
+    return report['method'], *variant(report), report['recipe']
 
 
 def _label(method: tuple[str, ...], among: Sequence[tuple[str, ...]]) -> str:

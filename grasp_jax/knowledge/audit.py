@@ -1,4 +1,5 @@
-"""The leakage audit: no held-out item may be named in the text that is embedded for its user."""
+"""The leakage audit: no held-out item may be named in the filled template of its user, which is embedded itself or sent
+to a language model."""
 
 import collections.abc
 

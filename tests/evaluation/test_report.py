@@ -127,6 +127,11 @@ def test_comparison_table_tests_only_what_can_be_compared(workdirs, tmp_path, sh
     first, better, other = capsys.readouterr().out.splitlines()[2:5]
     assert first.startswith('plain') and '**' in better and '+' in better
     assert 'other users or negatives' in other and out.read_text().count('\n| ') == 4
+    picture = str(tmp_path / 'picture.png')
+    assert compare.main([str(workdirs[0]), str(workdirs[0]), '--plot', picture]) == 2
+    assert 'two runs have the same backbone' in capsys.readouterr().err
+    assert compare.main([*map(str, workdirs), '--plot', picture]) == 0
+    capsys.readouterr()
     assert compare.main([str(tmp_path / 'nowhere')]) == 2
     assert capsys.readouterr().err.count('\n') == 1
 
