@@ -1,6 +1,6 @@
 """Ranks where the vectors stay on the host: rows of a batch's users and candidates travel, then blocks of all items.
 
-The same ranks as `ranks.Evaluator` gives, up to rounding: here a target's score is computed apart from the others'.
+The same ranks as `ranks.Evaluator` gives, up to rounding.
 """
 
 import functools
@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from grasp_jax.data import batches
+from grasp_jax.errors import UserError
 from grasp_jax.evaluation.metrics import Ranks
 from grasp_jax.evaluation.passes import user_states, users_at_once
 from grasp_jax.evaluation.ranks import Batch, Evaluator, ahead_of, rank_candidates
@@ -32,8 +33,14 @@ class HostEvaluator(Evaluator):
     """As `Evaluator`, with tables on the host."""
 
     def __init__(self, *given: Any, host: HostTables):
-        """As `Evaluator.__init__`, and the tables."""
+        """As `Evaluator.__init__`, and the tables.
+
+        Raises:
+          UserError: the gate is the softmax, which would have to pass over all items twice.
+        """
         super().__init__(*given)
+        if self.model.spec.personal and self.model.spec.gate == 'softmax':
+            raise UserError('config.model.gate=softmax: is only there with config.train.tables=device')
         self._host = host
 
     def __call__(self, params: Any, full: bool) -> Ranks:
@@ -51,11 +58,11 @@ class HostEvaluator(Evaluator):
                 for batch in group:
                     ranks, *rest = self._sampled(params, batch)
                     sampled.append(ranks)
-                    known.append(rest)
+                    known.append((*rest, self._target_scores(params, batch, *rest)) if full else ())
                     bar.update()
                 ahead = [jnp.ones(len(batch.targets)) for batch in group]
                 for first in blocks:
-                    parts = self._parts(params, first, count)
+                    parts = self._parts(params, _block(np.arange(first, min(first + _ITEMS, count + 1))))
                     ahead = [before + _ahead_in_block(
                         self.model, users_at_once(self.mesh, len(batch.targets)), params, parts, first, *rest,
                         np.concatenate([batch.history, batch.targets[:, None]], 1))
@@ -77,16 +84,26 @@ class HostEvaluator(Evaluator):
         return self.data._replace(tables=tables)
 
     def _sampled(self, params: Any, batch: Batch) -> tuple[jax.Array, ...]:
-        """Sampled ranks, states, contexts and the targets' scores [B, 1]."""
+        """Sampled ranks [B], states and contexts."""
         return _rank_sampled(self.model, self.mesh, self.num_rows, params, self.data_of(batch), batch.placement,
                              batch.targets, batch.negatives)
 
-    def _parts(self, params: Any, first: int, count: int) -> Any:
-        """The item encoder's work on a block of items; ids beyond the last are padding."""
-        ids = np.arange(first, first + _ITEMS, dtype=np.int32)
-        ids[ids > count] = 0
-        tables = self._host.fetch(ids, ids[:0], padded_rows(_ITEMS + 1), padded_rows(1))
+    def _target_scores(self, params: Any, batch: Batch, states: jax.Array, context: Any) -> jax.Array:
+        """Scores [B, 1] of the targets, from a block of them: an item of the same vector shall have the same score."""
+        parts = self._parts(params, _block(batch.targets))
+        return _diagonal(self.model, users_at_once(self.mesh, len(batch.targets)), params, parts, states, context)
+
+    def _parts(self, params: Any, ids: np.ndarray) -> Any:
+        """The item encoder's work on a block of items."""
+        tables = self._host.fetch(ids, ids[:0], padded_rows(len(ids) + 1), padded_rows(1))
         return _block_parts(self.model, params, tables, ids)
+
+
+def _block(ids: np.ndarray) -> np.ndarray:
+    """int32, ids filled up with the padding item to the size of a block."""
+    filled = np.zeros(max(_ITEMS, len(ids)), np.int32)
+    filled[:len(ids)] = ids
+    return filled
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -96,9 +113,8 @@ def _rank_sampled(model: Recommender, mesh: Mesh, num_rows: int, params: Any, da
         return model.apply({'params': known[0]}, known[1], ids, method=Recommender.catalogue)
 
     states, context = user_states(model, mesh, num_rows, params, data, placement)
-    ranks, target = rank_candidates(model, mesh, look_up, (params, data.tables), states, context, targets,
-                                    negatives)
-    return whole((ranks, states, context, target), mesh)
+    ranks = rank_candidates(model, mesh, look_up, (params, data.tables), states, context, targets, negatives)
+    return whole((ranks, states, context), mesh)
 
 
 @functools.partial(jax.jit, static_argnums=(0,))
@@ -112,3 +128,11 @@ def _ahead_in_block(model: Recommender, together: int, params: Any, parts: Any, 
     """What a block of items adds to the full ranks of a batch's users."""
     scores: Any = model.apply({'params': params}, states, context, parts, together, method=Recommender.score_all)
     return ahead_of(scores, target, left_out, first, model.spec.num_items)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _diagonal(model: Recommender, together: int, params: Any, parts: Any, states: jax.Array,
+              context: Any) -> jax.Array:
+    """Score [B, 1] of each user's own item of a block."""
+    scores: Any = model.apply({'params': params}, states, context, parts, together, method=Recommender.score_all)
+    return jnp.diagonal(scores)[:len(states), None]

@@ -17,7 +17,7 @@ from grasp_jax.data import batches
 from grasp_jax.data.interactions import Interactions, Split, evenly_spread
 from grasp_jax.evaluation.metrics import Ranks
 from grasp_jax.evaluation.passes import gate_scores, item_parts, user_states, users_at_once
-from grasp_jax.models.attention import LEVELS, KnownScores
+from grasp_jax.models.attention import LEVELS, KnownScores, Normalised
 from grasp_jax.models.partition import AXES, REPLICATED, WHOLE_MESH
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.training.sharding import split_users, whole
@@ -70,12 +70,17 @@ def ahead_of(scores: jax.Array, target: jax.Array, left_out: jax.Array, first: i
     Returns:
       float32 [B].
     """
-    batch = jnp.arange(len(scores))[:, None]
-    there = first + jnp.arange(scores.shape[1]) <= num_items
-    counted = jnp.broadcast_to(there[None], scores.shape)
-    counted = counted.at[batch, left_out - first].set(False, mode='drop', wrap_negative_indices=False)
+    counted = _counted(left_out, first, scores.shape[1], num_items)
     worse, equal = scores < target, scores == target
     return jnp.sum(counted & ~worse, 1) - 0.5 * jnp.sum(counted & equal, 1)
+
+
+def _counted(left_out: jax.Array, first: int | jax.Array, count: int, num_items: int) -> jax.Array:
+    """bool [B, K], which of the K items from `first` on exist and are not left out; arguments as in `ahead_of`."""
+    there = first + jnp.arange(count) <= num_items
+    counted = jnp.broadcast_to(there[None], (len(left_out), count))
+    return counted.at[jnp.arange(len(left_out))[:, None], left_out - first].set(
+        False, mode='drop', wrap_negative_indices=False)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -87,38 +92,46 @@ def _rank_batch(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data
 
     states, context = user_states(model, mesh, num_rows, params, data, placement)
     opening = context if scores is None else KnownScores(scores)
-    sampled, _ = rank_candidates(model, mesh, look_up, (params, parts), states, opening, targets, negatives)
+    sampled = rank_candidates(model, mesh, look_up, (params, parts), states, opening, targets, negatives)
     if history is None:
         return whole((sampled, jnp.zeros((0,))), mesh)
     targets = jnp.maximum(targets, 1)
-    full = _rank_in_shares(model, mesh, params, parts, states, context, targets,
-                           jnp.concatenate([history, targets[:, None]], 1))
+    full = _rank_in_shares(model, mesh, params, parts, states, context, targets, history)
     return whole((sampled, full), mesh)
 
 
 def _rank_in_shares(model: Recommender, mesh: Mesh, params: Any, parts: Any, states: jax.Array, context: Any,
-                    targets: jax.Array, left_out: jax.Array) -> jax.Array:
+                    targets: jax.Array, history: jax.Array) -> jax.Array:
     """`rank_in_all` [B] where every device scores its share of the items for all users; only [B] numbers travel."""
+    spec = model.spec
+
     def ahead(parts: Any, params: Any, states: jax.Array, context: Any, targets: jax.Array,
-              left_out: jax.Array) -> jax.Array:
+              history: jax.Array) -> jax.Array:
+        count = jax.tree.leaves(parts)[0].shape[0]
+        first = 1 + jax.lax.axis_index(AXES) * count
+        place = targets - first
+        here = (place >= 0) & (place < count)
+        if spec.personal and spec.gate == 'softmax':  # its candidates are all items but the history's, on all devices
+            counted = _counted(history, first, count, spec.num_items)
+            counted |= here[:, None] & (place[:, None] == jnp.arange(count)[None])
+            share = model.apply({'params': params}, context, parts, counted, method=Recommender.log_normaliser)
+            most = jax.lax.pmax(share, AXES)
+            context = Normalised(context, most + jnp.log(jax.lax.psum(jnp.exp(share - most), AXES)))
         scores: Any = model.apply({'params': params}, states, context, parts, users_at_once(mesh, len(targets)),
                                   method=Recommender.score_all)
-        first = 1 + jax.lax.axis_index(AXES) * scores.shape[1]
-        place = targets - first
-        here = (place >= 0) & (place < scores.shape[1])
         own = jnp.take_along_axis(scores, jnp.where(here, place, 0)[:, None], axis=1)
         target = jax.lax.psum(jnp.where(here[:, None], own, 0.0), AXES)
-        return jax.lax.psum(ahead_of(scores, target, left_out, first, model.spec.num_items), AXES)
+        left_out = jnp.concatenate([history, targets[:, None]], 1)
+        return jax.lax.psum(ahead_of(scores, target, left_out, first, spec.num_items), AXES)
 
     shares = jax.shard_map(ahead, mesh=mesh, in_specs=(WHOLE_MESH, *(REPLICATED,) * 5), out_specs=REPLICATED,
                            check_vma=False)
-    return 1.0 + shares(parts, params, states, context, targets, left_out)
+    return 1.0 + shares(parts, params, states, context, targets, history)
 
 
 def rank_candidates(model: Recommender, mesh: Mesh, look_up: Callable[[Any, jax.Array], Any], known: tuple[Any, Any],
-                    states: jax.Array, context: Any, targets: jax.Array,
-                    negatives: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Ranks [B] of targets [B] among their negatives [B, N], and their scores [B, 1], a few users at a time.
+                    states: jax.Array, context: Any, targets: jax.Array, negatives: jax.Array) -> jax.Array:
+    """Ranks [B] of targets [B] among their negatives [B, N], a few users at a time.
 
     `look_up` gives the parts of ids from `known`, the parameters and whatever else it reads; `context` is what
     `Recommender.score` takes.
@@ -126,7 +139,7 @@ def rank_candidates(model: Recommender, mesh: Mesh, look_up: Callable[[Any, jax.
     On a CPU the E-wide rows of a few users' candidates fit the cache: three times faster than all at once, measured
     on 256 users x 101 candidates x 384. Elsewhere all users go together.
     """
-    def share(known: tuple[Any, Any], users: tuple[jax.Array, Any, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def share(known: tuple[Any, Any], users: tuple[jax.Array, Any, jax.Array]) -> jax.Array:
         def score(user: tuple[jax.Array, Any, jax.Array]) -> Any:
             state, opening, ids = user
             return model.apply({'params': known[0]}, state, opening, look_up(known, ids), ids > 0,
@@ -134,12 +147,12 @@ def rank_candidates(model: Recommender, mesh: Mesh, look_up: Callable[[Any, jax.
 
         candidates = users[2]
         scores: Any = jax.lax.map(score, users, batch_size=users_at_once(mesh, len(candidates)))
-        return rank_of_first(scores, candidates > 0), scores[:, :1]
+        return rank_of_first(scores, candidates > 0)
 
     candidates = jnp.concatenate([targets[:, None], negatives], 1)
     # Each device its own users: a loop over all of them would not be split.
-    ranks, target = split_users(share, mesh)(known, (states, context, candidates))
-    return ranks, target
+    ranks: jax.Array = split_users(share, mesh)(known, (states, context, candidates))
+    return ranks
 
 
 # Bytes of gate scores that are kept from epoch to epoch at most.

@@ -29,6 +29,18 @@ class KnownScores(NamedTuple):
     scores: jax.Array
 
 
+class Normalised(NamedTuple):
+    """A user's context beside what the softmax gate divides by, where items come in several parts.
+
+    Attributes:
+      context: Pair of [B, D].
+      log_normaliser: [B, 3].
+    """
+
+    context: Pair
+    log_normaliser: jax.Array
+
+
 def attention(query: jax.Array, value: jax.Array) -> jax.Array:
     """Eq. 3: A(q, v) = sigmoid(q v^T / sqrt(d)) v, for single vectors [..., D] -> [..., D]."""
     score = jnp.sum(query * value, -1, keepdims=True) / jnp.sqrt(query.shape[-1])

@@ -4,7 +4,8 @@ Auxiliary losses are in `recommender.Recommender.auxiliary`, and `ModelSpec` say
 """
 
 from grasp_jax.models.dual_view import DualEncoder
-from grasp_jax.models.item_encoders import GraspEncoder, GraspIdEncoder, IdEncoder, ItemEncoder
+from grasp_jax.models.grasp_encoder import GraspEncoder, GraspIdEncoder
+from grasp_jax.models.item_encoders import IdEncoder, ItemEncoder
 
 ITEM_ENCODERS: dict[str, type[ItemEncoder]] = {
     'none': IdEncoder, 'llm_init': IdEncoder, 'rlmrec': IdEncoder, 'llm_esr': DualEncoder, 'grasp': GraspEncoder,

@@ -241,6 +241,11 @@ class Recommender(nn.Module):
         query, offset = self.encoder.fold(states)
         return self.encoder.score_all(query, context, parts, users_at_once) + offset[:, None]
 
+    def log_normaliser(self, context: Any, parts: Any, counted: jax.Array) -> jax.Array:
+        """What a softmax gate over N items divides by: contexts [B, ?], counted bool [B, N] -> [B, 3]."""
+        found: jax.Array = self.encoder.log_normaliser(context, parts, counted)
+        return found
+
     def gate_scores(self, tables: Tables, context: Any, ids: jax.Array) -> jax.Array:
         """The arguments of the gates for N candidates each: context [..., ?], ids [..., N] -> [..., N, 3]."""
         context = jax.tree.map(lambda field: field[..., None, :], context)

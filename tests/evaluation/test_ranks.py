@@ -8,6 +8,7 @@ import pytest
 from grasp_jax.config import default
 from grasp_jax.data.interactions import Interactions, draw_negatives
 from grasp_jax.evaluation import ranks
+from grasp_jax.evaluation.passes import user_states
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import Tables
 from grasp_jax.training.run import make_run
@@ -66,6 +67,45 @@ def test_evaluator_equals_one_user_at_a_time(backbone):
         assert found.full[row] == 1 + (scores[left] > scores[target]).sum()
 
 
+@pytest.mark.parametrize('method', ('none', 'grasp'))
+def test_a_constant_scorer_lands_in_the_middle_under_both_protocols(method):
+    run = small_run({'method': method})
+    params = jax.tree.map(jnp.zeros_like, run.fresh_state(0).params)
+    found = run.evaluator('test')(params, full=True)
+    np.testing.assert_array_equal(found.sampled, 1 + 9 / 2)
+    outside = [40 - len(set(run.interactions.sequence(user, 'test')) | {target})
+               for user, target in zip(found.users, found.targets, strict=True)]
+    np.testing.assert_array_equal(found.full, 1 + np.array(outside) / 2)
+
+
+@pytest.mark.parametrize('method', ('grasp', 'grasp_id'))
+def test_the_softmax_gate_looks_at_all_candidates_of_a_protocol(method, monkeypatch):
+    """The same full ranks in blocks, on several devices, and of a softmax over the very list of candidates."""
+    run = small_run({'method': method, 'gate': 'softmax', 'user_context': 'text'})
+    params = jax.device_get(jax.tree.map(  # on no device, as several meshes get them
+        lambda leaf: leaf + jax.random.normal(jax.random.key(leaf.size), leaf.shape), run.fresh_state(0).params))
+    whole = run.evaluator('test')(params, full=True)
+    monkeypatch.setattr('grasp_jax.evaluation.passes.ITEM_BLOCK', 8)
+    monkeypatch.setattr('grasp_jax.models.grasp_encoder.ITEM_BLOCK', 8)
+    jax.clear_caches()
+    for devices in (1, 4):
+        other = small_run({'method': method, 'gate': 'softmax', 'user_context': 'text'}, devices)
+        np.testing.assert_array_equal(other.evaluator('test')(params, full=True).full, whole.full)
+    jax.clear_caches()
+    evaluator = run.evaluator('test')
+    batch, data = evaluator.batch(0), run.data
+    states, context = user_states(run.model, run.mesh, evaluator.num_rows, params, data, batch.placement)
+    for place in range(5):
+        user, target = int(batch.placement.user[place]), int(batch.targets[place])
+        candidates = np.setdiff1d(np.arange(1, 41), run.interactions.sequence(user, 'test'))
+        candidates = np.append(candidates[candidates != target], target)
+        parts = run.model.apply({'params': params}, data.tables, candidates, method=Recommender.catalogue)
+        mine = jax.tree.map(lambda field, row=place: field[row], (states, context))
+        scores = np.asarray(run.model.apply({'params': params}, *mine, parts, method=Recommender.score))
+        assert whole.full[whole.users == user] == 1 + (scores[:-1] > scores[-1]).sum()
+    assert len(np.unique(whole.full)) > 4
+
+
 def test_some_users_get_the_ranks_that_they_get_among_all():
     rng = np.random.default_rng(1)
     lengths = rng.integers(3, 9, 30)
@@ -89,16 +129,7 @@ def test_some_users_get_the_ranks_that_they_get_among_all():
     {'gate': 'calibrated', 'user_context': 'prefix'}, {'gate': 'softmax', 'user_context': 'text'},
     {'method': 'grasp_id', 'backbone': 'bert4rec'}, {'space': 'hidden'}), ids=str)
 def test_ranks_of_a_later_epoch_are_those_of_gate_scores_made_anew(settings, monkeypatch):
-    rng = np.random.default_rng(2)
-    lengths = rng.integers(3, 9, 20)
-    interactions = Interactions(np.concatenate([[0], np.cumsum(lengths)]),
-                                rng.integers(1, 41, lengths.sum()).astype(np.int32), 40)
-    config = default()
-    config.model.update({'method': 'grasp', 'hidden_size': 8, 'max_length': 6, **settings})
-    config.evaluate.users_per_batch = 8
-    vectors = rng.normal(size=(4, 41, 12)).astype(np.float32)
-    run = make_run(config, make_mesh((1, 1), jax.devices()[:1]), interactions,
-                   {'valid': draw_negatives(interactions, 9, seed=1)}, Tables(*vectors))
+    run = small_run({'method': 'grasp', **settings})
     keeping = run.evaluator('valid')
     monkeypatch.setattr(ranks, '_MOST_SCORES', 0)
     for seed in (0, 1):
@@ -108,6 +139,22 @@ def test_ranks_of_a_later_epoch_are_those_of_gate_scores_made_anew(settings, mon
         np.testing.assert_array_equal(kept.sampled, anew.sampled)
         np.testing.assert_array_equal(kept.full, anew.full)
         assert len(np.unique(kept.sampled)) > 4
+
+
+def small_run(settings, devices=1):
+    """Random sequences of 20 users over 40 items, random vectors."""
+    rng = np.random.default_rng(2)
+    lengths = rng.integers(3, 9, 20)
+    interactions = Interactions(np.concatenate([[0], np.cumsum(lengths)]),
+                                rng.integers(1, 41, lengths.sum()).astype(np.int32), 40)
+    config = default()
+    config.model.update({'hidden_size': 8, 'max_length': 6, **settings})
+    config.evaluate.users_per_batch = 8
+    vectors = rng.normal(size=(4, 41, 12)).astype(np.float32)
+    negatives = draw_negatives(interactions, 9, seed=1)
+    tables = None if config.model.method == 'none' else Tables(*vectors)
+    return make_run(config, make_mesh((devices, 1), jax.devices()[:devices]), interactions,
+                    {'valid': negatives, 'test': negatives}, tables)
 
 
 def all_scores(model, params, history):

@@ -41,9 +41,10 @@ def small_data():
 
 @pytest.fixture
 def small_run(small_data):
-    """Makes a run: settings of the model section, mesh shape and number of devices."""
-    def make(mesh=(1, 1), train=None, **settings):
+    """Makes a run: settings of the model section, mesh shape and number of devices; other tables where given."""
+    def make(mesh=(1, 1), train=None, other=None, **settings):
         interactions, negatives, tables = small_data
+        tables = other or tables
         config = small_config(**settings)
         config.train.update(train or {})
         devices = jax.devices()[:mesh[0] * mesh[1]]

@@ -4,6 +4,9 @@ import jax
 import numpy as np
 import pytest
 
+from grasp_jax.errors import UserError
+from grasp_jax.evaluation.gates import candidate_gates
+from grasp_jax.evaluation.scores import target_scores
 from grasp_jax.models.spec import Tables
 from grasp_jax.training.epochs import Epochs
 from grasp_jax.training.host_tables import HostTables, fit_on_devices
@@ -57,6 +60,60 @@ def test_ranks_are_the_same(small_run, backbone, context):
     np.testing.assert_allclose(ranks['host'].sampled, ranks['device'].sampled)
     np.testing.assert_allclose(ranks['host'].full, ranks['device'].full)
     assert len(np.unique(ranks['host'].full)) > 10
+
+
+def test_ties_count_half_wherever_the_tables_are(small_run, small_data, monkeypatch):
+    """Items come in twins of equal vectors, so that every full rank ends in a half."""
+    monkeypatch.setattr('grasp_jax.evaluation.host_ranks._ITEMS', 32)  # twins and targets in different calls
+    twins = small_data[2]
+    for name in ('items', 'items_similar'):
+        table = getattr(twins, name).copy()
+        table[21:] = table[1:21]
+        twins = twins._replace(**{name: table})
+    ranks = {}
+    for where in ('device', 'host'):
+        run = small_run(train={'tables': where}, other=twins, user_context='text', max_length=5)
+        ranks[where] = run.evaluator('test')(run.fresh_state(0).params, full=True).full
+    histories = [set(run.interactions.sequence(user, 'test')) for user in run.evaluator('test').users]
+    there = np.array([(target + 19) % 40 + 1 not in history for target, history in zip(
+        run.evaluator('test').targets, histories, strict=True)])  # a twin in the history does not count
+    assert there.sum() > 30
+    np.testing.assert_array_equal(ranks['host'], ranks['device'])
+    np.testing.assert_array_equal(ranks['host'][there] % 1, 0.5)
+
+
+@pytest.mark.parametrize('context', ('text', 'prefix'))
+def test_gates_and_scores_of_targets_are_the_same_and_those_of_one_user_at_a_time(small_run, context):
+    gates, scores = {}, {}
+    for where in ('device', 'host'):
+        run = small_run(train={'tables': where}, user_context=context, max_length=5)
+        evaluator, params = run.evaluator('test'), run.fresh_state(0).params
+        gates[where], items = candidate_gates(evaluator, params)
+        scores[where] = target_scores(evaluator, params)
+        if where == 'device':
+            model, tables = run.model, run.data.tables
+            for row in (0, 17, len(evaluator.users) - 1):
+                user = evaluator.users[row]
+                history = run.interactions.sequence(user, 'test')
+                # Gate arguments by hand: what the gates see of the user, and the candidate.
+                seen = [np.asarray(table)[history[-6:] if context == 'prefix' else [user]].mean(0)
+                        for table in ((tables.items, tables.items_similar) if context == 'prefix'
+                                      else (tables.users, tables.users_similar))]
+                item = [np.asarray(table)[items[row, 0]] for table in (tables.items, tables.items_similar)]
+                own, similar = (float(u @ i) for u, i in zip(seen, item, strict=True))
+                both = (own + similar) / np.sqrt(2)
+                expected = 1 / (1 + np.exp(-np.array([own, similar, both])))
+                if context == 'text':  # the start of the calibrated gate: cosines as they are
+                    np.testing.assert_allclose(gates[where][row, 0], expected, atol=1e-5)
+            assert items[:, 0].tolist() == evaluator.targets.tolist() and model.spec.personal
+    np.testing.assert_allclose(gates['host'], gates['device'], atol=1e-6)
+    np.testing.assert_allclose(scores['host'], scores['device'], atol=1e-5)
+    assert np.ptp(gates['device'], axis=0).min() > 1e-3 and np.std(scores['device']) > 1e-3
+
+
+def test_a_softmax_over_all_items_is_refused_with_tables_on_the_host(small_run):
+    with pytest.raises(UserError, match='config.model.gate=softmax'):
+        small_run(train={'tables': 'host'}, gate='softmax').evaluator('test')
 
 
 def test_rows_that_were_asked_for_lie_at_their_slots():
