@@ -1,8 +1,10 @@
 """Checkpoints, one an epoch; the newest and the best stay. The only file that knows Orbax."""
 
 import dataclasses
+import hashlib
 import logging
 import pathlib
+import shutil
 from typing import Any, Self
 
 import jax
@@ -60,22 +62,39 @@ class _States:
     def _save(self, number: int, state: TrainState, metrics: dict[str, Any]) -> None:
         # A copy: the next step gives the state's own buffers back while this one is still being written.
         copy = jax.tree.map(jnp.copy, state._asdict())
-        self._checkpointer.save_async(number, copy, metrics={**metrics, 'digest': int(digest(state))})
+        self._checkpointer.save_async(number, copy, metrics={
+            **metrics, 'digest': int(digest(state)), 'arrays': _arrays(state)})
 
     def _load(self, number: int, what: str, like: TrainState, mesh: Mesh) -> TrainState:
         where = f'{self._folder}: {what}'
-        shapes = state_shapes(like, mesh)
+        known = self._metrics()[number]
+        if known.get('arrays', _arrays(like)) != _arrays(like):  # none before they were noted, as the digest
+            raise UserError(f'{where} holds a state of other arrays than this run has, of another version of the '
+                            f'program or another config; choose another --workdir or delete {self._folder.parent}')
         failure: UserError | None = None
         try:
-            state = TrainState(**self._checkpointer.load(number, shapes._asdict()))
-            saved = self._metrics()[number].get('digest')  # none before there were digests
+            state = TrainState(**self._checkpointer.load(number, state_shapes(like, mesh)._asdict()))
         except Exception as error:  # whatever a library makes of bytes that are not what they were
             failure = _why(where, error)
         if not hosts.all_say(failure is None):
+            if not hosts.all_say(failure is None or isinstance(failure, Damaged)):  # with somebody it may pass
+                failure = failure if failure and not isinstance(failure, Damaged) else UserError(
+                    f'{where} cannot be read by another process; nothing was moved, run again when it can')
             raise failure or Damaged(f'{where} is damaged (so another process says)')
-        if saved is not None and saved != int(digest(state)):
+        if 'digest' in known and known['digest'] != int(digest(state)):
             raise Damaged(f'{where} is damaged (its numbers are others than were saved)')
         return state
+
+    def _put_aside(self, number: int) -> pathlib.Path:
+        """Moves a damaged state out of the way, for people to look at; the same number will be saved again."""
+        aside = self._folder.parent / f'damaged_{self._folder.name}' / str(number)
+        if hosts.is_writer():
+            aside.parent.mkdir(exist_ok=True)
+            shutil.rmtree(aside, ignore_errors=True)
+            (self._folder / str(number)).rename(aside)
+        hosts.meet(f'{aside} is moved')
+        self._checkpointer.reload()
+        return aside
 
 
 class Checkpoints(_States):
@@ -93,14 +112,13 @@ class Checkpoints(_States):
     def resume(self, like: TrainState, mesh: Mesh) -> tuple[int, TrainState] | None:
         """The newest epoch whose checkpoint is whole, and its state; None where there is none.
 
-        One that is damaged is said aloud and deleted, and the one before is tried. Arguments and errors as in `load`.
+        One that is damaged is said aloud and put aside, and the one before is tried. Arguments and errors as in `load`.
         """
         for epoch in sorted(self._metrics(), reverse=True):
             try:
                 return epoch, self.load(epoch, like, mesh)
             except Damaged as error:
-                LOG.warning('%s; going on from the one before', error)
-                self._checkpointer.delete(epoch)
+                LOG.warning('%s; going on from the one before, it is kept in %s', error, self._put_aside(epoch))
         return None
 
     def best(self) -> Best | None:
@@ -152,8 +170,8 @@ class Interrupted(_States):
             try:
                 state = self._load(number, f'the state inside epoch {epoch + 1}', like, mesh)
             except Damaged as error:
-                LOG.warning('%s; going on from the start of the epoch', error)
-                self._checkpointer.delete(number)
+                LOG.warning('%s; going on from the start of the epoch, it is kept in %s', error,
+                            self._put_aside(number))
                 return None
             return state, np.asarray(metrics['losses'], np.float32)
         return None
@@ -170,14 +188,27 @@ def digest(state: TrainState) -> jax.Array:
     return total
 
 
+def _arrays(state: TrainState) -> str:
+    """What tells states apart that one program cannot read for another: names, shapes and types of all arrays."""
+    found = [f'{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}'
+             for path, leaf in jax.tree_util.tree_leaves_with_path(state)]
+    return hashlib.sha256('\n'.join(found).encode()).hexdigest()[:16]
+
+
 def _why(where: str, error: Exception) -> UserError:
     """What a failure to read means: bytes that are not what was saved, or something that may pass."""
-    text = str(error).strip()
-    reason = (text.splitlines() or [type(error).__name__])[0][:150]
-    refused = isinstance(error, MemoryError | OSError) and not isinstance(error, FileNotFoundError)
-    if refused or any(sign in text.lower() for sign in _PASSING):
-        return UserError(f'{where} cannot be read ({reason}); nothing was deleted, run again when it can')
-    return Damaged(f'{where} is damaged ({reason})')
+    chain: list[BaseException] = [error]  # Orbax wraps whatever went wrong
+    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
+        chain.append(before)
+    for each in chain:
+        refused = isinstance(each, MemoryError | OSError) and not isinstance(each, FileNotFoundError)
+        if refused or any(sign in str(each).lower() for sign in _PASSING):
+            return UserError(f'{where} cannot be read ({_line(each)}); nothing was moved, run again when it can')
+    return Damaged(f'{where} is damaged ({_line(chain[-1])})')
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
 
 
 def _merit(metrics: Any) -> tuple[float, int]:

@@ -13,7 +13,7 @@ from grasp_jax.errors import Stopped, UserError
 from grasp_jax.evaluation.metrics import Ranks, summarise
 from grasp_jax.evaluation.ranks import Evaluator
 from grasp_jax.training import hosts
-from grasp_jax.training.checkpoints import Best, Checkpoints, Interrupted
+from grasp_jax.training.checkpoints import Best, Checkpoints, Damaged, Interrupted
 from grasp_jax.training.epochs import NO_LOSSES, Epochs
 from grasp_jax.training.metrics_log import MetricsLog
 from grasp_jax.training.notice import Notice
@@ -70,6 +70,8 @@ def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float
                     watch(epoch, value)
                 bar.set_postfix_str(f'loss {loss:.4f}, valid {SELECTION} {100 * value:.2f}, best '
                                     f'{100 * best.value:.2f} in epoch {best.epoch + 1}, {rate:,.0f} sequences/s')
+        if notice():  # during the last validation
+            raise Stopped('saved after the last epoch; the same command goes on from there')
     if best is None:
         raise UserError(f'config.train.max_epochs={settings.max_epochs}: nothing to train; use at least 1')
     return best
@@ -97,7 +99,10 @@ def _stop(interrupted: Interrupted, epoch: int, state: TrainState, losses: np.nd
 def test_ranks(run: Run, seed: int, folder: pathlib.Path, best: Best) -> Ranks:
     """Ranks the test items once, under both protocols, with the best checkpoint of a trained folder."""
     with Checkpoints(folder / 'checkpoints') as checkpoints:
-        state = checkpoints.load(best.epoch, run.state_shapes(seed), run.mesh)
+        try:
+            state = checkpoints.load(best.epoch, run.state_shapes(seed), run.mesh)
+        except Damaged as error:
+            raise UserError(f'{error}; it is the best one, so delete {folder} to train this seed anew') from error
     return run.evaluator('test')(ranked_params(train_spec(run.config), state), full=True)
 
 

@@ -12,6 +12,7 @@ import time
 import jax
 import numpy as np
 import pytest
+import tensorstore
 
 from grasp_jax import artefacts, pipeline
 from grasp_jax.errors import Stopped, UserError
@@ -149,23 +150,50 @@ def test_a_notice_saves_inside_an_epoch_and_the_run_goes_on_bit_for_bit(small_ru
     assert [line['loss'] for line in read_metrics(through)] == [line['loss'] for line in read_metrics(told)]
 
 
-def test_a_checkpoint_that_cannot_be_read_now_is_not_deleted(small_run, tmp_path, monkeypatch):
+@pytest.mark.parametrize('error', [
+    PermissionError(13, 'Permission denied'), OSError(116, 'Stale file handle'), MemoryError(),
+    ValueError('UNAVAILABLE: try again')], ids=repr)
+def test_a_checkpoint_that_cannot_be_read_now_stays_where_it_is(small_run, tmp_path, monkeypatch, error):
+    """The failure comes from beneath Orbax, which wraps it."""
     run = small_run(train={'max_epochs': 2})
     loop.train(run, 0, tmp_path)
+
+    def fails(*_, **__):
+        raise error
+
     with Checkpoints(tmp_path / 'checkpoints') as checkpoints:
-        for error in (PermissionError('refused'), MemoryError(), RuntimeError('UNAVAILABLE: try again')):
-            with monkeypatch.context() as patch:
-                patch.setattr(checkpoints._checkpointer, 'load', mock_raising(error))
-                with pytest.raises(UserError, match='nothing was deleted'):
-                    checkpoints.resume(run.state_shapes(0), run.mesh)
+        with monkeypatch.context() as patch:
+            patch.setattr(tensorstore, 'open', fails)
+            with pytest.raises(UserError, match='nothing was moved'):
+                checkpoints.resume(run.state_shapes(0), run.mesh)
         assert checkpoints.resume(run.state_shapes(0), run.mesh)[0] == 1
 
 
-def mock_raising(error):
-    def load(*_):
-        raise error
+def test_a_state_of_other_arrays_is_refused_and_stays(small_run, tmp_path):
+    loop.train(small_run(train={'max_epochs': 1}), 0, tmp_path)
+    with pytest.raises(UserError, match='a state of other arrays'):
+        loop.train(small_run(hidden_size=16, train={'max_epochs': 1}), 0, tmp_path)
+    assert final_state(small_run(), tmp_path, 0) is not None
 
-    return load
+
+def test_a_notice_during_the_last_validation_ends_the_run_too(small_run, tmp_path, monkeypatch):
+    run = small_run(train={'max_epochs': 2})
+
+    def told(epoch, value):
+        if epoch == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped, match='saved after the last epoch'):
+        loop.train(run, 0, tmp_path, told)
+    assert loop.train(run, 0, tmp_path).epoch in (0, 1) and len(read_metrics(tmp_path)) == 2
+
+
+def test_a_best_checkpoint_that_is_damaged_names_its_remedy(small_run, tmp_path):
+    run = small_run(train={'max_epochs': 1})
+    best = loop.train(run, 0, tmp_path)
+    spoil(tmp_path / 'checkpoints' / '0' / 'state', 'cut')
+    with pytest.raises(UserError, match=f'is damaged .* delete {tmp_path} to train this seed anew'):
+        loop.test_ranks(run, 0, tmp_path, best)
 
 
 @pytest.mark.parametrize('damage', ['cut', 'gone', 'bit'])
@@ -176,6 +204,7 @@ def test_a_damaged_checkpoint_is_passed_over(small_run, tmp_path, damage, caplog
     spoil(damaged / 'checkpoints' / '2' / 'state', damage)
     loop.train(small_run(), 0, damaged)
     assert 'the checkpoint of epoch 3 is damaged' in caplog.text and 'going on from the one before' in caplog.text
+    assert (damaged / 'damaged_checkpoints' / '2' / 'state').is_dir(), 'people may look at it'
     one, two = final_state(small_run(), through, 3), final_state(small_run(), damaged, 3)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         np.testing.assert_array_equal(a, b)
