@@ -45,6 +45,9 @@ def check_config(config: ml_collections.ConfigDict) -> None:
         if config[section][key] not in choices:
             known = ', '.join(filter(None, choices))
             raise UserError(f'config.{section}.{key}={config[section][key]!r}: choose one of {known}')
+    mesh = tuple(config.train.mesh)
+    if len(mesh) != 2 or not all(isinstance(size, int) and (size == -1 or size > 0) for size in mesh):
+        raise UserError(f'config.train.mesh={mesh}: give devices along data and along model, as (-1, 1)')
     _check_numbers('config.train.seeds', config.train.seeds, 0, '(42, 43, 44)')
     _check_numbers('config.evaluate.ks', config.evaluate.ks, 1, '(1, 5, 10)')
     if spec.reads_text:

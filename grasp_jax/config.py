@@ -141,7 +141,7 @@ def _model() -> dict:
         'hidden_size': 64,
         'num_layers': 0,  # 0: the backbone's usual number, 2 transformer blocks or 1 recurrent layer
         'num_heads': 1,
-        'dropout': 0.5,
+        'dropout': 0.5,  # gru4rec: between its layers, so nowhere with the usual single one
         'max_length': 100,
         'gate': 'calibrated',  # paper (as printed) | calibrated | softmax | none
         'fusion_size': 0,  # width of the hidden layer of GRASP's MLP; 0: twice the hidden size

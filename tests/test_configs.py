@@ -61,7 +61,9 @@ def test_a_shipped_config_initialises(name, backbone, method):
     ('train', 'weight_decay', float('nan'), '0 or more'), ('train', 'mask_prob', 1.5, 'from 0 to 1'),
     ('text', 'writer', 'poet', 'template or model'), ('encode', 'kind', 'lsaa', 'choose one of hashed'),
     ('encode', 'dtype', 'int8', 'float16'), ('retrieve', 'method', 'magic', 'scann'),
-    ('encode', 'batch_size', 0, 'above 0'),
+    ('encode', 'batch_size', 0, 'above 0'), ('train', 'mesh', (1,), 'along data and along model'),
+    ('train', 'mesh', (0, 1), 'along data'), ('model', 'dropout', 0.9999999, 'clearly below 1'),
+    ('model', 'auxiliary_weight', 0.1, 'method grasp has no auxiliary loss'),
     ('evaluate', 'seed', -1, '0 or more'), ('evaluate', 'users', -1, '0 or more'),
     ('train', 'epoch_steps', -1, '0 or more'), ('data', 'scale', 0.5, 'synthetic shop')])
 def test_settings_that_cannot_work_are_refused(section, key, value, word):
@@ -70,6 +72,20 @@ def test_settings_that_cannot_work_are_refused(section, key, value, word):
     with pytest.raises(UserError, match=word) as caught:
         check_config(config)
     assert f'config.{section}.{key}' in str(caught.value) and '\n' not in str(caught.value)
+
+
+def test_settings_that_do_not_go_together_are_refused():
+    config = default()
+    config.train.update({'shared_negatives': True, 'popularity': 0.5})
+    for loss in ('bce', 'gbce'):
+        config.train.loss = loss
+        with pytest.raises(UserError, match='config.train.popularity=0.5: is corrected for in'):
+            check_config(config)
+    config = default()
+    config.model.backbone = 'bert4rec'
+    config.train.update({'mask_prob': 0.0, 'mask_last_prob': 0.0})
+    with pytest.raises(UserError, match='nothing is hidden'):
+        check_config(config)
 
 
 @pytest.mark.parametrize(('key', 'value', 'word'), [

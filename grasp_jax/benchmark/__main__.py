@@ -56,20 +56,29 @@ def main(rest: Sequence[str]) -> None:
 
     command, size = rest[1], workload.SIZES[_SIZE.value]
     results: list[dict[str, Any]] = []
+    stopped: BaseException | None = None
     try:
-        results.extend(_COMMANDS[command](size))
-    except KeyboardInterrupt:
+        for row in _COMMANDS[command](size):
+            results.append(row)
+    except (KeyboardInterrupt, Exception) as error:
         if not results:
             raise
         print('stopped; this is what was measured until then', file=sys.stderr)
+        stopped = error
     if not results:  # a command that measures nothing
         return
-    found = {'command': command, 'size': {'name': _SIZE.value, **vars(size)}, 'machine': timing.machine(),
-             'results': results, 'matmul_flops_per_s': timing.matmul_rate()}
+    measured = {} if command == 'sweep' else {'size': {'name': _SIZE.value, **vars(size)}}  # it has sizes of its own
+    found = {'command': command, **measured, 'machine': timing.machine(), 'results': results,
+             'matmul_flops_per_s': timing.matmul_rate()}
     print(tables.render(found, _MARKDOWN.value))
+    if command == 'sweep':
+        from grasp_jax.benchmark import sweep
+        sweep.plot(results, pathlib.Path(_PLOT.value))
     if _OUT.value:
         pathlib.Path(_OUT.value).write_text(json.dumps(found, indent=1) + '\n', encoding='utf-8')
         print(f'written: {_OUT.value}')
+    if stopped is not None and not isinstance(stopped, KeyboardInterrupt):
+        raise stopped
 
 
 def _train(size: workload.Size) -> Iterator[dict[str, Any]]:
@@ -95,14 +104,12 @@ def _evaluate(size: workload.Size) -> Iterator[dict[str, Any]]:
 
 def _retrieve(size: workload.Size) -> list[dict[str, Any]]:
     from grasp_jax.benchmark import retrieval
-    return retrieval.measure(size, _K.value, retrieval.load(_VECTORS.value) if _VECTORS.value else None)
+    return retrieval.measure(size, _K.value, retrieval.load(_VECTORS.value, _K.value) if _VECTORS.value else None)
 
 
-def _sweep(_: workload.Size) -> list[dict[str, Any]]:
+def _sweep(_: workload.Size) -> Iterator[dict[str, Any]]:
     from grasp_jax.benchmark import sweep
-    rows = sweep.measure(_ROUNDS.value, _STEPS.value, _REFERENCE.value)
-    sweep.plot(rows, pathlib.Path(_PLOT.value))
-    return rows
+    return sweep.measure(_ROUNDS.value, _STEPS.value, _REFERENCE.value)
 
 
 def _llm_esr(size: workload.Size) -> list[dict[str, Any]]:
@@ -152,6 +159,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
         raise UserError(f'command line: name one of {", ".join(_COMMANDS)}, as python -m grasp_jax.benchmark train')
     if _OUT.value and (pathlib.Path(_OUT.value).is_dir() or not pathlib.Path(_OUT.value).parent.is_dir()):
         raise UserError(f'--out={_OUT.value}: name a file in a folder that exists')
+    if rest[1] == 'sweep' and pathlib.Path(_PLOT.value).suffix not in ('.png', '.pdf', '.svg'):
+        raise UserError(f'--plot={_PLOT.value}: name a .png, .pdf or .svg file')
     if rest[1] == 'llm_esr' and not pathlib.Path(_CLONE.value, 'main.py').is_file():
         raise UserError(f'--clone={_CLONE.value}: there is no main.py; clone the repository of LLM-ESR and name its '
                         'folder')

@@ -37,6 +37,7 @@ _COLLECTIVE = re.compile(r'= (?P<result>.*?) (?P<kind>all-reduce|all-gather|redu
 _SHAPE = re.compile(r'(\w+)\[([\d,]*)\]')
 _LISTED = re.compile(r'replica_groups=\{\{([\d,]*)\}')  # the first group's devices
 _COUNTED = re.compile(r'replica_groups=\[\d+,(\d+)\]')  # groups and devices of each
+_PAIRS = re.compile(r'source_target_pairs=\{(\{.*?\})\}')  # who sends to whom
 _NAMED = re.compile(r"replica_groups=mesh\[([^\]]*)\][^{]*\{([^}]*)\}")  # axes, and those that take part
 
 
@@ -102,10 +103,17 @@ def compiled_text(size: Size, backbone: str, shape: tuple[int, int], table_dtype
     state = jax.eval_shape(functools.partial(init_state, model, train_spec(config), seed=0), tables)
     placement = batches.Placement(*(np.zeros((_STEPS, users), np.int32),) * 5)
     history: Any = jax.ShapeDtypeStruct((int(size.users * size.mean_length),), jnp.int32)
-    lowered = train_steps.lower(model, train_spec(config), mesh, batches.Shape(rows * mesh.size, mesh.size),
+    targets = 0 if spec.causal else _places(size, config.train.mask_prob)
+    lowered = train_steps.lower(model, train_spec(config), mesh, batches.Shape(rows * mesh.size, mesh.size, targets),
                                 Data(history, table_shapes(tables, mesh)), state_shapes(state, mesh),
                                 batches.Steps(placement))
     return lowered.compile().as_text() or ''
+
+
+def _places(size: Size, mask_prob: float) -> int:
+    """Places for BERT4Rec's targets on a device: about as many as `data.draws.cloze_targets` finds in a plan."""
+    hidden = mask_prob * size.batch_size * size.mean_length
+    return 8 * math.ceil((hidden + 8 * math.sqrt(hidden)) / 8)
 
 
 def collectives(text: str) -> list[Collective]:
@@ -123,7 +131,9 @@ def collectives(text: str) -> list[Collective]:
 
 
 def _group(line: str) -> int:
-    """Devices of a group, in any of the three ways in which HLO names them."""
+    """Devices of a group, in any of the three ways in which HLO names them; 2 where one sends to another."""
+    if pairs := _PAIRS.search(line):
+        return 1 + any(one != other for one, other in re.findall(r'\{(\d+),(\d+)\}', pairs[1]))
     if listed := _LISTED.search(line):
         return len(listed[1].split(','))
     if counted := _COUNTED.search(line):

@@ -10,6 +10,7 @@ from grasp_jax.benchmark import workload
 from grasp_jax.benchmark.reference import Reference
 from grasp_jax.benchmark.training import REFERENCE_METHODS
 from grasp_jax.data.interactions import Interactions
+from grasp_jax.errors import UserError
 from grasp_jax.evaluation.passes import item_parts, user_states
 from grasp_jax.evaluation.ranks import Evaluator
 from grasp_jax.models.recommender import Recommender
@@ -29,24 +30,33 @@ def measure(size: workload.Size, backbone: str, method: str, interactions: Inter
       size: the workload's.
       backbone, method: what to rank with; equations as printed, weights as at the start.
       interactions, negatives, tables: the workload.
-      users: how many users the reference ranks; None leaves it out.
+      users: how many users the reference ranks, at most all; None leaves it out.
+
+    Raises:
+      UserError: the reference is asked for and the vectors stay on the host.
     """
     config = workload.config_of(size, backbone=backbone, method=method)
     run = make_run(config, make_mesh(tuple(config.train.mesh)), interactions, negatives,
                    None if method == 'none' else tables,
                    workload.offline_of(size, model_spec(config, size.items, size.width)))
+    if users is not None and run.host is not None:
+        raise UserError('the reference needs all vectors on its device, and these stay on the host; use --noreference')
     params = run.fresh_state(0).params
     evaluator = run.evaluator('test')
     count = len(evaluator.users)
     result: dict[str, Any] = {'backbone': backbone, 'method': method, 'users': count, 'items': size.items}
     for protocol, full in (('sampled', False), ('both', True)):
-        parts = item_parts(run.model, run.mesh, params, run.data)
-        jax.block_until_ready(evaluator.rank_batch(params, parts, 0, full))  # compiles
+        if run.host is None:
+            parts = item_parts(run.model, run.mesh, params, run.data)
+            jax.block_until_ready(evaluator.rank_batch(params, parts, 0, full))  # compiles
+        else:
+            evaluator(params, full)
         begin = time.perf_counter()
         evaluator(params, full)
         seconds = time.perf_counter() - begin
         result[protocol] = {'grasp_jax_s': seconds, 'grasp_jax_s_per_user': seconds / count}
     if users is not None and method in REFERENCE_METHODS:
+        users = min(users, count)
         result['both'] |= _reference(run, params, tables, users)
         result['ratio'] = result['both']['pytorch_s_per_user'] / result['both']['grasp_jax_s_per_user']
     return result

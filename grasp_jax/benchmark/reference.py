@@ -117,11 +117,6 @@ class Reference:
             last = states[torch.arange(len(who)), torch.from_numpy(lengths).long().to(self.device) - 1]
             return self.model.score_all(who, last, self._num_items, chunk).cpu().numpy()
 
-    @property
-    def threads(self) -> int:
-        """CPU threads that PyTorch uses."""
-        return self._torch.get_num_threads()
-
     def wait(self) -> None:
         """Returns when the device has nothing left to do."""
         if self.device == 'cuda':

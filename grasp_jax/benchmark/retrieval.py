@@ -50,16 +50,22 @@ def clustered(count: int, width: int, seed: int = 0) -> np.ndarray:
     return noise
 
 
-def load(path: str) -> np.ndarray:
-    """Vectors of a .npy file.
+def load(path: str, k: int) -> np.ndarray:
+    """Vectors [rows, width] of a .npy file.
 
     Raises:
-      UserError: the file cannot be read.
+      UserError: the file cannot be read, or holds no finite vectors of more than k rows.
     """
     try:
-        return np.load(pathlib.Path(path), allow_pickle=False)
-    except (OSError, ValueError) as error:
+        found = np.load(pathlib.Path(path), allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(f'--vectors={path}: cannot be read as a .npy array ({error})') from error
+    if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype.kind != 'f' or len(found) <= k:
+        raise UserError(f'--vectors={path}: holds no array [rows, width] of floating-point numbers with more than '
+                        f'{k} rows')
+    if not np.isfinite(found).all():
+        raise UserError(f'--vectors={path}: has numbers that are not finite')
+    return found
 
 
 def _scikit(vectors: np.ndarray, k: int) -> np.ndarray:

@@ -7,12 +7,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from grasp_jax.benchmark import timing
 from grasp_jax.benchmark.reference import Reference
 from grasp_jax.data import batches
 from grasp_jax.models.recommender import Recommender
+from grasp_jax.models.spec import padded_rows
 from grasp_jax.training.epochs import Epochs
 from grasp_jax.training.run import Run
 from grasp_jax.training.step import TrainState, draw, make_optimizer, train_spec
@@ -63,6 +65,10 @@ def _ours(run: Run, epochs: Epochs, state: TrainState) -> dict[str, Any]:
         return packed, draw(run.model, settings, shape, packed, key)[0]
 
     packed, drawn = batch(data.items, jax.random.key(0))
+    if run.host is not None:  # rows of this batch, as a chunk of training has them
+        ids = np.concatenate([np.ravel(packed.items), np.ravel(drawn.negatives)])
+        users = np.asarray(placement.user)
+        data = data._replace(tables=run.host.fetch(ids, users, padded_rows(len(ids) + 1), padded_rows(len(users))))
 
     def represent(model: Recommender, tables: Any) -> Any:
         """All that is done with items: the inputs of the backbone and the features of what is scored."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -19,17 +19,15 @@ LABELS = {'items': 'items in the catalogue', 'length': 'longest sequence L (and 
 
 
 def measure(rounds: int, steps: int, reference: bool, base: workload.Size = BASE,
-            values: dict[str, Sequence[int]] | None = None) -> list[dict[str, Any]]:
-    """SASRec + GRASP at each value of each axis, the other sizes as in `base`."""
-    rows = []
+            values: dict[str, Sequence[int]] | None = None) -> Iterator[dict[str, Any]]:
+    """SASRec + GRASP at each value of each axis, the other sizes as in `base`, row by row."""
     for axis, wanted in (values or VALUES).items():
         for value in wanted:
             size = _changed(base, axis, value)
             options = training.Options(rounds=rounds, steps=steps, reference=reference, parts=False)
             row = training.measure(size, 'sasrec', 'grasp', workload.interactions_of(size), workload.tables_of(size),
                                    options)
-            rows.append({'axis': axis, 'value': value, **row})
-    return rows
+            yield {'axis': axis, 'value': value, **row}
 
 
 def _changed(base: workload.Size, axis: str, value: int) -> workload.Size:

@@ -8,14 +8,15 @@ Rows = list[list[str]]
 
 
 def render(found: dict[str, Any], as_markdown: bool = False) -> str:
-    """The machine in two lines, and a table of what was measured."""
-    machine, size = found['machine'], found['size']
+    """The machine in a few lines, and a table of what was measured."""
+    machine = found['machine']
     versions = ', '.join(f'{name} {version}' for name, version in machine['versions'].items())
     head = [f'{machine["command"]}   ({machine["date"]})',
             f'{machine["processor"]}, {machine["cores"]} cores; JAX on {machine["device"]}; '
             f'Python {machine["python"]}; {versions}',
             f'float32 matrix products: {found["matmul_flops_per_s"] / 1e9:,.0f} GFLOP/s']
     if found['command'] in ('train', 'evaluate', 'communication'):
+        size = found['size']
         head.append(f'{size["name"]}: {size["users"]:,} users, {size["items"]:,} items, E {size["width"]}, '
                     f'L {size["max_length"]}, B {size["batch_size"]}, mean length {size["mean_length"]}')
     style = markdown if as_markdown else aligned

@@ -13,6 +13,7 @@ from grasp_jax.benchmark import profile, substeps, timing, workload
 from grasp_jax.benchmark.reference import Reference
 from grasp_jax.data import batches
 from grasp_jax.data.interactions import Interactions
+from grasp_jax.errors import UserError
 from grasp_jax.models.spec import Tables, model_spec
 from grasp_jax.training.epochs import Chunk, Epochs
 from grasp_jax.training.run import Run, make_run
@@ -48,12 +49,18 @@ class Options:
 
 def measure(size: workload.Size, backbone: str, method: str, interactions: Interactions, tables: Tables | None,
             options: Options) -> dict[str, Any]:
-    """One row of the table: a backbone with a method at a size."""
+    """One row of the table: a backbone with a method at a size.
+
+    Raises:
+      UserError: the reference is asked for and the vectors stay on the host.
+    """
     config = workload.config_of(size, backbone=backbone, method=method, **options.settings)
     config.train.steps_per_call = options.steps
     run = make_run(config, make_mesh(tuple(config.train.mesh)), interactions, {},
                    None if method == 'none' else tables,
                    workload.offline_of(size, model_spec(config, size.items, size.width)))
+    if options.reference and run.host is not None:
+        raise UserError('the reference needs all vectors on its device, and these stay on the host; use --noreference')
     trainer = _Trainer(run)
     programs = {OURS: trainer.steps}
     result: dict[str, Any] = {'backbone': backbone, 'method': method, 'batch_size': size.batch_size,
@@ -92,7 +99,7 @@ class _Trainer:
         self._epoch = 0
         chunks = self.epochs.chunks(0)
         first = next(chunks)
-        # Chunks are of equal length, but for an epoch's last one, which no call ends with.
+        # Chunks are of equal length, but for an epoch's last one, which is passed over: it is another program.
         self.steps_per_call = len(first.steps.users.user)
         self._chunks: Iterator[Chunk] = itertools.chain([first], chunks)
 
@@ -100,9 +107,9 @@ class _Trainer:
         """One call's worth of steps; planning an epoch falls to the call that begins it."""
         while True:
             for chunk in self._chunks:
-                self.state, losses = self.epochs.dispatch(self.state, chunk)
-                np.asarray(losses)
-                if len(losses) == self.steps_per_call:
+                if len(chunk.steps.users.user) == self.steps_per_call:
+                    self.state, losses = self.epochs.dispatch(self.state, chunk)
+                    np.asarray(losses)
                     return
             self._epoch += 1
             self._chunks = self.epochs.chunks(self._epoch)

@@ -1,14 +1,12 @@
 """What training wrote down about itself, read back from metrics.jsonl."""
 
 import dataclasses
-import json
 import pathlib
 
 import numpy as np
 
 from grasp_jax.errors import UserError
-
-HISTORY_FILE = 'metrics.jsonl'
+from grasp_jax.training.metrics_log import METRICS_FILE, read_metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,22 +39,16 @@ def load_history(run_dir: pathlib.Path) -> History:
     Raises:
       UserError: the file is missing, empty, or a line is not what training writes.
     """
-    path = run_dir / HISTORY_FILE
-    try:
-        lines = path.read_text(encoding='utf-8').splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f'{path}: cannot be read ({error}); delete {run_dir} and train again') from error
     by_epoch: dict[int, tuple[float, ...]] = {}
-    for number, line in enumerate(lines, 1):
+    for number, row in enumerate(read_metrics(run_dir), 1):
         try:
-            row = json.loads(line)
             by_epoch[int(row['epoch'])] = tuple(
                 float(row[key]) for key in ('loss', 'valid_ndcg10', 'valid_hr10', 'seconds'))
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f'{path}: line {number} is not an epoch of training ({error!r}); '
+            raise UserError(f'{run_dir / METRICS_FILE}: line {number} is not an epoch of training ({error!r}); '
                             f'delete {run_dir} and train again') from error
     if not by_epoch:
-        raise UserError(f'{path}: holds no epoch; delete {run_dir} and train again')
+        raise UserError(f'{run_dir / METRICS_FILE}: holds no epoch; delete {run_dir} and train again')
     epochs = sorted(by_epoch)
     loss, ndcg, hits, seconds = (list(column) for column in zip(*(by_epoch[epoch] for epoch in epochs), strict=True))
     return History(epochs, loss, ndcg, hits, sum(seconds))

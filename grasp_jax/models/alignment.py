@@ -104,4 +104,4 @@ def info_nce(queries: jax.Array, keys: jax.Array, others: jax.Array, counts: jax
 def unit(vectors: jax.Array) -> jax.Array:
     """[..., D] at length 1; zero stays zero, with a gradient of zero."""
     square = jnp.sum(vectors ** 2, -1, keepdims=True)
-    return vectors * jax.lax.rsqrt(jnp.maximum(square, 1e-12))
+    return vectors * jnp.where(square > 1e-12, jax.lax.rsqrt(jnp.maximum(square, 1e-12)), 0.0)

@@ -71,8 +71,10 @@ class GraspEncoder(ItemEncoder):
         return ItemParts(keys, attention.project(keys, self.fusion_kernel))
 
     def context(self, tables: Tables, users: jax.Array, looked_up: Pair, segment: jax.Array, seen: jax.Array,
-                train: bool = False) -> Pair:
-        """What the gates see of the user at each position, [R, W, D]."""
+                train: bool = False) -> Pair | tuple[()]:
+        """What the gates see of the user at each position, [R, W, D]; nothing where there are none."""
+        if not self.spec.personal:
+            return ()
         kind, found = self.spec.user_context, []
         if kind != 'prefix':
             text = pair_rows(tables.users, tables.users_similar, tables.user_slots, users)
@@ -200,7 +202,7 @@ class GraspIdEncoder(ItemEncoder):
         return IdParts(self.text.parts(looked_up[0]), looked_up[1])
 
     def context(self, tables: Tables, users: jax.Array, looked_up: tuple[Pair, jax.Array], segment: jax.Array,
-                seen: jax.Array, train: bool = False) -> Pair:
+                seen: jax.Array, train: bool = False) -> Pair | tuple[()]:
         """As in `GraspEncoder`; the id embedding has no say in the gates."""
         return self.text.context(tables, users, looked_up[0], segment, seen, train)
 

@@ -68,6 +68,11 @@ class ModelSpec:
         return self.method != 'none'
 
     @property
+    def reads_vectors(self) -> bool:
+        """Whether the model reads LLM vectors while it runs, and not before it starts alone."""
+        return self.method not in ('none', 'llm_init')
+
+    @property
     def gated(self) -> bool:
         """Whether an item's representation goes through the gates of Eq. 4."""
         return self.method in ('grasp', 'grasp_id')
@@ -85,7 +90,7 @@ class ModelSpec:
     @property
     def reads_users(self) -> bool:
         """Whether the model reads the vectors of users."""
-        return (self.gated and self.user_context != 'prefix') or (
+        return (self.personal and self.user_context != 'prefix') or (
             self.method == 'rlmrec' and self.alignment == 'contrastive')
 
     @property
@@ -154,6 +159,9 @@ def model_spec(config: ml_collections.ConfigDict, num_items: int, llm_width: int
             raise UserError(f'config.model.{key}={values[key]!r}: choose one of {", ".join(choices)}')
     values['num_layers'] = values['num_layers'] or _USUAL_LAYERS[values['backbone']]
     values['fusion_size'] = values['fusion_size'] or 2 * values['hidden_size']
+    if values['auxiliary_weight'] > 0 and values['method'] not in _USUAL_WEIGHTS:
+        raise UserError(f'config.model.auxiliary_weight={values["auxiliary_weight"]}: method {values["method"]} has no '
+                        f'auxiliary loss, {" and ".join(_USUAL_WEIGHTS)} have; leave it out')
     if values['auxiliary_weight'] < 0:
         values['auxiliary_weight'] = _USUAL_WEIGHTS.get(values['method'], 0.0)
     if not values['auxiliary_temperature'] > 0:
@@ -164,6 +172,6 @@ def model_spec(config: ml_collections.ConfigDict, num_items: int, llm_width: int
     if values['hidden_size'] % values['num_heads']:
         raise UserError(f'config.model.num_heads={values["num_heads"]}: must divide '
                         f'config.model.hidden_size={values["hidden_size"]}')
-    if not 0 <= values['dropout'] < 1:
-        raise UserError(f'config.model.dropout={values["dropout"]}: must be at least 0 and below 1')
+    if not 0 <= values['dropout'] < 0.999:
+        raise UserError(f'config.model.dropout={values["dropout"]}: must be at least 0 and clearly below 1')
     return ModelSpec(num_items=num_items, llm_width=llm_width, **values)

@@ -5,6 +5,9 @@ import pathlib
 from typing import Any
 
 from grasp_jax import artefacts
+from grasp_jax.errors import UserError
+
+METRICS_FILE = 'metrics.jsonl'
 
 
 class MetricsLog:
@@ -17,7 +20,7 @@ class MetricsLog:
           folder: of the run.
           epochs_done: how many epochs the checkpoint holds; lines of later ones are dropped, they will be run again.
         """
-        self._path = folder / 'metrics.jsonl'
+        self._path = folder / METRICS_FILE
         lines = [line for line in read_metrics(folder) if line['epoch'] <= epochs_done]
         artefacts.write_text(self._path, ''.join(json.dumps(line) + '\n' for line in lines))
         try:
@@ -38,9 +41,24 @@ class MetricsLog:
 
 
 def read_metrics(folder: pathlib.Path) -> list[dict[str, Any]]:
-    """All complete lines of a run's log; a last line that a kill cut short is left out."""
-    path = folder / 'metrics.jsonl'
+    """All complete lines of a run's log, none where there is no log; a last line that a kill cut short is left out.
+
+    Raises:
+      UserError: the file cannot be read, or a line is not what training writes.
+    """
+    path = folder / METRICS_FILE
     if not path.exists():
         return []
-    lines = path.read_text(encoding='utf-8').split('\n')
-    return [json.loads(line) for line in lines[:-1]]
+    remedy = f'delete {folder} and train again'
+    try:
+        *lines, _ = path.read_text(encoding='utf-8').split('\n')
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f'{path}: cannot be read ({error}); {remedy}') from error
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+            float(rows[-1]['epoch'])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f'{path}: line {number} is not an epoch of training ({error!r}); {remedy}') from error
+    return rows

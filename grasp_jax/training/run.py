@@ -108,8 +108,8 @@ def make_run(config: ml_collections.ConfigDict, mesh: Mesh, interactions: Intera
     check_parts(config.train.parts, model.spec, mesh)
     items, cumulative = put_replicated((np.asarray(interactions.items, np.int32), _cumulative(config, interactions)),
                                        mesh)
-    if tables is None:
-        return Run(config, model, mesh, Data(items, None, cumulative), interactions, negatives)
+    if tables is None or not spec.reads_vectors:
+        return Run(config, model, mesh, Data(items, None, cumulative), interactions, negatives, offline=offline)
     settings, needs_users = config.train, model.spec.reads_users
     dtype = jnp.dtype(settings.table_dtype or min(tables.items.dtype, np.dtype(np.float32)))
     where = settings.tables
@@ -147,6 +147,12 @@ def check_recipe(config: ml_collections.ConfigDict, spec: ModelSpec) -> None:
     if settings.popularity < 0 or (settings.popularity and not settings.shared_negatives):
         raise UserError(f'config.train.popularity={settings.popularity}: must be 0 or more, and 0 unless '
                         'config.train.shared_negatives')
+    if settings.popularity and settings.loss != 'sampled_softmax':
+        raise UserError(f'config.train.popularity={settings.popularity}: is corrected for in the loss sampled_softmax '
+                        f'alone; use that, or 0 with {settings.loss}')
+    if spec.backbone == 'bert4rec' and not settings.mask_prob and not settings.mask_last_prob:
+        raise UserError('config.train.mask_prob=0.0 and config.train.mask_last_prob=0.0: nothing is hidden, so '
+                        'BERT4Rec has nothing to learn; raise one of them')
     if settings.loss == 'softmax' and spec.personal:
         raise UserError("config.train.loss='softmax' needs items that look alike to every user; use "
                         '--config.model.gate=none or --config.train.loss=sampled_softmax')

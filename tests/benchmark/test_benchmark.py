@@ -103,6 +103,11 @@ def test_training_is_measured_without_the_reference_and_with_tables_on_the_host(
     # More steps than an epoch has: a call then ends with the epoch.
     row = training.measure(size, 'gru4rec', 'grasp', *tiny, training.Options(rounds=1, steps=50, reference=False))
     assert 'ratio' not in row and row['step']['grasp_jax']['sequences_per_s'] > 0
+    assert row['parts']['item encoder']['grasp_jax_s'] > 0
+    with pytest.raises(UserError, match='the reference needs all vectors on its device'):
+        training.measure(size, 'gru4rec', 'grasp', *tiny, training.Options())
+    found = evaluation.measure(size, 'sasrec', 'grasp', tiny[0], workload.negatives_of(tiny[0]), tiny[1], None)
+    assert found['both']['grasp_jax_s'] > 0
     assert '-' in tables.render({'command': 'train', 'results': [row], **MACHINE}, as_markdown=True)
 
 
@@ -130,7 +135,9 @@ def test_wide_operations_are_counted_from_the_shapes(tiny):
 def test_both_sides_rank_by_the_same_scores(tiny, backbone, method):
     pytest.importorskip('torch', reason='needs the [reference] extra')
     negatives = workload.negatives_of(tiny[0])
-    row = evaluation.measure(TINY, backbone, method, tiny[0], negatives, tiny[1], users=5)
+    users = 10_000 if method == 'none' else 5  # more than there are: all
+    row = evaluation.measure(TINY, backbone, method, tiny[0], negatives, tiny[1], users=users)
+    assert row['both']['pytorch_users'] == min(users, TINY.users)
     assert row['both']['largest_difference'] < 1e-4 and row['users'] == TINY.users
     assert f'{row["ratio"]:.0f}' in tables.render({'command': 'evaluate', 'results': [row], **MACHINE})
 
@@ -142,9 +149,28 @@ def test_every_search_finds_the_neighbours():
     assert 'recall' in tables.render({'command': 'retrieve', 'results': rows, **MACHINE})
 
 
+@pytest.mark.parametrize('content', (np.zeros(9, np.float32), np.full((30, 2), np.nan), np.zeros((5, 2)), b'',
+                                     np.zeros((30, 2), int)), ids=('1-D', 'NaN', 'few', 'empty', 'whole'))
+def test_vectors_that_nothing_can_be_searched_in_are_refused(tmp_path, content):
+    path = tmp_path / 'vectors.npy'
+    path.write_bytes(content) if isinstance(content, bytes) else np.save(path, content)
+    with pytest.raises(UserError, match='--vectors=.*vectors.npy'):
+        retrieval.load(str(path), 10)
+
+
+def test_a_call_is_the_same_program_whatever_an_epoch_ends_with(tiny):
+    run = make_run(workload.config_of(TINY), make_mesh((1, 1), _one()), tiny[0], {}, tiny[1])
+    with run.config.unlocked():
+        run.config.train.steps_per_call = len(Epochs(run, 0).plan(0)) - 1
+    trainer = training._Trainer(run)
+    for call in range(1, 4):
+        trainer.steps()
+        assert int(trainer.state.step) == call * trainer.steps_per_call, 'the short end of an epoch is passed over'
+
+
 def test_the_sweep_draws_its_picture(tmp_path):
     base = dataclasses.replace(TINY, users=100)
-    rows = sweep.measure(1, 2, False, base, {'items': (100,), 'length': (10,)})
+    rows = list(sweep.measure(1, 2, False, base, {'items': (100,), 'length': (10,)}))
     assert [(row['axis'], row['value']) for row in rows] == [('items', 100), ('length', 10)]
     sweep.plot(rows, tmp_path / 'plots' / 'scaling.png')
     assert (tmp_path / 'plots' / 'scaling.png').read_bytes().startswith(b'\x89PNG')
@@ -167,7 +193,7 @@ def test_the_export_holds_what_the_other_trainer_reads(tiny, tmp_path):
 @pytest.mark.parametrize(('arguments', 'message'), (
     (['fly'], 'name one of train, evaluate, retrieve, sweep, llm_esr'), (['train', '--size=huge'], '--size=huge'),
     (['retrieve', '--size=tiny', '--vectors=nowhere.npy'], '--vectors=nowhere.npy'),
-    (['train', '--size=tiny', '--backbones=lstm'], 'lstm')))
+    (['train', '--size=tiny', '--backbones=lstm'], 'lstm'), (['sweep', '--plot=x.svgx'], '--plot=x.svgx')))
 def test_a_wrong_command_line_is_an_error_of_one_line(arguments, message):
     done = subprocess.run([sys.executable, '-m', 'grasp_jax.benchmark', *arguments], capture_output=True, text=True)
     assert done.returncode == 2 and message in done.stderr and 'Traceback' not in done.stderr

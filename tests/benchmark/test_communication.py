@@ -42,6 +42,18 @@ def test_gradients_and_rows_of_tables_are_all_that_travels():
     np.testing.assert_allclose(both['sent_mb']['all-reduce'], data['sent_mb']['all-reduce'], rtol=1e-3)
 
 
+@pytest.mark.parametrize('backbone', ('gru4rec', 'bert4rec'))
+def test_every_backbone_is_compiled(backbone):
+    alone, data = communication.measure(SIZES['tiny'], backbone, [(1, 1), (2, 1)], 'float32')
+    assert alone['sent_mb_in_all'] == 0 and set(data['sent_mb']) == {'all-reduce'}
+
+
+def test_pairs_that_send_to_each_other_are_counted():
+    line = 'x = f32[4]{0} collective-permute(y), source_target_pairs={{0,1},{1,0}}'
+    assert communication.collectives(line) == [communication.Collective('collective-permute', 16, 2)]
+    assert communication.collectives(line.replace('{0,1},{1,0}', '{0,0},{1,1}')) == []
+
+
 def test_a_group_that_is_not_understood_is_an_error():
     with pytest.raises(ValueError, match='no groups in'):
         communication.collectives('x = f32[4]{0} all-reduce(y), replica_groups=?')

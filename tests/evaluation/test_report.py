@@ -9,6 +9,7 @@ from grasp_jax import config as configs
 from grasp_jax.data.interactions import Interactions, evenly_spread
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation import compare, history, metrics, plots, report
+from grasp_jax.training import metrics_log
 
 PICTURES = ('training_curve.png', 'metric_by_k.png', 'groups.png')
 
@@ -36,7 +37,7 @@ def run(workdir, shop, seeds=(42,), method='grasp', best=0.3, **evaluate):
         metrics.save_ranks(run_dir, metrics.Ranks(users, targets, 1 + np.floor(101 * place), 1 + np.floor(150 * place)))
         lines = [{'epoch': epoch, 'step': 9 * epoch, 'loss': 1 / epoch, 'sequences_per_s': 10.0, 'seconds': 2.0,
                   'valid_ndcg10': value, 'valid_hr10': 2 * value} for epoch, value in enumerate([0.1, 0.2, 0.15], 1)]
-        (run_dir / history.HISTORY_FILE).write_text(''.join(json.dumps(line) + '\n' for line in lines))
+        (run_dir / metrics_log.METRICS_FILE).write_text(''.join(json.dumps(line) + '\n' for line in lines))
     stages = {'prepare': {'users': 120}, 'train': {'parameters': 7}}
     return report.write_report(workdir, config, run_dirs, stages, shop, 'python -m grasp_jax.main --config=my.py')
 
@@ -144,9 +145,9 @@ def test_ranks_of_another_data_set_are_refused(tmp_path, shop):
         report.write_report(tmp_path, config, [tmp_path / 'seed_42'], {}, less)
 
 
-@pytest.mark.parametrize('line', ['{"epoch": 1', '{"epoch": 1, "loss": 0.5}', '[]', '{"epoch": "one"}'])
+@pytest.mark.parametrize('line', ['{"epoch": 1', '{"epoch": 1, "loss": 0.5}', '\0\0\0', '[]', '{"epoch": "one"}'])
 def test_a_bad_line_of_training_is_named(tmp_path, line):
-    (tmp_path / history.HISTORY_FILE).write_text(line + '\n')
+    (tmp_path / metrics_log.METRICS_FILE).write_text(line + '\n')
     with pytest.raises(UserError, match=r'metrics\.jsonl: line 1 is not'):
         history.load_history(tmp_path)
 
@@ -154,11 +155,14 @@ def test_a_bad_line_of_training_is_named(tmp_path, line):
 def test_an_epoch_repeated_after_a_restart_counts_once(tmp_path):
     rows = [{'epoch': epoch, 'loss': 1.0, 'valid_ndcg10': value, 'valid_hr10': 0.5, 'seconds': 3.0}
             for epoch, value in [(1, 0.1), (2, 0.9), (2, 0.2), (3, 0.2)]]
-    (tmp_path / history.HISTORY_FILE).write_text(''.join(json.dumps(row) + '\n' for row in rows))
+    (tmp_path / metrics_log.METRICS_FILE).write_text(''.join(json.dumps(row) + '\n' for row in rows))
     found = history.load_history(tmp_path)
     assert found.epochs == [1, 2, 3] and found.seconds == 9.0 and found.epochs[found.best] == 2
-    with pytest.raises(UserError, match='cannot be read'):
+    with pytest.raises(UserError, match='holds no epoch'):
         history.load_history(tmp_path / 'nowhere')
+    (tmp_path / metrics_log.METRICS_FILE).write_bytes(b'{"epoch": 1\xff}\n')
+    with pytest.raises(UserError, match='cannot be read'):
+        history.load_history(tmp_path)
 
 
 def test_what_is_no_report_is_refused(tmp_path):

@@ -32,3 +32,7 @@ def test_nothing_to_align_gives_zero_and_no_nan():
                                                  jnp.zeros(2, bool), 0.2))(jnp.zeros((2, 3)))
     np.testing.assert_array_equal(gradient, np.zeros((2, 3)))
     np.testing.assert_allclose(np.linalg.norm(unit(jnp.array([[3.0, 4.0], [0.0, 0.0]])), axis=1), [1, 0])
+    pull = jax.grad(lambda rows: jnp.sum(unit(rows) * jnp.array([[1.0, -1.0], [1.0, 1.0]])))
+    gradient = pull(jnp.array([[3.0, 4.0], [0.0, 0.0]]))
+    np.testing.assert_array_equal(gradient[1], 0)
+    assert np.abs(gradient[0]).max() > 0.01

@@ -12,9 +12,11 @@ from grasp_jax.models.spec import Tables, model_spec
 
 CAUSAL = ('sasrec', 'gru4rec')
 ALL = (*CAUSAL, 'bert4rec')
-KINDS = [{'method': 'none'}, {'gate': 'paper'}, {'gate': 'calibrated', 'user_context': 'prefix'},
-         {'gate': 'softmax'}, {'gate': 'softmax', 'user_context': 'prefix'}, {'gate': 'none'},
-         {'gate': 'paper', 'space': 'hidden', 'user_context': 'prefix'}, {'gate': 'paper', 'space': 'hidden'},
+KINDS = [{'method': 'none'}, {'gate': 'paper', 'user_context': 'text'},
+         {'gate': 'calibrated', 'user_context': 'prefix'},
+         {'gate': 'softmax', 'user_context': 'text'}, {'gate': 'softmax', 'user_context': 'prefix'}, {'gate': 'none'},
+         {'gate': 'paper', 'space': 'hidden', 'user_context': 'prefix'},
+         {'gate': 'paper', 'space': 'hidden', 'user_context': 'text'},
          {'method': 'llm_esr'}, {'method': 'grasp_id', 'user_context': 'both', 'space': 'hidden'}]
 CANDIDATES = [4, 9, 17, 30]
 
