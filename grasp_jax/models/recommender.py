@@ -145,9 +145,15 @@ class Recommender(nn.Module):
         context, true = self._true_items(encoded.parts, encoded.context, drawn)
         query, offset = self.encoder.fold(states)
         positive = row_dot(query, self.encoder.features(context, true))
-        flat, opening = jax.tree.map(lambda field: field.reshape(-1, field.shape[-1]), (query, context))
-        shared = self.encoder.score_all(flat, opening, self.catalogue(tables, drawn.negatives), POSITIONS_AT_ONCE)
-        return jnp.concatenate([positive[..., None], shared.reshape(*positive.shape, -1)], -1) + offset[..., None]
+        catalogue = self.catalogue(tables, drawn.negatives)
+
+        def of_group(query: jax.Array, context: Any) -> jax.Array:
+            found: jax.Array = self.encoder.score_all(query, context, catalogue, POSITIONS_AT_ONCE)
+            return found
+
+        # Group by group, not position by position: a loop over what lies on several devices could not be split.
+        shared = jax.vmap(of_group)(query, context)
+        return jnp.concatenate([positive[..., None], shared], -1) + offset[..., None]
 
     def softmax_terms(self, tables: Tables | None, encoded: Encoded,
                       drawn: Drawn) -> tuple[jax.Array, jax.Array, jax.Array]:

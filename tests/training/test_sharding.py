@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from grasp_jax.benchmark import communication
 from grasp_jax.data import batches
 from grasp_jax.errors import UserError
 from grasp_jax.training.epochs import Epochs
@@ -69,3 +70,14 @@ def test_a_mesh_that_does_not_fit_is_refused():
             make_mesh(shape)
     with pytest.raises(UserError, match='cannot be split over 3 devices'):
         make_mesh((2, 3), jax.devices()[:6])
+
+
+@pytest.mark.parametrize('gate', ('calibrated', 'none'))
+def test_shared_negatives_are_scored_where_their_positions_are(small_run, gate):
+    """Gradients and losses are summed over the devices; nothing else travels."""
+    run = small_run(mesh=(4, 1), gate=gate, train={'loss': 'sampled_softmax', 'shared_negatives': True, 'negatives': 8})
+    epochs = Epochs(run, 0)
+    chunk = next(epochs.chunks(0))
+    text = train_steps.lower(run.model, train_spec(run.config), run.mesh, chunk.shape, chunk.data, run.fresh_state(0),
+                             chunk.steps).compile().as_text()
+    assert {each.kind for each in communication.collectives(text)} == {'all-reduce'}
