@@ -173,6 +173,7 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
     def write_texts(partial: pathlib.Path) -> dict[str, Any]:
         if known is not None:
             refresh.check(known, config)  # before anybody is asked
+        encoders.require(config.encode)
         return describe(dataset, config, partial, answers)
 
     mark = stages.run('describe', stage_settings(config), [mark], write_texts)

@@ -34,8 +34,8 @@ def compare_workdirs(workdirs: Sequence[pathlib.Path], seed: int = 0) -> list[li
     """
     reports = [load_report(workdir) for workdir in workdirs]
     k = tables.headline_k(reports[0])
-    header = ['run', 'data', 'recipe', 'model', 'seeds', *(f'{name}@{k} {protocol}' for protocol in ('sampled', 'full')
-                                                 for name in ('NDCG', 'HR')),
+    header = ['run', 'data', 'recipe', 'model', 'seeds',
+              *(f'{name}@{k} {protocol}' for protocol in ('sampled', 'full') for name in ('NDCG', 'HR')),
               *tables.GROUP_NAMES.values(), 'gain (95% interval)', 'p']
     rows = [header]
     for workdir, report in zip(workdirs, reports, strict=True):

@@ -87,7 +87,7 @@ def encode(dataset: Dataset, item_texts: Texts, user_texts: Texts, config: ml_co
 
 
 def check(settings: ml_collections.ConfigDict) -> None:
-    """Refuses an encoder that is not known, or whose library is not installed.
+    """Refuses an encoder that is not known.
 
     Args:
       settings: the section `encode`.
@@ -98,6 +98,17 @@ def check(settings: ml_collections.ConfigDict) -> None:
     for key, choices in (('kind', sorted(ENCODERS)), ('dtype', _DTYPES)):
         if settings[key] not in choices:
             raise UserError(f'--config.encode.{key}={settings[key]!r} is not known; choose one of {", ".join(choices)}')
+
+
+def require(settings: ml_collections.ConfigDict) -> None:
+    """Refuses an encoder whose library is not installed; vectors that are there already need none.
+
+    Args:
+      settings: the section `encode`.
+
+    Raises:
+      UserError: says what to install.
+    """
     if settings.kind == 'sentence_transformers':
         sentence_encoder.check(settings.model)
 

@@ -20,7 +20,7 @@ from grasp_jax.knowledge.language_model import LanguageModel
 from grasp_jax.knowledge.responses import CUT_OFF, NONE, NOTHING, Responses, Usage
 from grasp_jax.knowledge.server import Broken, Limits, Refused, Server
 
-_ALL = 20  # so many final refusals before the first answer are not about the prompts
+_ALL = 20  # so many final refusals before a run's first answer are not about the prompts
 # Entries of a request that the client has a parameter for.
 _STANDARD = ('model', 'messages', 'temperature', 'seed', 'max_tokens', 'max_completion_tokens', 'top_p')
 _REFUSAL = re.compile(r"^\W*(i['’]?m sorry|i am sorry|sorry,|i can(['’]?t|not) |as an ai\b)", re.IGNORECASE)
@@ -74,7 +74,8 @@ class Generator:
         self._model, self._store, self._limits, self._keep_after = model, store, limits, keep_after
         totals = store.totals(model.name)
         self._before, self._tokens = model.cost(totals.usage), Tokens.learned(totals)
-        self._trusted = totals.answers > 0  # whether this model has ever answered
+        self._known = totals.answers > 0  # whether this model has ever answered
+        self._trusted = False  # whether it has in this run
         self._held: list[tuple[Prompt, _Reply]] = []  # final refusals while it has not
         self._budget: Budget | None = None
         self._bar: Any = None
@@ -108,8 +109,9 @@ class Generator:
         if self._server.stopped and (left := self._count(prompts)):
             self._server.give_up(f'{what}: {self._server.stopped}; {total - left:,} of {total:,} prompts are settled, '
                                  f'{self._price()}; the same command goes on with the rest')
-        if self._held:
+        if self._held and not self._known:
             raise self._refuses_all()
+        self._trust()
 
     def _count(self, prompts: Callable[[], Iterable[Prompt]]) -> int:
         return sum(1 for _ in pending(prompts(), self._store, self._limits.tries))

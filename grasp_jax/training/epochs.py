@@ -136,8 +136,8 @@ class Epochs:
         return state, np.concatenate(losses)
 
     def chunks(self, epoch: int, first_step: int = 0) -> Iterator[Chunk]:
-        """The chunks of an epoch from a step on. What their steps are about, a few numbers a user, is put on the devices
-        at once; the rows of tables that stay on the host travel while the chunk before is running."""
+        """The chunks of an epoch from a step on. What their steps are about, a few numbers a user, is put on the
+        devices at once; the rows of tables that stay on the host travel while the chunk before is running."""
         plan = self.plan(epoch)
         places = self._targets(plan, self.shape.groups) if self._targets else 0
         shape = self.shape._replace(rows=plan.num_rows, targets=max(self.shape.targets, places))

@@ -155,9 +155,13 @@ def test_a_server_that_refuses_everything_ends_the_run_and_settles_nothing(scrip
             write(config_for(url), 2, tmp_path / 'out')
     with scripted() as (url, log):
         assert write(config_for(url), 30, tmp_path / 'out')[2]['fallbacks'] == 0 and len(log()) == 30
-    # A server that is known to answer may refuse single prompts for good.
+    # A server that is known to answer may refuse single prompts for good, but not all of them.
     with scripted({'refuses': 400}) as (url, _):
-        assert write(config_for(url, {'temperature': 0.5}), 30, tmp_path / 'out')[2]['fallbacks'] == 30
+        with pytest.raises(UserError, match='refuses whatever it is asked'):
+            write(config_for(url, {'temperature': 0.5}), 30, tmp_path / 'out')
+        assert write(config_for(url, {'temperature': 0.5}), 10, tmp_path / 'out')[2]['fallbacks'] == 10
+    with scripted() as (url, log):
+        assert write(config_for(url, {'temperature': 0.5}), 10, tmp_path / 'out')[2]['sent'] == 0
 
 
 def test_halves_of_characters_lose_no_answer(scripted, tmp_path):
