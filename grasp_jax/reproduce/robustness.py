@@ -70,7 +70,7 @@ def gates_as_markdown(found: Sequence[tuple[Cell, dict[str, Any]]]) -> str:
     header = ['texts', 'method', 'entity', *(f'{level}, {side}' for level in gates.LEVELS
                                              for side in ('wrong', 'clean'))]
     body = [[cell.group.replace('_', ' '), cell.label, name,
-             *(f'{sides[side][level]:.4f}' for level in gates.LEVELS for side in ('inside', 'outside'))]
+             *(number(sides[side][level], '.4f') for level in gates.LEVELS for side in ('inside', 'outside'))]
             for cell, measured in found for name, sides in measured.items()]
     return markdown([header, *body], 3)
 
