@@ -58,9 +58,7 @@ def _check_texts(config: ml_collections.ConfigDict) -> None:
     """Refuses what the stages of the texts would find out one after the other, the dear ones first."""
     describe.check(config)
     encoders.check(config.encode)
-    if config.retrieve.method not in neighbours.METHODS:
-        known = ', '.join(neighbours.METHODS)
-        raise UserError(f'config.retrieve.method={config.retrieve.method!r}: choose one of {known}')
+    neighbours.check(config.retrieve.method)
     if config.text.writer == 'model':
         language_model.from_config(config)
     if config.encode.kind == 'openai':

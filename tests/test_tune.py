@@ -29,18 +29,25 @@ def small_space(monkeypatch):
     monkeypatch.setitem(tune.SPACES, 'small', space)
 
 
-def test_a_killed_search_goes_on_with_the_trial_it_was_in(config, tmp_path, monkeypatch):
+def interrupt_second(monkeypatch, error):
+    """Ends the second training after its first epoch; returns the learning rate and the files found of every one."""
     tries = []
     train = loop.train
 
-    def killed(run, seed, folder, watch=None):
+    def interrupted(run, seed, folder, watch=None):
         tries.append((run.config.train.learning_rate, len(list(folder.iterdir()))))
         if len(tries) == 2:
             def watch(epoch, value):
-                raise SystemExit  # as a kill after the first epoch's checkpoint: the trial stays as it is
+                raise error
         return train(run, seed, folder, watch)
 
-    monkeypatch.setattr(loop, 'train', killed)
+    monkeypatch.setattr(loop, 'train', interrupted)
+    return tries
+
+
+def test_a_killed_search_goes_on_with_the_trial_it_was_in(config, tmp_path, monkeypatch):
+    # As a kill after the first epoch's checkpoint: the trial stays as it is.
+    tries = interrupt_second(monkeypatch, SystemExit())
     with pytest.raises(SystemExit):
         tune.search(config, 'small', 3, tmp_path, tmp_path)
     study = tune.search(config, 'small', 3, tmp_path, tmp_path)
@@ -54,17 +61,7 @@ def test_a_killed_search_goes_on_with_the_trial_it_was_in(config, tmp_path, monk
 
 
 def test_a_stopped_search_goes_on_too_and_draws_new_settings(config, tmp_path, monkeypatch):
-    tries = []
-    train = loop.train
-
-    def stopped(run, seed, folder, watch=None):
-        tries.append((run.config.train.learning_rate, len(list(folder.iterdir()))))
-        if len(tries) == 2:
-            def watch(epoch, value):
-                raise Stopped('as on SIGTERM')
-        return train(run, seed, folder, watch)
-
-    monkeypatch.setattr(loop, 'train', stopped)
+    tries = interrupt_second(monkeypatch, Stopped('as on SIGTERM'))
     with pytest.raises(Stopped):
         tune.search(config, 'small', 3, tmp_path, tmp_path)
     study = tune.search(config, 'small', 3, tmp_path, tmp_path)

@@ -58,8 +58,7 @@ def main(rest: Sequence[str]) -> None:
     results: list[dict[str, Any]] = []
     stopped: BaseException | None = None
     try:
-        for row in _COMMANDS[command](size):
-            results.append(row)
+        results.extend(_COMMANDS[command](size))
     except (KeyboardInterrupt, Exception) as error:
         if not results:
             raise

@@ -28,7 +28,7 @@ from grasp_jax.errors import UserError
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import Tables, model_spec, padded_rows
 from grasp_jax.training.sharding import make_mesh, state_shapes, table_mesh, table_shapes
-from grasp_jax.training.step import Data, init_state, train_spec, train_steps
+from grasp_jax.training.step import Data, init_state, target_count, train_spec, train_steps
 
 _STEPS = 2  # in the compiled call; its loop is in the text once
 _BYTES = {'pred': 1, 's8': 1, 'u8': 1, 'bf16': 2, 'f16': 2, 's32': 4, 'u32': 4, 'f32': 4, 's64': 8, 'u64': 8, 'f64': 8}
@@ -101,19 +101,16 @@ def compiled_text(size: Size, backbone: str, shape: tuple[int, int], table_dtype
     nobody = jax.ShapeDtypeStruct((0, size.width), jnp.dtype(table_dtype))
     tables: Any = Tables(*(nobody, nobody, items, items))  # type: ignore[arg-type]
     state = jax.eval_shape(functools.partial(init_state, model, train_spec(config), seed=0), tables)
-    placement = batches.Placement(*(np.zeros((_STEPS, users), np.int32),) * 5)
+    nothing, lengths = np.zeros((_STEPS, users), np.int32), np.full((_STEPS, users), round(size.mean_length), np.int32)
+    row = np.broadcast_to(np.arange(users, dtype=np.int32) // size.batch_size * rows, lengths.shape)  # of its device
+    placement = batches.Placement(nothing, nothing, lengths, row, nothing)
+    count = target_count(model, train_spec(config))
+    plan = batches.Plan(placement, rows * mesh.size, spec.row_width)
+    wanted = batches.Shape(plan.num_rows, mesh.size, count(plan, mesh.size) if count else 0)
     history: Any = jax.ShapeDtypeStruct((int(size.users * size.mean_length),), jnp.int32)
-    targets = 0 if spec.causal else _places(size, config.train.mask_prob)
-    lowered = train_steps.lower(model, train_spec(config), mesh, batches.Shape(rows * mesh.size, mesh.size, targets),
-                                Data(history, table_shapes(tables, mesh)), state_shapes(state, mesh),
-                                batches.Steps(placement))
+    lowered = train_steps.lower(model, train_spec(config), mesh, wanted, Data(history, table_shapes(tables, mesh)),
+                                state_shapes(state, mesh), batches.Steps(placement))
     return lowered.compile().as_text() or ''
-
-
-def _places(size: Size, mask_prob: float) -> int:
-    """Places for BERT4Rec's targets on a device: about as many as `data.draws.cloze_targets` finds in a plan."""
-    hidden = mask_prob * size.batch_size * size.mean_length
-    return 8 * math.ceil((hidden + 8 * math.sqrt(hidden)) / 8)
 
 
 def collectives(text: str) -> list[Collective]:

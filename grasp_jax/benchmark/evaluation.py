@@ -7,10 +7,9 @@ import jax
 import numpy as np
 
 from grasp_jax.benchmark import workload
-from grasp_jax.benchmark.reference import Reference
+from grasp_jax.benchmark.reference import Reference, require_vectors
 from grasp_jax.benchmark.training import REFERENCE_METHODS
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.errors import UserError
 from grasp_jax.evaluation.passes import item_parts, user_states
 from grasp_jax.evaluation.ranks import Evaluator
 from grasp_jax.models.recommender import Recommender
@@ -39,8 +38,8 @@ def measure(size: workload.Size, backbone: str, method: str, interactions: Inter
     run = make_run(config, make_mesh(tuple(config.train.mesh)), interactions, negatives,
                    None if method == 'none' else tables,
                    workload.offline_of(size, model_spec(config, size.items, size.width)))
-    if users is not None and run.host is not None:
-        raise UserError('the reference needs all vectors on its device, and these stay on the host; use --noreference')
+    if users is not None:
+        require_vectors(run)
     params = run.fresh_state(0).params
     evaluator = run.evaluator('test')
     count = len(evaluator.users)

@@ -10,7 +10,18 @@ import numpy as np
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.errors import UserError
 from grasp_jax.models.spec import ModelSpec, Tables
+from grasp_jax.training.run import Run
 from grasp_jax.training.step import TrainSpec
+
+
+def require_vectors(run: Run) -> None:
+    """Refuses runs that the reference cannot stand beside.
+
+    Raises:
+      UserError: the vectors stay on the host.
+    """
+    if run.host is not None:
+        raise UserError('the reference needs all vectors on its device, and these stay on the host; use --noreference')
 
 
 class Reference:

@@ -10,10 +10,9 @@ import jax
 import numpy as np
 
 from grasp_jax.benchmark import profile, substeps, timing, workload
-from grasp_jax.benchmark.reference import Reference
+from grasp_jax.benchmark.reference import Reference, require_vectors
 from grasp_jax.data import batches
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.errors import UserError
 from grasp_jax.models.spec import Tables, model_spec
 from grasp_jax.training.epochs import Chunk, Epochs
 from grasp_jax.training.run import Run, make_run
@@ -59,8 +58,8 @@ def measure(size: workload.Size, backbone: str, method: str, interactions: Inter
     run = make_run(config, make_mesh(tuple(config.train.mesh)), interactions, {},
                    None if method == 'none' else tables,
                    workload.offline_of(size, model_spec(config, size.items, size.width)))
-    if options.reference and run.host is not None:
-        raise UserError('the reference needs all vectors on its device, and these stay on the host; use --noreference')
+    if options.reference:
+        require_vectors(run)
     trainer = _Trainer(run)
     programs = {OURS: trainer.steps}
     result: dict[str, Any] = {'backbone': backbone, 'method': method, 'batch_size': size.batch_size,

@@ -113,11 +113,12 @@ def _what() -> tuple[str, list[grid.Cell]]:
 
 def _is_chosen(cell: grid.Cell) -> bool:
     """Whether a cell passes the filters."""
-    kind, _, share = cell.group.partition(', ')
-    of_curve = _FIGURE.value != 'robustness' or (
-        (not _KINDS.value or kind in _KINDS.value) and share.rstrip('%') in ('0', *_SHARES.value))
-    return of_curve and all(not flag.value or cell.settings[f'model.{key}'] in flag.value
-                            for key, flag in (('backbone', _BACKBONES), ('method', _METHODS)))
+    if _FIGURE.value == 'robustness':
+        kind, share = grid.wrong_texts(cell)
+        if (_KINDS.value and kind not in _KINDS.value) or share not in (0, *map(int, _SHARES.value)):
+            return False
+    return all(not flag.value or cell.settings[f'model.{key}'] in flag.value
+               for key, flag in (('backbone', _BACKBONES), ('method', _METHODS)))
 
 
 def _require_known(name: str, values: Sequence[str], known: Sequence[str]) -> None:

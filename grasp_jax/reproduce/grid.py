@@ -136,6 +136,12 @@ def robustness(dataset: str, kinds: Sequence[str], shares: Sequence[int], backbo
     return cells
 
 
+def wrong_texts(cell: Cell) -> tuple[str, int]:
+    """Which texts are wrong and how many percent of them, of a cell of `robustness`: as ('users_swap', 25)."""
+    kind, _, share = cell.group.partition(', ')
+    return kind, int(share.rstrip('%'))
+
+
 def _reads(cell: Cell, who: str) -> bool:
     """Whether a method reads the texts of `who`: users, items or both."""
     from grasp_jax.models.spec import model_spec  # here, so that --help need not wait for JAX

@@ -10,7 +10,7 @@ from grasp_jax import artefacts
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation.tables import BACKBONES
 from grasp_jax.reproduce import case_study, plots, published, robustness, runs, tables
-from grasp_jax.reproduce.grid import Cell
+from grasp_jax.reproduce.grid import Cell, wrong_texts
 
 _TITLES = {'table2': 'Table 2: all users', 'table3': 'Table 3: tail and head',
            'table4': 'Table 4: parts of the attention', 'figure4': 'Figure 4: neighbours and width',
@@ -87,9 +87,9 @@ def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
     Raises:
       UserError: no run is done.
     """
-    begun = {cell.group.partition(',')[0] for cell in cells
+    begun = {wrong_texts(cell)[0] for cell in cells
              if robustness.is_wrong(cell) and runs.is_done(folder / cell.name)}
-    cells = [cell for cell in cells if cell.group.partition(',')[0] in begun]
+    cells = [cell for cell in cells if wrong_texts(cell)[0] in begun]
     rows = _rows('the hallucination curve', cells, {}, folder)
     title = f'Hallucination curve, {rows[0].report["dataset"]}, {_backbone(rows[0].cell)}, recipe {recipe}'
     parts = [f'## {title}', f'{_state(rows, cells)} `left` is the share of NDCG@10 with clean texts. A method that '

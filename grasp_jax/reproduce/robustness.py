@@ -13,7 +13,7 @@ from grasp_jax.evaluation.plots import BLUE, GREY, ORANGE, PLUM, TEAL, figure_of
 from grasp_jax.evaluation.tables import markdown
 from grasp_jax.knowledge.corruption import CORRUPTED
 from grasp_jax.reproduce import runs
-from grasp_jax.reproduce.grid import Cell
+from grasp_jax.reproduce.grid import Cell, wrong_texts
 from grasp_jax.reproduce.tables import Line, number, value
 
 COLUMNS = ('N@10', 'tail_item:N@10', 'head_item:N@10')
@@ -51,11 +51,11 @@ def measure_gates(config: ml_collections.ConfigDict, workdir: pathlib.Path, stag
 
 def as_markdown(rows: Sequence[Line], protocol: str) -> str:
     """NDCG@10 of all, tail and head items by kind and share, and what share of the clean figure is left."""
-    clean = {(kind_of(line), line.cell.label): line for line in rows if share_of(line) == 0}
+    clean = {(wrong_texts(line.cell)[0], line.cell.label): line for line in rows if wrong_texts(line.cell)[1] == 0}
     header = ['texts', 'method', 'all', 'left', 'tail items', 'left', 'head items', 'left']
     body = []
     for line in rows:
-        before = clean.get((kind_of(line), line.cell.label))
+        before = clean.get((wrong_texts(line.cell)[0], line.cell.label))
         cells = []
         for column in COLUMNS:
             mean, _ = value(line.report, protocol, column)
@@ -77,13 +77,13 @@ def gates_as_markdown(found: Sequence[tuple[Cell, dict[str, Any]]]) -> str:
 
 def plot(rows: Sequence[Line], protocol: str, title: str, path: pathlib.Path) -> None:
     """A panel for each kind and column, a line for each method against the share of wrong texts."""
-    kinds = list(dict.fromkeys(kind_of(line) for line in rows))
+    kinds = list(dict.fromkeys(wrong_texts(line.cell)[0] for line in rows))
     figure, panels = figure_of(len(COLUMNS), title, f'{protocol} protocol', (15.0, 3.4 * len(kinds) + 0.6), len(kinds))
     for row, kind in enumerate(kinds):
         for axes, column in zip(panels[row * len(COLUMNS):], COLUMNS, strict=False):
             for label in dict.fromkeys(line.cell.label for line in rows):
-                points = sorted((share_of(line), *value(line.report, protocol, column)) for line in rows
-                                if line.cell.label == label and kind_of(line) == kind)
+                points = sorted((wrong_texts(line.cell)[1], *value(line.report, protocol, column)) for line in rows
+                                if line.cell.label == label and wrong_texts(line.cell)[0] == kind)
                 method = 'printed' if 'printed' in label else next(
                     line.cell.settings['model.method'] for line in rows if line.cell.label == label)
                 axes.errorbar([x for x, _, _ in points], [y for _, y, _ in points], [e or 0.0 for _, _, e in points],
@@ -97,13 +97,3 @@ def plot(rows: Sequence[Line], protocol: str, title: str, path: pathlib.Path) ->
 def is_wrong(cell: Cell) -> bool:
     """Whether a cell is a run on wrong texts, not a clean one that stands in."""
     return any(name.startswith(('encode.corrupt', 'data.shop.hallucination')) for name in cell.settings)
-
-
-def kind_of(line: Line) -> str:
-    """As 'users_swap'."""
-    return line.cell.group.partition(',')[0]
-
-
-def share_of(line: Line) -> int:
-    """Percent of the texts that are wrong."""
-    return int(line.cell.group.partition(', ')[2].rstrip('%'))

@@ -106,14 +106,23 @@ def neighbours(vectors: np.ndarray, k: int, method: str, groups: np.ndarray | No
     return found
 
 
+def check(method: str) -> None:
+    """Refuses a method that is not known.
+
+    Raises:
+      UserError: names those that are.
+    """
+    if method not in METHODS:
+        raise UserError(f'--config.retrieve.method={method!r} is not known; choose one of {", ".join(METHODS)}')
+
+
 def resolve(method: str, rows: int) -> str:
     """Which search 'auto' stands for.
 
     Raises:
       UserError: the method is not known, or is 'scann' where ScaNN is not installed.
     """
-    if method not in METHODS:
-        raise UserError(f'--config.retrieve.method={method!r} is not known; choose one of {", ".join(METHODS)}')
+    check(method)
     if method == 'auto':
         return 'scann' if rows >= SCANN_FROM and scann_index.installed() else 'exact'
     if method == 'scann' and not scann_index.installed():

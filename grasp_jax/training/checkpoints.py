@@ -67,8 +67,8 @@ class _States:
 
     def _load(self, number: int, what: str, like: TrainState, mesh: Mesh) -> TrainState:
         where = f'{self._folder}: {what}'
-        known = self._metrics()[number]
-        if known.get('arrays', _arrays(like)) != _arrays(like):  # none before they were noted, as the digest
+        known, arrays = self._metrics()[number], _arrays(like)
+        if known.get('arrays', arrays) != arrays:  # none before they were noted, as the digest
             raise UserError(f'{where} holds a state of other arrays than this run has, of another version of the '
                             f'program or another config; choose another --workdir or delete {self._folder.parent}')
         failure: UserError | None = None
