@@ -113,7 +113,8 @@ def leaks() -> list[Cell]:
 def robustness(dataset: str, kinds: Sequence[str], shares: Sequence[int], backbone: str = 'sasrec') -> list[Cell]:
     """The hallucination curve: methods on one backbone, retrained on texts of which a share is wrong.
 
-    A method that does not read the texts that are wrong has its clean run at every share.
+    A method that does not read the texts that are wrong has its clean run at every share; one that reads items' texts
+    alone has the run on wrong texts of items where those of users are wrong as well.
 
     Args:
       dataset: a key of `DATASETS`.
@@ -128,12 +129,21 @@ def robustness(dataset: str, kinds: Sequence[str], shares: Sequence[int], backbo
                 method = cell.settings['model.method']
                 if cell.group != BACKBONES[backbone] or method not in ('none', 'llm_init', 'llm_esr', 'grasp'):
                     continue
-                wrong = share > 0 and _reads(cell, kind.partition('_')[0])
-                name = f'{cell.name}_{kind}_{share}' if wrong else cell.name
-                settings = {**cell.settings, **corruptions(dataset)[kind](share / 100)} if wrong else cell.settings
+                met = _met(cell, kind) if share else None
+                name = f'{cell.name}_{met}_{share}' if met else cell.name
+                settings = {**cell.settings, **corruptions(dataset)[met](share / 100)} if met else cell.settings
                 cells.append(dataclasses.replace(cell, name=name, group=f'{kind}, {share}%', published=None,
                                                  settings=settings))
     return cells
+
+
+def _met(cell: Cell, kind: str) -> str | None:
+    """What a method meets of wrong texts of a kind: None if it does not read them, 'items_swap' for 'both_swap' if it
+    reads none of users (the same items are wrong in both)."""
+    who, _, how = kind.partition('_')
+    if who != 'both' or _reads(cell, 'users'):
+        return kind if _reads(cell, who) else None
+    return f'items_{how}' if _reads(cell, 'items') else None
 
 
 def wrong_texts(cell: Cell) -> tuple[str, int]:

@@ -42,6 +42,13 @@ def test_the_share_that_is_asked_for_is_wrong_and_the_rest_is_not(dataset, tmp_p
             np.testing.assert_array_equal(np.sort(before.sum(1)), np.sort(after.sum(1)))
 
 
+@pytest.mark.parametrize('kind', corruption.KINDS)
+def test_items_are_as_wrong_alone_as_together_with_users(dataset, tmp_path, kind):
+    # The hallucination curve takes one run for both, where a method reads no texts of users.
+    alone, both = (table(dataset, tmp_path / who, kind=kind, who=who, share=0.3)[1] for who in ('items', 'both'))
+    np.testing.assert_array_equal(alone, both)
+
+
 def test_a_larger_share_holds_a_smaller_one():
     few, many = (set(corruption.chosen(100, share, 3)) for share in (0.1, 0.5))
     assert len(few) == 10 and few < many and len(corruption.chosen(100, 1.0, 3)) == 100

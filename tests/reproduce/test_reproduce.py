@@ -49,15 +49,17 @@ def test_every_name_is_one_run_and_every_run_has_one_name(cells):
     assert len(set.union(*configs.values())) == len(configs), 'one run, one name'
 
 
-def test_wrong_texts_of_users_touch_only_the_methods_that_read_them():
+def test_wrong_texts_touch_only_the_methods_that_read_them():
     found = {kind: {cell.settings['model.method']: cell.name
                     for cell in grid.robustness('demo', [kind], (50,), 'gru4rec')
                     if cell.group == f'{kind}, 50%' and 'printed' not in cell.name}
-             for kind in ('users_profile', 'items_noise')}
+             for kind in ('users_profile', 'items_noise', 'both_noise')}
     clean = {method: f'gru4rec_{method}' for method in ('none', 'llm_init', 'llm_esr', 'grasp')}
     assert found['users_profile'] == {**clean, 'llm_esr': 'gru4rec_llm_esr_users_profile_50'}
     assert found['items_noise'] == {method: name if method == 'none' else f'{name}_items_noise_50'
                                     for method, name in clean.items()}
+    # GRASP with the prefix as context and LLMInit read no texts of users.
+    assert found['both_noise'] == {**found['items_noise'], 'llm_esr': 'gru4rec_llm_esr_both_noise_50'}
 
 
 def test_every_row_of_the_papers_beauty_is_in_the_grid():
