@@ -93,7 +93,8 @@ def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
     rows = _rows('the hallucination curve', cells, {}, folder)
     title = f'Hallucination curve, {rows[0].report["dataset"]}, {_backbone(rows[0].cell)}, recipe {recipe}'
     parts = [f'## {title}', f'{_state(rows, cells)} `left` is the share of NDCG@10 with clean texts. A method that '
-             'does not read the texts that are wrong has its clean run at every share.']
+             'does not read the texts that are wrong has its clean run at every share; one that reads items\' texts '
+             'alone has the run on wrong items where both are wrong.']
     target.parent.mkdir(parents=True, exist_ok=True)
     for protocol in tables.PROTOCOLS:
         picture = target.with_name(f'{target.name}_{protocol}.png')

@@ -3,10 +3,11 @@
 import optuna
 import pytest
 
-from grasp_jax import tune
 from grasp_jax.config import changed, default
 from grasp_jax.errors import Stopped, UserError
 from grasp_jax.training import loop
+from grasp_jax.tune import report, spaces
+from grasp_jax.tune.search import search
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def small_space(monkeypatch):
     def space(trial):
         return {'train.learning_rate': trial.suggest_float('learning_rate', 1e-3, 1e-1, log=True)}
 
-    monkeypatch.setitem(tune.SPACES, 'small', space)
+    monkeypatch.setitem(spaces.SPACES, 'small', space)
 
 
 def interrupt_second(monkeypatch, error):
@@ -49,42 +50,61 @@ def test_a_killed_search_goes_on_with_the_trial_it_was_in(config, tmp_path, monk
     # As a kill after the first epoch's checkpoint: the trial stays as it is.
     tries = interrupt_second(monkeypatch, SystemExit())
     with pytest.raises(SystemExit):
-        tune.search(config, 'small', 3, tmp_path, tmp_path)
-    study = tune.search(config, 'small', 3, tmp_path, tmp_path)
+        search(config, 'small', 3, tmp_path, tmp_path)
+    study = search(config, 'small', 3, tmp_path, tmp_path)
     states = [trial.state.name for trial in study.trials]
     assert states.count('COMPLETE') == 3, states
     assert tries[2][0] == tries[1][0] and tries[2][1] > 0, 'the same settings, from their checkpoints'
     assert 0 < study.best_value < 1 and set(study.best_trial.user_attrs['settings']) == {'train.learning_rate'}
     assert not list((tmp_path / 'trials').iterdir()), 'checkpoints go when a trial is over'
     assert len(tries) == 4
-    assert tune.search(config, 'small', 3, tmp_path, tmp_path).best_value == study.best_value and len(tries) == 4
+    assert search(config, 'small', 3, tmp_path, tmp_path).best_value == study.best_value and len(tries) == 4
 
 
 def test_a_stopped_search_goes_on_too_and_draws_new_settings(config, tmp_path, monkeypatch):
     tries = interrupt_second(monkeypatch, Stopped('as on SIGTERM'))
     with pytest.raises(Stopped):
-        tune.search(config, 'small', 3, tmp_path, tmp_path)
-    study = tune.search(config, 'small', 3, tmp_path, tmp_path)
+        search(config, 'small', 3, tmp_path, tmp_path)
+    study = search(config, 'small', 3, tmp_path, tmp_path)
     assert [trial.state.name for trial in study.trials] == ['COMPLETE', 'FAIL', 'COMPLETE', 'COMPLETE']
     assert tries[2][0] == tries[1][0] and tries[2][1] > 0, 'the same settings, from their checkpoints'
     assert len({rate for rate, _ in tries}) == 3, 'a search that goes on does not draw what it drew before'
 
 
 def test_a_study_is_about_one_config(config, tmp_path):
-    tune.search(config, 'small', 1, tmp_path, tmp_path)
+    search(config, 'small', 1, tmp_path, tmp_path)
     with pytest.raises(UserError, match='model.hidden_size: 8 -> 16'):
-        tune.search(changed(config, {'model.hidden_size': 16}), 'small', 1, tmp_path, tmp_path)
+        search(changed(config, {'model.hidden_size': 16}), 'small', 1, tmp_path, tmp_path)
 
 
 def test_parts_that_do_not_fit_are_said_before_the_stages(config, tmp_path):
     with pytest.raises(UserError, match=r'config\.train\.parts=-1'):
-        tune.search(changed(config, {'train.parts': -1}), 'small', 1, tmp_path, tmp_path / 'stages')
+        search(changed(config, {'train.parts': -1}), 'small', 1, tmp_path, tmp_path / 'stages')
     assert not list(tmp_path.iterdir()), 'nothing is begun'
 
 
+def test_the_report_holds_every_trial_and_the_best_first(tmp_path):
+    study = optuna.create_study(study_name='small', direction='maximize')
+    rate, loss = (optuna.distributions.FloatDistribution(1e-3, 1e-1, log=True),
+                  optuna.distributions.CategoricalDistribution(['bce', 'gbce']))
+    states = optuna.trial.TrialState
+    for value, state, seen in ((0.25, states.COMPLETE, {0: 0.1, 1: 0.25}), (None, states.PRUNED, {0: 0.31, 1: 0.2}),
+                               (None, states.FAIL, {0: 0.9}), (0.3, states.COMPLETE, {})):
+        study.add_trial(optuna.trial.create_trial(
+            params={'learning_rate': 0.002 * (1 + len(study.trials)), 'loss': 'bce'}, value=value, state=state,
+            distributions={'learning_rate': rate, 'loss': loss}, intermediate_values=seen,
+            user_attrs={'settings': {'train.learning_rate': 0.002 * (1 + len(study.trials))}}))
+    shown = report.write(study, default(), tmp_path)
+    assert '3 trials, 2 of them trained to the end and 1 stopped early' in shown
+    assert shown.splitlines()[-1] == '--config.train.learning_rate=0.008', 'of a trial that was trained to the end'
+    rows = [line.split(' | ') for line in (tmp_path / report.TABLE).read_text().splitlines() if line.startswith('| ')]
+    assert [row[0] + row[2] + ' ' + row[3] for row in rows[2:]] == ['| 131.00 2', '| 330.00 -', '| 025.00 2']
+    assert (tmp_path / report.PICTURE).stat().st_size > 5000
+
+
 def test_every_space_names_settings_that_there_are():
-    for name, start in tune.STARTS.items():
-        found = tune.changed(default('strong'), tune.SPACES[name](optuna.trial.FixedTrial(start)))
+    for name, start in spaces.STARTS.items():
+        found = changed(default('strong'), spaces.SPACES[name](optuna.trial.FixedTrial(start)))
         for key, value in start.items():
             assert value in (found.train.get(key), found.model.get(key))
         if name == 'strong':

@@ -1,46 +1,20 @@
-"""Tunes settings on validation with Optuna; the test items are never looked at.
-
-    python -m grasp_jax.tune --config=configs/beauty.py:minilm,strong --space=strong --trials=30 --workdir=runs/tune
-
-The study lies in WORKDIR/study.db (sqlite). A killed search goes on with the trial that it was in, from its last
-checkpoint; weak trials are stopped early. The best settings are printed as flags of `grasp_jax.main`. Needs
-`pip install -e ".[tune]"`.
-"""
+"""The search: a study of Optuna in sqlite that goes on where it was killed."""
 
 import hashlib
 import json
 import logging
 import pathlib
 import shutil
-from collections.abc import Sequence
 from typing import Any
 
 import ml_collections
-from absl import flags
-from ml_collections import config_flags
 
 from grasp_jax import artefacts
-from grasp_jax.command import only_flags, reading_flags, require_config_file, run_app
 from grasp_jax.config import changed, default
 from grasp_jax.errors import Stopped, UserError
-from grasp_jax.search_spaces import SPACES, STARTS
+from grasp_jax.tune.spaces import SPACES, STARTS
 
 LOG = logging.getLogger(__name__)
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'Config file to start from.', lock_config=True)
-_SPACE = flags.DEFINE_enum('space', 'strong', sorted(SPACES), 'What is searched (grasp_jax/search_spaces.py).')
-_TRIALS = flags.DEFINE_integer('trials', 20, 'Trials in all, those of earlier calls included.', lower_bound=1)
-_WORKDIR = flags.DEFINE_string('workdir', 'runs/tune', 'Folder for the study, its trials and what they share.')
-_STAGES = flags.DEFINE_string('stages', None, 'Folder of prepared data and vectors. Default: the work folder.')
-
-
-def main(_: Sequence[str]) -> None:
-    """Runs the search."""
-    study = search(_CONFIG.value, _SPACE.value, _TRIALS.value, pathlib.Path(_WORKDIR.value),
-                   pathlib.Path(_STAGES.value or _WORKDIR.value))
-    best = study.best_trial
-    settings = best.user_attrs['settings']
-    print(f'best of {len(study.trials)} trials: number {best.number}, validation NDCG@10 {100 * best.value:.2f}%')
-    print(' '.join(f'--config.{name}={value}' for name, value in settings.items()))
 
 
 def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: pathlib.Path,
@@ -138,15 +112,3 @@ def _take_up_again(study: Any, states: Any) -> None:
 def _name(settings: dict[str, Any]) -> str:
     """A folder name that the same settings find again."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _parse(argv: Sequence[str]) -> list[str]:
-    """Parses flags; what is wrong with them is an error of one line."""
-    with reading_flags('--help and grasp_jax/config.py'):
-        rest: list[str] = flags.FLAGS(list(argv), known_only=False)
-        require_config_file(_CONFIG, 'configs/beauty.py:minilm,strong')
-    return only_flags(rest)
-
-
-if __name__ == '__main__':
-    run_app(main, _parse, resumable=True)

@@ -1,0 +1,1 @@
+"""Settings tuned on validation with Optuna: `python -m grasp_jax.tune`."""

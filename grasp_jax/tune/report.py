@@ -1,0 +1,94 @@
+"""What a search found: all trials as a table, and a picture of what each setting does to validation."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import ml_collections
+
+from grasp_jax import artefacts
+from grasp_jax.evaluation.plots import BLUE, ORANGE, figure_of, panel_of, save
+from grasp_jax.evaluation.tables import BACKBONES, METHODS, Rows, aligned, markdown
+
+TABLE, PICTURE = 'trials.md', 'trials.png'
+_SHOWN = 5  # trials on the terminal
+_PANELS = 3  # in a row
+
+
+def write(study: Any, config: ml_collections.ConfigDict, folder: pathlib.Path) -> str:
+    """Writes `trials.md` and `trials.png`.
+
+    Args:
+      study: of Optuna, with at least one finished trial.
+      config: that it started from.
+      folder: for both files.
+
+    Returns:
+      the best trials and the best settings, for the terminal.
+    """
+    trials = ranked(study)
+    folder.mkdir(parents=True, exist_ok=True)
+    backbone, method = BACKBONES[config.model.backbone], METHODS[config.model.method]
+    title = f'Search {study.study_name}: {config.data.name}, {backbone}, {method}'
+    kept = sum(not is_stopped(trial) for trial in trials)
+    state = (f'{len(trials)} trials, {kept} of them trained to the end and {len(trials) - kept} stopped early; '
+             f'validation NDCG@10 ({config.evaluate.select_by}), %, seed {config.train.seeds[0]}.')
+    flags = ' '.join(f'--config.{name}={value}' for name, value in study.best_trial.user_attrs['settings'].items())
+    rows = _rows(trials)
+    _plot(trials, title, state, folder / PICTURE)
+    artefacts.write_text(folder / TABLE, '\n\n'.join([
+        f'## {title}', state, markdown(rows, 2), 'The best settings:', f'```\n{flags}\n```',
+        f'![what each setting does]({PICTURE})']) + '\n')
+    return '\n'.join([title, state, '', aligned(rows[:_SHOWN + 1], 2), '', f'all trials: {folder / TABLE}', flags])
+
+
+def ranked(study: Any) -> list[Any]:
+    """The trials that are over, the best first; those that a kill or a signal ended are in the queue again."""
+    over = [trial for trial in study.trials if trial.state.name in ('COMPLETE', 'PRUNED')]
+    return sorted(over, key=lambda trial: -reached(trial))
+
+
+def is_stopped(trial: Any) -> bool:
+    """Whether a trial was so weak that it was stopped early."""
+    return bool(trial.state.name == 'PRUNED')
+
+
+def reached(trial: Any) -> float:
+    """The best validation NDCG@10 of a trial, 0 to 1, also of one that was stopped early."""
+    return float(max(trial.intermediate_values.values()) if is_stopped(trial) else trial.value)
+
+
+def _rows(trials: Sequence[Any]) -> Rows:
+    names = list(trials[0].params)
+    rows = [['trial', 'how it ended', 'NDCG@10', 'epochs', *(name.replace('_', ' ') for name in names)]]
+    for trial in trials:
+        rows.append([str(trial.number), 'stopped early' if is_stopped(trial) else 'trained',
+                     f'{100 * reached(trial):.2f}', _epochs(trial), *(_shown(trial.params[name]) for name in names)])
+    return rows
+
+
+def _epochs(trial: Any) -> str:
+    """How many epochs it had; a trial that a kill ended after its last one does not know."""
+    return str(1 + max(trial.intermediate_values)) if trial.intermediate_values else '-'
+
+
+def _shown(value: Any) -> str:
+    return f'{value:.3g}' if isinstance(value, float) else str(value)
+
+
+def _plot(trials: Sequence[Any], title: str, subtitle: str, path: pathlib.Path) -> None:
+    """A panel for each setting: validation NDCG@10 against its value, hollow where a trial was stopped early."""
+    names = list(trials[0].params)
+    down = -(-len(names) // _PANELS)
+    figure, panels = figure_of(min(len(names), _PANELS), title, subtitle, (12.0, 3.2 * down + 0.6), down)
+    for axes, name in zip(panels, names, strict=False):
+        for trial in trials:
+            axes.plot(trial.params[name], 100 * reached(trial), marker='o', markersize=7,
+                      color=ORANGE if trial is trials[0] else BLUE,
+                      markerfacecolor='white' if is_stopped(trial) else None)
+        if getattr(trials[0].distributions[name], 'log', False):
+            axes.set_xscale('log')
+        panel_of(axes, name.replace('_', ' '), '', 'validation NDCG@10, %')
+    for axes in panels[len(names):]:
+        axes.set_visible(False)
+    save(figure, path)
