@@ -1,10 +1,13 @@
 """What a search found: all trials as a table, and a picture of what each setting does to validation."""
 
+import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import ml_collections
+import numpy as np
+from matplotlib.axes import Axes
 
 from grasp_jax import artefacts
 from grasp_jax.evaluation.plots import BLUE, ORANGE, figure_of, panel_of, save
@@ -59,12 +62,18 @@ def reached(trial: Any) -> float:
 
 
 def _rows(trials: Sequence[Any]) -> Rows:
-    names = list(trials[0].params)
+    names = _names(trials)
     rows = [['trial', 'how it ended', 'NDCG@10', 'epochs', *(name.replace('_', ' ') for name in names)]]
     for trial in trials:
+        values = [_shown(trial.params.get(name, '-')) for name in names]
         rows.append([str(trial.number), 'stopped early' if is_stopped(trial) else 'trained',
-                     f'{100 * reached(trial):.2f}', _epochs(trial), *(_shown(trial.params[name]) for name in names)])
+                     f'{100 * reached(trial):.2f}', _epochs(trial), *values])
     return rows
+
+
+def _names(trials: Sequence[Any]) -> list[str]:
+    """What was searched; a choice may leave another one without a meaning, so not every trial has all."""
+    return list(dict.fromkeys(name for trial in trials for name in trial.params))
 
 
 def _epochs(trial: Any) -> str:
@@ -78,17 +87,33 @@ def _shown(value: Any) -> str:
 
 def _plot(trials: Sequence[Any], title: str, subtitle: str, path: pathlib.Path) -> None:
     """A panel for each setting: validation NDCG@10 against its value, hollow where a trial was stopped early."""
-    names = list(trials[0].params)
-    down = -(-len(names) // _PANELS)
+    names = _names(trials)
+    down = math.ceil(len(names) / _PANELS)
     figure, panels = figure_of(min(len(names), _PANELS), title, subtitle, (12.0, 3.2 * down + 0.6), down)
     for axes, name in zip(panels, names, strict=False):
-        for trial in trials:
+        having = [trial for trial in trials if name in trial.params]
+        for trial in having:
             axes.plot(trial.params[name], 100 * reached(trial), marker='o', markersize=7,
                       color=ORANGE if trial is trials[0] else BLUE,
                       markerfacecolor='white' if is_stopped(trial) else None)
-        if getattr(trials[0].distributions[name], 'log', False):
-            axes.set_xscale('log')
         panel_of(axes, name.replace('_', ' '), '', 'validation NDCG@10, %')
+        _scale(axes, having[0].distributions[name])
     for axes in panels[len(names):]:
         axes.set_visible(False)
     save(figure, path)
+
+
+def _scale(axes: Axes, distribution: Any) -> None:
+    """Marks on the axis what could be drawn: the choices, or both ends and the middle of a range."""
+    if isinstance(getattr(distribution, 'choices', None), tuple):
+        axes.set_xticks(distribution.choices)
+        return
+    low, high = distribution.low, distribution.high
+    if distribution.log:
+        axes.set_xscale('log')
+        marks = [low, math.sqrt(low * high), high]
+    else:
+        marks = list(np.arange(low, high + 1e-9, distribution.step)) if distribution.step else list(
+            np.linspace(low, high, 3))
+    axes.set_xticks(marks, [f'{mark:.2g}' for mark in marks])
+    axes.minorticks_off()

@@ -20,10 +20,13 @@ def strong(trial: Any) -> Settings:
 
 def sampled(trial: Any) -> Settings:
     """Losses over some negatives, for any method: loss, sampling, width and regularisation."""
+    loss = trial.suggest_categorical('loss', ['sampled_softmax', 'gbce'])
+    corrected = loss == 'sampled_softmax'  # for what is drawn by popularity
     return {
-        'train.loss': trial.suggest_categorical('loss', ['sampled_softmax', 'gbce']),
+        'train.loss': loss,
+        'train.shared_negatives': True,
         'train.negatives': trial.suggest_categorical('negatives', [256, 512, 1024]),
-        'train.popularity': trial.suggest_categorical('popularity', [0.0, 0.5]),
+        'train.popularity': trial.suggest_categorical('popularity', [0.0, 0.5]) if corrected else 0.0,
         'train.temperature': trial.suggest_float('temperature', 0.3, 2.0, log=True),
         'train.learning_rate': trial.suggest_float('learning_rate', 3e-4, 3e-3, log=True),
         'model.dropout': trial.suggest_float('dropout', 0.1, 0.6, step=0.1),

@@ -3,6 +3,7 @@
 import optuna
 import pytest
 
+from grasp_jax.checks import check_config
 from grasp_jax.config import changed, default
 from grasp_jax.errors import Stopped, UserError
 from grasp_jax.training import loop
@@ -90,16 +91,27 @@ def test_the_report_holds_every_trial_and_the_best_first(tmp_path):
     states = optuna.trial.TrialState
     for value, state, seen in ((0.25, states.COMPLETE, {0: 0.1, 1: 0.25}), (None, states.PRUNED, {0: 0.31, 1: 0.2}),
                                (None, states.FAIL, {0: 0.9}), (0.3, states.COMPLETE, {})):
+        tried = {'learning_rate': 0.002 * (1 + len(study.trials))}
         study.add_trial(optuna.trial.create_trial(
-            params={'learning_rate': 0.002 * (1 + len(study.trials)), 'loss': 'bce'}, value=value, state=state,
-            distributions={'learning_rate': rate, 'loss': loss}, intermediate_values=seen,
-            user_attrs={'settings': {'train.learning_rate': 0.002 * (1 + len(study.trials))}}))
+            params={**tried, 'loss': 'bce'} if seen else tried, value=value, state=state, intermediate_values=seen,
+            distributions={'learning_rate': rate, 'loss': loss} if seen else {'learning_rate': rate},
+            user_attrs={'settings': {f'train.{name}': value for name, value in tried.items()}}))
     shown = report.write(study, default(), tmp_path)
     assert '3 trials, 2 of them trained to the end and 1 stopped early' in shown
     assert shown.splitlines()[-1] == '--config.train.learning_rate=0.008', 'of a trial that was trained to the end'
     rows = [line.split(' | ') for line in (tmp_path / report.TABLE).read_text().splitlines() if line.startswith('| ')]
     assert [row[0] + row[2] + ' ' + row[3] for row in rows[2:]] == ['| 131.00 2', '| 330.00 -', '| 025.00 2']
+    assert [row[5] for row in rows[2:]] == ['bce |', '- |', 'bce |'], 'not every trial has every setting'
     assert (tmp_path / report.PICTURE).stat().st_size > 5000
+
+
+@pytest.mark.parametrize('recipe', ['paper', 'strong'])
+@pytest.mark.parametrize('space', ['strong', 'sampled'])
+def test_whatever_a_space_draws_can_be_trained(space, recipe):
+    config = changed(default(recipe), {'data.kind': 'shop', 'data.name': 'shop', 'model.gate': 'none'})
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    for _ in range(20):
+        check_config(changed(config, spaces.SPACES[space](study.ask())))
 
 
 def test_every_space_names_settings_that_there_are():
