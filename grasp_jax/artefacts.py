@@ -1,7 +1,8 @@
 """Artefacts: folders that a stage leaves behind, each with a manifest, complete or not there at all.
 
 A manifest holds the fingerprint of what went in (the stage's config and its inputs' fingerprints), checksums of the
-files that came out and library versions. A stage is built under a temporary name and renamed when complete.
+files that came out and library versions. A stage is built under a temporary name and renamed when complete. One that is
+found complete is looked through before it is used: a copy that broke off is refused.
 """
 
 import collections.abc
@@ -24,6 +25,7 @@ from grasp_jax.errors import UserError
 LOG = logging.getLogger(__name__)
 MANIFEST = 'manifest.json'
 _PARTIAL, _UNFINISHED, _MARK = '.partial', '.unfinished', 'fingerprint'
+_LOOKED_THROUGH = 64e6  # bytes of the largest file whose checksum is computed again: 0.1 s
 _LIBRARIES = ('grasp_jax', 'jax', 'flax', 'numpy', 'scikit-learn', 'scann', 'tensorflow-datasets')
 
 
@@ -69,12 +71,13 @@ def build(path: pathlib.Path, config: Any, inputs: collections.abc.Sequence[str]
       make: fills an empty folder and returns facts about the result.
 
     Raises:
-      UserError: the folder holds an artefact of another config.
+      UserError: the folder holds an artefact of another config, or a damaged one.
     """
     mark = fingerprint(path.name, config, inputs)
     manifest = _read_manifest(path)
     if manifest is not None:
         _require_same(path, manifest, mark, config)
+        _require_whole(path, manifest)
         return Artefact(path, mark, manifest['facts'], reused=True)
     partial = path.with_name(path.name + _PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
@@ -87,10 +90,11 @@ def build(path: pathlib.Path, config: Any, inputs: collections.abc.Sequence[str]
         if {found.name for found in rest.iterdir()} == {_MARK}:
             shutil.rmtree(rest)
         raise
-    files = {str(p.relative_to(partial)): file_checksum(p) for p in sorted(partial.rglob('*')) if p.is_file()}
+    files = {str(file.relative_to(partial)): file for file in sorted(partial.rglob('*')) if file.is_file()}
     write_json(partial / MANIFEST, {
         'stage': path.name, 'fingerprint': mark, 'config': config, 'inputs': list(inputs), 'facts': facts,
-        'files': files, 'versions': versions()})
+        'files': {name: file_checksum(file) for name, file in files.items()},
+        'bytes': {name: file.stat().st_size for name, file in files.items()}, 'versions': versions()})
     os.replace(partial, path)
     shutil.rmtree(rest, ignore_errors=True)
     return Artefact(path, mark, facts, reused=False)
@@ -224,6 +228,20 @@ def _require_same(path: pathlib.Path, manifest: dict[str, Any], mark: str, confi
         raise UserError(f'{path}: was made with another config or other data '
                         f'({_difference(manifest["config"], config)}); choose another --workdir (or --stages) or '
                         'delete this folder')
+
+
+def _require_whole(path: pathlib.Path, manifest: dict[str, Any]) -> None:
+    """Refuses an artefact with a file that is not as it was written: gone, of another size or, if small, of another
+    checksum."""
+    sizes = manifest.get('bytes', {})  # not in older manifests
+    for name, checksum in manifest['files'].items():
+        file = path / name
+        remedy = f'; delete {path}, and the same command makes it again'
+        if not file.is_file():
+            raise UserError(f'{file}: is missing from a stage that was complete{remedy}')
+        size = file.stat().st_size
+        if size != sizes.get(name, size) or (size <= _LOOKED_THROUGH and file_checksum(file) != checksum):
+            raise UserError(f'{file}: is not as it was written ({size:,} bytes){remedy}')
 
 
 def _difference(old: Any, new: Any, prefix: str = '') -> str:

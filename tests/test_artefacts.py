@@ -87,6 +87,27 @@ def test_a_damaged_manifest_is_one_line(tmp_path):
     assert '\n' not in str(caught.value)
 
 
+@pytest.mark.parametrize('large', [False, True])
+@pytest.mark.parametrize('damage', ['missing', 'shorter', 'other bytes'])
+def test_a_stage_that_is_not_as_it_was_written_is_refused(tmp_path, monkeypatch, damage, large):
+    def make(folder):
+        (folder / 'rows.bin').write_bytes(b'1234')
+        return {}
+
+    if large:
+        monkeypatch.setattr(artefacts, '_LOOKED_THROUGH', 3)
+    path = artefacts.build(tmp_path / 'stage', {}, [], make).path
+    if damage == 'missing':
+        (path / 'rows.bin').unlink()
+    else:
+        (path / 'rows.bin').write_bytes(b'12' if damage == 'shorter' else b'4321')
+    if large and damage == 'other bytes':  # which would take long to find
+        assert artefacts.build(path, {}, [], make).reused
+        return
+    with pytest.raises(UserError, match=r'rows\.bin: is .* delete .*stage, and the same command makes it again'):
+        artefacts.build(path, {}, [], make)
+
+
 def test_a_claimed_folder_belongs_to_its_config(tmp_path):
     artefacts.claim(tmp_path / 'seed42', {'lr': 1}, ['x'])
     artefacts.claim(tmp_path / 'seed42', {'lr': 1}, ['x'])
