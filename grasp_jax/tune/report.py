@@ -34,7 +34,7 @@ def write(study: Any, config: ml_collections.ConfigDict, folder: pathlib.Path) -
     backbone, method = BACKBONES[config.model.backbone], METHODS[config.model.method]
     title = f'Search {study.study_name}: {config.data.name}, {backbone}, {method}'
     kept = sum(not is_stopped(trial) for trial in trials)
-    state = (f'{len(trials)} trials, {kept} of them trained to the end and {len(trials) - kept} stopped early; '
+    state = (f'{len(trials)} trial{"s" * (len(trials) > 1)}, {kept} of them trained to the end and {len(trials) - kept} stopped early; '
              f'validation NDCG@10 ({config.evaluate.select_by}), %, seed {config.train.seeds[0]}.')
     flags = ' '.join(f'--config.{name}={value}' for name, value in study.best_trial.user_attrs['settings'].items())
     rows = _rows(trials)
