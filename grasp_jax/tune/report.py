@@ -33,8 +33,8 @@ def write(study: Any, config: ml_collections.ConfigDict, folder: pathlib.Path) -
     folder.mkdir(parents=True, exist_ok=True)
     backbone, method = BACKBONES[config.model.backbone], METHODS[config.model.method]
     title = f'Search {study.study_name}: {config.data.name}, {backbone}, {method}'
-    kept = sum(not is_stopped(trial) for trial in trials)
-    state = (f'{len(trials)} trial{"s" * (len(trials) > 1)}, {kept} of them trained to the end and {len(trials) - kept} stopped early; '
+    kept, several = sum(not is_stopped(trial) for trial in trials), 's' * (len(trials) > 1)
+    state = (f'{len(trials)} trial{several}, {kept} of them trained to the end and {len(trials) - kept} stopped early; '
              f'validation NDCG@10 ({config.evaluate.select_by}), %, seed {config.train.seeds[0]}.')
     flags = ' '.join(f'--config.{name}={value}' for name, value in study.best_trial.user_attrs['settings'].items())
     rows = _rows(trials)
