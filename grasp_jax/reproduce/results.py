@@ -15,6 +15,7 @@ from grasp_jax.reproduce.grid import Cell, wrong_texts
 _TITLES = {'table2': 'Table 2: all users', 'table3': 'Table 3: tail and head',
            'table4': 'Table 4: parts of the attention', 'figure4': 'Figure 4: neighbours and width',
            'leak': 'The leak inside training'}
+_RIVALS = {'table4': 'the row without attention'}
 _FIGURE_COLUMNS = ('N@10', 'H@10')
 
 
@@ -48,7 +49,8 @@ def write(what: str, cells: Sequence[Cell], folder: pathlib.Path, target: pathli
     else:
         plots.bars(rows, 'N@10' if what != 'table3' else 'tail_item:N@10', title, target.with_suffix('.png'))
     artefacts.write_text(target.with_suffix('.csv'), tables.as_csv(rows, columns))
-    legend = [tables.LEGEND, *([tables.MARKS] if 'N@10' in columns else []),
+    marks = tables.MARKS.format(rival=_RIVALS.get(what, tables.RIVAL))
+    legend = [tables.LEGEND, marks if 'N@10' in columns and any(row.against for row in rows) else '',
               published.OTHER_CUTS.get(rows[0].report['dataset'], '') if known else '']
     text = '\n\n'.join([*parts, f'![{title}]({target.name}.png)', *filter(None, legend)]) + '\n'
     artefacts.write_text(target.with_suffix('.md'), text)

@@ -21,10 +21,11 @@ GROUPS = tuple(f'{group}:{metric}@{k}' for group in ('tail_user', 'tail_item', '
                for k in (5, 10) for metric in ('N', 'H'))
 LEGEND = """Percent, mean ± standard deviation over seeds. Under the sampled protocol the second line of a cell is the
 paper's figure and our difference to it; in brackets where the paper contradicts itself."""
-MARKS = """* and ** mark NDCG@10 over all users that differs from the best method that is not a form of GRASP on the
-same backbone, p below 0.05 and 0.01 in a Wilcoxon signed-rank test over users where the bootstrap interval leaves out
-zero as well, each user's NDCG averaged over the seeds that both have; the arrow says which way. It is about the trained
-models on these users: two seeds of one method can differ as well."""
+MARKS = """* and ** mark NDCG@10 over all users that differs from {rival}, p below 0.05 and 0.01 in a Wilcoxon
+signed-rank test over users where the bootstrap interval leaves out zero as well, each user's NDCG averaged over the
+seeds that both have; the arrow says which way. It is about the trained models on these users: two seeds of one method
+can differ as well."""
+RIVAL = 'the best method that is not a form of GRASP on the same backbone'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Line:
       cell: what was run.
       report: its report.
       published: the paper's row, None where it has none.
-      against: comparison with the best other method per protocol, where there is one.
+      against: comparison with the best of the cells that are not `ours` per protocol, where there is one.
     """
 
     cell: Cell

@@ -109,6 +109,17 @@ def test_a_table_compares_forms_of_grasp_with_the_best_other_method(tmp_path):
     assert line.against['sampled']['difference'] > 0 and line.against['sampled']['p_value'] < 1e-4
 
 
+def test_table_4_compares_every_row_with_the_one_without_attention(tmp_path):
+    for name, best in (('ablation_no_attention', 2), ('sasrec_grasp_printed', 2), ('sasrec_grasp', 1)):
+        finished(tmp_path, name, best)
+    text = results.write('table4', grid.ablation(), tmp_path, tmp_path / 'table4').read_text()
+    marks = {row.split(' | ')[1]: '\\*' in row for row in text.splitlines() if row.startswith('| SASRec')}
+    assert marks == {'w/o Attention': False, 'GRASP': False, 'calibrated gate, prefix': True}
+    assert 'differs from the row without attention' in text
+    text = results.write('figure4', grid.curves(), tmp_path, tmp_path / 'figure4').read_text()
+    assert 'Wilcoxon' not in text, 'nothing to compare with'
+
+
 def test_cells_that_contradict_themselves_are_put_in_brackets(tmp_path):
     cells = [cell for cell in grid.overall('fashion') if cell.name == 'gru4rec_none']
     finished(tmp_path, 'gru4rec_none', 1)
