@@ -34,8 +34,8 @@ def candidate_gates(evaluator: Evaluator, params: Any) -> tuple[np.ndarray, np.n
     return evaluator.in_order(gates), evaluator.in_order(items)
 
 
-def means(gates: np.ndarray, exist: np.ndarray, group: np.ndarray) -> dict[str, dict[str, float]]:
-    """Mean gate by level, inside and outside a group.
+def of_groups(gates: np.ndarray, exist: np.ndarray, group: np.ndarray) -> dict[str, dict[str, list[float]]]:
+    """Mean and standard deviation of the gates over pairs of a group and over the other pairs.
 
     Args:
       gates: [v, N, 3].
@@ -43,11 +43,11 @@ def means(gates: np.ndarray, exist: np.ndarray, group: np.ndarray) -> dict[str, 
       group: bool [v, N], pairs in the group.
 
     Returns:
-      {'inside': {level: mean}, 'outside': {level: mean}}, NaN for an empty side.
+      {'inside': {level: [mean, deviation]}, 'outside': ...}, without a side that has no pair.
     """
-    sides = {'inside': exist & group, 'outside': exist & ~group}
-    return {name: {level: float(gates[..., number][side].mean()) if side.any() else float('nan')
-                   for number, level in enumerate(LEVELS)} for name, side in sides.items()}
+    sides = {'inside': gates[exist & group], 'outside': gates[exist & ~group]}
+    return {name: {level: [float(found[:, number].mean()), float(found[:, number].std())]
+                   for number, level in enumerate(LEVELS)} for name, found in sides.items() if len(found)}
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

@@ -89,8 +89,8 @@ def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
     Raises:
       UserError: no run is done.
     """
-    begun = {wrong_texts(cell)[0] for cell in cells
-             if robustness.is_wrong(cell) and runs.is_done(folder / cell.name)}
+    # Not by a clean run or by one on wrong items that stands in for one on both.
+    begun = {kind for cell in cells if (kind := wrong_texts(cell)[0]) in cell.name and runs.is_done(folder / cell.name)}
     cells = [cell for cell in cells if wrong_texts(cell)[0] in begun]
     rows = _rows('the hallucination curve', cells, {}, folder)
     title = f'Hallucination curve, {rows[0].report["dataset"]}, {_backbone(rows[0].cell)}, recipe {recipe}'
@@ -110,7 +110,7 @@ def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
             gates.append((line.cell, robustness.measure_gates(config, folder / line.cell.name,
                                                               runs.stages_of(config, folder))))
     if gates:
-        parts += ['### Mean gates of entities with a wrong text and of the others', robustness.gates_as_markdown(gates)]
+        parts += ['### Gates where a text is wrong and where it is right', robustness.gates_as_markdown(gates)]
     artefacts.write_text(target.with_suffix('.csv'), tables.as_csv(rows, robustness.COLUMNS))
     artefacts.write_text(target.with_suffix('.md'), '\n\n'.join(parts) + '\n')
     return target.with_suffix('.md')

@@ -19,16 +19,20 @@ from grasp_jax.reproduce.tables import Line, number, value
 COLUMNS = ('N@10', 'tail_item:N@10', 'head_item:N@10')
 _COLOURS = {'none': GREY, 'llm_init': TEAL, 'llm_esr': ORANGE, 'grasp': BLUE, 'printed': PLUM}
 GATES = 'gates.json'
+_OVER = ('all candidates', 'the next item')
 
 
 def measure_gates(config: ml_collections.ConfigDict, workdir: pathlib.Path, stages: pathlib.Path) -> dict[str, Any]:
-    """Mean gates of pairs whose user or item has a wrong vector against the others, of the first seed; kept in
-    `gates.json` in its folder.
+    """Gates of pairs whose user or item has a wrong vector against the others, of the first seed; kept in `gates.json`
+    in its folder.
 
     Args:
       config: of a finished GRASP run with wrong vectors.
       workdir: of the run.
       stages: of its tables.
+
+    Returns:
+      {'users' or 'items': {'all candidates' or 'the next item': what `gates.of_groups` found}}.
     """
     path = workdir / f'seed{config.train.seeds[0]}' / GATES
     if path.exists():
@@ -44,7 +48,8 @@ def measure_gates(config: ml_collections.ConfigDict, workdir: pathlib.Path, stag
             mask = np.load(file, allow_pickle=False)
             group = (np.broadcast_to(mask[evaluator.users][:, None], items.shape) if name == 'users'
                      else mask[np.maximum(items, 1) - 1])
-            result[name] = gates.means(found, items > 0, group)
+            result[name] = {_OVER[0]: gates.of_groups(found, items > 0, group),
+                            _OVER[1]: gates.of_groups(found[:, :1], items[:, :1] > 0, group[:, :1])}
     artefacts.write_json(path, result)
     return result
 
@@ -66,12 +71,13 @@ def as_markdown(rows: Sequence[Line], protocol: str) -> str:
 
 
 def gates_as_markdown(found: Sequence[tuple[Cell, dict[str, Any]]]) -> str:
-    """Mean gates of wrong and clean entities by level."""
-    header = ['texts', 'method', 'entity', *(f'{level}, {side}' for level in gates.LEVELS
-                                             for side in ('wrong', 'clean'))]
-    body = [[cell.group.replace('_', ' '), cell.label, name,
-             *(number(sides[side][level], '.4f') for level in gates.LEVELS for side in ('inside', 'outside'))]
-            for cell, measured in found for name, sides in measured.items()]
+    """Gates of wrong and right texts by level, mean ± standard deviation over pairs of a user and an item."""
+    header = ['texts', 'method', 'pairs', *gates.LEVELS]
+    body = [[cell.group.replace('_', ' '), cell.label,
+             f'{over}, {name.removesuffix("s")} {"wrong" if side == "inside" else "right"}',
+             *(f'{levels[level][0]:.4f} ± {levels[level][1]:.4f}' for level in gates.LEVELS)]
+            for cell, measured in found for name, parts in measured.items()
+            for over, sides in parts.items() for side, levels in sides.items()]
     return markdown([header, *body], 3)
 
 
@@ -92,8 +98,3 @@ def plot(rows: Sequence[Line], protocol: str, title: str, path: pathlib.Path) ->
                      '% of texts that are wrong', '%')
     figure.legend(*panels[0].get_legend_handles_labels(), loc='upper right', ncols=3, frameon=False, fontsize=8)
     save(figure, path)
-
-
-def is_wrong(cell: Cell) -> bool:
-    """Whether a cell is a run on wrong texts, not a clean one that stands in."""
-    return any(name.startswith(('encode.corrupt', 'data.shop.hallucination')) for name in cell.settings)
