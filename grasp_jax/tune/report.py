@@ -46,9 +46,10 @@ def write(study: Any, config: ml_collections.ConfigDict, folder: pathlib.Path) -
 
 
 def ranked(study: Any) -> list[Any]:
-    """The trials that are over, the best first; those that a kill or a signal ended are in the queue again."""
+    """The trials that are over, the best first, then those that were stopped early; what a kill or a signal ended is in
+    the queue again."""
     over = [trial for trial in study.trials if trial.state.name in ('COMPLETE', 'PRUNED')]
-    return sorted(over, key=lambda trial: -reached(trial))
+    return sorted(over, key=lambda trial: (is_stopped(trial), -reached(trial)))
 
 
 def is_stopped(trial: Any) -> bool:

@@ -129,8 +129,8 @@ def test_the_report_holds_every_trial_and_the_best_first(tmp_path):
     assert '3 trials, 2 of them trained to the end and 1 stopped early' in shown
     assert shown.splitlines()[-1] == '--config.train.learning_rate=0.008', 'of a trial that was trained to the end'
     rows = [line.split(' | ') for line in (tmp_path / report.TABLE).read_text().splitlines() if line.startswith('| ')]
-    assert [row[0] + row[2] + ' ' + row[3] for row in rows[2:]] == ['| 131.00 2', '| 330.00 -', '| 025.00 2']
-    assert [row[5] for row in rows[2:]] == ['bce |', '- |', 'bce |'], 'not every trial has every setting'
+    assert [row[0] + row[2] + ' ' + row[3] for row in rows[2:]] == ['| 330.00 -', '| 025.00 2', '| 131.00 2']
+    assert [row[5] for row in rows[2:]] == ['- |', 'bce |', 'bce |'], 'not every trial has every setting'
     assert (tmp_path / report.PICTURE).stat().st_size > 5000
 
 
