@@ -32,7 +32,7 @@ def bars(rows: Sequence[Line], column: str, title: str, path: pathlib.Path) -> N
             if known:
                 axes.plot([paper for _, paper in known], [place for place, _ in known], 'D', color=ORANGE, markersize=5,
                           label='paper')
-                axes.legend(loc='lower right', frameon=False)
+                figure.legend(loc='upper right', frameon=False)
         panel_of(axes, f'{column}, {protocol} protocol', '%', '')
         axes.set_yticks(places, names if axes is panels[0] else [''] * len(rows))
     save(figure, path)

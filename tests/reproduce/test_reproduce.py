@@ -217,6 +217,10 @@ def test_the_hallucination_curve_on_the_shop(tmp_path):
     cells = [row.split('|')[3:5] for row in gates[2:]]
     assert [pairs.strip() for pairs, _ in cells] == ['all candidates, user wrong', 'the next item, user wrong']
     assert all(0.45 < float(gate.split('±')[0]) < 0.6 for _, gate in cells)
+    kept = next(tmp_path.glob('demo/paper/*printed*/seed1/gates.json'))
+    before = kept.read_text()
+    kept.write_text('{"users": {"inside": {"self": 0.5}}}')  # as an earlier version left it
+    assert command(*flags, '--norun').returncode == 0 and kept.read_text() == before
     assert (tmp_path / 'robustness_demo_paper_full.png').stat().st_size > 1000
 
 
