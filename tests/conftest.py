@@ -41,6 +41,17 @@ def real_data():
 
 
 @pytest.fixture
+def module():
+    """Runs `python -m grasp_jax.NAME FLAGS...` on one device, from the project's folder."""
+    def run(name: str, *flags: str) -> subprocess.CompletedProcess:
+        environment = {**os.environ, 'XLA_FLAGS': '--xla_backend_optimization_level=0'}
+        return subprocess.run([sys.executable, '-m', f'grasp_jax.{name}', *flags], capture_output=True, text=True,
+                              cwd=ROOT, env=environment, check=False)
+
+    return run
+
+
+@pytest.fixture
 def scripted(tmp_path):
     """Starts servers: `with scripted({'429': 0.1}) as (url, log)`; log() are the prompts that were answered."""
     pytest.importorskip('openai', reason='the extra [llm] is not installed')

@@ -1,10 +1,7 @@
 """The audit of a whole data set, clean and with leaks planted."""
 
 import dataclasses
-import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -67,11 +64,10 @@ def test_a_negative_of_the_users_own_is_found(config, tmp_path, monkeypatch):
         audit.audit(config, tmp_path)
 
 
-def test_the_command_fails_on_texts_that_hold_the_answers(tmp_path):
-    flags = ['--config=configs/demo.py', '--mode=audit', f'--workdir={tmp_path}', '--config.data.shop.customers=60']
-    command = [sys.executable, '-m', 'grasp_jax.main', *flags]
-    clean = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, env=dict(os.environ))
+def test_the_command_fails_on_texts_that_hold_the_answers(module, tmp_path):
+    flags = ['--config=configs/demo.py', '--mode=audit', '--config.data.shop.customers=60']
+    clean = module('main', *flags, f'--workdir={tmp_path}')
     assert clean.returncode == 0 and 'nothing leaks' in clean.stdout, clean.stderr
-    leaky = subprocess.run([*command[:-2], f'--workdir={tmp_path}/leaky', command[-1], '--config.text.history=all',
-                            '--config.text.audit=False'], capture_output=True, text=True, cwd=ROOT, check=False)
+    leaky = module('main', *flags, f'--workdir={tmp_path}/leaky', '--config.text.history=all',
+                   '--config.text.audit=False')
     assert leaky.returncode == 2 and 'would leak the answer' in leaky.stderr

@@ -118,11 +118,10 @@ def test_what_is_wrong_on_the_command_line(flags, words, tmp_path):
     ('def get_config(:\n', ['invalid syntax']), ('import nothing_of_this_name\n', ['nothing_of_this_name']),
     ('def get_config():\n    return {}\n', ['my.py', 'no ConfigDict']),
     ('def get_config():\n    raise ValueError("")\n', ['ValueError'])])
-def test_a_config_file_that_is_wrong_is_one_line(content, words, tmp_path):
+def test_a_config_file_that_is_wrong_is_one_line(module, content, words, tmp_path):
     (tmp_path / 'my.py').write_text(content)
-    for module in ('main', 'tune'):
-        done = subprocess.run([sys.executable, '-m', f'grasp_jax.{module}', f'--config={tmp_path / "my.py"}',
-                               f'--workdir={tmp_path / "work"}'], cwd=ROOT, capture_output=True, text=True, check=False)
+    for name in ('main', 'tune'):
+        done = module(name, f'--config={tmp_path / "my.py"}', f'--workdir={tmp_path / "work"}')
         refuses(done.returncode, done.stderr, *words)
 
 

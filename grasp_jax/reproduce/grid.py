@@ -30,6 +30,7 @@ class Cell:
       group: rows of one group are compared with each other (the backbone).
       published: the paper's key of this row, None where the paper has no such row.
       settings: what it changes in the config, by dotted names.
+      wrong: which texts are wrong in its run, and how: as 'items_swap', None where none are that it reads.
       ours: whether it is compared with the best of the others in its group: a form of GRASP, or of its attention.
     """
 
@@ -39,6 +40,7 @@ class Cell:
     published: tuple[str, ...] | None
     settings: dict[str, Any]
     ours: bool = False
+    wrong: str | None = None
 
 
 def overall(dataset: str, recipe: str = 'paper') -> list[Cell]:
@@ -134,7 +136,7 @@ def robustness(dataset: str, kinds: Sequence[str], shares: Sequence[int], backbo
                 name = f'{cell.name}_{met}_{share}' if met else cell.name
                 settings = {**cell.settings, **corruptions(dataset)[met](share / 100)} if met else cell.settings
                 cells.append(dataclasses.replace(cell, name=name, group=f'{kind}, {share}%', published=None,
-                                                 settings=settings))
+                                                 settings=settings, wrong=met))
     return cells
 
 

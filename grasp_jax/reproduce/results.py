@@ -90,7 +90,7 @@ def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
       UserError: no run is done.
     """
     # Not by a clean run or by one on wrong items that stands in for one on both.
-    begun = {kind for cell in cells if (kind := wrong_texts(cell)[0]) in cell.name and runs.is_done(folder / cell.name)}
+    begun = {cell.wrong for cell in cells if cell.wrong == wrong_texts(cell)[0] and runs.is_done(folder / cell.name)}
     cells = [cell for cell in cells if wrong_texts(cell)[0] in begun]
     rows = _rows('the hallucination curve', cells, {}, folder)
     title = f'Hallucination curve, {rows[0].report["dataset"]}, {_backbone(rows[0].cell)}, recipe {recipe}'
@@ -105,7 +105,7 @@ def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
                   robustness.as_markdown(rows, protocol)]
     gates = []
     for line in rows:
-        if line.cell.ours and any(name.startswith('encode.corrupt') for name in line.cell.settings):
+        if line.cell.ours and line.cell.wrong:
             config = runs.config_of(line.cell, base, recipe, seeds, changes)
             gates.append((line.cell, robustness.measure_gates(config, folder / line.cell.name,
                                                               runs.stages_of(config, folder))))

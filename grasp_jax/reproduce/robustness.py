@@ -37,8 +37,7 @@ def measure_gates(config: ml_collections.ConfigDict, workdir: pathlib.Path, stag
     path = workdir / f'seed{config.train.seeds[0]}' / GATES
     if path.exists():
         known: dict[str, Any] = artefacts.read_json(path)
-        if all(_OVER[0] in parts for parts in known.values()):  # else of an older layout
-            return known
+        return known
     run, params = runs.restored(config, workdir, stages)
     evaluator = run.evaluator('test')
     found, items = gates.candidate_gates(evaluator, params)

@@ -44,7 +44,7 @@ def test_attention_weighs_a_vector_by_one_number():
     np.testing.assert_allclose(attention.attention(q, v), by_hand, rtol=1e-6)
 
 
-@pytest.mark.parametrize(('kind', 'similar', 'both'), itertools.product(GATES, (True, False), (True, False)))
+@pytest.mark.parametrize(('kind', 'similar', 'both'), list(itertools.product(GATES, (True, False), (True, False))))
 def test_factorised_equals_plain_for_values_and_gradients(weights, kind, similar, both):
     user, item = pair(0, 3, 5), pair(1, 3, 5)
     switch = attention.level_switch(similar, both)[None, None]

@@ -1,10 +1,5 @@
 """Tuning with Optuna: a study that goes on where it was killed."""
 
-import os
-import pathlib
-import subprocess
-import sys
-
 import optuna
 import pytest
 
@@ -77,16 +72,10 @@ def test_a_stopped_search_goes_on_too_and_draws_new_settings(config, tmp_path, m
     assert len({rate for rate, _ in tries}) == 3, 'a search that goes on does not draw what it drew before'
 
 
-def command(*flags):
-    root = pathlib.Path(__file__).resolve().parents[2]
-    environment = {**os.environ, 'XLA_FLAGS': '--xla_backend_optimization_level=0'}  # one device
-    return subprocess.run([sys.executable, '-m', 'grasp_jax.tune', *flags], capture_output=True, text=True, cwd=root,
-                          env=environment, check=False)
-
-
-def test_the_command_ends_with_the_best_settings(tmp_path):
-    found = command('--config=configs/demo.py:strong', '--config.data.shop.customers=80', '--config.train.max_epochs=1',
-                    '--config.model.method=none', '--trials=1', f'--workdir={tmp_path}', f'--out={tmp_path / "out"}')
+def test_the_command_ends_with_the_best_settings(module, tmp_path):
+    found = module('tune', '--config=configs/demo.py:strong', '--config.data.shop.customers=80',
+                   '--config.train.max_epochs=1', '--config.model.method=none', '--trials=1', f'--workdir={tmp_path}',
+                   f'--out={tmp_path / "out"}')
     assert found.returncode == 0, found.stderr
     assert '1 trial, 1 of them trained to the end' in found.stdout
     assert found.stdout.splitlines()[-1].startswith('--config.train.temperature=1.0 --config.train.learning_rate=0.001')
@@ -96,8 +85,8 @@ def test_the_command_ends_with_the_best_settings(tmp_path):
 @pytest.mark.parametrize(('flags', 'message'), [
     ((), '--config is missing'), (('--config=configs/demo.py', '--trials=0'), 'trials'),
     (('--config=configs/demo.py', '--space=wide'), 'strong')])
-def test_mistakes_are_one_line(flags, message):
-    found = command(*flags)
+def test_mistakes_are_one_line(module, flags, message):
+    found = module('tune', *flags)
     assert found.returncode == 2 and found.stderr.count('\n') == 1 and message in found.stderr, found.stderr
 
 
