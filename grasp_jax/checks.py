@@ -6,6 +6,7 @@ import ml_collections
 
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import corruption, describe, encoders, language_model, server
+from grasp_jax.models.losses import SOFTMAX_DTYPES
 from grasp_jax.models.spec import model_spec
 from grasp_jax.retrieval import neighbours
 from grasp_jax.training.parts import check_parts
@@ -41,7 +42,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     if not config.data.scale > 0 or (config.data.scale != 1 and config.data.kind != 'shop'):
         raise UserError(f'config.data.scale={config.data.scale}: must be above 0, and 1 but for the synthetic shop')
     for section, key, choices in (('evaluate', 'select_by', ('sampled', 'full')), ('train', 'tables', TABLES),
-                                  ('train', 'table_dtype', TABLE_DTYPES)):
+                                  ('train', 'table_dtype', TABLE_DTYPES), ('train', 'softmax_dtype', SOFTMAX_DTYPES)):
         if config[section][key] not in choices:
             known = ', '.join(filter(None, choices))
             raise UserError(f'config.{section}.{key}={config[section][key]!r}: choose one of {known}')

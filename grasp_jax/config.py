@@ -166,6 +166,7 @@ def _train() -> dict:
         'popularity': 0.0,  # shared negatives are drawn by popularity to this power (and corrected for it); 0: uniform
         'temperature': 1.0,  # scores are divided by it in the loss
         'calibration': 0.75,  # gbce: t, 0 to 1
+        'softmax_dtype': 'float32',  # softmax: factors of its scores; bfloat16: faster where the device has units
         'learning_rate': 1e-3,
         'weight_decay': 0.0,
         # Decay of a running mean of the parameters over the steps, which is what is ranked with; 0: the parameters.

@@ -100,6 +100,7 @@ def test_missing_data_names_the_three_ways(tmp_path):
     (['--config=configs/demo.py', '--config.train.batch_size=0'], ['config.train.batch_size=0']),
     (['--config=configs/demo.py', '--config.train.tables=disk'], ['config.train.tables', 'disk', 'host']),
     (['--config=configs/demo.py', '--config.train.table_dtype=int8'], ['config.train.table_dtype', 'bfloat16']),
+    (['--config=configs/demo.py', '--config.train.softmax_dtype=float16'], ['config.train.softmax_dtype', 'bfloat16']),
     (['--config=configs/nothing.py'], ['nothing.py']),
     (['--config=configs/beauty.py:glove'], ['glove', 'minilm']),
     (['--config=configs/demo.py', 'extra'], ['extra']),

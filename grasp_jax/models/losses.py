@@ -1,5 +1,6 @@
 """Training losses as pure functions of scores; a mask says which positions count."""
 
+import functools
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ NEVER = -1e9  # a score that counts for nothing in a softmax
 # CPU: 72 ms instead of 93 for 1,000 positions, 12,101 items and a width of 64; an accelerator wants large ones.
 SOFTMAX_BLOCKS = {'cpu': 512}
 SOFTMAX_BLOCK = 4096
+SOFTMAX_DTYPES = ('float32', 'bfloat16')
 
 
 def binary_cross_entropy(positive: jax.Array, negative: jax.Array, weight: jax.Array) -> jax.Array:
@@ -72,7 +74,8 @@ def sampled_softmax(positive: jax.Array, negative: jax.Array, weight: jax.Array,
     return _mean(jax.nn.logsumexp(scores, -1) - positive, weight)
 
 
-def full_softmax(queries: jax.Array, positive: jax.Array, items: jax.Array, weight: jax.Array) -> jax.Array:
+def full_softmax(queries: jax.Array, positive: jax.Array, items: jax.Array, weight: jax.Array,
+                 dtype: str = 'float32') -> jax.Array:
     """Cross entropy of the true item in the whole catalogue; holds the scores of one block of items at a time.
 
     Args:
@@ -80,11 +83,12 @@ def full_softmax(queries: jax.Array, positive: jax.Array, items: jax.Array, weig
       positive: [G, T], scores of the true items.
       items: [m, F]; scores are dot products with queries.
       weight: [G, T].
+      dtype: in which queries and items are multiplied, as in `log_sum_exp`.
 
     Returns:
       scalar, the mean over positions.
     """
-    among = log_sum_exp(queries.reshape(-1, queries.shape[-1]), items).reshape(positive.shape)
+    among = log_sum_exp(queries.reshape(-1, queries.shape[-1]), items, dtype).reshape(positive.shape)
     return _mean(among - positive, weight)
 
 
@@ -93,36 +97,58 @@ def plain_log_sum_exp(queries: jax.Array, items: jax.Array) -> jax.Array:
     return jax.nn.logsumexp(queries @ items.T, -1)
 
 
-@jax.custom_vjp
-def log_sum_exp(queries: jax.Array, items: jax.Array) -> jax.Array:
-    """Equals `plain_log_sum_exp`, block by block; the gradient makes the scores anew instead of keeping them."""
-    blocks, exist = _blocks(items)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def log_sum_exp(queries: jax.Array, items: jax.Array, dtype: str = 'float32') -> jax.Array:
+    """Equals `plain_log_sum_exp`, block by block; the gradient makes the scores anew instead of keeping them.
+
+    Args:
+      queries: [P, F].
+      items: [m, F].
+      dtype: in which factors are multiplied, float32 or bfloat16; sums are float32 either way. CPUs and accelerators
+        with units for it multiply bfloat16 several times faster.
+
+    Returns:
+      [P].
+    """
+    factors = queries.astype(dtype)
 
     def one(so_far: jax.Array, block: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        scores = jnp.where(block[1][None], queries @ block[0].T, NEVER)
-        return jnp.logaddexp(so_far, jax.nn.logsumexp(scores, -1)), None
+        return jnp.logaddexp(so_far, jax.nn.logsumexp(_scores(factors, *block), -1)), None
 
-    return jax.lax.scan(one, jnp.full(len(queries), NEVER), (blocks, exist))[0]
+    return jax.lax.scan(one, jnp.full(len(queries), NEVER), _blocks(items.astype(dtype)))[0]
 
 
-def _log_sum_exp_forward(queries: jax.Array, items: jax.Array) -> tuple[jax.Array, Any]:
-    total = log_sum_exp(queries, items)
+def _log_sum_exp_forward(queries: jax.Array, items: jax.Array, dtype: str) -> tuple[jax.Array, Any]:
+    total = log_sum_exp(queries, items, dtype)
     return total, (queries, items, total)
 
 
-def _log_sum_exp_backward(saved: Any, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _log_sum_exp_backward(dtype: str, saved: Any, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
     queries, items, total = saved
-    blocks, exist = _blocks(items)
+    factors = queries.astype(dtype)
+    # Positions of both factors in the order that CPUs multiply in: with `chance.T @ factors` the whole takes 65 ms
+    # instead of 39 in bfloat16 and 101 instead of 94 in float32 (850 positions, 12,101 items, a width of 128).
+    turned = jax.lax.optimization_barrier(factors.T)
 
     def one(to_queries: jax.Array, block: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        chance = jnp.exp(jnp.where(block[1][None], queries @ block[0].T, NEVER) - total[:, None]) * cotangent[:, None]
-        return to_queries + chance @ block[0], chance.T @ queries
+        chance = (jnp.exp(_scores(factors, *block) - total[:, None]) * cotangent[:, None]).astype(dtype)
+        return to_queries + _product('pk,kf->pf', chance, block[0]), _product('fp,pk->fk', turned, chance)
 
-    to_queries, to_items = jax.lax.scan(one, jnp.zeros_like(queries), (blocks, exist))
-    return to_queries, to_items.reshape(-1, items.shape[-1])[:len(items)]
+    to_queries, to_items = jax.lax.scan(one, jnp.zeros_like(queries), _blocks(items.astype(dtype)))
+    return to_queries, jnp.moveaxis(to_items, 1, 2).reshape(-1, items.shape[-1])[:len(items)]
 
 
 log_sum_exp.defvjp(_log_sum_exp_forward, _log_sum_exp_backward)
+
+
+def _scores(queries: jax.Array, items: jax.Array, exist: jax.Array) -> jax.Array:
+    """[P, F], items [K, F] and which of them exist, [K] -> float32 [P, K]."""
+    return jnp.where(exist[None], _product('pf,kf->pk', queries, items), NEVER)
+
+
+def _product(equation: str, first: jax.Array, second: jax.Array) -> jax.Array:
+    """Of factors in any type, summed up in float32."""
+    return jnp.einsum(equation, first, second, preferred_element_type=jnp.float32)
 
 
 def _blocks(items: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -37,6 +37,7 @@ class TrainSpec:
     popularity: float
     temperature: float
     calibration: float
+    softmax_dtype: str
     last_only: int
     parts: int
 
@@ -225,7 +226,8 @@ def ranking_loss(model: Recommender, spec: TrainSpec, data: Data, batch: Batch, 
     weight = drawn.targets.exist.astype(jnp.float32)
     if spec.loss == 'softmax':
         queries, positive, items = model.softmax_terms(data.tables, encoded, drawn)
-        return losses.full_softmax(queries / spec.temperature, positive / spec.temperature, items, weight)
+        return losses.full_softmax(queries / spec.temperature, positive / spec.temperature, items, weight,
+                                   spec.softmax_dtype)
     scores = model.score_targets(data.tables, encoded, drawn) / spec.temperature
     positive, negative = scores[..., 0], scores[..., 1:]
     if not spec.own_negatives:

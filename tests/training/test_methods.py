@@ -97,14 +97,16 @@ def test_host_tables_change_nothing(small_run):
     assert found[0] == found[1]
 
 
-def test_a_mesh_changes_nothing(small_run):
-    """RLMRec compares all items of a batch with each other, wherever they live."""
-    found = [losses_of(small_run(method='rlmrec', train=STRONG, mesh=mesh)) for mesh in ((1, 1), (2, 4))]
+@pytest.mark.parametrize('train', [STRONG, {'loss': 'softmax'}], ids=str)
+def test_a_mesh_changes_nothing(small_run, train):
+    """RLMRec compares all items of a batch with each other, and a softmax all of the catalogue, wherever they live."""
+    found = [losses_of(small_run(method='rlmrec', train=train, mesh=mesh)) for mesh in ((1, 1), (2, 4))]
     np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
 
 
 @pytest.mark.parametrize(('settings', 'train'), [
     ({'method': 'none'}, {'loss': 'softmax'}), ({'method': 'grasp_id', 'gate': 'none'}, {'loss': 'softmax'}),
+    ({'method': 'none'}, {'loss': 'softmax', 'softmax_dtype': 'bfloat16'}),
     ({'method': 'grasp'}, STRONG), ({'method': 'llm_init', 'backbone': 'gru4rec'}, {'loss': 'gbce', 'negatives': 4})],
     ids=str)
 def test_every_loss_falls(small_run, settings, train):
