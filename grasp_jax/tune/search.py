@@ -96,10 +96,11 @@ def _claim(workdir: pathlib.Path, config: ml_collections.ConfigDict, space: str)
 
 
 def _say(study: Any, trial: Any) -> None:
-    """A line for each trial that is over."""
-    how = 'stopped early' if trial.value is None else f'validation NDCG@10 {100 * trial.value:.2f}%'
-    values = [other.value for other in study.trials if other.value is not None]
-    LOG.info('trial %d: %s, best so far %s', trial.number, how, f'{100 * max(values):.2f}%' if values else 'none')
+    """A line for each trial that is over. One that was stopped early has a value too, that of its last epoch."""
+    values = [other.value for other in study.trials if other.state.name == 'COMPLETE']
+    how = f'validation NDCG@10 {100 * trial.value:.2f}%' if trial.state.name == 'COMPLETE' else 'stopped early'
+    best = f'{100 * max(values):.2f}%' if values else 'none'
+    LOG.info('trial %d: %s, best so far %s', trial.number, how, best)
 
 
 def _take_up_again(study: Any, states: Any) -> None:

@@ -1,5 +1,7 @@
 """Tuning with Optuna: a study that goes on where it was killed."""
 
+import logging
+
 import optuna
 import pytest
 
@@ -70,6 +72,24 @@ def test_a_stopped_search_goes_on_too_and_draws_new_settings(config, tmp_path, m
     assert [trial.state.name for trial in study.trials] == ['COMPLETE', 'FAIL', 'COMPLETE', 'COMPLETE']
     assert tries[2][0] == tries[1][0] and tries[2][1] > 0, 'the same settings, from their checkpoints'
     assert len({rate for rate, _ in tries}) == 3, 'a search that goes on does not draw what it drew before'
+
+
+def test_a_trial_that_was_stopped_early_is_said_to_be_and_is_not_the_best(config, tmp_path, monkeypatch, caplog):
+    tries, train = [], loop.train
+
+    def second_is_stopped(run, seed, folder, watch=None):
+        tries.append(folder)
+        if len(tries) == 2:
+            watch(1, 0.9)  # a promising start
+            raise optuna.TrialPruned
+        return train(run, seed, folder, watch)
+
+    monkeypatch.setattr(loop, 'train', second_is_stopped)
+    with caplog.at_level(logging.INFO):
+        study = search(config, 'small', 2, tmp_path, tmp_path)
+    assert [trial.state.name for trial in study.trials] == ['COMPLETE', 'PRUNED']
+    said = [record.getMessage() for record in caplog.records if record.getMessage().startswith('trial')]
+    assert said[1] == f'trial 1: stopped early, best so far {100 * study.best_value:.2f}%', said
 
 
 def test_the_command_ends_with_the_best_settings(module, tmp_path):
