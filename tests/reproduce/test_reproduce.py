@@ -145,6 +145,15 @@ def test_a_data_set_without_texts_runs_what_needs_none():
     assert len(grid.possible(grid.overall('beauty'), 'beauty')) == 21
 
 
+def test_gates_are_looked_at_only_where_it_is_known_whose_text_is_wrong(tmp_path):
+    """A text that was written from a wrong profile is one of the shop's; no checkpoint is asked for."""
+    cells, base = grid.robustness('demo', ['users_profile'], (50,)), runs.load_config(str(ROOT / 'configs/demo.py'))
+    for name in ('sasrec_grasp_printed', 'sasrec_grasp_printed_users_profile_50'):
+        finished(tmp_path, name, 1)
+    text = results.write_robustness(cells, base, 'paper', (1,), {}, tmp_path, tmp_path / 'curve').read_text()
+    assert '| users profile, 50% | GRASP as printed |' in text and '### Gates' not in text
+
+
 def test_the_case_study_needs_a_run_on_wrong_texts(tmp_path):
     cells, base = grid.case_study('demo'), runs.load_config(str(ROOT / 'configs/demo.py'))
     assert 'sasrec_grasp' in {cell.name for cell in cells}, 'it reads no texts of users'
@@ -217,7 +226,7 @@ def test_the_hallucination_curve_on_the_shop(module, tmp_path):
 
 def test_the_case_study_on_the_shop(module, tmp_path):
     found = module('reproduce', '--figure=3', '--dataset=demo', '--seeds=1', f'--workdir={tmp_path}',
-                    '--changes={"train.max_epochs": 1, "data.shop.customers": 100}')
+                   '--changes={"train.max_epochs": 1, "data.shop.customers": 100}')
     assert found.returncode == 0, found.stderr
     with (tmp_path / 'figure3_demo_paper.csv').open() as lines:
         rows = list(csv.DictReader(lines))
@@ -227,6 +236,6 @@ def test_the_case_study_on_the_shop(module, tmp_path):
     kept = tmp_path / 'demo/paper/sasrec_grasp/seed1/checkpoints'
     shutil.rmtree(kept)
     again = module('reproduce', '--figure=3', '--dataset=demo', '--seeds=1', f'--workdir={tmp_path}', '--norun',
-                    '--changes={"train.max_epochs": 1, "data.shop.customers": 100}')
+                   '--changes={"train.max_epochs": 1, "data.shop.customers": 100}')
     assert again.returncode == 2 and again.stderr.splitlines()[-1].startswith('error:') and not kept.exists()
     assert f'{kept}: there is no checkpoint' in again.stderr
