@@ -51,6 +51,11 @@ def module():
     return run
 
 
+def answered(path: pathlib.Path) -> list:
+    """What a scripted server was asked so far; a line that it is writing at this moment is not there yet."""
+    return [json.loads(line)['asked'] for line in path.read_text().split('\n')[:-1]]
+
+
 @pytest.fixture
 def scripted(tmp_path):
     """Starts servers: `with scripted({'429': 0.1}) as (url, log)`; log() are the prompts that were answered."""
@@ -63,8 +68,7 @@ def scripted(tmp_path):
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
             try:
                 port = int(server.stdout.readline())
-                yield (f'http://127.0.0.1:{port}/v1',
-                       lambda: [json.loads(line)['asked'] for line in path.read_text().splitlines()])
+                yield f'http://127.0.0.1:{port}/v1', lambda: answered(path)
             finally:
                 server.kill()
 
