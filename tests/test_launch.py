@@ -52,7 +52,8 @@ def test_crashes_are_started_again_and_nothing_else(launch, then, code, runs):
     assert said.count('all start again from the last checkpoint') == runs - 1
 
 
-@pytest.mark.parametrize(('then', 'code'), [('exec sleep 60', 143), ("trap 'exit 0' TERM; sleep 60 & wait", 0)])
+@pytest.mark.parametrize(('then', 'code'), [('exec sleep 60', 143),
+                                            ("trap 'kill $!; exit 0' TERM; sleep 60 & wait", 0)])
 def test_a_signal_to_the_script_ends_all_for_good(launch, then, code):
     process, notes = launch(2, then)
     until = time.monotonic() + 60

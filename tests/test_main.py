@@ -131,6 +131,11 @@ def test_help_is_no_error():
     assert code == 0 and '--workdir' in out and 'Traceback' not in out
 
 
+def test_a_command_starts_without_what_few_stages_need():
+    program = 'import sys, grasp_jax.pipeline; print({"sklearn", "scipy.stats", "torch", "openai"} & {*sys.modules})'
+    assert subprocess.check_output([sys.executable, '-c', program], cwd=ROOT, text=True) == 'set()\n'
+
+
 def spoil_gzip(folder):
     path = folder / 'reviews.jsonl.gz'
     path.write_bytes(path.read_bytes()[:-40])

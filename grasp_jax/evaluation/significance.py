@@ -7,7 +7,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import scipy.stats
 
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation.metrics import Ranks, ndcg
@@ -72,6 +71,7 @@ def compare(
     Raises:
       UserError: the two were evaluated on different users or test items.
     """
+    import scipy.stats
     _require_same(a.name, (a.users, a.targets), b.name, (b.users, b.targets))
     # Averages over seeds leave differences of 1e-17 that would count as wins and losses in the signed-rank test.
     differences = np.round(a.values - b.values, 12)

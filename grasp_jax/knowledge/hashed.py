@@ -12,7 +12,6 @@ import zlib
 import jax
 import jax.numpy as jnp
 import numpy as np
-from sklearn.feature_extraction.text import HashingVectorizer
 
 _WORDS = 4096  # places that words are hashed to
 _OWN = 64  # directions of what is a text's own; direction k weighs 1 / sqrt(k), as vectors of models fall off
@@ -34,6 +33,7 @@ class HashedVectors:
           width: E.
           seed: of all directions.
         """
+        from sklearn.feature_extraction.text import HashingVectorizer
         self._texts, self.shape = texts, (len(texts), width)
         self._counts = HashingVectorizer(n_features=_WORDS, dtype=np.float32)
         self._directions = np.asarray(jax.random.normal(jax.random.key(seed), (_WORDS + _OWN, width)))

@@ -1,4 +1,7 @@
-"""Latent semantic analysis: TF-IDF and a truncated SVD, fitted in seconds without any download."""
+"""Latent semantic analysis: TF-IDF and a truncated SVD, fitted in seconds without any download.
+
+scikit-learn is imported where it is used: commands that fit nothing start in half the time.
+"""
 
 import collections.abc
 import dataclasses
@@ -6,9 +9,6 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.preprocessing import normalize
 
 from grasp_jax import artefacts
 from grasp_jax.errors import UserError
@@ -79,6 +79,7 @@ def encode(item_texts: collections.abc.Sequence[str], user_texts: collections.ab
     Raises:
       UserError: the width is not positive, or no item text has a word.
     """
+    from sklearn.decomposition import TruncatedSVD
     if width < 1:
         raise UserError(f'--config.encode.width={width} is no number of components; give 1 or more')
     vectorizer = _vectorizer(min_df=2 if len(item_texts) >= _SMALL else 1)
@@ -97,9 +98,11 @@ def encode(item_texts: collections.abc.Sequence[str], user_texts: collections.ab
     return _unit(items[:, :rank]), model(user_texts), model, facts
 
 
-def _vectorizer(**more: Any) -> TfidfVectorizer:
+def _vectorizer(**more: Any) -> Any:
+    from sklearn.feature_extraction.text import TfidfVectorizer
     return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, strip_accents='unicode', dtype=np.float32, **more)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
+    from sklearn.preprocessing import normalize
     return normalize(vectors).astype(np.float32) if len(vectors) else vectors.astype(np.float32)

@@ -4,7 +4,6 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from sklearn.decomposition import PCA
 
 from grasp_jax.errors import UserError
 
@@ -27,6 +26,7 @@ def reduce_items(items: np.ndarray, width: int, folder: pathlib.Path) -> dict[st
     Raises:
       UserError: there are fewer items or components than that.
     """
+    from sklearn.decomposition import PCA
     count, wide = items.shape
     if width > min(count - 1, wide):
         raise UserError(f'config.model.hidden_size={width}: LLM vectors of {count - 1} items, {wide} wide, cannot be '

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tqdm
-from sklearn.decomposition import TruncatedSVD
 
 from grasp_jax.data.interactions import evenly_spread
 from grasp_jax.knowledge import tables
@@ -63,6 +62,7 @@ def nearest(vectors: np.ndarray, k: int, width: int, candidates: int, search: Se
 def project(vectors: np.ndarray, width: int, folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     """float32 [r, width], unit vectors in the main directions of a sample of them, and [r], the vectors' lengths; made
     once a folder."""
+    from sklearn.decomposition import TruncatedSVD
     path = folder / 'narrow.npy'
     if not path.exists():
         lengths = np.empty(len(vectors), np.float32)

@@ -7,6 +7,7 @@ import pytest
 from grasp_jax.config import default
 from grasp_jax.data.interactions import Interactions, draw_negatives
 from grasp_jax.models.spec import Tables
+from grasp_jax.training import epochs
 from grasp_jax.training.run import Offline, make_run
 from grasp_jax.training.sharding import make_mesh
 
@@ -40,8 +41,11 @@ def small_data():
 
 
 @pytest.fixture
-def small_run(small_data):
+def small_run(small_data, monkeypatch):
     """Makes a run: settings of the model section, mesh shape and number of devices; other tables where given."""
+    # The similar users of so few take up very different numbers of rows, each of which would be compiled.
+    monkeypatch.setattr(epochs, '_SPARE', 2.0)
+
     def make(mesh=(1, 1), train=None, other=None, **settings):
         interactions, negatives, tables = small_data
         tables = other or tables
