@@ -9,7 +9,7 @@ Settings = dict[str, Any]
 def strong(trial: Any) -> Settings:
     """The recipe `strong`: width and regularisation of any backbone, where items look alike to every user."""
     return {
-        'train.temperature': trial.suggest_float('temperature', 0.5, 2.0, log=True),
+        'train.temperature': trial.suggest_float('temperature', 0.25, 2.0, log=True),
         'train.learning_rate': trial.suggest_float('learning_rate', 3e-4, 3e-3, log=True),
         'train.weight_decay': trial.suggest_float('weight_decay', 0.0, 0.1),
         'model.dropout': trial.suggest_float('dropout', 0.3, 0.8, step=0.1),

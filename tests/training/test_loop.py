@@ -30,7 +30,7 @@ def final_state(run, folder, epoch):
         return checkpoints.load(epoch, run.state_shapes(0), run.mesh)
 
 
-@pytest.mark.parametrize(('backbone', 'epochs'), (('sasrec', 10), ('gru4rec', 10), ('bert4rec', 20)))
+@pytest.mark.parametrize(('backbone', 'epochs'), (('sasrec', 5), ('gru4rec', 5), ('bert4rec', 20)))
 @pytest.mark.parametrize('method', ('none', 'llm_init', 'rlmrec', 'llm_esr', 'grasp'))
 def test_every_pair_learns(small_run, tmp_path, backbone, epochs, method):
     run = small_run(backbone=backbone, method=method, hidden_size=16, train={'max_epochs': epochs, 'patience': epochs})
