@@ -37,6 +37,7 @@ for ((try = 0; ; try++)); do
     "$python" -m grasp_jax.main --coordinator="$address" --processes="$count" --process="$number" "$@" &
     pids+=($!)
   done
+  if [[ $asked ]]; then forward; told=; fi # the signal came before all of them were there
   code=0
   left=$count
   while ((left)); do

@@ -52,17 +52,28 @@ def test_crashes_are_started_again_and_nothing_else(launch, then, code, runs):
     assert said.count('all start again from the last checkpoint') == runs - 1
 
 
-@pytest.mark.parametrize(('then', 'code'), [('exec sleep 60', 143),
-                                            ("trap 'kill $!; exit 0' TERM; sleep 60 & wait", 0)])
+@pytest.mark.parametrize(('then', 'code'), [
+    ('exec sleep 60', 143), ("trap 'kill $!; exit 0' TERM; sleep 60 & echo ready >>\"$NOTES\"; wait", 0)])
 def test_a_signal_to_the_script_ends_all_for_good(launch, then, code):
     process, notes = launch(2, then)
-    until = time.monotonic() + 60
-    while starts(notes) < 2 and time.monotonic() < until:
-        time.sleep(0.02)
-    time.sleep(0.3)  # the second one has written its line, not yet done the rest
-    process.send_signal(signal.SIGTERM)
+    signal_after(process, notes, 2 + 2 * ('ready' in then))
     said = process.communicate(timeout=60)[1]
-    assert process.returncode == code and starts(notes) == 2 and 'start again' not in said
+    assert process.returncode == code and 'start again' not in said
+    assert notes.read_text().splitlines().count('started') == 2
+
+
+def test_a_signal_while_they_are_started_reaches_those_that_come_after_it(launch):
+    process, notes = launch(40, 'exec sleep 60')
+    signal_after(process, notes, 1)
+    process.communicate(timeout=30)
+    assert process.returncode == 143
+
+
+def signal_after(process, notes, lines):
+    until = time.monotonic() + 60
+    while starts(notes) < lines and time.monotonic() < until:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGTERM)
 
 
 def test_a_run_that_was_stopped_ends_with_the_code_asked_for(monkeypatch, capsys):
