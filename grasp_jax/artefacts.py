@@ -77,7 +77,8 @@ def build(path: pathlib.Path, config: Any, inputs: collections.abc.Sequence[str]
     manifest = _read_manifest(path)
     if manifest is not None:
         _require_same(path, manifest, mark, config)
-        _require_whole(path, manifest)
+        require_whole(path, f'delete {path}, and the same command makes it again')
+        shutil.rmtree(unfinished(path), ignore_errors=True)  # a kill may have come between the last two steps
         return Artefact(path, mark, manifest['facts'], reused=True)
     partial = path.with_name(path.name + _PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
@@ -230,18 +231,22 @@ def _require_same(path: pathlib.Path, manifest: dict[str, Any], mark: str, confi
                         'delete this folder')
 
 
-def _require_whole(path: pathlib.Path, manifest: dict[str, Any]) -> None:
+def require_whole(path: pathlib.Path, remedy: str) -> None:
     """Refuses an artefact with a file that is not as it was written: gone, of another size or, if small, of another
-    checksum."""
+    checksum.
+
+    Raises:
+      UserError: names the file, and the remedy.
+    """
+    manifest = read_json(path / MANIFEST)
     sizes = manifest.get('bytes', {})  # not in older manifests
     for name, checksum in manifest['files'].items():
         file = path / name
-        remedy = f'; delete {path}, and the same command makes it again'
         if not file.is_file():
-            raise UserError(f'{file}: is missing from a stage that was complete{remedy}')
+            raise UserError(f'{file}: is missing from a stage that was complete; {remedy}')
         size = file.stat().st_size
         if size != sizes.get(name, size) or (size <= _LOOKED_THROUGH and file_checksum(file) != checksum):
-            raise UserError(f'{file}: is not as it was written ({size:,} bytes){remedy}')
+            raise UserError(f'{file}: is not as it was written ({size:,} bytes); {remedy}')
 
 
 def _difference(old: Any, new: Any, prefix: str = '') -> str:

@@ -13,11 +13,12 @@ from grasp_jax.errors import UserError
 
 
 def default(recipe: str = 'paper') -> ml_collections.ConfigDict:
-    """The full config: a recipe of `grasp_jax.recipes` on a data set yet to be named."""
+    """The full config, a recipe of `grasp_jax.recipes` on a data set yet to be named; locked, so that a setting of a
+    name that is not here is an error."""
     sections = (_data, _text, _llm, _encode, _retrieve, _model, _train, _evaluate)
     config = ml_collections.ConfigDict({section.__name__[1:]: section() for section in sections})
     recipes.apply(config, recipe)
-    return config
+    return config.lock()
 
 
 def changed(config: ml_collections.ConfigDict, settings: Mapping[str, Any]) -> ml_collections.ConfigDict:

@@ -16,7 +16,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from grasp_jax import artefacts
+from grasp_jax import artefacts, disk
 from grasp_jax.data import dataset as dataset_files
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.errors import UserError
@@ -28,6 +28,7 @@ from grasp_jax.retrieval.neighbours import ITEM_NEIGHBOURS, USER_NEIGHBOURS, gro
 
 MARK = 'refreshed.json'
 _STAGES = ('prepare', 'describe', 'encode', 'retrieve')
+_ROOM = 'make room or choose a --workdir on another disk'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +97,9 @@ def answers_of(folder: pathlib.Path) -> pathlib.Path | None:
 
 
 def _marks(previous: pathlib.Path) -> dict[str, str]:
+    """The fingerprints of stages that are found complete and whole."""
+    for stage in _STAGES:
+        artefacts.require_whole(_manifest(previous, stage).parent, f'--previous={previous} needs it: copy it again')
     return {stage: artefacts.read_json(_manifest(previous, stage))['fingerprint'] for stage in _STAGES}
 
 
@@ -148,6 +152,8 @@ def encode(known: Before, dataset: Dataset, texts: tuple[Sequence[str], Sequence
     vectors = _vectors(known, dataset, fresh, config, answers)
     if vectors.save is not None:
         vectors.save(folder)
+    earlier = np.load(known.folder / 'encode' / 'items.npy', mmap_mode='r', allow_pickle=False)
+    disk.require(folder, sum(map(len, texts)) * earlier.shape[1] * earlier.itemsize, 'encode', _ROOM)
     counts = {}
     for name, at, source, rows, offset in (('items', places[0], vectors.items, vectors.item_rows, 1),
                                            ('users', places[1], vectors.users, vectors.user_rows, 0)):
@@ -238,8 +244,10 @@ def retrieve(known: Before, dataset: Dataset, encode_folder: pathlib.Path, confi
       folder: where the files go.
     """
     settings = config.retrieve
+    earlier = artefacts.read_json(_manifest(known.folder, 'retrieve'))['config']
     found, facts = {}, {}
     items, users = tables.load_vectors(encode_folder, dataset.interactions.num_users, dataset.interactions.num_items)
+    disk.require(folder, items.nbytes + users.nbytes, 'retrieve', _ROOM)
     for name, vectors, ids, attributes, old_attributes, lists, offset in (
             ('items', items[1:], dataset.item_ids, dataset.item_attributes, known.dataset.item_attributes,
              ITEM_NEIGHBOURS, 1),
@@ -254,7 +262,7 @@ def retrieve(known: Before, dataset: Dataset, encode_folder: pathlib.Path, confi
             changed |= np.array([row < 0 or attributes[number].get(group) != old_attributes[row].get(group)
                                  for number, row in enumerate(place)], bool)
         groups = groups_of(attributes, group, f'{name[:-1]}_group')
-        if old_lists.shape[1] != settings.k:
+        if old_lists.shape[1] != settings.k or earlier.get(f'{name[:-1]}_group', '') != group:
             changed[:] = True
         done = update.update(vectors, _renumbered(old_lists, place, settings.k), changed, settings.k, groups)
         found[name] = done.found

@@ -12,6 +12,13 @@ import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+MISSPELT = """
+from grasp_jax.config import default
+def get_config():
+    config = default()
+    config.train.{}
+    return config
+"""
 HOME = tempfile.TemporaryDirectory()  # without a download cache
 ITEMS = [f'B{number:03d}' for number in range(8)]
 USERS = [f'A{number:03d}' for number in range(12)]
@@ -118,7 +125,9 @@ def test_what_is_wrong_on_the_command_line(flags, words, tmp_path):
 @pytest.mark.parametrize(('content', 'words'), [
     ('def get_config(:\n', ['invalid syntax']), ('import nothing_of_this_name\n', ['nothing_of_this_name']),
     ('def get_config():\n    return {}\n', ['my.py', 'no ConfigDict']),
-    ('def get_config():\n    raise ValueError("")\n', ['ValueError'])])
+    ('def get_config():\n    raise ValueError("")\n', ['ValueError']),
+    (MISSPELT.format('update({"max_epoch": 3})'), ['max_epoch', 'Did you mean', 'max_epochs']),
+    (MISSPELT.format('lr = 0.1'), ['lr'])])
 def test_a_config_file_that_is_wrong_is_one_line(module, content, words, tmp_path):
     (tmp_path / 'my.py').write_text(content)
     for name in ('main', 'tune'):

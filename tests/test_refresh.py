@@ -1,5 +1,6 @@
 """The daily refresh: only what changed is asked, embedded and searched, and the result is the whole one."""
 
+import collections
 import json
 
 import numpy as np
@@ -11,6 +12,9 @@ from grasp_jax.errors import UserError
 from grasp_jax.knowledge import tables
 from grasp_jax.pipeline import prepare_knowledge, refresh_knowledge, run_pipeline
 from grasp_jax.retrieval import exact
+from grasp_jax.retrieval.neighbours import groups_of
+
+Usage = collections.namedtuple('Usage', 'free')
 
 USERS, ITEMS = 60, 40
 
@@ -29,7 +33,8 @@ def config_of(folder, log, kind, url=''):
     (folder / 'interactions.csv').write_text('\n'.join(['user,item,time', *lines]) + '\n')
     items = sorted({item for _, item, _ in log})
     (folder / 'items.jsonl').write_text(''.join(
-        json.dumps({'item': item, 'title': f'thing {item} of kind {hash_of(item)}'}) + '\n' for item in items))
+        json.dumps({'item': item, 'title': f'thing {item} of kind {hash_of(item)}',
+                    'shelf': f'shelf {hash_of(item) % 2}'}) + '\n' for item in items))
     config = default()
     config.data.update({'kind': 'table', 'name': 'table', 'source': str(folder), 'filter': 'none',
                         'interactions_file': 'interactions.csv', 'items_file': 'items.jsonl'})
@@ -56,15 +61,14 @@ def changed_log():
     return log + [('u0005', item, time) for time, item in enumerate(('i001', 'i0015', 'i002', 'i004', 'i005'))]
 
 
-def check_whole(folder, dataset, k=5):
+def check_whole(folder, dataset, k=5, groups=None):
     """Neighbours and means are those of a search from the beginning."""
     m, n = len(dataset.item_ids), len(dataset.user_ids)
     found = tables.load_tables(folder / 'encode', folder / 'retrieve', n, m)
-    for vectors, lists, means in ((found.items[1:], np.load(folder / 'retrieve' / 'item_neighbours.npy') - 1,
-                                   found.items_similar[1:]),
-                                  (found.users, np.load(folder / 'retrieve' / 'user_neighbours.npy'),
-                                   found.users_similar)):
-        truth = exact.nearest(vectors, k)
+    of_items, of_users = (np.load(folder / 'retrieve' / f'{who}_neighbours.npy') for who in ('item', 'user'))
+    for vectors, lists, means, their in ((found.items[1:], of_items - 1, found.items_similar[1:], groups),
+                                         (found.users, of_users, found.users_similar, None)):
+        truth = exact.nearest(vectors, k, their)
         np.testing.assert_array_equal(lists, truth)
         np.testing.assert_allclose(means, vectors[truth].mean(1), atol=1e-6)
 
@@ -109,6 +113,35 @@ def test_a_fitted_lsa_serves_the_next_days(tmp_path):
         tables_of = [np.load(tmp_path / day / 'encode' / f'{name}.npy') for day in ('monday', 'wednesday')]
         np.testing.assert_allclose(*tables_of, atol=1e-5)
     assert first.dataset.user_ids == prepare_knowledge(back, tmp_path / 'wednesday').dataset.user_ids
+
+
+def test_other_groups_are_searched_for_anew(tmp_path):
+    config = config_of(tmp_path / 'data1', rows(), 'lsa')
+    prepare_knowledge(config, tmp_path / 'monday')
+    config.retrieve.item_group = 'shelf'
+    refresh_knowledge(config, tmp_path / 'tuesday', tmp_path / 'monday')
+    done = prepare_knowledge(config, tmp_path / 'tuesday').dataset
+    check_whole(tmp_path / 'tuesday', done, groups=groups_of(done.item_attributes, 'shelf', 'item_group'))
+    config.retrieve.item_group = ''
+    refresh_knowledge(config, tmp_path / 'wednesday', tmp_path / 'tuesday')
+    check_whole(tmp_path / 'wednesday', done)
+
+
+def test_a_folder_of_before_that_is_damaged_is_refused(tmp_path):
+    config = config_of(tmp_path / 'data1', rows(), 'lsa')
+    prepare_knowledge(config, tmp_path / 'monday')
+    path = tmp_path / 'monday' / 'retrieve' / 'item_neighbours.npy'
+    path.write_bytes(bytes(path.stat().st_size))
+    with pytest.raises(UserError, match='item_neighbours.npy: is not as it was written.*copy it again'):
+        refresh_knowledge(config, tmp_path / 'tuesday', tmp_path / 'monday')
+
+
+def test_a_disk_without_room_is_said_before_anything_is_written(tmp_path, monkeypatch):
+    config = config_of(tmp_path / 'data1', rows(), 'lsa')
+    prepare_knowledge(config, tmp_path / 'monday')
+    monkeypatch.setattr('shutil.disk_usage', lambda folder: Usage(free=1000))
+    with pytest.raises(UserError, match='encode needs'):
+        refresh_knowledge(config, tmp_path / 'tuesday', tmp_path / 'monday')
 
 
 def test_what_cannot_be_refreshed_is_refused(tmp_path):

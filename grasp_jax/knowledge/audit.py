@@ -2,6 +2,7 @@
 to a language model."""
 
 import collections.abc
+import sys
 
 import ml_collections
 import tqdm
@@ -11,16 +12,18 @@ from grasp_jax.errors import UserError
 from grasp_jax.knowledge import domains, prompts
 
 
-def training_only(dataset: Dataset, user_texts: collections.abc.Sequence[str], boilerplate: str = '') -> None:
+def training_only(dataset: Dataset, user_texts: collections.abc.Sequence[str],
+                  frame: collections.abc.Callable[[int], str] = lambda user: '') -> None:
     """Checks that users' texts speak of the training part of the history only.
 
     A text leaks when it names the title of the user's validation or test item, as whole words and in any case, and
-    neither a training title of the same user, the user's profile nor the template's own words do so.
+    neither a training title of the same user, the user's profile nor the template's own words do so. An item without a
+    title is 'unknown' in a text.
 
     Args:
       dataset: the sequences and titles.
       user_texts: n texts, entry u about user u.
-      boilerplate: the text of a user without profile and history: words that every text has.
+      frame: the text that a user would have without a history: the template's own words and the profile.
 
     Raises:
       UserError: a text leaks; names the user and the item.
@@ -28,7 +31,6 @@ def training_only(dataset: Dataset, user_texts: collections.abc.Sequence[str], b
     if len(user_texts) != dataset.interactions.num_users:
         raise UserError(f'{len(user_texts)} user texts for {dataset.interactions.num_users} users; run describe again')
     titles = [prompts.clean(attributes.get('title')).casefold() for attributes in dataset.item_attributes]
-    boilerplate = boilerplate.casefold()
     held_out = {split: dataset.interactions.targets(split) for split in ('valid', 'test')}
     users = dataset.interactions.evaluated_users()
     for row, user in enumerate(tqdm.tqdm(users, desc='leakage audit', unit='user', mininterval=1, delay=1)):
@@ -39,9 +41,9 @@ def training_only(dataset: Dataset, user_texts: collections.abc.Sequence[str], b
                 continue
             newest_first = dataset.interactions.sequence(user, 'train')[::-1]
             # Joined as the templates join them, so that a title across two others is not taken for a leak.
-            training = '; '.join(titles[item - 1] for item in newest_first)
+            training = '; '.join(titles[item - 1] or prompts.UNKNOWN for item in newest_first)
             profile = prompts.clean(dataset.user_attributes[user]).casefold()
-            if not any(_names(allowed, name) for allowed in (training, profile, boilerplate)):
+            if not any(_names(allowed, name) for allowed in (training, profile, frame(user).casefold())):
                 raise UserError(
                     f'the text of user {dataset.user_ids[user]!r} names the {split} item '
                     f'{dataset.item_ids[targets[row] - 1]!r} ({name[:60]!r}), which would leak the answer; make the '
@@ -55,7 +57,8 @@ def texts_of(dataset: Dataset, user_texts: collections.abc.Sequence[str], settin
       UserError: a text leaks.
     """
     spec = domains.load(settings.domain)
-    training_only(dataset, user_texts, prompts.user_text({}, [], spec, settings.max_chars))
+    training_only(dataset, user_texts, lambda user: prompts.user_text(dataset.user_attributes[user], [], spec,
+                                                                      sys.maxsize))
 
 
 def _names(text: str, name: str) -> bool:

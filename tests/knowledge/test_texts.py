@@ -108,12 +108,22 @@ def test_audit_catches_a_planted_leak(random_dataset, split):
 def test_audit_looks_for_whole_titles(held_out, texts, leaks):
     dataset = make([[3, 2, 1, 4]], [{'title': held_out}, {'title': 'Nail Polish'}, {'title': 'Cream'}, {}],
                    [{'gender': 'female'}])
-    boilerplate = prompts.user_text({}, [], domains.load('shop'), WHOLE)
+    def frame(user):
+        return prompts.user_text(dataset.user_attributes[user], [], domains.load('shop'), WHOLE)
+
     if leaks:
         with pytest.raises(UserError, match='leak'):
-            audit.training_only(dataset, [texts], boilerplate)
+            audit.training_only(dataset, [texts], frame)
     else:
-        audit.training_only(dataset, [texts], boilerplate)
+        audit.training_only(dataset, [texts], frame)
+
+
+@pytest.mark.parametrize('held_out', ('Unknown', 'Profile', 'Is', 'The user has the following profile'))
+def test_audit_knows_the_templates_own_words(held_out):
+    dataset = make([[2, 3, 2, 1]], [{'title': held_out}, {}, {'title': 'Cream'}], [{'gender': 'female'}])
+    config = default()
+    config.text.domain = 'shop'
+    audit.texts_of(dataset, prompts.user_texts(dataset, 'shop', WHOLE), config.text)
 
 
 def test_describe_writes_what_load_texts_reads(random_dataset, tmp_path):
