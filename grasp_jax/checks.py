@@ -59,7 +59,7 @@ def _check_texts(config: ml_collections.ConfigDict) -> None:
     """Refuses what the stages of the texts would find out one after the other, the dear ones first."""
     describe.check(config)
     encoders.check(config.encode)
-    neighbours.check(config.retrieve.method)
+    neighbours.check(config.retrieve)
     if config.text.writer == 'model':
         language_model.from_config(config)
     if config.encode.kind == 'openai':

@@ -64,6 +64,16 @@ def test_a_negative_of_the_users_own_is_found(config, tmp_path, monkeypatch):
         audit.audit(config, tmp_path)
 
 
+def test_nobody_to_train_on_is_said(config, tmp_path):
+    (tmp_path / 'visits.csv').write_text('user,item,time\n' + ''.join(
+        f'u{user},i{item},{time}\n' for user in range(9) for time, item in enumerate(range(user, user + 3))))
+    config.data.update({'name': 'short', 'kind': 'table', 'source': str(tmp_path), 'interactions_file': 'visits.csv'})
+    config.model.method = 'none'
+    config.evaluate.negatives = 3
+    with pytest.raises(UserError, match='no user has two training interactions'):
+        audit.audit(config, tmp_path / 'stages')
+
+
 def test_the_command_fails_on_texts_that_hold_the_answers(module, tmp_path):
     flags = ['--config=configs/demo.py', '--mode=audit', '--config.data.shop.customers=60']
     clean = module('main', *flags, f'--workdir={tmp_path}')

@@ -30,9 +30,10 @@ ADDRESSES = {
 
 
 def fetch(url: str, target: pathlib.Path) -> pathlib.Path:
-    """Downloads a file unless it is there, under a temporary name until it is complete.
+    """Downloads a file unless it was downloaded before, under a temporary name until it is complete.
 
-    The SHA-256 of what arrived is kept beside it as `<name>.sha256` and checked when the file is used again.
+    The SHA-256 of what arrived is kept beside it as `<name>.sha256` and checked when the file is used again. Another
+    process on this machine that wants a file of the same folder waits.
 
     Args:
       url: the address.
@@ -45,18 +46,21 @@ def fetch(url: str, target: pathlib.Path) -> pathlib.Path:
       UserError: the network or the server fails, fewer bytes arrive than announced, or a kept file has changed.
     """
     record = target.with_name(target.name + '.sha256')
-    if target.exists() and record.exists():
-        if artefacts.file_checksum(target) != record.read_text(encoding='utf-8').split()[0]:
-            raise UserError(f'{target}: differs from what was downloaded ({record.name}); delete it and run again')
-        return target
     partial = target.with_name(target.name + '.partial')
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        checksum = _receive(url, partial)
-        record.write_text(f'{checksum}  {target.name}\n', encoding='utf-8')
-        os.replace(partial, target)
+        with artefacts.lock(target.parent):
+            if target.exists() and record.exists():
+                if artefacts.file_checksum(target) != record.read_text(encoding='utf-8').split()[0]:
+                    raise UserError(f'{target}: differs from what was downloaded ({record.name}); delete it and run '
+                                    'again')
+                return target
+            try:
+                checksum = _receive(url, partial)
+                record.write_text(f'{checksum}  {target.name}\n', encoding='utf-8')
+                os.replace(partial, target)
+            finally:
+                partial.unlink(missing_ok=True)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        partial.unlink(missing_ok=True)
         raise UserError(f'{url}: download failed ({" ".join(str(error).split())})') from error
     return target
 

@@ -13,6 +13,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 
+from grasp_jax.errors import UserError
+
 SPLIT = 'full'
 _TOGETHER = 1024  # examples of a read: one by one takes a millisecond each in large files
 
@@ -89,12 +91,19 @@ def write(folder: pathlib.Path, config: str, source: Source) -> None:
       folder: TFDS's data_dir.
       config: 'users' or 'items'.
       source: what is written.
+
+    Raises:
+      UserError: the files cannot be written.
     """
     tfds.disable_progress_bar()  # the generator shows one with the time left
     builder = Sequences(source=source, config=config, data_dir=folder, file_format='array_record')
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download that there is not
-        builder.download_and_prepare(download_dir=folder / 'downloads', download_config=tfds.download.DownloadConfig(
-            try_download_gcs=False))  # no network
+    settings = tfds.download.DownloadConfig(try_download_gcs=False)  # no network
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download that there is not
+            builder.download_and_prepare(download_dir=folder / 'downloads', download_config=settings)
+    except RuntimeError as error:  # ArrayRecord's, of a disk without room
+        raise UserError(f'{folder}: {config} cannot be written ({" ".join(str(error).split())}); make room or choose '
+                        'another --workdir') from error
     shutil.rmtree(folder / 'downloads', ignore_errors=True)
 
 

@@ -44,6 +44,7 @@ def retrieve(dataset: Dataset, encode_folder: pathlib.Path, config: ml_collectio
       UserError: a setting or a table is wrong.
     """
     settings = config.retrieve
+    check(settings)
     items, users = tables.load_vectors(encode_folder, dataset.interactions.num_users, dataset.interactions.num_items)
     item_groups = groups_of(dataset.item_attributes, settings.item_group, 'item_group')
     user_groups = groups_of(dataset.user_attributes, settings.user_group, 'user_group')
@@ -106,12 +107,18 @@ def neighbours(vectors: np.ndarray, k: int, method: str, groups: np.ndarray | No
     return found
 
 
-def check(method: str) -> None:
-    """Refuses a method that is not known.
+def check(settings: ml_collections.ConfigDict) -> None:
+    """Refuses settings of the section `retrieve` that cannot work.
 
     Raises:
-      UserError: names those that are.
+      UserError: names the setting and the remedy.
     """
+    _require_known(settings.method)
+    if settings.reduce_to and settings.candidates < settings.k:
+        raise UserError(f'--config.retrieve.candidates={settings.candidates}: must be at least k, {settings.k}')
+
+
+def _require_known(method: str) -> None:
     if method not in METHODS:
         raise UserError(f'--config.retrieve.method={method!r} is not known; choose one of {", ".join(METHODS)}')
 
@@ -122,7 +129,7 @@ def resolve(method: str, rows: int) -> str:
     Raises:
       UserError: the method is not known, or is 'scann' where ScaNN is not installed.
     """
-    check(method)
+    _require_known(method)
     if method == 'auto':
         return 'scann' if rows >= SCANN_FROM and scann_index.installed() else 'exact'
     if method == 'scann' and not scann_index.installed():
@@ -216,8 +223,6 @@ def _search(vectors: np.ndarray, settings: ml_collections.ConfigDict, groups: np
 def _narrowly(vectors: np.ndarray, settings: ml_collections.ConfigDict, groups: np.ndarray | None,
               kept: pathlib.Path) -> np.ndarray:
     """As `neighbours`, by way of candidates at a smaller width; found again after a kill in the folder `kept`."""
-    if settings.candidates < settings.k:
-        raise UserError(f'--config.retrieve.candidates={settings.candidates}: must be at least k, {settings.k}')
     by_size: dict[bool, list[np.ndarray]] = {True: [], False: []}
     for members in _members(groups, len(vectors)):
         by_size[len(members) >= SCANN_FROM].append(members)

@@ -48,9 +48,16 @@ class Chunk(NamedTuple):
 
 
 def training_sequences(interactions: Interactions, width: int) -> batches.Sequences:
-    """The training part of everybody who has an input and a target; rows are `width` wide."""
+    """The training part of everybody who has an input and a target; rows are `width` wide.
+
+    Raises:
+      UserError: nobody has.
+    """
     lengths = interactions.input_lengths('train')
     users = np.flatnonzero(lengths >= _SHORTEST)
+    if not len(users):
+        raise UserError('the data: no user has two training interactions; lower the filter config.data.min_user or '
+                        'bring more data')
     return batches.Sequences(users, interactions.indptr[users], lengths[users], width)
 
 
@@ -70,9 +77,6 @@ class Epochs:
         """
         self._run, self._seed, self._settings = run, seed, run.config.train
         self.sequences = training_sequences(run.interactions, run.model.spec.row_width)
-        if not len(self.sequences.users):
-            raise UserError(f'{run.config.data.name}: no user has two training interactions; lower the filter '
-                            'config.data.min_user or bring more data')
         self._spec = train_spec(run.config)
         self._key = step_key(seed)
         self._targets = target_count(run.model, self._spec)

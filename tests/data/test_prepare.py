@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import os
 import pathlib
+import resource
 
 import numpy as np
 import pytest
@@ -68,6 +70,17 @@ def test_array_record_round_trip_with_a_very_long_user(tmp_path):
     np.testing.assert_array_equal(np.concatenate([user['times'] for user in read]), times)
     assert len(read[1]['items']) == 6000
     assert list(tmp_path.rglob('*.array_record-*'))
+
+
+def test_records_that_find_no_room_are_one_line(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # as a full disk
+    try:
+        with pytest.raises(UserError, match='items cannot be written .*make room or choose another --workdir'):
+            tfds_builder.write(tmp_path, 'items', tfds_builder.Source(
+                [str(row) for row in range(500)], [{'text': os.urandom(500).hex()} for _ in range(500)]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_own_tables(tmp_path):

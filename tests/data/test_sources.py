@@ -1,5 +1,6 @@
 """Where data is looked for, and downloads from a server on this machine."""
 
+import concurrent.futures
 import gzip
 import http.server
 import json
@@ -99,7 +100,15 @@ def test_a_short_download_leaves_nothing(config, server, tmp_path):
     files['short'] = b'x' * 50
     with pytest.raises(UserError, match='short: download failed .*50 of 150 bytes'):
         download.fetch(address + 'short', tmp_path / 'short')
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ['.lock']
+
+
+def test_two_that_want_the_same_file_download_it_once(config, server, tmp_path):
+    address, files, asked = server
+    files['big'] = bytes(30_000_000)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: download.fetch(address + 'big', tmp_path / 'big').stat().st_size, range(2)))
+    assert found == [30_000_000] * 2 and asked == ['big']
 
 
 def test_no_server(config, tmp_path):

@@ -79,6 +79,6 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path, monkeypatch):
     assert not calls
 
 
-def test_too_few_candidates_are_refused(tmp_path):
+def test_too_few_candidates_are_refused():
     with pytest.raises(UserError, match='config.retrieve.candidates=4: must be at least k, 5'):
-        neighbours._search(vectors_of(100), settings_of(candidates=4), None, tmp_path / 'kept')
+        neighbours.check(settings_of(candidates=4))
