@@ -118,14 +118,15 @@ def _unfinished_of(mark: str, path: pathlib.Path) -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def lock(folder: pathlib.Path) -> Iterator[None]:
-    """Keeps other processes on this machine from building in the same folder; the system lets go when one dies."""
+def lock(folder: pathlib.Path, name: str = '.lock') -> Iterator[None]:
+    """Keeps other processes on this machine from building in the same folder; the system lets go when one dies. What
+    has another name does not wait."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / '.lock').open('w') as file:
+    with (folder / name).open('w') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            LOG.info('%s: another process builds there, waiting for it', folder)
+            LOG.info('%s: another process works there, waiting for it', folder)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

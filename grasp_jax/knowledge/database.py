@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
+from grasp_jax import artefacts
+
 Thing = TypeVar('Thing')
 TOGETHER = 500  # keys of one query
 
@@ -17,7 +19,8 @@ def connect(path: pathlib.Path, schema: str) -> sqlite3.Connection:
       sqlite3.Error: the file is something else.
     """
     database = sqlite3.connect(path, isolation_level=None, timeout=60)
-    database.execute('pragma journal_mode=wal')
+    with artefacts.lock(path.parent, f'.{path.name}.opening'):  # sqlite does not wait where several switch to this mode
+        database.execute('pragma journal_mode=wal')
     # What is committed is on the disk, not in its cache.
     database.execute('pragma synchronous=full')
     database.executescript(schema)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from grasp_jax import artefacts
 from grasp_jax.data.json_lines import without_halves
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge.budget import Budget
@@ -72,9 +73,8 @@ class Generator:
     def __init__(self, model: LanguageModel, store: Responses, limits: Limits, keep_after: str = ''):
         """`keep_after` is a mark that an answer must have (see `domains`)."""
         self._model, self._store, self._limits, self._keep_after = model, store, limits, keep_after
-        totals = store.totals(model.name)
-        self._before, self._tokens = model.cost(totals.usage), Tokens.learned(totals)
-        self._known = totals.answers > 0  # whether this model has ever answered
+        self._tokens = Tokens()
+        self._known = False  # whether this model has ever answered
         self._trusted = False  # whether it has in this run
         self._held: list[tuple[Prompt, _Reply]] = []  # final refusals while it has not
         self._budget: Budget | None = None
@@ -86,7 +86,8 @@ class Generator:
         return self._budget.sent if self._budget else 0
 
     def run(self, prompts: Callable[[], Iterable[Prompt]], what: str, total: int) -> None:
-        """Asks whatever has no answer yet.
+        """Asks whatever has no answer yet. Another process that would ask for answers of the same store waits, so that
+        none is paid for twice and a cap is one for both.
 
         Args:
           prompts: gives all prompts, the same ones each time.
@@ -99,14 +100,20 @@ class Generator:
             call goes on from there.
           Stopped, KeyboardInterrupt: a signal came; the same.
         """
-        left = self._count(prompts)
-        if not left:
+        if not self._count(prompts):
             return
+        with artefacts.lock(self._store.path.parent, f'.{self._store.path.name}.asking'):
+            self._run(prompts, what, total)
+
+    def _run(self, prompts: Callable[[], Iterable[Prompt]], what: str, total: int) -> None:
+        left, totals = self._count(prompts), self._store.totals(self._model.name)
+        self._tokens, self._known = Tokens.learned(totals), totals.answers > 0
         self._server = Server(self._model, self._limits)
-        self._budget = Budget(self._server, self._before)
+        self._budget = Budget(self._server, self._model.cost(totals.usage))
         with tqdm(total=total, initial=total - left, desc=what, unit='prompt', mininterval=0.5) as self._bar:
             self._server.work(self._one, pending(prompts(), self._store, self._limits.tries))
-        if self._server.stopped and (left := self._count(prompts)):
+        left = self._count(prompts) if self._server.stopped else 0
+        if left or self._server.signal:  # a signal ends more than the questions
             self._server.give_up(f'{what}: {self._server.stopped}; {total - left:,} of {total:,} prompts are settled, '
                                  f'{self._price()}; the same command goes on with the rest')
         if self._held and not self._known:

@@ -91,7 +91,11 @@ def request_key(model: str, revision: str, messages: Sequence[Any], sampling: di
 
 
 class Responses:
-    """The store; a context manager. Several processes may use one file at once."""
+    """The store; a context manager. Several processes may use one file at once.
+
+    Attributes:
+      path: the file.
+    """
 
     def __init__(self, path: pathlib.Path):
         """Opens or makes the file.
@@ -99,7 +103,7 @@ class Responses:
         Raises:
           UserError: it is no store.
         """
-        self._path = path
+        self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._database = connect(path, _SCHEMA)
@@ -154,7 +158,7 @@ class Responses:
                 self._database.execute('begin immediate')
                 yield
         except sqlite3.Error as error:
-            raise UserError(f'{self._path}: cannot be written ({error}); make room or see who holds it, then the same '
+            raise UserError(f'{self.path}: cannot be written ({error}); make room or see who holds it, then the same '
                             'command goes on') from error
 
     def texts(self, keys: Iterable[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ import json
 import logging
 import random
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, NoReturn, TypeVar
 
 import ml_collections
@@ -98,6 +98,7 @@ class Server:
         self._openai, self._options = _openai(), model.client_options()
         self._client: Any = None
         self._pace: _Pace | None = None
+        self._halted: asyncio.Event | None = None  # set by a signal
         self._warned = False
 
     def work(self, job: Callable[[Job], Awaitable[None]], feed: Iterator[Job]) -> None:
@@ -110,8 +111,8 @@ class Server:
             raise failure
 
     async def _work(self, job: Callable[[Job], Awaitable[None]], feed: Iterator[Job]) -> BaseException | None:
-        self._pace = _Pace(self.limits)
-        loop = asyncio.get_running_loop()
+        self._pace, self._halted = _Pace(self.limits), asyncio.Event()
+        loop, halted = asyncio.get_running_loop(), self._halted
         workers: list[asyncio.Task[None]] = []
 
         async def one() -> None:
@@ -131,6 +132,7 @@ class Server:
                 for worker in workers:
                     worker.cancel()
             self.signal = number
+            halted.set()
             self.stopped = self.stopped or 'stopped by a signal'
             LOG.info('stopping: waiting for answers that are paid for already; a second signal does not wait')
 
@@ -175,7 +177,8 @@ class Server:
         openai, name = self._openai, self.model.name
         assert self._pace is not None, 'inside `work` only'
         for pause in (*_PAUSES, None):
-            await self._pace.wait(tokens)
+            if self._pace.limited:
+                await self._unless_halted(self._pace.wait(tokens))
             if self.stopped:
                 raise Stopped
             try:
@@ -198,17 +201,32 @@ class Server:
             if not self._warned:
                 LOG.warning('the server of %r (%s) fails: %s; trying again for some minutes', name, where, reason)
             self._warned = True
-            await asyncio.sleep(pause * random.uniform(0.1, 1.0))
+            await self._unless_halted(asyncio.sleep(pause * random.uniform(0.1, 1.0)))
         raise AssertionError('not reached')
+
+    async def _unless_halted(self, waiting: Coroutine[Any, Any, None]) -> None:
+        """Waits, but not on after a signal."""
+        assert self._halted is not None, 'inside `work` only'
+        tasks = [asyncio.ensure_future(each) for each in (waiting, self._halted.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
 
 
 class _Pace:
-    """Waits until a request may go out."""
+    """Waits until a request may go out.
+
+    Attributes:
+      limited: whether it ever has to.
+    """
 
     def __init__(self, limits: Limits):
         from aiolimiter import AsyncLimiter  # comes with the extra
         self._requests = AsyncLimiter(limits.requests_per_minute, 60) if limits.requests_per_minute else None
         self._tokens = AsyncLimiter(limits.tokens_per_minute, 60) if limits.tokens_per_minute else None
+        self.limited = bool(self._requests or self._tokens)
 
     async def wait(self, tokens: int) -> None:
         if self._requests:

@@ -68,7 +68,7 @@ class VectorStore:
         """Keeps the vectors [len(texts), E] of texts that have none yet.
 
         Raises:
-          UserError: the width is another than before, or a number is not finite.
+          UserError: the width is another than before, a number is not finite, or the files cannot be written.
         """
         vectors = np.ascontiguousarray(vectors, '<f4')
         if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
@@ -79,8 +79,8 @@ class VectorStore:
         if vectors.shape[1] != self.width:
             raise UserError(f'{self._model}: its vectors are {vectors.shape[1]} wide, those before {self.width}; the '
                             f'model has changed, so name its --config.llm.revision, or delete {self.folder}')
-        self._index.execute('begin immediate')
         try:
+            self._index.execute('begin immediate')
             first = self._index.execute('select coalesce(max(row) + 1, 0) from rows').fetchone()[0]
             with self._rows.open('r+b' if self._rows.exists() else 'w+b') as file:
                 file.seek(first * self.width * 4)
@@ -90,9 +90,12 @@ class VectorStore:
             self._index.executemany('insert or ignore into rows values (?, ?)',
                                     [(_key(text), first + number) for number, text in enumerate(texts)])
             self._index.execute('commit')
-        except BaseException:
-            self._index.execute('rollback')
-            raise
+        except sqlite3.Error as error:
+            raise UserError(f'{self.folder}: cannot be written ({error}); make room or see who holds it, then the same '
+                            'command goes on') from error
+        finally:
+            if self._index.in_transaction:
+                self._index.execute('rollback')
 
     def table(self) -> np.ndarray:
         """All rows [?, E], memory-mapped.
@@ -122,7 +125,7 @@ class VectorStore:
 
 def fill(store: VectorStore, texts: Sequence[str], size: int,
          embed: Callable[[Iterator[Sequence[str]], int], None]) -> tuple[np.ndarray, int]:
-    """Has the missing vectors made.
+    """Has the missing vectors made; another process that would make some of the same store waits.
 
     Args:
       store: where they go.
@@ -133,13 +136,16 @@ def fill(store: VectorStore, texts: Sequence[str], size: int,
     Returns:
       int64 [len(texts)], the rows of their vectors, and how many were made.
     """
-    blocks = sum(1 for _ in store.missing(texts, size))
-    before = len(store.table())
-    if blocks:
-        embed(store.missing(texts, size), blocks)
+    made = 0
+    if any(True for _ in store.missing(texts, size)):
+        with artefacts.lock(store.folder):
+            blocks, before = sum(1 for _ in store.missing(texts, size)), len(store.table())
+            if blocks:
+                embed(store.missing(texts, size), blocks)
+            made = len(store.table()) - before
     rows = store.rows(texts)
     assert (rows >= 0).all(), 'every text has a vector now'
-    return rows, len(store.table()) - before
+    return rows, made
 
 
 def _key(text: str) -> bytes:

@@ -103,6 +103,38 @@ def test_a_signal_waits_for_answers_that_are_paid_for(scripted, tmp_path, number
         assert stored(store) == set(log()) and 100 <= len(log()) < 1000
 
 
+@pytest.mark.parametrize(('count', 'faults', 'settings'), [
+    (10, {'delay': 2.0}, {}),  # the last answers are under way: nothing is left to ask, yet the run ends
+    (100, {}, {'requests_per_minute': 10}),  # the others wait for their turn, which is minutes away
+    (100, {'500': 1.0, 'seed': 1}, {})], ids=('last', 'limited', 'failing'))
+def test_a_signal_ends_a_run_that_waits(scripted, tmp_path, count, faults, settings):
+    with scripted(faults) as (url, log):
+        command = [sys.executable, HERE / 'ask_many.py', url, tmp_path / 'store.sqlite', tmp_path / 'out', str(count),
+                   json.dumps(settings)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+            while not (tmp_path / '.store.sqlite.asking').exists():
+                time.sleep(0.01)
+                assert run.poll() is None
+            time.sleep(1)  # all have been sent that may be
+            run.send_signal(signal.SIGTERM)
+            said = run.communicate(timeout=30)[1]
+        assert run.returncode == 75 and 'stopped by a signal' in said, said
+        assert stored(tmp_path / 'store.sqlite') == set(log())
+
+
+def test_two_runs_on_one_store_pay_once_and_share_a_cap(scripted, tmp_path):
+    settings = json.dumps({'max_usd': 1.0, 'prices': [['scripted', 1000.0, 0.0]], 'concurrency': 4})
+    with scripted({'delay': 0.05}) as (url, log):
+        commands = [[sys.executable, HERE / 'ask_many.py', url, tmp_path / 'store.sqlite', tmp_path / out, '100',
+                     settings] for out in 'ab']
+        runs = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for command in commands]
+        assert all(b'max_usd=1.0 leaves no room' in run.communicate(timeout=120)[1] for run in runs)
+        asked = log()
+        assert len(asked) == len(set(asked)) == len(stored(tmp_path / 'store.sqlite')) > 5
+        with Responses(tmp_path / 'store.sqlite') as responses:
+            assert responses.totals('scripted').usage.prompt / 1000 <= 1.0
+
+
 def stored(path):
     """Prompts that have an answer, as the server sees them."""
     if not path.exists():
