@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 import logging
 import pathlib
 import shutil
@@ -44,6 +45,7 @@ class _States:
 
     def __init__(self, folder: pathlib.Path, keep: Any):
         self._folder = folder
+        self._look_through()
         self._checkpointer = ocp.training.Checkpointer(
             folder.resolve(), preservation_policy=keep, cleanup_tmp_directories=True,
             # Every one, also where the save before is still being written.
@@ -87,14 +89,22 @@ class _States:
 
     def _put_aside(self, number: int) -> pathlib.Path:
         """Moves a damaged state out of the way, for people to look at; the same number will be saved again."""
-        aside = self._folder.parent / f'damaged_{self._folder.name}' / str(number)
+        aside = _aside(self._folder / str(number))
         if hosts.is_writer():
-            aside.parent.mkdir(exist_ok=True)
-            shutil.rmtree(aside, ignore_errors=True)
-            (self._folder / str(number)).rename(aside)
+            _move(self._folder / str(number), aside)
         hosts.meet(f'{aside} is moved')
         self._checkpointer.reload()
         return aside
+
+    def _look_through(self) -> None:
+        """Puts aside states of which nobody knows what they were; Orbax would not open a folder that has one."""
+        if hosts.is_writer():
+            for state in self._folder.glob('*'):
+                if state.name.isdigit() and not _is_noted(state):
+                    LOG.warning('%s: what was noted of this state is damaged or gone; it is kept in %s', state,
+                                _aside(state))
+                    _move(state, _aside(state))
+        hosts.meet(f'{self._folder} is looked through')
 
 
 class Checkpoints(_States):
@@ -155,8 +165,9 @@ class Interrupted(_States):
         number = int(state.step)
         known = list(self._metrics())
         if number not in known:
-            for old in known:
-                self._checkpointer.delete(old)
+            for later in known:  # those before stay until this one is complete
+                if later > number:
+                    self._checkpointer.delete(later)
             self._save(number, state, {'epoch': epoch, 'losses': [float(loss) for loss in losses]})
 
     def resume(self, epoch: int, like: TrainState, mesh: Mesh) -> tuple[TrainState, np.ndarray] | None:
@@ -164,15 +175,14 @@ class Interrupted(_States):
 
         Arguments and errors as in `Checkpoints.load`, but one that is damaged is passed over.
         """
-        for number, metrics in self._metrics().items():
+        for number, metrics in sorted(self._metrics().items(), reverse=True):
             if metrics.get('epoch') != epoch:
                 continue  # left from an epoch that was finished later
             try:
                 state = self._load(number, f'the state inside epoch {epoch + 1}', like, mesh)
             except Damaged as error:
-                LOG.warning('%s; going on from the start of the epoch, it is kept in %s', error,
-                            self._put_aside(number))
-                return None
+                LOG.warning('%s; going on from what was before, it is kept in %s', error, self._put_aside(number))
+                continue
             return state, np.asarray(metrics['losses'], np.float32)
         return None
 
@@ -193,6 +203,23 @@ def _arrays(state: TrainState) -> str:
     found = [f'{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}'
              for path, leaf in jax.tree_util.tree_leaves_with_path(state)]
     return hashlib.sha256('\n'.join(found).encode()).hexdigest()[:16]
+
+
+def _is_noted(state: pathlib.Path) -> bool:
+    try:
+        return bool(json.loads((state / 'metrics' / 'metrics').read_text(encoding='utf-8')))
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def _aside(state: pathlib.Path) -> pathlib.Path:
+    return state.parent.parent / f'damaged_{state.parent.name}' / state.name
+
+
+def _move(state: pathlib.Path, aside: pathlib.Path) -> None:
+    aside.parent.mkdir(exist_ok=True)
+    shutil.rmtree(aside, ignore_errors=True)
+    state.rename(aside)
 
 
 def _why(where: str, error: Exception) -> UserError:

@@ -15,7 +15,7 @@ from grasp_jax.evaluation.ranks import Evaluator
 from grasp_jax.training import hosts
 from grasp_jax.training.checkpoints import Best, Checkpoints, Damaged, Interrupted
 from grasp_jax.training.epochs import NO_LOSSES, Epochs
-from grasp_jax.training.metrics_log import MetricsLog
+from grasp_jax.training.metrics_log import MetricsLog, read_metrics
 from grasp_jax.training.notice import Notice
 from grasp_jax.training.run import Run
 from grasp_jax.training.step import TrainState, ranked_params, train_spec
@@ -46,6 +46,7 @@ def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float
           Notice() as notice):
         first, state, losses = _where_it_stopped(run, seed, checkpoints, interrupted)
         best = checkpoints.best()
+        _require_best(folder, first, best)
         log = MetricsLog(folder, first) if hosts.is_writer() else None
         with _progress(settings.max_epochs, first + len(losses) / epochs.steps, seed) as bar:
             for epoch in range(first, settings.max_epochs):
@@ -87,6 +88,15 @@ def _where_it_stopped(run: Run, seed: int, checkpoints: Checkpoints,
     if inside is not None:
         return first, *inside
     return first, run.fresh_state(seed) if found is None else found[1], NO_LOSSES
+
+
+def _require_best(folder: pathlib.Path, first: int, best: Best | None) -> None:
+    """Refuses to go on without the checkpoint of the best of the epochs before `first`."""
+    known = [line for line in read_metrics(folder) if line['epoch'] <= first]
+    reached = max(known, key=lambda line: line['valid_ndcg10'], default=None)
+    if reached and (best is None or best.value < reached['valid_ndcg10']):
+        raise UserError(f'{folder}: the checkpoint of the best epoch, {reached["epoch"]}, is damaged or gone; delete '
+                        f'{folder} to train this seed anew')
 
 
 def _stop(interrupted: Interrupted, epoch: int, state: TrainState, losses: np.ndarray, steps: int) -> NoReturn:

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -55,6 +56,10 @@ def test_the_run_ends_when_validation_stops_rising_and_keeps_the_best(small_run,
     np.testing.assert_allclose(np.mean(np.where(ranks <= 10, 1 / np.log2(ranks + 1), 0)), best.value, rtol=1e-6)
     # A second call finds it finished and trains no more.
     assert loop.train(run, 0, tmp_path) == best and len(read_metrics(tmp_path)) == len(values)
+    # Nor does anything else take the place of the best.
+    shutil.rmtree(tmp_path / 'checkpoints' / str(best.epoch))
+    with pytest.raises(UserError, match=f'the best epoch, {best.epoch + 1}, is damaged or gone'):
+        loop.train(run, 0, tmp_path)
 
 
 def test_a_short_epoch_is_the_beginning_of_a_whole_one_and_the_next_has_other_users(small_run):
@@ -209,6 +214,20 @@ def test_a_damaged_checkpoint_is_passed_over(small_run, tmp_path, damage, caplog
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         np.testing.assert_array_equal(a, b)
     assert [line['loss'] for line in read_metrics(through)] == [line['loss'] for line in read_metrics(damaged)]
+
+
+@pytest.mark.parametrize(('epoch', 'content'), [(2, b''), (1, b'{"val'), (2, None)])
+def test_a_checkpoint_that_nothing_is_known_of_is_passed_over(small_run, tmp_path, epoch, content, caplog):
+    run = small_run(method='none', train={'max_epochs': 3})
+    assert loop.train(run, 0, tmp_path).epoch == 2
+    noted = tmp_path / 'checkpoints' / str(epoch) / 'metrics' / 'metrics'
+    noted.unlink()
+    if content is not None:
+        noted.write_bytes(content)
+    assert loop.train(run, 0, tmp_path).epoch == 2
+    assert [line['epoch'] for line in read_metrics(tmp_path)] == [1, 2, 3]
+    assert f'checkpoints/{epoch}: what was noted of this state is damaged or gone' in caplog.text
+    assert (tmp_path / 'damaged_checkpoints' / str(epoch) / 'state').is_dir()
 
 
 def spoil(folder, damage):
