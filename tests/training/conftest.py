@@ -40,12 +40,15 @@ def small_data():
     return interactions, negatives, tables
 
 
-@pytest.fixture
-def small_run(small_data, monkeypatch):
-    """Makes a run: settings of the model section, mesh shape and number of devices; other tables where given."""
-    # The similar users of so few take up very different numbers of rows, each of which would be compiled.
+@pytest.fixture(autouse=True)
+def roomy_plans(monkeypatch):
+    """The similar users of so few take up very different numbers of rows, each of which would be compiled."""
     monkeypatch.setattr(epochs, '_SPARE', 2.0)
 
+
+@pytest.fixture
+def small_run(small_data):
+    """Makes a run: settings of the model section, mesh shape and number of devices; other tables where given."""
     def make(mesh=(1, 1), train=None, other=None, **settings):
         interactions, negatives, tables = small_data
         tables = other or tables
