@@ -23,5 +23,7 @@ def get_config(recipe: str = 'paper') -> ml_collections.ConfigDict:
     # Neighbours of the same category, looked for in few directions first.
     config.retrieve.update({'item_group': 'categories', 'reduce_to': 128, 'sample': 10_000})
     config.train.update({'tables': 'host', 'epoch_steps': 200, 'max_epochs': 1})
+    if config.train.loss == 'softmax':
+        config.train.loss = 'sampled_softmax'  # of that many items
     config.evaluate.update({'users': 1000, 'select_by': 'sampled'})
     return config

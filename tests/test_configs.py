@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from grasp_jax.checks import check_config
-from grasp_jax.config import default
+from grasp_jax.config import changed, default
 from grasp_jax.errors import UserError
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import Tables, model_spec
@@ -48,6 +48,17 @@ def test_a_shipped_config_initialises(name, backbone, method):
     table_size = model.spec.vocabulary * config.model.hidden_size
     fusion = 4 * width * model.spec.fusion_size
     assert (table_size if method == 'none' else fusion) < size < 1.5 * (table_size if method == 'none' else fusion)
+
+
+@pytest.mark.parametrize('name', ['demo:strong', 'own_data:strong', 'beauty:minilm,strong', 'industry_100k:strong'])
+def test_the_strong_recipe_passes_the_door(name):
+    check_config(load(name))
+
+
+@pytest.mark.parametrize('settings', [{'model.gate': 'none', 'train.loss': 'softmax'}, {'model.gate': 'softmax'}])
+def test_what_tables_on_the_host_cannot_do_is_refused_at_the_door(settings):
+    with pytest.raises(UserError, match="config.train.tables='host'"):
+        check_config(changed(default(), {'train.tables': 'host', **settings}))
 
 
 @pytest.mark.parametrize(('section', 'key', 'value', 'word'), [

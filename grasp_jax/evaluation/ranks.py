@@ -219,7 +219,7 @@ class Evaluator:
         self._plan = batches.ordered_plan(sequences, self._order, users_per_batch,
                                           row_multiple=mesh.size)
         self._negatives, self._size = negatives if len(chosen) == len(everybody) else negatives[chosen], users_per_batch
-        self._history = _padded_histories(interactions, self.users, lengths)
+        self._interactions, self._lengths = interactions, lengths[self.users]
         size = len(self.users) * (1 + negatives.shape[1]) * LEVELS * np.dtype(np.float32).itemsize
         self._keeps_scores = split == 'valid' and model.spec.fixed_scores and size <= _MOST_SCORES
         self._scores: dict[int, jax.Array] = {}
@@ -263,8 +263,17 @@ class Evaluator:
         """One batch's users, filled up with users that are computed and thrown away."""
         chosen = self._chosen(step)
         placement = jax.tree.map(lambda field: field[step], self._plan.placement)
-        return Batch(placement, *(_filled(field[chosen], self._size)
-                                  for field in (self.targets, self._negatives, self._history)))
+        fields = self.targets[chosen], self._negatives[chosen], self._histories(chosen)
+        return Batch(placement, *(_filled(field, self._size) for field in fields))
+
+    def _histories(self, chosen: np.ndarray) -> np.ndarray:
+        """int32 [b, longest input of all]: input items of some users, filled up with 0."""
+        width, own = int(self._lengths.max(initial=0)), self._lengths[chosen]
+        inside = np.arange(width)[None] < own[:, None]
+        found = np.zeros(inside.shape, np.int32)
+        starts = self._interactions.indptr[self.users[chosen]]
+        found[inside] = self._interactions.items[(starts[:, None] + np.arange(width)[None])[inside]]
+        return found
 
     def data_of(self, batch: Batch) -> Data:
         """Items, and the vectors of at least this batch's users, inputs and candidates, on the devices."""
@@ -292,13 +301,3 @@ class Evaluator:
 def _filled(rows: np.ndarray, size: int) -> np.ndarray:
     """Fills a last batch up with zero rows, which are computed and thrown away."""
     return np.concatenate([rows, np.zeros((size - len(rows), *rows.shape[1:]), rows.dtype)])
-
-
-def _padded_histories(interactions: Interactions, users: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """int32 [v, longest input]: input items of each user, filled up with 0."""
-    own = lengths[users]
-    width = int(own.max()) if len(own) else 0
-    inside = np.arange(width)[None] < own[:, None]
-    histories = np.zeros((len(users), width), np.int32)
-    histories[inside] = interactions.items[(interactions.indptr[users][:, None] + np.arange(width)[None])[inside]]
-    return histories

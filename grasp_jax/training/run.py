@@ -156,6 +156,12 @@ def check_recipe(config: ml_collections.ConfigDict, spec: ModelSpec) -> None:
     if settings.loss == 'softmax' and spec.personal:
         raise UserError("config.train.loss='softmax' needs items that look alike to every user; use "
                         '--config.model.gate=none or --config.train.loss=sampled_softmax')
+    if settings.tables == 'host' and spec.reads_vectors and settings.loss == 'softmax':
+        raise UserError("config.train.tables='host': config.train.loss='softmax' scores all items at every step, for "
+                        'which their vectors must be on the devices; use --config.train.loss=sampled_softmax')
+    if settings.tables == 'host' and spec.personal and spec.gate == 'softmax':
+        raise UserError("config.train.tables='host': config.model.gate='softmax' would pass over all items twice; use "
+                        'another gate, or --config.train.tables=device')
     if settings.shared_negatives and spec.gated and spec.gate == 'softmax':
         raise UserError("config.model.gate='softmax' depends on what is scored together; use "
                         '--config.train.shared_negatives=False')
