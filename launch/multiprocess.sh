@@ -4,7 +4,8 @@
 # One GPU each where there are N, else CPUs that talk through Gloo. Expect the log and the report of process 0; all end
 # with its exit code. When one dies the others are ended and all are started again, from the last checkpoint, at most
 # RESTARTS times (default 3). SIGTERM to this script or to any process ends all of them for good: in training they save
-# and end with 0, before and after it they end with 143.
+# and end with 0, before and after it they end with 143; who then waits for answers that are paid for has GRACE seconds
+# (default 60).
 set -euo pipefail
 count=${1:?how many processes? bash launch/multiprocess.sh N [flags of grasp_jax.main]}
 shift
@@ -14,6 +15,11 @@ python=${PYTHON:-.venv/bin/python}
 [[ -x $(command -v "$python") ]] || { echo "error: $python is not there; bash launch/run.sh makes it, or set PYTHON" >&2; exit 2; }
 
 gpus=$(nvidia-smi --list-gpus 2>/dev/null | wc -l || true)
+mapfile -t devices < <(seq 0 $((gpus - 1)))
+if [[ -n ${CUDA_VISIBLE_DEVICES+set} ]]; then # those that this machine lends us, by number or name
+  IFS=, read -ra devices <<<"$CUDA_VISIBLE_DEVICES"
+  ((gpus == 0)) || gpus=${#devices[@]}
+fi
 if ((gpus < count)); then
   export JAX_PLATFORMS=cpu
   # XLA's threads wait for each other in collectives; with fewer of them than that takes, they wait for ever.
@@ -26,6 +32,13 @@ pids=()
 told=''
 asked=''
 forward() { told=yes asked=yes; kill -TERM "${pids[@]}" 2>/dev/null || true; }
+end_rest() { # those that are left would wait for the one that is gone
+  if ((code != 143)); then kill -KILL "${pids[@]}" 2>/dev/null || true; return; fi
+  [[ $asked ]] || kill -TERM "${pids[@]}" 2>/dev/null || true # a second one would tell them not to wait
+  (sleep "${GRACE:-60}"; kill -KILL "${pids[@]}") >/dev/null 2>&1 &
+  late=$!
+  disown # no process of the run, for `wait`
+}
 trap forward TERM INT
 
 for ((try = 0; ; try++)); do
@@ -33,7 +46,7 @@ for ((try = 0; ; try++)); do
   address=127.0.0.1:$(free_port)
   pids=()
   for ((number = 0; number < count; number++)); do
-    ((gpus < count)) || export CUDA_VISIBLE_DEVICES=$number
+    ((gpus < count)) || export CUDA_VISIBLE_DEVICES=${devices[number]}
     "$python" -m grasp_jax.main --coordinator="$address" --processes="$count" --process="$number" "$@" &
     pids+=($!)
   done
@@ -47,9 +60,10 @@ for ((try = 0; ; try++)); do
     ((left--)) || true
     if ((status && !code)); then
       code=$status
-      kill -KILL "${pids[@]}" 2>/dev/null || true # they would wait for the one that is gone
+      end_rest
     fi
   done
+  [[ -z ${late:-} ]] || kill "$late" 2>/dev/null || true
   # 0: done, or saved. 2: an error of the user's. 143: SIGTERM. Else: once more.
   if [[ $asked ]] || ((code == 0 || code == 2 || code == 143 || try >= ${RESTARTS:-3})); then exit "$code"; fi
   echo "a process ended with $code; all start again from the last checkpoint ($((try + 1)) of ${RESTARTS:-3})" >&2

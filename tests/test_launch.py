@@ -69,6 +69,51 @@ def test_a_signal_while_they_are_started_reaches_those_that_come_after_it(launch
     assert process.returncode == 143
 
 
+def test_one_that_ends_by_a_signal_leaves_the_others_time_to_end(launch):
+    process, notes = launch(2, '''
+        if [[ $* == *--process=1* ]]; then sleep 0.5; kill -TERM $$; fi
+        trap 'kill $!; sleep 1; echo saved >>"$NOTES"; exit 143' TERM
+        sleep 60 & wait''')
+    process.communicate(timeout=30)
+    assert process.returncode == 143 and 'saved' in notes.read_text()
+
+
+def test_who_waits_is_told_once(launch):
+    process, notes = launch(2, '''
+        if [[ $* == *--process=1* ]]; then echo ready >>"$NOTES"; exec sleep 60; fi
+        trap 'echo told >>"$NOTES"' TERM
+        sleep 2 & echo ready >>"$NOTES"
+        wait; wait
+        exit 143''')
+    signal_after(process, notes, 4)
+    process.communicate(timeout=30)
+    assert process.returncode == 143 and notes.read_text().splitlines().count('told') == 1
+
+
+def test_one_that_does_not_end_is_killed(launch, monkeypatch):
+    monkeypatch.setenv('GRACE', '1')
+    process, _ = launch(2, '''
+        if [[ $* == *--process=1* ]]; then sleep 0.5; kill -TERM $$; fi
+        trap '' TERM
+        exec sleep 30''')
+    begin = time.monotonic()
+    process.communicate(timeout=30)
+    assert process.returncode == 143 and time.monotonic() - begin < 25
+
+
+@pytest.mark.parametrize(('visible', 'seen'), [(None, ['0', '1']), ('2,GPU-a', ['2', 'GPU-a'])])
+def test_gpus_are_those_that_are_visible(launch, tmp_path, monkeypatch, visible, seen):
+    (tmp_path / 'nvidia-smi').write_text('#!/usr/bin/env bash\nfor gpu in 0 1 2 3; do echo "GPU $gpu"; done\n')
+    (tmp_path / 'nvidia-smi').chmod(0o755)
+    monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    if visible:
+        monkeypatch.setenv('CUDA_VISIBLE_DEVICES', visible)
+    process, notes = launch(2, 'echo "$CUDA_VISIBLE_DEVICES" >>"$NOTES"')
+    process.communicate(timeout=30)
+    assert process.returncode == 0 and sorted(set(notes.read_text().split()) - {'started'}) == seen
+
+
 def signal_after(process, notes, lines):
     until = time.monotonic() + 60
     while starts(notes) < lines and time.monotonic() < until:
