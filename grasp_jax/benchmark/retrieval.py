@@ -22,7 +22,12 @@ def measure(size: workload.Size, k: int, vectors: np.ndarray | None) -> list[dic
       size: the workload's; its items are searched where no vectors are given.
       k: neighbours a row.
       vectors: [r, E], or None for clustered random vectors.
+
+    Raises:
+      UserError: there are not more items than neighbours.
     """
+    if vectors is None and size.items <= k:
+        raise UserError(f'--k={k}: there are {size.items} items; ask for fewer neighbours')
     found = clustered(size.items, size.width) if vectors is None else np.asarray(vectors, np.float32)
     searches: dict[str, Callable[[], np.ndarray]] = {
         'exact (grasp_jax)': lambda: exact.nearest(found, k), 'scikit-learn brute force': lambda: _scikit(found, k)}

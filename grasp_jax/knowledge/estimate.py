@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 
 from grasp_jax.knowledge.responses import Totals
 
-_PIECE = re.compile(r'[^\W\d_]+|\d|[^\w\s]|_')
+# Scripts whose words no space parts: Thai to Myanmar, Khmer, Chinese, Japanese and Korean.
+_UNPARTED = '\u0e00-\u109f\u1780-\u17ff\u2e80-\ud7ff\uf900-\ufaff\uff66-\uffdc\U00020000-\U0003ffff'
+_PIECE = re.compile(rf'[{_UNPARTED}]|[^\W\d_{_UNPARTED}]+|\d|[^\w\s]|_')
 _MESSAGE, _REPLY = 4, 3  # tokens that a chat template puts around a message and before the answer
 _ENOUGH = 20  # answers from which a model's own counts are trusted
 
@@ -15,7 +17,7 @@ def rough(text: str) -> float:
     """Tokens of a text, about: a usual word is one, a name is cut into pieces, digits share some, marks stand alone.
 
     Within 10% of three public tokenizers (cl100k, o200k, Claude's) on 600 item texts, 600 user texts of Amazon Beauty
-    and a page of English prose each.
+    and a page of English prose each. A character of a script without spaces counts as one, which is on the safe side.
     """
     return sum(map(_piece, _PIECE.findall(text)))
 

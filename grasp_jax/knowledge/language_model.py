@@ -95,8 +95,12 @@ def from_config(config: ml_collections.ConfigDict, name: str | None = None) -> L
     name = section.model if name is None else name
     if not name:
         raise UserError('--config.llm.model is missing: give the name by which the server knows the model')
-    address = urllib.parse.urlsplit(section.base_url)
-    if section.base_url and (address.scheme not in ('http', 'https') or not address.netloc):
+    try:
+        address = urllib.parse.urlsplit(section.base_url)
+        usable = not section.base_url or address.scheme in ('http', 'https') and address.netloc and address.port != 0
+    except ValueError:  # brackets that do not close, a port that is no number
+        usable = False
+    if not usable:
         raise UserError(f'--config.llm.base_url={section.base_url!r}: give an address like http://localhost:8000/v1')
     try:
         extra = json.loads(section.extra)

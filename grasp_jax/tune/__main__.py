@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
+from grasp_jax import artefacts
 from grasp_jax.command import only_flags, reading_flags, require_config_file, run_app
 from grasp_jax.tune import report
 from grasp_jax.tune.search import search
@@ -29,7 +30,8 @@ _OUT = flags.DEFINE_string('out', None, 'Folder of the table and the picture. De
 def main(_: Sequence[str]) -> None:
     """Runs the search and reports it."""
     workdir = pathlib.Path(_WORKDIR.value)
-    study = search(_CONFIG.value, _SPACE.value, _TRIALS.value, workdir, pathlib.Path(_STAGES.value or workdir))
+    with artefacts.lock(workdir, '.searching'):  # another search would take the trial that is running for a killed one
+        study = search(_CONFIG.value, _SPACE.value, _TRIALS.value, workdir, pathlib.Path(_STAGES.value or workdir))
     print(report.write(study, _CONFIG.value, pathlib.Path(_OUT.value or workdir)))
 
 

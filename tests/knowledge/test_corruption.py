@@ -56,7 +56,8 @@ def test_a_larger_share_holds_a_smaller_one():
 
 
 @pytest.mark.parametrize(('settings', 'message'), [
-    ({'kind': 'lies'}, 'choose one of swap'), ({'who': 'me'}, 'choose one of users'), ({'share': 1.5}, 'from 0 to 1')])
+    ({'kind': 'lies'}, 'choose one of swap'), ({'who': 'me'}, 'choose one of users'), ({'share': 1.5}, 'from 0 to 1'),
+    ({'seed': -1}, '0 or more')])
 def test_wrong_settings_are_refused(settings, message):
     config = default()
     config.encode.corrupt.update(settings)

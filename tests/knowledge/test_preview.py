@@ -48,6 +48,13 @@ def test_rough_counts_are_near_those_of_public_tokenizers():
     assert estimate.rough(prose) == pytest.approx(45, rel=0.15)
 
 
+def test_words_that_no_space_parts_are_counted_by_their_characters():
+    chinese, thai = '这款面霜适合干性皮肤，质地轻盈，吸收快。', 'ครีมบำรุงผิวหน้า'
+    assert 0.9 * len(chinese) <= estimate.rough(chinese) <= len(chinese)
+    assert estimate.rough(thai) == len(thai)
+    assert estimate.rough('Crème für die Haut 保湿') == estimate.rough('Crème für die Haut') + 2
+
+
 def test_prompts_can_be_seen_before_they_are_sent():
     shown = list(preview.examples(questions(config_for('http://localhost:1/v1'), 10), 2))
     assert len(shown) == 4 and shown[0].startswith('--- item i0 ---\n[system] ') and '--- user u1 ---' in shown[3]
@@ -72,7 +79,8 @@ def test_a_domain_of_ones_own_is_one_small_file(tmp_path):
 
 @pytest.mark.parametrize('settings, message', [
     ({'model': ''}, 'model is missing'), ({'extra': '[1]'}, 'JSON object'), ({'max_tokens': 0}, 'max_tokens=0'),
-    ({'base_url': 'localhost:8000'}, 'give an address')])
+    ({'base_url': 'localhost:8000'}, 'give an address'), ({'base_url': 'http://[localhost:8000/v1'}, 'give an address'),
+    ({'base_url': 'http://localhost:port/v1'}, 'give an address')])
 def test_settings_that_cannot_work_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
         language_model.from_config(config_for('http://localhost:1/v1', settings))

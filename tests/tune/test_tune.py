@@ -1,10 +1,12 @@
 """Tuning with Optuna: a study that goes on where it was killed."""
 
+import concurrent.futures
 import logging
 
 import optuna
 import pytest
 
+from grasp_jax import artefacts
 from grasp_jax.checks import check_config
 from grasp_jax.config import changed, default
 from grasp_jax.errors import Stopped, UserError
@@ -92,11 +94,14 @@ def test_a_trial_that_was_stopped_early_is_said_to_be_and_is_not_the_best(config
     assert said[1] == f'trial 1: stopped early, best so far {100 * study.best_value:.2f}%', said
 
 
-def test_the_command_ends_with_the_best_settings(module, tmp_path):
-    found = module('tune', '--config=configs/demo.py:strong', '--config.data.shop.customers=80',
-                   '--config.train.max_epochs=1', '--config.model.method=none', '--trials=1', f'--workdir={tmp_path}',
-                   f'--out={tmp_path / "out"}')
-    assert found.returncode == 0, found.stderr
+def test_the_command_waits_for_another_search_and_ends_with_the_best_settings(module, tmp_path):
+    flags = ('--config=configs/demo.py:strong', '--config.data.shop.customers=80', '--config.train.max_epochs=1',
+             '--config.model.method=none', '--trials=1', f'--workdir={tmp_path}', f'--out={tmp_path / "out"}')
+    with concurrent.futures.ThreadPoolExecutor(1) as pool, artefacts.lock(tmp_path, '.searching'):
+        running = pool.submit(module, 'tune', *flags)
+        assert concurrent.futures.wait([running], timeout=5).not_done and not (tmp_path / 'study.db').exists()
+    found = running.result()
+    assert found.returncode == 0 and 'another process works there, waiting' in found.stderr, found.stderr
     assert '1 trial, 1 of them trained to the end' in found.stdout
     assert found.stdout.splitlines()[-1].startswith('--config.train.temperature=1.0 --config.train.learning_rate=0.001')
     assert {path.name for path in (tmp_path / 'out').iterdir()} == {'trials.md', 'trials.png'}
