@@ -15,6 +15,8 @@ from grasp_jax.training.step import Data
 
 # On a CPU: users whose candidates are scored together.
 _USERS_IN_CACHE = 8
+# Rows of tables that may be copied at once.
+_ROWS_TOGETHER = 1 << 16
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -26,8 +28,15 @@ def item_parts(model: Recommender, mesh: Mesh, params: Any, data: Data) -> Any:
     share = -(-share // ITEM_BLOCK) * ITEM_BLOCK if share > ITEM_BLOCK else share
     places = share * devices
     ids = jnp.where(jnp.arange(places) < count, jnp.arange(1, places + 1), 0)
-    parts = model.apply({'params': params}, data.tables, ids, method=Recommender.catalogue)
-    return split_table(parts, mesh)
+
+    def work(ids: jax.Array) -> Any:
+        return model.apply({'params': params}, data.tables, ids, method=Recommender.stored_catalogue)
+
+    # Block by block, so that no copy of all E-wide rows is made; a table that devices share is gathered anyway.
+    if places <= _ROWS_TOGETHER or places % ITEM_BLOCK or mesh.shape['model'] > 1:
+        return split_table(work(ids), mesh)
+    parts = jax.lax.map(work, ids.reshape(-1, ITEM_BLOCK))
+    return jax.tree.map(lambda field: field.reshape(places, *field.shape[2:]), parts)
 
 
 def user_states(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data: Data,

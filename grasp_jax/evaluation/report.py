@@ -6,7 +6,8 @@ Keys of report.json (fractions, not percent; null where a group is empty):
 |---|---|
 | `schema` | version of this table, 1 |
 | `dataset`, `method`, `backbone`, `recipe` | names |
-| `gate`, `space`, `user_context`, `encoder` | settings of GRASP; null for the other methods |
+| `gate`, `space`, `user_context` | settings of GRASP; null for the other methods |
+| `encoder` | of the texts; null where the method reads none |
 | `seeds`, `seed` | all seeds of the run; `seed` only where there is one |
 | `command` | the command that makes this report again, where it is known |
 | `data` | `users`, `items`, `interactions`, `mean_length`, `density`, `evaluated_users` |

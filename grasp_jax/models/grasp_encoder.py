@@ -28,9 +28,10 @@ from grasp_jax.models.user_context import prefix_context, text_context
 
 
 class ItemParts(NamedTuple):
-    """Work of the GRASP encoder per item: `keys` [..., D] for the gates, `projected` [..., F] (a sum without them)."""
+    """Work of the GRASP encoder per item: a Pair of `keys` [..., D] for the gates and `projected` [..., F]; without
+    gates no keys and a sum."""
 
-    keys: Pair
+    keys: Any
     projected: attention.Projected | jax.Array
 
 
@@ -67,8 +68,14 @@ class GraspEncoder(ItemEncoder):
         """Vectors [..., E] -> keys [..., D] and projections [..., F]: all E-wide products on items."""
         keys = _adapt(self.item_adapter, looked_up) if self.spec.space == 'hidden' else looked_up
         if not self.spec.personal:
-            return ItemParts(keys, attention.project_ungated(keys, self.fusion_kernel, self._switch()))
+            return ItemParts((), attention.project_ungated(keys, self.fusion_kernel, self._switch()))
         return ItemParts(keys, attention.project(keys, self.fusion_kernel))
+
+    def stored(self, parts: ItemParts, dtype: Any) -> ItemParts:
+        """Keys that are the LLM vectors themselves take no more room than in their table."""
+        if self.spec.space == 'hidden':
+            return parts
+        return parts._replace(keys=jax.tree.map(lambda field: field.astype(dtype), parts.keys))
 
     def context(self, tables: Tables, users: jax.Array, looked_up: Pair, segment: jax.Array, seen: jax.Array,
                 train: bool = False) -> Pair | tuple[()]:
@@ -200,6 +207,10 @@ class GraspIdEncoder(ItemEncoder):
     def parts(self, looked_up: tuple[Pair, jax.Array]) -> IdParts:
         """The work per item."""
         return IdParts(self.text.parts(looked_up[0]), looked_up[1])
+
+    def stored(self, parts: IdParts, dtype: Any) -> IdParts:
+        """As in `GraspEncoder`."""
+        return parts._replace(text=self.text.stored(parts.text, dtype))
 
     def context(self, tables: Tables, users: jax.Array, looked_up: tuple[Pair, jax.Array], segment: jax.Array,
                 seen: jax.Array, train: bool = False) -> Pair | tuple[()]:

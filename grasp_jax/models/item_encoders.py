@@ -34,6 +34,7 @@ class ItemEncoder(nn.Module):
     look_up(tables, ids [...], mesh) -> pytree of [..., ?]: what is stored of each item; `mesh` as in
       `partition.take_rows`.
     parts(looked_up) -> pytree of [..., ?]: the work per item, independent of the user.
+    stored(parts, dtype) -> the same parts, those that come from tables of this type in it.
     context(tables, users [B], looked_up [R, W, ?], segment [R, W], seen [R, W, W], train) -> pytree of [R, W, ?].
     features(context, parts, together) -> [..., F], where context and parts share their leading axes.
     joined_features(context, true [..., ?], drawn [..., N, ?]) -> [..., 1, F] and [..., N, F], candidates of one
@@ -49,6 +50,10 @@ class ItemEncoder(nn.Module):
     """
 
     spec: ModelSpec
+
+    def stored(self, parts: Any, dtype: Any) -> Any:
+        """As they are."""
+        return parts
 
 
 class CommonEncoder(ItemEncoder):

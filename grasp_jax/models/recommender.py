@@ -261,6 +261,10 @@ class Recommender(nn.Module):
         """The item encoder's work on `ids`, shared by all users that are scored."""
         return self.encoder.parts(self.encoder.look_up(tables, ids))
 
+    def stored_catalogue(self, tables: Tables | None, ids: jax.Array) -> Any:
+        """As `catalogue`, for keeping: what is as wide as the vectors is in the type of their table."""
+        return self.encoder.stored(self.catalogue(tables, ids), None if tables is None else tables.items.dtype)
+
     def _dot(self, states: jax.Array, *features: jax.Array) -> jax.Array:
         query, offset = self.encoder.fold(states)
         scores = [row_dot(jnp.broadcast_to(query[..., None, :], some.shape), some) for some in features]

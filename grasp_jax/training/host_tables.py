@@ -9,7 +9,7 @@ from grasp_jax.models.spec import Tables
 from grasp_jax.training.sharding import put_replicated, put_rows
 
 # Share of a device's memory that tables may take when the program decides where they live.
-_SHARE = 0.5
+_SHARE = 0.75
 
 
 class HostTables:
@@ -61,11 +61,17 @@ def _numbered(ids: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fit_on_devices(tables: Tables, mesh: Mesh, itemsize: int, users_needed: bool) -> bool:
-    """Whether the tables take at most half of the memory of the devices that share them."""
-    used = tables if users_needed else (tables.items, tables.items_similar)
-    size = sum(itemsize * table.size for table in used if table is not None)
+    """Whether the tables, and what an evaluation adds to them, take at most three quarters of a device's memory.
+
+    An evaluation keeps the items' vectors once more, as keys of the gates. Where devices share tables it also gathers
+    them whole for a moment, on every device.
+    """
+    items = itemsize * (tables.items.size + tables.items_similar.size)
+    users = itemsize * (tables.users.size + tables.users_similar.size) if users_needed else 0
+    sharing = mesh.shape['model']
+    size = (2 * items + users) / sharing + (items if sharing > 1 else 0)
     stats = mesh.local_devices[0].memory_stats() or {}
     memory = stats.get('bytes_limit')
     if memory is None:  # a CPU
         return size <= _SHARE * os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-    return size <= _SHARE * memory * mesh.shape['model']
+    return size <= _SHARE * memory

@@ -5,14 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from grasp_jax.config import default
+from grasp_jax.config import changed, default
 from grasp_jax.data.interactions import Interactions, draw_negatives
 from grasp_jax.evaluation import ranks
-from grasp_jax.evaluation.passes import user_states
+from grasp_jax.evaluation.passes import item_parts, user_states
 from grasp_jax.models.recommender import Recommender
-from grasp_jax.models.spec import Tables
+from grasp_jax.models.spec import Tables, model_spec
 from grasp_jax.training.run import make_run
 from grasp_jax.training.sharding import make_mesh
+from grasp_jax.training.step import Data, init_state, train_spec
 
 
 def test_ties_count_half_and_a_constant_scorer_lands_in_the_middle():
@@ -86,6 +87,7 @@ def test_the_softmax_gate_looks_at_all_candidates_of_a_protocol(method, monkeypa
         lambda leaf: leaf + jax.random.normal(jax.random.key(leaf.size), leaf.shape), run.fresh_state(0).params))
     whole = run.evaluator('test')(params, full=True)
     monkeypatch.setattr('grasp_jax.evaluation.passes.ITEM_BLOCK', 8)
+    monkeypatch.setattr('grasp_jax.evaluation.passes._ROWS_TOGETHER', 8)
     monkeypatch.setattr('grasp_jax.models.grasp_encoder.ITEM_BLOCK', 8)
     jax.clear_caches()
     for devices in (1, 4):
@@ -104,6 +106,21 @@ def test_the_softmax_gate_looks_at_all_candidates_of_a_protocol(method, monkeypa
         scores = np.asarray(run.model.apply({'params': params}, *mine, parts, method=Recommender.score))
         assert whole.full[whole.users == user] == 1 + (scores[:-1] > scores[-1]).sum()
     assert len(np.unique(whole.full)) > 4
+
+
+@pytest.mark.parametrize(('gate', 'tables'), [('calibrated', 1), ('none', 0)])
+def test_an_evaluation_keeps_the_vectors_once_and_only_for_gates(gate, tables, monkeypatch):
+    monkeypatch.setattr('grasp_jax.evaluation.passes._ROWS_TOGETHER', 1024)
+    config = changed(default(), {'model.gate': gate})
+    model = Recommender(model_spec(config, 8191, 256))
+    rows = [jax.ShapeDtypeStruct((count, 256), jnp.float16) for count in (0, 0, 8192, 8192)]
+    state = jax.eval_shape(lambda tables: init_state(model, train_spec(config), tables, 0), Tables(*rows))
+    data = Data(jax.ShapeDtypeStruct((10,), jnp.int32), Tables(*rows))
+    mesh = make_mesh((1, 1), jax.devices()[:1])
+    needed = item_parts.lower(model, mesh, state.params, data).compile().memory_analysis()
+    size, features = 2 * 8192 * 256 * 2, 3 * 8192 * model.spec.fusion_size * 4
+    assert needed.output_size_in_bytes <= tables * size + features + 1024  # and a list of the arrays
+    assert needed.temp_size_in_bytes < size / 2
 
 
 def test_some_users_get_the_ranks_that_they_get_among_all():
