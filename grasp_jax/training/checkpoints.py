@@ -160,18 +160,19 @@ class Interrupted(_States):
         """Opens or creates `folder`."""
         super().__init__(folder, _POLICIES.LatestN(1))
 
-    def save(self, epoch: int, state: TrainState, losses: np.ndarray) -> None:
-        """Saves the state after some steps of `epoch` with their losses; returns before it is on disk."""
+    def save(self, epoch: int, state: TrainState, losses: np.ndarray, seconds: float) -> None:
+        """Saves the state after some steps of `epoch` with their losses and the time they took; returns before it is
+        on disk."""
         number = int(state.step)
         known = list(self._metrics())
         if number not in known:
             for later in known:  # those before stay until this one is complete
                 if later > number:
                     self._checkpointer.delete(later)
-            self._save(number, state, {'epoch': epoch, 'losses': [float(loss) for loss in losses]})
+            self._save(number, state, {'epoch': epoch, 'seconds': seconds, 'losses': [float(loss) for loss in losses]})
 
-    def resume(self, epoch: int, like: TrainState, mesh: Mesh) -> tuple[TrainState, np.ndarray] | None:
-        """The state inside `epoch` and float32 losses of the steps before it; None where there is none.
+    def resume(self, epoch: int, like: TrainState, mesh: Mesh) -> tuple[TrainState, np.ndarray, float] | None:
+        """The state inside `epoch`, float32 losses of the steps before it and their seconds; None where there is none.
 
         Arguments and errors as in `Checkpoints.load`, but one that is damaged is passed over.
         """
@@ -183,7 +184,7 @@ class Interrupted(_States):
             except Damaged as error:
                 LOG.warning('%s; going on from what was before, it is kept in %s', error, self._put_aside(number))
                 continue
-            return state, np.asarray(metrics['losses'], np.float32)
+            return state, np.asarray(metrics['losses'], np.float32), float(metrics.get('seconds', 0.0))
         return None
 
 

@@ -44,7 +44,7 @@ def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float
     validate = run.evaluator('valid')
     with (Checkpoints(folder / 'checkpoints') as checkpoints, Interrupted(folder / 'interrupted') as interrupted,
           Notice() as notice):
-        first, state, losses = _where_it_stopped(run, seed, checkpoints, interrupted)
+        first, state, losses, spent = _where_it_stopped(run, seed, checkpoints, interrupted)
         best = checkpoints.best()
         _require_best(folder, first, best)
         log = MetricsLog(folder, first) if hosts.is_writer() else None
@@ -55,16 +55,17 @@ def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float
                 begin, known = time.perf_counter(), len(losses)
                 state, losses = epochs.run(epoch, state, bar.update, losses, notice)
                 if len(losses) < epochs.steps:
-                    _stop(interrupted, epoch, state, losses, epochs.steps)
+                    _stop(interrupted, epoch, state, losses, epochs.steps, spent + time.perf_counter() - begin)
                 trained = time.perf_counter() - begin
                 value, hit_rate = _validate(validate, ranked_params(spec, state), run.config.evaluate.select_by)
                 if best is None or value > best.value:
                     best = Best(epoch, value)
                 loss, losses = float(losses.mean()), NO_LOSSES
                 rate = (1 - known / epochs.steps) * epochs.users / trained
+                seconds, spent = spent + time.perf_counter() - begin, 0.0
                 if log is not None:
                     log.write({'epoch': epoch + 1, 'step': int(state.step), 'loss': loss, 'sequences_per_s': rate,
-                               'valid_ndcg10': value, 'valid_hr10': hit_rate, 'seconds': time.perf_counter() - begin})
+                               'valid_ndcg10': value, 'valid_hr10': hit_rate, 'seconds': seconds})
                 # Saved after it is logged: no checkpoint is ever without its line.
                 checkpoints.save(epoch, state, value)
                 if watch is not None:
@@ -79,15 +80,15 @@ def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float
 
 
 def _where_it_stopped(run: Run, seed: int, checkpoints: Checkpoints,
-                      interrupted: Interrupted) -> tuple[int, TrainState, np.ndarray]:
-    """The epoch to go on with, the state, and the losses of the steps of that epoch that are done."""
+                      interrupted: Interrupted) -> tuple[int, TrainState, np.ndarray, float]:
+    """The epoch to go on with, the state, and of the steps of that epoch that are done the losses and the seconds."""
     shapes = run.state_shapes(seed)
     found = checkpoints.resume(shapes, run.mesh)
     first = 0 if found is None else found[0] + 1
     inside = interrupted.resume(first, shapes, run.mesh)
     if inside is not None:
         return first, *inside
-    return first, run.fresh_state(seed) if found is None else found[1], NO_LOSSES
+    return first, run.fresh_state(seed) if found is None else found[1], NO_LOSSES, 0.0
 
 
 def _require_best(folder: pathlib.Path, first: int, best: Best | None) -> None:
@@ -99,9 +100,10 @@ def _require_best(folder: pathlib.Path, first: int, best: Best | None) -> None:
                         f'{folder} to train this seed anew')
 
 
-def _stop(interrupted: Interrupted, epoch: int, state: TrainState, losses: np.ndarray, steps: int) -> NoReturn:
+def _stop(interrupted: Interrupted, epoch: int, state: TrainState, losses: np.ndarray, steps: int,
+          seconds: float) -> NoReturn:
     if len(losses):  # else the checkpoint of the epoch before says it all
-        interrupted.save(epoch, state, losses)
+        interrupted.save(epoch, state, losses, seconds)
     raise Stopped(f'saved after step {len(losses)} of {steps} of epoch {epoch + 1}; the same command goes on from '
                   'there')
 

@@ -18,7 +18,7 @@ import tensorstore
 from grasp_jax import artefacts, pipeline
 from grasp_jax.errors import Stopped, UserError
 from grasp_jax.training import loop
-from grasp_jax.training.checkpoints import Checkpoints
+from grasp_jax.training.checkpoints import Checkpoints, Interrupted
 from grasp_jax.training.epochs import Epochs
 from grasp_jax.training.metrics_log import read_metrics
 from grasp_jax.training.run import make_run
@@ -142,6 +142,7 @@ def test_a_notice_saves_inside_an_epoch_and_the_run_goes_on_bit_for_bit(small_ru
         with pytest.raises(Stopped, match='the same command goes on from there'):
             loop.train(run, 0, told)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    spent = [json.loads(path.read_text())['seconds'] for path in told.glob('interrupted/*/metrics/metrics')]
     taken = []
     real = Epochs.run
     monkeypatch.setattr(Epochs, 'run', lambda self, epoch, state, done, known, stop: (
@@ -149,6 +150,8 @@ def test_a_notice_saves_inside_an_epoch_and_the_run_goes_on_bit_for_bit(small_ru
     loop.train(run, 0, told)
     # Asked once before an epoch's first chunk and after each of its three; the fifth time is before the second epoch.
     assert taken[0] == {1: (0, 2), 2: (0, 4), 3: (1, 0), 5: (1, 2)}[after]
+    assert len(spent) == (after != 3)
+    assert all(read_metrics(told)[taken[0][0]]['seconds'] > before > 0 for before in spent)
     one, two = final_state(run, through, 3), final_state(run, told, 3)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -254,6 +257,16 @@ def test_nobody_to_train_on_is_an_error(small_run, small_data, tmp_path):
     run = make_run(small_run().config, small_run().mesh, short, negatives, None)
     with pytest.raises(UserError, match='no user has two training interactions'):
         loop.train(run, 0, tmp_path)
+
+
+def test_the_state_before_stays_until_the_new_one_is_complete(small_run, tmp_path):
+    state = small_run(method='none').fresh_state(0)
+    for step in (2, 4):
+        with Interrupted(tmp_path / 'interrupted') as interrupted:
+            interrupted.save(0, state._replace(step=np.int32(step)), np.ones(step, np.float32), 1.0)
+            kept = {path.name for path in (tmp_path / 'interrupted').iterdir()}
+            assert step == 2 or kept & {'2', '4'}
+    assert [path.name for path in (tmp_path / 'interrupted').iterdir() if path.name.isdigit()] == ['4']
 
 
 def test_a_torn_last_line_of_the_log_is_dropped(tmp_path):
