@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import jax
 from absl import flags
 
 from grasp_jax.benchmark import workload
@@ -127,7 +128,7 @@ def _communication(size: workload.Size) -> Iterator[dict[str, Any]]:
     shapes = [communication_mesh(text) for text in _MESHES.value]
     devices = max(data * model for data, model in shapes)
     os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={devices}'
-    os.environ['JAX_PLATFORMS'] = 'cpu'
+    jax.config.update('jax_platforms', 'cpu')  # where there are others too
     from grasp_jax.benchmark import communication
     for backbone in _BACKBONES.value:
         yield from communication.measure(size, backbone, shapes, 'bfloat16')

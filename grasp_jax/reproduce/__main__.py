@@ -106,7 +106,7 @@ def _what() -> tuple[str, list[grid.Cell]]:
     else:
         name, cells = f'table{_TABLE.value}', grid.overall(dataset, _RECIPE.value)
     cells = grid.possible(cells, dataset)
-    if not cells:
+    if not cells or _FIGURE.value and not grid.has_texts(dataset):
         raise UserError(f'--dataset={dataset}: has no texts, and {name} is about nothing else; choose another')
     return name, cells
 

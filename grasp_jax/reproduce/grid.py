@@ -70,9 +70,14 @@ def overall(dataset: str, recipe: str = 'paper') -> list[Cell]:
     return cells
 
 
+def has_texts(dataset: str) -> bool:
+    """Whether there is anything to make texts of."""
+    return dataset not in _WITHOUT_TEXTS
+
+
 def possible(cells: Sequence[Cell], dataset: str) -> list[Cell]:
     """The cells that a data set has the texts for."""
-    return [cell for cell in cells if dataset not in _WITHOUT_TEXTS or not _reads(cell, 'items')]
+    return [cell for cell in cells if has_texts(dataset) or not _reads(cell, 'items')]
 
 
 def ablation() -> list[Cell]:

@@ -198,6 +198,7 @@ def test_the_command_runs_a_grid_and_goes_on(module, tmp_path):
     (('--table=4', '--backbones=gru4rec'), '--backbones: is nothing that --table=4 can be narrowed by'),
     (('--figure=3', '--shares=50'), '--shares: is nothing that --figure=3'),
     (('--table=4', '--dataset=fashion'), '--dataset=fashion: has no texts'),
+    (('--figure=robustness', '--dataset=fashion'), '--dataset=fashion: has no texts'),
     (('--table=2', '--norun', '--workdir=/nowhere'), 'no run of table2 is done')])
 def test_mistakes_are_one_line(module, flags, message):
     found = module('reproduce', *flags)
