@@ -35,8 +35,8 @@ def item_parts(model: Recommender, mesh: Mesh, params: Any, data: Data) -> Any:
     # Block by block, so that no copy of all E-wide rows is made; a table that devices share is gathered anyway.
     if places <= _ROWS_TOGETHER or places % ITEM_BLOCK or mesh.shape['model'] > 1:
         return split_table(work(ids), mesh)
-    parts = jax.lax.map(work, ids.reshape(-1, ITEM_BLOCK))
-    return jax.tree.map(lambda field: field.reshape(places, *field.shape[2:]), parts)
+    blocks = jax.lax.map(work, ids.reshape(-1, ITEM_BLOCK))
+    return split_table(jax.tree.map(lambda field: field.reshape(places, *field.shape[2:]), blocks), mesh)
 
 
 def user_states(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data: Data,

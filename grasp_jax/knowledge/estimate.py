@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from grasp_jax.knowledge.responses import Totals
 
-# Scripts whose words no space parts: Thai to Myanmar, Khmer, Chinese, Japanese and Korean.
+# Scripts whose words no space parts (Thai to Myanmar, Khmer, Chinese, Japanese), and Korean, which is as dense.
 _UNPARTED = '\u0e00-\u109f\u1780-\u17ff\u2e80-\ud7ff\uf900-\ufaff\uff66-\uffdc\U00020000-\U0003ffff'
 _PIECE = re.compile(rf'[{_UNPARTED}]|[^\W\d_{_UNPARTED}]+|\d|[^\w\s]|_')
 _MESSAGE, _REPLY = 4, 3  # tokens that a chat template puts around a message and before the answer

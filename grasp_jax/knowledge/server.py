@@ -128,7 +128,7 @@ class Server:
                     raise
 
         def stop(number: int) -> None:
-            if self.stopped:
+            if self.signal:
                 for worker in workers:
                     worker.cancel()
             self.signal = number
@@ -209,7 +209,9 @@ class Server:
         assert self._halted is not None, 'inside `work` only'
         tasks = [asyncio.ensure_future(each) for each in (waiting, self._halted.wait())]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # or what it raised
         finally:
             for task in tasks:
                 task.cancel()

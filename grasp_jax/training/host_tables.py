@@ -60,16 +60,16 @@ def _numbered(ids: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     return different, slots
 
 
-def fit_on_devices(tables: Tables, mesh: Mesh, itemsize: int, users_needed: bool) -> bool:
+def fit_on_devices(tables: Tables, mesh: Mesh, itemsize: int, users_needed: bool, keys_kept: bool) -> bool:
     """Whether the tables, and what an evaluation adds to them, take at most three quarters of a device's memory.
 
-    An evaluation keeps the items' vectors once more, as keys of the gates. Where devices share tables it also gathers
+    With `keys_kept` it keeps the items' vectors once more, for the gates. Where devices share tables it also gathers
     them whole for a moment, on every device.
     """
     items = itemsize * (tables.items.size + tables.items_similar.size)
     users = itemsize * (tables.users.size + tables.users_similar.size) if users_needed else 0
     sharing = mesh.shape['model']
-    size = (2 * items + users) / sharing + (items if sharing > 1 else 0)
+    size = ((1 + keys_kept) * items + users) / sharing + (items if sharing > 1 else 0)
     stats = mesh.local_devices[0].memory_stats() or {}
     memory = stats.get('bytes_limit')
     if memory is None:  # a CPU

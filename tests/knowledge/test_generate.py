@@ -105,8 +105,9 @@ def test_a_signal_waits_for_answers_that_are_paid_for(scripted, tmp_path, number
 
 @pytest.mark.parametrize(('count', 'faults', 'settings'), [
     (10, {'delay': 2.0}, {}),  # the last answers are under way: nothing is left to ask, yet the run ends
+    (100, {'delay': 2.0}, {'max_requests': 10}),  # a cap is reached, the answers below it are under way
     (100, {}, {'requests_per_minute': 10}),  # the others wait for their turn, which is minutes away
-    (100, {'500': 1.0, 'seed': 1}, {})], ids=('last', 'limited', 'failing'))
+    (100, {'500': 1.0, 'seed': 1}, {})], ids=('last', 'capped', 'limited', 'failing'))
 def test_a_signal_ends_a_run_that_waits(scripted, tmp_path, count, faults, settings):
     with scripted(faults) as (url, log):
         command = [sys.executable, HERE / 'ask_many.py', url, tmp_path / 'store.sqlite', tmp_path / 'out', str(count),
@@ -118,7 +119,7 @@ def test_a_signal_ends_a_run_that_waits(scripted, tmp_path, count, faults, setti
             time.sleep(1)  # all have been sent that may be
             run.send_signal(signal.SIGTERM)
             said = run.communicate(timeout=30)[1]
-        assert run.returncode == 75 and 'stopped by a signal' in said, said
+        assert run.returncode == 75 and 'goes on with the rest' in said, said
         assert stored(tmp_path / 'store.sqlite') == set(log())
 
 

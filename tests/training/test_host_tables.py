@@ -132,9 +132,9 @@ def test_rows_that_were_asked_for_lie_at_their_slots():
 def test_tables_that_are_larger_than_the_memory_stay_on_the_host():
     small, large = np.zeros((4, 4), np.float32), np.lib.stride_tricks.as_strided(
         np.zeros(1, np.float32), (1 << 24, 4096), (0, 0))  # 256 GB that take no memory
-    assert fit_on_devices(Tables(large, large, small, small), one_device(), 4, users_needed=False)
-    assert not fit_on_devices(Tables(large, large, small, small), one_device(), 4, users_needed=True)
-    assert not fit_on_devices(Tables(small, small, large, large), one_device(), 4, users_needed=False)
+    assert fit_on_devices(Tables(large, large, small, small), one_device(), 4, users_needed=False, keys_kept=True)
+    assert not fit_on_devices(Tables(large, large, small, small), one_device(), 4, users_needed=True, keys_kept=True)
+    assert not fit_on_devices(Tables(small, small, large, large), one_device(), 4, users_needed=False, keys_kept=True)
 
 
 @pytest.mark.parametrize(('dtype', 'where'), (('bfloat16', 'device'), ('float16', 'host')))
