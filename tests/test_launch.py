@@ -71,9 +71,9 @@ def test_a_signal_while_they_are_started_reaches_those_that_come_after_it(launch
 
 def test_one_that_ends_by_a_signal_leaves_the_others_time_to_end(launch):
     process, notes = launch(2, '''
-        if [[ $* == *--process=1* ]]; then sleep 0.5; kill -TERM $$; fi
+        if [[ $* == *--process=1* ]]; then until grep -q ready "$NOTES"; do sleep 0.05; done; kill -TERM $$; fi
         trap 'kill $!; sleep 1; echo saved >>"$NOTES"; exit 143' TERM
-        sleep 60 & wait''')
+        sleep 60 & echo ready >>"$NOTES"; wait''')
     process.communicate(timeout=30)
     assert process.returncode == 143 and 'saved' in notes.read_text()
 
@@ -93,12 +93,12 @@ def test_who_waits_is_told_once(launch):
 def test_one_that_does_not_end_is_killed(launch, monkeypatch):
     monkeypatch.setenv('GRACE', '1')
     process, _ = launch(2, '''
-        if [[ $* == *--process=1* ]]; then sleep 0.5; kill -TERM $$; fi
+        if [[ $* == *--process=1* ]]; then until grep -q ready "$NOTES"; do sleep 0.05; done; kill -TERM $$; fi
         trap '' TERM
-        exec sleep 30''')
-    begin = time.monotonic()
-    process.communicate(timeout=30)
-    assert process.returncode == 143 and time.monotonic() - begin < 25
+        echo ready >>"$NOTES"
+        exec sleep 100''')
+    process.communicate(timeout=60)
+    assert process.returncode == 143
 
 
 @pytest.mark.parametrize(('visible', 'seen'), [(None, ['0', '1']), ('2,GPU-a', ['2', 'GPU-a'])])

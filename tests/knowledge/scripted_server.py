@@ -61,7 +61,8 @@ def response(status, payload):
 
 
 class Server:
-    def __init__(self, log, faults):
+    def __init__(self, log, arrived, faults):
+        self.arrived = arrived
         self.log, self.faults, self.random = log, faults, random.Random(faults.get('seed', 0))
 
     async def serve(self, reader, writer):
@@ -80,6 +81,8 @@ class Server:
             writer.close()
 
     async def one(self, path, body, writer):
+        self.arrived.write('.')
+        self.arrived.flush()
         faults, dice = self.faults, self.random.random()
         await asyncio.sleep(faults.get('delay', 0) + (0.3 if self.random.random() < faults.get('slow', 0) else 0))
         if status := faults.get('refuses'):
@@ -112,8 +115,8 @@ class Server:
 
 async def main():
     faults = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
-    with open(sys.argv[1], 'a', encoding='utf-8') as log:
-        server = await asyncio.start_server(Server(log, faults).serve, '127.0.0.1', 0)
+    with open(sys.argv[1], 'a', encoding='utf-8') as log, open(sys.argv[1] + '.arrived', 'a') as arrived:
+        server = await asyncio.start_server(Server(log, arrived, faults).serve, '127.0.0.1', 0)
         print(server.sockets[0].getsockname()[1], flush=True)
         async with server:
             await server.serve_forever()

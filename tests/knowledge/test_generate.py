@@ -113,10 +113,9 @@ def test_a_signal_ends_a_run_that_waits(scripted, tmp_path, count, faults, setti
         command = [sys.executable, HERE / 'ask_many.py', url, tmp_path / 'store.sqlite', tmp_path / 'out', str(count),
                    json.dumps(settings)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
-            while not (tmp_path / '.store.sqlite.asking').exists():
+            while (tmp_path / 'log_0.jsonl.arrived').stat().st_size < 10:
                 time.sleep(0.01)
                 assert run.poll() is None
-            time.sleep(1)  # all have been sent that may be
             run.send_signal(signal.SIGTERM)
             said = run.communicate(timeout=30)[1]
         assert run.returncode == 75 and 'goes on with the rest' in said, said
