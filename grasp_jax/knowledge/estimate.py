@@ -10,7 +10,7 @@ from grasp_jax.knowledge.responses import Totals
 _UNPARTED = '\u0e00-\u109f\u1780-\u17ff\u2e80-\ud7ff\uf900-\ufaff\uff66-\uffdc\U00020000-\U0003ffff'
 _PIECE = re.compile(rf'[{_UNPARTED}]|[^\W\d_{_UNPARTED}]+|\d|[^\w\s]|_')
 _MESSAGE, _REPLY = 4, 3  # tokens that a chat template puts around a message and before the answer
-_ENOUGH = 20  # answers from which a model's own counts are trusted
+ENOUGH = 20  # answers from which a model's own counts are trusted
 
 
 def rough(text: str) -> float:
@@ -47,7 +47,7 @@ class Tokens:
     @classmethod
     def learned(cls, totals: Totals) -> 'Tokens':
         """From the counts of the answers that there are, once they are enough."""
-        if totals.counted < _ENOUGH:
+        if totals.counted < ENOUGH:
             return cls()
         return cls(totals.usage_counted.prompt / totals.estimated, totals.usage_counted.completion / totals.counted,
                    totals.seconds / totals.counted)

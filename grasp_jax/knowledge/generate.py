@@ -16,7 +16,7 @@ from grasp_jax.data.json_lines import without_halves
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge.budget import Budget
 from grasp_jax.knowledge.database import TOGETHER, in_chunks
-from grasp_jax.knowledge.estimate import Tokens, rough_of
+from grasp_jax.knowledge.estimate import ENOUGH, Tokens, rough_of
 from grasp_jax.knowledge.language_model import LanguageModel
 from grasp_jax.knowledge.responses import CUT_OFF, NONE, NOTHING, Responses, Usage
 from grasp_jax.knowledge.server import Broken, Limits, Refused, Server
@@ -74,6 +74,7 @@ class Generator:
         """`keep_after` is a mark that an answer must have (see `domains`)."""
         self._model, self._store, self._limits, self._keep_after = model, store, limits, keep_after
         self._tokens = Tokens()
+        self._answered, self._learn_at = 0, ENOUGH
         self._known = False  # whether this model has ever answered
         self._trusted = False  # whether it has in this run
         self._held: list[tuple[Prompt, _Reply]] = []  # final refusals while it has not
@@ -144,6 +145,7 @@ class Generator:
                 self._store.put(prompt.key, self._model.name, self._model.body(prompt.messages), reply.text,
                                 reply.usage, rough_of(prompt.messages), time.monotonic() - begin)
                 self._trust()
+                self._learn()
                 break
             if reply.final:
                 self._refused(prompt, reply)
@@ -152,6 +154,13 @@ class Generator:
             cut_off += reply.reason == CUT_OFF
         self._bar.update()
         self._bar.set_postfix_str(self._price(), refresh=False)
+
+    def _learn(self) -> None:
+        """The server's counts correct the estimate of what a prompt takes, looked up ever more rarely."""
+        self._answered += 1
+        if self._answered == self._learn_at:
+            self._learn_at *= 4
+            self._tokens = Tokens.learned(self._store.totals(self._model.name))
 
     def _reject(self, prompt: Prompt, reply: '_Reply') -> None:
         self._store.reject(prompt.key, self._model.name, reply.reason, reply.text, reply.usage, reply.final)

@@ -39,6 +39,7 @@ class OpenAIEncoder:
         self._budget = Budget(self._server)
         self._more = {'dimensions': section.dimensions} if section.dimensions else {}
         self.tokens = self.cut = 0
+        self._expected = 0.0  # tokens of what was embedded, as they were estimated
 
     @staticmethod
     def identity(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -62,9 +63,11 @@ class OpenAIEncoder:
         """
         with tqdm(total=count, desc='encode', unit='request', mininterval=0.5) as bar:
             async def one(block: Sequence[str]) -> None:
-                async with self._budget.request(self._dollars(sum(map(estimate.rough, block)))) as may_go:
+                expected = sum(map(estimate.rough, block))
+                async with self._budget.request(self._dollars(expected * self._scale())) as may_go:
                     if may_go:
                         store.add(block, await self._embed(block))
+                        self._expected += expected
                         bar.update()
                 if self.price() is not None:
                     bar.set_postfix_str(f'${self.price():,.4f}', refresh=False)
@@ -72,6 +75,10 @@ class OpenAIEncoder:
             self._server.work(one, blocks)
         if self._server.stopped:
             self._server.give_up(f'encode: {self._server.stopped}; what was embedded is kept, the same command goes on')
+
+    def _scale(self) -> float:
+        """The server's tokens for each that was estimated."""
+        return self.tokens / self._expected if self._expected and self.tokens else 1.0
 
     async def _embed(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors [len(texts), E]; a block that is refused is halved, down to half a text."""

@@ -5,7 +5,8 @@
 Every request that it answers well is written to LOG as a line of JSON before the answer leaves, so that a test can
 count who was asked how often. Faults: shares of requests that get 429, 500, a lost connection, a cut body; `empty`,
 the share of prompts whose answer is always empty; `slow`, the share that waits; `delay` seconds for every answer;
-`refuses`, the status of all; `long_answers`, of three times the length; `half`, with half of a character at their end.
+`refuses`, the status of all; `dense`, tokens of each word of a prompt; `long_answers`, of three times the length;
+`half`, with half of a character at their end.
 """
 
 import asyncio
@@ -36,20 +37,21 @@ def chat(body, faults):
     limit = body.get('max_tokens') or body.get('max_completion_tokens') or 1000
     finish = 'length' if tokens(text) > limit else 'stop'
     text = ' '.join(text.split()[:limit])
+    counted = tokens(prompt) * faults.get('dense', 1)
     return {'id': 'x', 'object': 'chat.completion', 'created': 0, 'model': body['model'], 'choices': [
         {'index': 0, 'finish_reason': finish, 'message': {'role': 'assistant', 'content': text}}],
-        'usage': {'prompt_tokens': tokens(prompt), 'completion_tokens': tokens(text),
-                  'total_tokens': tokens(prompt) + tokens(text)}}
+        'usage': {'prompt_tokens': counted, 'completion_tokens': tokens(text),
+                  'total_tokens': counted + tokens(text)}}
 
 
-def embeddings(body):
+def embeddings(body, faults):
     """Vectors of 16 numbers that depend on the text alone."""
     texts = body['input'] if isinstance(body['input'], list) else [body['input']]
     data = []
     for index, text in enumerate(texts):
         rng = random.Random(text)
         data.append({'object': 'embedding', 'index': index, 'embedding': [rng.gauss(0, 1) for _ in range(16)]})
-    count = sum(map(tokens, texts))
+    count = sum(map(tokens, texts)) * faults.get('dense', 1)
     return {'object': 'list', 'model': body['model'], 'data': data,
             'usage': {'prompt_tokens': count, 'total_tokens': count}}
 
@@ -98,7 +100,7 @@ class Server:
         if dice < faults.get('dropped', 0):
             return False
         dice -= faults.get('dropped', 0)
-        payload = embeddings(body) if path.endswith('embeddings') else chat(body, faults)
+        payload = embeddings(body, faults) if path.endswith('embeddings') else chat(body, faults)
         whole = response(200, payload)
         if dice < faults.get('cut', 0):
             writer.write(response(200, json.dumps(payload)[:40]))

@@ -122,6 +122,16 @@ def test_a_signal_ends_a_run_that_waits(scripted, tmp_path, count, faults, setti
         assert stored(tmp_path / 'store.sqlite') == set(log())
 
 
+def test_a_cap_holds_where_prompts_take_more_than_was_estimated(scripted, tmp_path):
+    settings = {'max_usd': 2.0, 'prices': (('scripted', 100.0, 0.0),), 'concurrency': 8}
+    with scripted({'delay': 0.05, 'dense': 10}) as (url, log):
+        with pytest.raises(UserError, match='max_usd=2.0 leaves no room'):
+            write(config_for(url, settings), 200, tmp_path / 'out')
+        with Responses(tmp_path / 'out' / 'store.sqlite') as responses:
+            assert 1.5 < responses.totals('scripted').usage.prompt / 10_000 <= 2.0
+        assert len(log()) > 20
+
+
 def test_two_runs_on_one_store_pay_once_and_share_a_cap(scripted, tmp_path):
     settings = json.dumps({'max_usd': 1.0, 'prices': [['scripted', 1000.0, 0.0]], 'concurrency': 4})
     with scripted({'delay': 0.05}) as (url, log):

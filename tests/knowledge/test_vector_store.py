@@ -48,6 +48,16 @@ def test_every_text_gets_its_own_vector_through_all_faults(scripted, tmp_path):
         assert [text for block in log()[sent:] for text in block] == ['A new item.']
 
 
+def test_a_cap_holds_where_texts_take_more_than_was_estimated(scripted, tmp_path):
+    with scripted({'delay': 0.05, 'dense': 10}) as (url, log):
+        config = config_of(url)
+        config.llm.update({'max_usd': 2.0, 'prices': (('vectors', 1000.0, 0.0),)})
+        with pytest.raises(UserError, match='max_usd=2.0 leaves no room'):
+            embed(config, tmp_path)
+        spent = sum(10 * len(text.split()) for block in log() for text in block) / 1000
+        assert 1.2 < spent <= 2.0
+
+
 def test_models_never_mix(scripted, tmp_path):
     with scripted() as (url, log):
         embed(config_of(url), tmp_path)
