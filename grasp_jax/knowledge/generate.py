@@ -101,13 +101,15 @@ class Generator:
             call goes on from there.
           Stopped, KeyboardInterrupt: a signal came; the same.
         """
-        if not self._count(prompts):
+        if next(pending(prompts(), self._store, self._limits.tries), None) is None:
             return
         with artefacts.lock(self._store.path.parent, f'.{self._store.path.name}.asking'):
             self._run(prompts, what, total)
 
     def _run(self, prompts: Callable[[], Iterable[Prompt]], what: str, total: int) -> None:
         left, totals = self._count(prompts), self._store.totals(self._model.name)
+        if not left:  # another process asked while this one waited
+            return
         self._tokens, self._known = Tokens.learned(totals), totals.answers > 0
         self._server = Server(self._model, self._limits)
         self._budget = Budget(self._server, self._model.cost(totals.usage))

@@ -73,7 +73,7 @@ class GraspEncoder(ItemEncoder):
 
     def stored(self, parts: ItemParts, dtype: Any) -> ItemParts:
         """Keys that are the LLM vectors themselves take no more room than in their table."""
-        if self.spec.space == 'hidden':
+        if not self.spec.fixed_scores:
             return parts
         return parts._replace(keys=jax.tree.map(lambda field: field.astype(dtype), parts.keys))
 

@@ -114,8 +114,7 @@ def make_run(config: ml_collections.ConfigDict, mesh: Mesh, interactions: Intera
     dtype = jnp.dtype(settings.table_dtype or min(tables.items.dtype, np.dtype(np.float32)))
     where = settings.tables
     if where == 'auto':
-        keys = model.spec.personal and model.spec.space != 'hidden'
-        fit = fit_on_devices(tables, mesh, dtype.itemsize, needs_users, keys)
+        fit = fit_on_devices(tables, mesh, dtype.itemsize, needs_users, keys_kept=spec.fixed_scores)
         where = 'device' if hosts.all_say(fit) else 'host'
     if where == 'device':
         return Run(config, model, mesh, Data(items, put_tables(tables, mesh, needs_users, dtype), cumulative),

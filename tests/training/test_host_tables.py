@@ -112,7 +112,7 @@ def test_gates_and_scores_of_targets_are_the_same_and_those_of_one_user_at_a_tim
 
 
 def test_a_softmax_over_all_items_is_refused_with_tables_on_the_host(small_run, monkeypatch):
-    monkeypatch.setattr('grasp_jax.training.run.fit_on_devices', lambda *_: False)
+    monkeypatch.setattr('grasp_jax.training.run.fit_on_devices', lambda *_, **__: False)
     with pytest.raises(UserError, match='config.model.gate=softmax'):
         small_run(train={'tables': 'auto'}, gate='softmax').evaluator('test')
 
