@@ -13,6 +13,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from grasp_jax.models.products import product
+
 LEVELS = 3  # self, similar, global
 
 
@@ -149,7 +151,7 @@ def project(item: Pair, kernel: jax.Array) -> Projected:
     return Projected(own, similar, both_own + both_similar)
 
 
-def project_ungated(item: Pair, kernel: jax.Array, switch: jax.Array) -> jax.Array:
+def project_ungated(item: Pair, kernel: jax.Array, switch: jax.Array, dtype: str = 'float32') -> jax.Array:
     """Where every gate is the same number for all: vectors [..., D] -> what `fuse` would make of them, [..., H].
 
     The kernels of a vector are added before the product, which leaves half the work of `project`.
@@ -158,10 +160,11 @@ def project_ungated(item: Pair, kernel: jax.Array, switch: jax.Array) -> jax.Arr
       item: vectors.
       kernel: [4D, H] of `plain_fusion`.
       switch: [3], the gates.
+      dtype: in which factors are multiplied; other than float32 takes vectors [m, D].
     """
     to_self, to_similar, to_global_own, to_global_similar = jnp.split(kernel, 4)
-    return (item.own @ (switch[0] * to_self + switch[2] * to_global_own)
-            + item.similar @ (switch[1] * to_similar + switch[2] * to_global_similar))
+    return (product(item.own, switch[0] * to_self + switch[2] * to_global_own, dtype)
+            + product(item.similar, switch[1] * to_similar + switch[2] * to_global_similar, dtype))
 
 
 @jax.custom_vjp

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from grasp_jax.models.attention import lead
 from grasp_jax.models.item_encoders import EMBEDDING_INIT, KERNEL_INIT, CommonEncoder, text_rows
 from grasp_jax.models.partition import take_rows
+from grasp_jax.models.products import product
 from grasp_jax.models.spec import ModelSpec, Tables
 from grasp_jax.models.transformer import SelfAttention
 
@@ -27,9 +28,10 @@ def plain_adapter(vectors: jax.Array, first: jax.Array, first_bias: jax.Array, s
 
 
 def adapter(vectors: jax.Array, first: jax.Array, first_bias: jax.Array, second: jax.Array,
-            second_bias: jax.Array) -> jax.Array:
-    """Equals `plain_adapter`: two linear layers are one, whose kernel [E, H] is made once per step."""
-    projected = vectors @ (first @ second)
+            second_bias: jax.Array, dtype: str = 'float32') -> jax.Array:
+    """Equals `plain_adapter`: two linear layers are one, whose kernel [E, H] is made once per step; `dtype` as in
+    `products.product`."""
+    projected = product(vectors, first @ second, dtype)
     return projected + lead(first_bias @ second + second_bias, projected)
 
 
@@ -50,11 +52,11 @@ class DualEncoder(CommonEncoder):
         """ids [...] -> id embeddings [..., H] and LLM vectors [..., E]."""
         return take_rows(self.embedding, ids, mesh), text_rows(tables.items, tables.item_slots, ids, mesh)
 
-    def parts(self, looked_up: tuple[jax.Array, jax.Array]) -> jax.Array:
+    def parts(self, looked_up: tuple[jax.Array, jax.Array], dtype: str = 'float32') -> jax.Array:
         """[..., 2H], the id's view first."""
         identity, vectors = looked_up
         text = adapter(vectors, self.adapter_first, self.adapter_first_bias, self.adapter_second,
-                       self.adapter_second_bias)
+                       self.adapter_second_bias, dtype)
         return jnp.concatenate([identity, text], -1)
 
 

@@ -23,6 +23,7 @@ from grasp_jax.models.item_encoders import (
     pair_rows,
 )
 from grasp_jax.models.partition import take_rows
+from grasp_jax.models.products import product
 from grasp_jax.models.spec import Tables
 from grasp_jax.models.user_context import prefix_context, text_context
 
@@ -64,11 +65,11 @@ class GraspEncoder(ItemEncoder):
         """ids [...] -> LLM vectors and their neighbours' means, [..., E]."""
         return pair_rows(tables.items, tables.items_similar, tables.item_slots, ids, mesh)
 
-    def parts(self, looked_up: Pair) -> ItemParts:
+    def parts(self, looked_up: Pair, dtype: str = 'float32') -> ItemParts:
         """Vectors [..., E] -> keys [..., D] and projections [..., F]: all E-wide products on items."""
-        keys = _adapt(self.item_adapter, looked_up) if self.spec.space == 'hidden' else looked_up
+        keys = _adapt(self.item_adapter, looked_up, dtype) if self.spec.space == 'hidden' else looked_up
         if not self.spec.personal:
-            return ItemParts((), attention.project_ungated(keys, self.fusion_kernel, self._switch()))
+            return ItemParts((), attention.project_ungated(keys, self.fusion_kernel, self._switch(), dtype))
         return ItemParts(keys, attention.project(keys, self.fusion_kernel))
 
     def stored(self, parts: ItemParts, dtype: Any) -> ItemParts:
@@ -161,9 +162,9 @@ class GraspEncoder(ItemEncoder):
         scores = attention.crossed_scores(context.context, keys)
         return jnp.exp(scores - context.log_normaliser[:, None]) * lead(self._switch(), scores)
 
-    def represent(self, features: jax.Array) -> jax.Array:
+    def represent(self, features: jax.Array, dtype: str = 'float32') -> jax.Array:
         """The MLP's last layer, [..., H]."""
-        return features @ self.output_kernel + lead(self.output_bias, features)
+        return product(features, self.output_kernel, dtype) + lead(self.output_bias, features)
 
     def fold(self, query: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The last layer moved to the user's side: [..., H] -> [..., F] and an offset [...]."""
@@ -204,9 +205,9 @@ class GraspIdEncoder(ItemEncoder):
         """ids [...] -> vectors as in `GraspEncoder`, and id embeddings [..., H]."""
         return self.text.look_up(tables, ids, mesh), take_rows(self.embedding, ids, mesh)
 
-    def parts(self, looked_up: tuple[Pair, jax.Array]) -> IdParts:
+    def parts(self, looked_up: tuple[Pair, jax.Array], dtype: str = 'float32') -> IdParts:
         """The work per item."""
-        return IdParts(self.text.parts(looked_up[0]), looked_up[1])
+        return IdParts(self.text.parts(looked_up[0], dtype), looked_up[1])
 
     def stored(self, parts: IdParts, dtype: Any) -> IdParts:
         """As in `GraspEncoder`."""
@@ -244,10 +245,10 @@ class GraspIdEncoder(ItemEncoder):
         to_text, to_identity = jnp.split(query, [self.spec.fusion_size], -1)
         return self.text.score_all(to_text, context, parts.text, users_at_once) + to_identity @ parts.identity.T
 
-    def represent(self, features: jax.Array) -> jax.Array:
+    def represent(self, features: jax.Array, dtype: str = 'float32') -> jax.Array:
         """The MLP's last layer plus the id embedding, [..., H]."""
         hidden, identity = jnp.split(features, [self.spec.fusion_size], -1)
-        return self.text.represent(hidden) + identity
+        return self.text.represent(hidden, dtype) + identity
 
     def fold(self, query: jax.Array) -> tuple[jax.Array, jax.Array]:
         """[..., H] -> [..., F + H] and an offset [...]."""
@@ -255,8 +256,8 @@ class GraspIdEncoder(ItemEncoder):
         return jnp.concatenate([folded, query], -1), offset
 
 
-def _adapt(kernels: jax.Array, pair: Pair) -> Pair:
-    return Pair(pair.own @ kernels[0], pair.similar @ kernels[1])
+def _adapt(kernels: jax.Array, pair: Pair, dtype: str = 'float32') -> Pair:
+    return Pair(product(pair.own, kernels[0], dtype), product(pair.similar, kernels[1], dtype))
 
 
 def _in_blocks(fields: Any, total: int) -> Any:

@@ -33,7 +33,8 @@ class ItemEncoder(nn.Module):
 
     look_up(tables, ids [...], mesh) -> pytree of [..., ?]: what is stored of each item; `mesh` as in
       `partition.take_rows`.
-    parts(looked_up) -> pytree of [..., ?]: the work per item, independent of the user.
+    parts(looked_up, dtype) -> pytree of [..., ?]: the work per item, independent of the user; `dtype` of wide products
+      as in `products.product`, float32 where not said.
     stored(parts, dtype) -> the same parts, those that come from tables of this type in it.
     context(tables, users [B], looked_up [R, W, ?], segment [R, W], seen [R, W, W], train) -> pytree of [R, W, ?].
     features(context, parts, together) -> [..., F], where context and parts share their leading axes.
@@ -41,7 +42,7 @@ class ItemEncoder(nn.Module):
       position that are looked at together.
     level_scores(context, parts) -> [..., 3], where there are gates: their arguments, which `features` takes in place
       of the context as `attention.KnownScores`.
-    represent(features) -> [..., H] and fold(query [..., H]) -> ([..., F], [...]), with
+    represent(features, dtype) -> [..., H], dtype as in `parts`, and fold(query [..., H]) -> ([..., F], [...]), with
       represent(f) . q == f . fold(q)[0] + fold(q)[1].
     score_all(query, context, parts, users_at_once) -> [B, N], every pair of B folded queries (with contexts) and N
       items; `users_at_once` bounds the memory, also that of the gradient.
@@ -76,7 +77,7 @@ class CommonEncoder(ItemEncoder):
         """One dense product serves all users: [B, H], [N, H] -> [B, N]."""
         return query @ parts.T
 
-    def represent(self, features: jax.Array) -> jax.Array:
+    def represent(self, features: jax.Array, dtype: str = 'float32') -> jax.Array:
         """The features as they are."""
         return features
 
@@ -100,7 +101,7 @@ class IdEncoder(CommonEncoder):
         """ids [...] -> [..., H]."""
         return take_rows(self.embedding, ids, mesh)
 
-    def parts(self, looked_up: jax.Array) -> jax.Array:
+    def parts(self, looked_up: jax.Array, dtype: str = 'float32') -> jax.Array:
         """The embeddings themselves."""
         return looked_up
 

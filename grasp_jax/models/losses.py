@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from grasp_jax.models.attention import lead
+from grasp_jax.models.products import summed
 
 NEVER = -1e9  # a score that counts for nothing in a softmax
 # Items whose scores a softmax over the whole catalogue holds at once. Those of a small block stay in the cache of a
@@ -132,7 +133,7 @@ def _log_sum_exp_backward(dtype: str, saved: Any, cotangent: jax.Array) -> tuple
 
     def one(to_queries: jax.Array, block: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         chance = (jnp.exp(_scores(factors, *block) - total[:, None]) * cotangent[:, None]).astype(dtype)
-        return to_queries + _product('pk,kf->pf', chance, block[0]), _product('fp,pk->fk', turned, chance)
+        return to_queries + summed('pk,kf->pf', chance, block[0]), summed('fp,pk->fk', turned, chance)
 
     to_queries, to_items = jax.lax.scan(one, jnp.zeros_like(queries), _blocks(items.astype(dtype)))
     return to_queries, jnp.moveaxis(to_items, 1, 2).reshape(-1, items.shape[-1])[:len(items)]
@@ -143,12 +144,7 @@ log_sum_exp.defvjp(_log_sum_exp_forward, _log_sum_exp_backward)
 
 def _scores(queries: jax.Array, items: jax.Array, exist: jax.Array) -> jax.Array:
     """[P, F], items [K, F] and which of them exist, [K] -> float32 [P, K]."""
-    return jnp.where(exist[None], _product('pf,kf->pk', queries, items), NEVER)
-
-
-def _product(equation: str, first: jax.Array, second: jax.Array) -> jax.Array:
-    """Of factors in any type, summed up in float32."""
-    return jnp.einsum(equation, first, second, preferred_element_type=jnp.float32)
+    return jnp.where(exist[None], summed('pf,kf->pk', queries, items), NEVER)
 
 
 def _blocks(items: jax.Array) -> tuple[jax.Array, jax.Array]:

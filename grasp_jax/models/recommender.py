@@ -155,9 +155,13 @@ class Recommender(nn.Module):
         shared = jax.vmap(of_group)(query, context)
         return jnp.concatenate([positive[..., None], shared], -1) + offset[..., None]
 
-    def softmax_terms(self, tables: Tables | None, encoded: Encoded,
-                      drawn: Drawn) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def softmax_terms(self, tables: Tables | None, encoded: Encoded, drawn: Drawn,
+                      dtype: str = 'float32') -> tuple[jax.Array, jax.Array, jax.Array]:
         """What a softmax over the whole catalogue needs, where items look alike to every user.
+
+        Args:
+          tables, encoded, drawn: as in `score_targets`.
+          dtype: of factors in the products of the whole catalogue, as in `products.product`.
 
         Returns:
           states [G, T, H], scores of the true items [G, T] and representations of items 1..m, [m, H]: not folded, as
@@ -165,14 +169,14 @@ class Recommender(nn.Module):
         """
         states = drawn.targets.pick(encoded.states)
 
-        def represent(context: Any, parts: Any) -> jax.Array:
-            found: jax.Array = self.encoder.represent(self.encoder.features(context, parts))
+        def represent(context: Any, parts: Any, dtype: str = 'float32') -> jax.Array:
+            found: jax.Array = self.encoder.represent(self.encoder.features(context, parts), dtype)
             return found
 
         context, true = self._true_items(encoded.parts, encoded.context, drawn)
-        everything = self.catalogue(tables, jnp.arange(1, self.spec.num_items + 1))
+        everything = self.catalogue(tables, jnp.arange(1, self.spec.num_items + 1), dtype)
         nobody = jax.tree.map(lambda field: jnp.zeros((self.spec.num_items, field.shape[-1])), context)
-        return states, row_dot(states, represent(context, true)), represent(nobody, everything)
+        return states, row_dot(states, represent(context, true)), represent(nobody, everything, dtype)
 
     def auxiliary(self, tables: Tables | None, users: jax.Array, packed: Packed, drawn: Drawn, ends: Ends,
                   encoded: Encoded, company: tuple[Company, ...]) -> jax.Array:
@@ -257,9 +261,9 @@ class Recommender(nn.Module):
         context = jax.tree.map(lambda field: field[..., None, :], context)
         return self.encoder.level_scores(context, self.encoder.parts(self.encoder.look_up(tables, ids)))
 
-    def catalogue(self, tables: Tables | None, ids: jax.Array) -> Any:
-        """The item encoder's work on `ids`, shared by all users that are scored."""
-        return self.encoder.parts(self.encoder.look_up(tables, ids))
+    def catalogue(self, tables: Tables | None, ids: jax.Array, dtype: str = 'float32') -> Any:
+        """The item encoder's work on `ids`, shared by all users that are scored; `dtype` as in `products.product`."""
+        return self.encoder.parts(self.encoder.look_up(tables, ids), dtype)
 
     def stored_catalogue(self, tables: Tables | None, ids: jax.Array) -> Any:
         """As `catalogue`, for keeping: what is as wide as the vectors is in the type of their table."""

@@ -225,7 +225,7 @@ def ranking_loss(model: Recommender, spec: TrainSpec, data: Data, batch: Batch, 
     """The recipe's loss over the targets (Eq. 6 under the paper's recipe)."""
     weight = drawn.targets.exist.astype(jnp.float32)
     if spec.loss == 'softmax':
-        queries, positive, items = model.softmax_terms(data.tables, encoded, drawn)
+        queries, positive, items = model.softmax_terms(data.tables, encoded, drawn, spec.softmax_dtype)
         return losses.full_softmax(queries / spec.temperature, positive / spec.temperature, items, weight,
                                    spec.softmax_dtype)
     scores = model.score_targets(data.tables, encoded, drawn) / spec.temperature

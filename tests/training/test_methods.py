@@ -107,6 +107,7 @@ def test_a_mesh_changes_nothing(small_run, train):
 @pytest.mark.parametrize(('settings', 'train'), [
     ({'method': 'none'}, {'loss': 'softmax'}), ({'method': 'grasp_id', 'gate': 'none'}, {'loss': 'softmax'}),
     ({'method': 'none'}, {'loss': 'softmax', 'softmax_dtype': 'bfloat16'}),
+    ({'method': 'grasp_id', 'gate': 'none'}, {'loss': 'softmax', 'softmax_dtype': 'bfloat16'}),
     ({'method': 'grasp'}, STRONG), ({'method': 'llm_init', 'backbone': 'gru4rec'}, {'loss': 'gbce', 'negatives': 4})],
     ids=str)
 def test_every_loss_falls(small_run, settings, train):
