@@ -15,7 +15,7 @@ from tqdm import tqdm
 from grasp_jax.data import batches
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation.metrics import Ranks
-from grasp_jax.evaluation.passes import user_states, users_at_once
+from grasp_jax.evaluation.passes import user_states
 from grasp_jax.evaluation.ranks import Batch, Evaluator, ahead_of, rank_candidates
 from grasp_jax.models.item_encoders import ITEM_BLOCK
 from grasp_jax.models.recommender import Recommender
@@ -64,7 +64,7 @@ class HostEvaluator(Evaluator):
                 for first in blocks:
                     parts = self._parts(params, _block(np.arange(first, min(first + _ITEMS, count + 1))))
                     ahead = [before + _ahead_in_block(
-                        self.model, users_at_once(self.mesh, len(batch.targets)), params, parts, first, *rest,
+                        self.model, params, parts, first, *rest,
                         np.concatenate([batch.history, batch.targets[:, None]], 1))
                         for before, batch, rest in zip(ahead, group, known, strict=True)]
                     ahead[-1].block_until_ready()  # or rows of all blocks would queue up
@@ -91,7 +91,7 @@ class HostEvaluator(Evaluator):
     def _target_scores(self, params: Any, batch: Batch, states: jax.Array, context: Any) -> jax.Array:
         """Scores [B, 1] of the targets, from a block of them: an item of the same vector shall have the same score."""
         parts = self._parts(params, _block(batch.targets))
-        return _diagonal(self.model, users_at_once(self.mesh, len(batch.targets)), params, parts, states, context)
+        return _diagonal(self.model, params, parts, states, context)
 
     def _parts(self, params: Any, ids: np.ndarray) -> Any:
         """The item encoder's work on a block of items."""
@@ -122,17 +122,16 @@ def _block_parts(model: Recommender, params: Any, tables: Tables, ids: jax.Array
     return model.apply({'params': params}, tables, ids, method=Recommender.catalogue)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _ahead_in_block(model: Recommender, together: int, params: Any, parts: Any, first: jax.Array, states: jax.Array,
-                    context: Any, target: jax.Array, left_out: jax.Array) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=(0,))
+def _ahead_in_block(model: Recommender, params: Any, parts: Any, first: jax.Array, states: jax.Array, context: Any,
+                    target: jax.Array, left_out: jax.Array) -> jax.Array:
     """What a block of items adds to the full ranks of a batch's users."""
-    scores: Any = model.apply({'params': params}, states, context, parts, together, method=Recommender.score_all)
+    scores: Any = model.apply({'params': params}, states, context, parts, method=Recommender.score_all)
     return ahead_of(scores, target, left_out, first, model.spec.num_items)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _diagonal(model: Recommender, together: int, params: Any, parts: Any, states: jax.Array,
-              context: Any) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=(0,))
+def _diagonal(model: Recommender, params: Any, parts: Any, states: jax.Array, context: Any) -> jax.Array:
     """Score [B, 1] of each user's own item of a block."""
-    scores: Any = model.apply({'params': params}, states, context, parts, together, method=Recommender.score_all)
+    scores: Any = model.apply({'params': params}, states, context, parts, method=Recommender.score_all)
     return jnp.diagonal(scores)[:len(states), None]

@@ -117,8 +117,7 @@ def _rank_in_shares(model: Recommender, mesh: Mesh, params: Any, parts: Any, sta
             share = model.apply({'params': params}, context, parts, counted, method=Recommender.log_normaliser)
             most = jax.lax.pmax(share, AXES)
             context = Normalised(context, most + jnp.log(jax.lax.psum(jnp.exp(share - most), AXES)))
-        scores: Any = model.apply({'params': params}, states, context, parts, users_at_once(mesh, len(targets)),
-                                  method=Recommender.score_all)
+        scores: Any = model.apply({'params': params}, states, context, parts, method=Recommender.score_all)
         own = jnp.take_along_axis(scores, jnp.where(here, place, 0)[:, None], axis=1)
         target = jax.lax.psum(jnp.where(here[:, None], own, 0.0), AXES)
         left_out = jnp.concatenate([history, targets[:, None]], 1)

@@ -22,6 +22,7 @@ from grasp_jax.models.item_encoders import (
     ItemEncoder,
     pair_rows,
 )
+from grasp_jax.models.pair_scores import gated_scores
 from grasp_jax.models.partition import take_rows
 from grasp_jax.models.products import product
 from grasp_jax.models.spec import Tables
@@ -119,12 +120,11 @@ class GraspEncoder(ItemEncoder):
         return (self._hidden_layer(attention.fuse(gate[..., :1, :], true.projected)),
                 self._hidden_layer(attention.fuse(gate[..., 1:, :], drawn.projected)))
 
-    def score_all(self, query: jax.Array, context: Pair | Normalised, parts: ItemParts,
-                  users_at_once: int) -> jax.Array:
+    def score_all(self, query: jax.Array, context: Pair | Normalised, parts: ItemParts) -> jax.Array:
         """Folded queries [B, F], contexts [B, D] and N items -> [B, N]; never holds [B, N, H].
 
-        Items go block by block, so that a block's rows stay in the cache of a CPU while all users pass over them:
-        twice as fast as all items user by user, measured on 57,289 items. Without gates one dense product serves all.
+        Items go block by block, which bounds the gates that are there at once. Without gates one dense product serves
+        all.
         """
         keys, projected = parts
         if not isinstance(projected, attention.Projected):
@@ -132,15 +132,7 @@ class GraspEncoder(ItemEncoder):
 
         def one_block(block: tuple[Pair, attention.Projected]) -> jax.Array:
             keys, projected = block
-            gate = self._crossed_gates(context, keys)
-
-            @jax.checkpoint  # the gradient makes the [N, F] features of a user anew
-            def one_user(user: tuple[jax.Array, jax.Array]) -> jax.Array:
-                wanted, opening = user
-                return jnp.einsum('nf,f->n', self._hidden_layer(attention.fuse(opening, projected)), wanted)
-
-            scores: jax.Array = jax.lax.map(one_user, (query, gate), batch_size=min(users_at_once, len(query)))
-            return scores
+            return gated_scores(query, self._crossed_gates(context, keys), projected, self.fusion_bias)
 
         total = len(keys.own)
         scores = jax.lax.map(one_block, _in_blocks((keys, projected), total))
@@ -240,10 +232,10 @@ class GraspIdEncoder(ItemEncoder):
         """As in `GraspEncoder`."""
         return self.text.log_normaliser(context, parts.text, counted)
 
-    def score_all(self, query: jax.Array, context: Pair | Normalised, parts: IdParts, users_at_once: int) -> jax.Array:
+    def score_all(self, query: jax.Array, context: Pair | Normalised, parts: IdParts) -> jax.Array:
         """[B, N]; the id branch is one dense product."""
         to_text, to_identity = jnp.split(query, [self.spec.fusion_size], -1)
-        return self.text.score_all(to_text, context, parts.text, users_at_once) + to_identity @ parts.identity.T
+        return self.text.score_all(to_text, context, parts.text) + to_identity @ parts.identity.T
 
     def represent(self, features: jax.Array, dtype: str = 'float32') -> jax.Array:
         """The MLP's last layer plus the id embedding, [..., H]."""

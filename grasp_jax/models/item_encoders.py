@@ -44,8 +44,7 @@ class ItemEncoder(nn.Module):
       of the context as `attention.KnownScores`.
     represent(features, dtype) -> [..., H], dtype as in `parts`, and fold(query [..., H]) -> ([..., F], [...]), with
       represent(f) . q == f . fold(q)[0] + fold(q)[1].
-    score_all(query, context, parts, users_at_once) -> [B, N], every pair of B folded queries (with contexts) and N
-      items; `users_at_once` bounds the memory, also that of the gradient.
+    score_all(query, context, parts) -> [B, N], every pair of B folded queries (with contexts) and N items.
     log_normaliser(context, parts, counted [B, N]) -> [B, 3], where there are gates: for a softmax gate over items that
       `score_all` gets in several calls, which take `attention.Normalised` in place of the context.
     """
@@ -73,7 +72,7 @@ class CommonEncoder(ItemEncoder):
         """The representations as they are, [..., 1, H] and [..., N, H]."""
         return true[..., None, :], drawn
 
-    def score_all(self, query: jax.Array, context: tuple[()], parts: jax.Array, users_at_once: int) -> jax.Array:
+    def score_all(self, query: jax.Array, context: tuple[()], parts: jax.Array) -> jax.Array:
         """One dense product serves all users: [B, H], [N, H] -> [B, N]."""
         return query @ parts.T
 

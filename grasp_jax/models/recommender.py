@@ -18,8 +18,6 @@ from grasp_jax.models.methods import ITEM_ENCODERS
 from grasp_jax.models.sasrec import SASRec
 from grasp_jax.models.spec import ModelSpec, Tables
 
-# Positions whose scores of shared negatives are computed together: their features stay in the cache of a CPU.
-POSITIONS_AT_ONCE = 16
 BACKBONES = {'sasrec': SASRec, 'gru4rec': GRU4Rec, 'bert4rec': BERT4Rec}
 
 
@@ -148,7 +146,7 @@ class Recommender(nn.Module):
         catalogue = self.catalogue(tables, drawn.negatives)
 
         def of_group(query: jax.Array, context: Any) -> jax.Array:
-            found: jax.Array = self.encoder.score_all(query, context, catalogue, POSITIONS_AT_ONCE)
+            found: jax.Array = self.encoder.score_all(query, context, catalogue)
             return found
 
         # Group by group, not position by position: a loop over what lies on several devices could not be split.
@@ -246,10 +244,10 @@ class Recommender(nn.Module):
             context = jax.tree.map(lambda field: field[..., None, :], context)
         return self._dot(states, self.encoder.features(context, parts, exist))
 
-    def score_all(self, states: jax.Array, context: Any, parts: Any, users_at_once: int = 8) -> jax.Array:
+    def score_all(self, states: jax.Array, context: Any, parts: Any) -> jax.Array:
         """Scores every item for each of B states: states [B, H], parts [N, ?] -> [B, N]."""
         query, offset = self.encoder.fold(states)
-        return self.encoder.score_all(query, context, parts, users_at_once) + offset[:, None]
+        return self.encoder.score_all(query, context, parts) + offset[:, None]
 
     def log_normaliser(self, context: Any, parts: Any, counted: jax.Array) -> jax.Array:
         """What a softmax gate over N items divides by: contexts [B, ?], counted bool [B, N] -> [B, 3]."""
