@@ -3,9 +3,10 @@
 `paper` is what GRASP's paper trains with (section 5.1): binary cross-entropy with one negative, dropout 0.5, batches of
 128 users, learning rate 0.001, 20 epochs of patience, the checkpoint picked under the sampled protocol.
 `strong` is what the field has learned since, tuned on validation: a softmax over the whole catalogue, a mean of the
-parameters over the last few epochs, the checkpoint picked under full ranking. Where a gate makes items look different
-to every user (`gate` other than none) the whole catalogue costs too much, and `config.train.loss=sampled_softmax` takes
-256 negatives that a batch shares.
+parameters over the last few epochs, the checkpoint picked under full ranking. Temperature, learning rate, weight decay,
+dropout and width are the winner of `grasp_jax.tune` for SASRec with LLMInit on Amazon Beauty (docs/results.md). Where a
+gate makes items look different to every user (`gate` other than none) the whole catalogue costs too much, and
+`config.train.loss=sampled_softmax` takes 256 negatives that a batch shares.
 """
 
 from collections.abc import Callable
@@ -21,8 +22,9 @@ def paper(config: ml_collections.ConfigDict) -> None:
 def strong(config: ml_collections.ConfigDict) -> None:
     """Softmax over all items; of GRASP's forms the one that validation preferred, ids beside texts and no gate."""
     config.train.update({'recipe': 'strong', 'loss': 'softmax', 'negatives': 256, 'shared_negatives': True,
-                         'average': 0.998, 'max_epochs': 100, 'patience': 10})
-    config.model.update({'method': 'grasp_id', 'gate': 'none', 'hidden_size': 128, 'dropout': 0.6})
+                         'temperature': 0.26, 'learning_rate': 3.2e-4, 'weight_decay': 0.05, 'average': 0.998,
+                         'softmax_dtype': 'bfloat16', 'max_epochs': 100, 'patience': 10})
+    config.model.update({'method': 'grasp_id', 'gate': 'none', 'hidden_size': 128, 'dropout': 0.3})
     config.evaluate.select_by = 'full'
 
 

@@ -9,10 +9,10 @@ Settings = dict[str, Any]
 def strong(trial: Any) -> Settings:
     """The recipe `strong`: width and regularisation of any backbone, where items look alike to every user."""
     return {
-        'train.temperature': trial.suggest_float('temperature', 0.25, 2.0, log=True),
-        'train.learning_rate': trial.suggest_float('learning_rate', 3e-4, 3e-3, log=True),
+        'train.temperature': trial.suggest_float('temperature', 0.1, 2.0, log=True),
+        'train.learning_rate': trial.suggest_float('learning_rate', 1e-4, 3e-3, log=True),
         'train.weight_decay': trial.suggest_float('weight_decay', 0.0, 0.1),
-        'model.dropout': trial.suggest_float('dropout', 0.3, 0.8, step=0.1),
+        'model.dropout': trial.suggest_float('dropout', 0.1, 0.8, step=0.1),
         'model.hidden_size': trial.suggest_categorical('hidden_size', [64, 128]),
         'model.num_layers': trial.suggest_int('num_layers', 1, 2),
     }
@@ -38,7 +38,7 @@ def sampled(trial: Any) -> Settings:
 SPACES: dict[str, Callable[[Any], Settings]] = {'strong': strong, 'sampled': sampled}
 # The trial that a search begins with; of `strong` it is the recipe as it stands.
 STARTS: dict[str, Settings] = {
-    'strong': {'temperature': 1.0, 'learning_rate': 1e-3, 'weight_decay': 0.0, 'dropout': 0.6, 'hidden_size': 128,
+    'strong': {'temperature': 0.26, 'learning_rate': 3.2e-4, 'weight_decay': 0.05, 'dropout': 0.3, 'hidden_size': 128,
                'num_layers': 2},
     'sampled': {'loss': 'sampled_softmax', 'negatives': 256, 'popularity': 0.0, 'temperature': 1.0,
                'learning_rate': 1e-3, 'dropout': 0.5, 'hidden_size': 64, 'num_layers': 2}}
