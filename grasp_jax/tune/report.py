@@ -98,23 +98,31 @@ def _plot(trials: Sequence[Any], title: str, subtitle: str, path: pathlib.Path) 
                       color=ORANGE if trial is trials[0] else BLUE,
                       markerfacecolor='white' if is_stopped(trial) else None)
         panel_of(axes, name.replace('_', ' '), '', 'validation NDCG@10, %')
-        _scale(axes, having[0].distributions[name])
+        _scale(axes, [trial.distributions[name] for trial in having])
     for axes in panels[len(names):]:
         axes.set_visible(False)
     save(figure, path)
 
 
-def _scale(axes: Axes, distribution: Any) -> None:
-    """Marks on the axis what could be drawn: the choices, or both ends and the middle of a range."""
-    if isinstance(getattr(distribution, 'choices', None), tuple):
-        axes.set_xticks(distribution.choices)
+def _scale(axes: Axes, distributions: Sequence[Any]) -> None:
+    """Marks on the axis what could be drawn."""
+    marks = marks_of(distributions)
+    if isinstance(getattr(distributions[0], 'choices', None), tuple):
+        axes.set_xticks(marks)
         return
-    low, high = distribution.low, distribution.high
-    if distribution.log:
+    if distributions[0].log:
         axes.set_xscale('log')
-        marks = [low, math.sqrt(low * high), high]
-    else:
-        marks = list(np.arange(low, high + 1e-9, distribution.step)) if distribution.step else list(
-            np.linspace(low, high, 3))
     axes.set_xticks(marks, [f'{mark:.2g}' for mark in marks])
     axes.minorticks_off()
+
+
+def marks_of(distributions: Sequence[Any]) -> list[Any]:
+    """What could be drawn in any of the trials, as a space may have been widened between them: the choices, or both
+    ends and the middle of a range, or all its steps."""
+    first = distributions[0]
+    if isinstance(getattr(first, 'choices', None), tuple):
+        return list(dict.fromkeys(choice for each in distributions for choice in each.choices))
+    low, high = min(each.low for each in distributions), max(each.high for each in distributions)
+    if first.log:
+        return [low, math.sqrt(low * high), high]
+    return list(np.arange(low, high + 1e-9, first.step) if first.step else np.linspace(low, high, 3))

@@ -103,7 +103,8 @@ def test_the_command_waits_for_another_search_and_ends_with_the_best_settings(mo
     found = running.result()
     assert found.returncode == 0, found.stderr
     assert '1 trial, 1 of them trained to the end' in found.stdout
-    assert found.stdout.splitlines()[-1].startswith('--config.train.temperature=1.0 --config.train.learning_rate=0.001')
+    best = '--config.train.temperature=0.26 --config.train.learning_rate=0.0003'
+    assert found.stdout.splitlines()[-1].startswith(best)
     assert {path.name for path in (tmp_path / 'out').iterdir()} == {'trials.md', 'trials.png'}
 
 
@@ -146,6 +147,16 @@ def test_the_report_holds_every_trial_and_the_best_first(tmp_path):
     assert [row[0] + row[2] + ' ' + row[3] for row in rows[2:]] == ['| 330.00 -', '| 025.00 2', '| 131.00 2']
     assert [row[5] for row in rows[2:]] == ['- |', 'bce |', 'bce |'], 'not every trial has every setting'
     assert (tmp_path / report.PICTURE).stat().st_size > 5000
+
+
+def test_a_picture_has_marks_for_all_that_could_be_drawn_also_after_a_space_was_widened():
+    ranges = optuna.distributions.FloatDistribution
+    assert report.marks_of([ranges(0.25, 1, log=True), ranges(0.01, 0.5, log=True)]) == pytest.approx([0.01, 0.1, 1])
+    assert report.marks_of([ranges(0, 0.1)]) == pytest.approx([0, 0.05, 0.1])
+    steps = [ranges(0.3, 0.5, step=0.1), ranges(0.1, 0.4, step=0.1)]
+    assert report.marks_of(steps) == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+    choices = optuna.distributions.CategoricalDistribution
+    assert report.marks_of([choices([64, 128]), choices([128, 256])]) == [64, 128, 256]
 
 
 @pytest.mark.parametrize('recipe', ['paper', 'strong'])
