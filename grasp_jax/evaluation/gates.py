@@ -53,7 +53,7 @@ def of_groups(gates: np.ndarray, exist: np.ndarray, group: np.ndarray) -> dict[s
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _of_batch(model: Recommender, mesh: Any, num_rows: int, params: Any, data: Any, placement: Any,
               candidates: jax.Array) -> jax.Array:
-    scores = gate_scores(model, mesh, num_rows, params, data, placement, candidates)
+    scores = gate_scores(model, mesh, num_rows, params, data, placement, candidates).candidates
 
     def call(model: Recommender) -> jax.Array:
         return jnp.asarray(model.encoder.gates(scores, candidates > 0))

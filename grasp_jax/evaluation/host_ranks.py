@@ -15,8 +15,9 @@ from tqdm import tqdm
 from grasp_jax.data import batches
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation.metrics import Ranks
+from grasp_jax.evaluation.ordering import ahead_of
 from grasp_jax.evaluation.passes import user_states
-from grasp_jax.evaluation.ranks import Batch, Evaluator, ahead_of, rank_candidates
+from grasp_jax.evaluation.ranks import Batch, Evaluator, rank_candidates
 from grasp_jax.models.item_encoders import ITEM_BLOCK
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import Tables, padded_rows

@@ -1,7 +1,7 @@
 """Forward passes of an evaluation: what is done once for all items, once for each user, and once for all epochs."""
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,22 +42,58 @@ def item_parts(model: Recommender, mesh: Mesh, params: Any, data: Data) -> Any:
 def user_states(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data: Data,
                 placement: batches.Placement) -> tuple[jax.Array, Any]:
     """States and gate contexts that predict what follows each user's input: [B, H], [B, ?]."""
-    spec = model.spec
-    appended = 0 if spec.causal else 1
-    packed = split_rows(batches.pack_rows(data.items, placement, num_rows, spec.row_width, appended), mesh)
-    masked = (packed.items == 0) & (packed.segment > 0)
+    packed, masked, ends = _rows(model, mesh, num_rows, data, placement)
     encoded: Any = model.apply({'params': params}, data.tables, placement.user, packed, masked, train=False)
-    ends = batches.ends(placement, appended)
     return ends.pick(encoded.states), jax.tree.map(ends.pick, encoded.context)
+
+
+def known_states(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data: Data,
+                 placement: batches.Placement, parts: Any, scores: jax.Array) -> jax.Array:
+    """The states [B, H] of `user_states`, without looking at the E-wide vectors.
+
+    Args:
+      model, mesh, num_rows, params, data, placement: as there.
+      parts: `item_parts`.
+      scores: level scores of the rows' items, as from `gate_scores`.
+    """
+    packed, masked, ends = _rows(model, mesh, num_rows, data, placement)
+    states: Any = model.apply({'params': params}, of_items(parts, packed.items), scores, packed, masked,
+                              method=Recommender.known_states)
+    return ends.pick(states)
+
+
+def of_items(parts: Any, ids: jax.Array) -> Any:
+    """Of `item_parts` those of items [...]; what stands for id 0 is not to be used."""
+    return jax.tree.map(lambda field: field[jnp.maximum(ids - 1, 0)], parts)
+
+
+def _rows(model: Recommender, mesh: Mesh, num_rows: int, data: Data,
+          placement: batches.Placement) -> tuple[batches.Packed, jax.Array, batches.Ends]:
+    """Packed rows of the users' inputs, which items in them are hidden, and where the last states are."""
+    appended = 0 if model.spec.causal else 1
+    packed = split_rows(batches.pack_rows(data.items, placement, num_rows, model.spec.row_width, appended), mesh)
+    return packed, (packed.items == 0) & (packed.segment > 0), batches.ends(placement, appended)
+
+
+class GateScores(NamedTuple):
+    """The arguments of the gates in a batch, for three levels.
+
+    Attributes:
+      rows: [R, W, 3], of the rows' items, as the model reads them.
+      candidates: [B, N, 3].
+    """
+
+    rows: jax.Array
+    candidates: jax.Array
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def gate_scores(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data: Data, placement: batches.Placement,
-                candidates: jax.Array) -> jax.Array:
-    """Level scores [B, N, 3] of each user's candidates [B, N], the arguments of the gates.
+                candidates: jax.Array) -> GateScores:
+    """The arguments of the gates for each user's input and candidates [B, N].
 
     With `ModelSpec.fixed_scores` they depend on frozen vectors alone, so that a later epoch need not read the E-wide
-    rows of all candidates again.
+    rows of all inputs and candidates again.
     """
     def share(known: tuple[Any, Any], users: tuple[Any, jax.Array]) -> jax.Array:
         def of_user(user: tuple[Any, jax.Array]) -> jax.Array:
@@ -68,9 +104,12 @@ def gate_scores(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data
         scores: jax.Array = jax.lax.map(of_user, users, batch_size=users_at_once(mesh, len(users[1])))
         return scores
 
-    _, context = user_states(model, mesh, num_rows, params, data, placement)
-    scores: jax.Array = split_users(share, mesh)((params, data.tables), (context, candidates))
-    return scores
+    packed, masked, ends = _rows(model, mesh, num_rows, data, placement)
+    rows, context = model.apply({'params': params}, data.tables, placement.user, packed, masked,
+                                method=Recommender.row_scores)
+    theirs = jax.tree.map(ends.pick, context), candidates
+    scores: jax.Array = split_users(share, mesh)((params, data.tables), theirs)
+    return GateScores(rows, scores)
 
 
 def users_at_once(mesh: Mesh, users: int) -> int:

@@ -107,17 +107,35 @@ class Recommender(nn.Module):
         Returns:
           the backbone's inputs [R, W, H], and `parts` and `context` of `Encoded`.
         """
-        own = same_user(packed.segment)
-        shown = (packed.items > 0) & ~masked
-        seen = own & _past(own) & shown[:, None, :]
+        seen, _ = self._visible(packed, masked)
         looked_up = self.encoder.look_up(tables, packed.items, self.spec.table_mesh)
         parts = self.encoder.parts(looked_up)
         context = self.encoder.context(tables, users, looked_up, packed.segment, seen, train)
-        together = seen if self.spec.causal else own & shown[:, None, :]
-        inputs = self.encoder.represent(self.encoder.features(context, parts, together))
+        return self._inputs(context, parts, packed, masked), parts, context
+
+    def row_scores(self, tables: Tables, users: jax.Array, packed: Packed, masked: jax.Array) -> tuple[jax.Array, Any]:
+        """The arguments of the gates for the rows' items [R, W, 3], and `context` of `Encoded`; dropout off."""
+        _, parts, context = self.represent_rows(tables, users, packed, masked)
+        return self.encoder.level_scores(context, parts), context
+
+    def known_states(self, parts: Any, scores: jax.Array, packed: Packed, masked: jax.Array) -> jax.Array:
+        """States [R, W, H], dropout off, where the work on the rows' items and their `row_scores` are known."""
+        return self.run_backbone(self._inputs(KnownScores(scores), parts, packed, masked), packed, train=False)
+
+    def _inputs(self, context: Any, parts: Any, packed: Packed, masked: jax.Array) -> jax.Array:
+        """What the backbone reads, [R, W, H]."""
+        inputs: jax.Array = self.encoder.represent(self.encoder.features(context, parts,
+                                                                         self._visible(packed, masked)[1]))
         if self.spec.hides_items:
             inputs = jnp.where(masked[..., None], self.mask_vector[None, None], inputs)
-        return inputs, parts, context
+        return inputs
+
+    def _visible(self, packed: Packed, masked: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """bool [R, W, W]: the items that a position has seen so far, and those that its own is looked at with."""
+        own = same_user(packed.segment)
+        there = own & ((packed.items > 0) & ~masked)[:, None, :]
+        seen = there & _past(own)
+        return seen, seen if self.spec.causal else there
 
     def training_scores(self, tables: Tables | None, users: jax.Array, packed: Packed, drawn: Drawn, *,
                         train: bool) -> jax.Array:
