@@ -48,16 +48,16 @@ def user_states(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data
 
 
 def known_states(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data: Data,
-                 placement: batches.Placement, parts: Any, scores: jax.Array) -> jax.Array:
+                 placement: batches.Placement, parts: Any, context: Any) -> jax.Array:
     """The states [B, H] of `user_states`, without looking at the E-wide vectors.
 
     Args:
       model, mesh, num_rows, params, data, placement: as there.
       parts: `item_parts`.
-      scores: level scores of the rows' items, as from `gate_scores`.
+      context: `KnownScores` of the rows' items, as from `gate_scores`; () where there are no gates.
     """
     packed, masked, ends = _rows(model, mesh, num_rows, data, placement)
-    states: Any = model.apply({'params': params}, of_items(parts, packed.items), scores, packed, masked,
+    states: Any = model.apply({'params': params}, of_items(parts, packed.items), context, packed, masked,
                               method=Recommender.known_states)
     return ends.pick(states)
 

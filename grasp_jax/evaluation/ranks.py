@@ -40,12 +40,13 @@ def _rank_batch(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data
     def look_up(known: Any, ids: jax.Array) -> Any:
         return of_items(known[1], ids)
 
-    context: Any = ()
-    if scores is None or history is not None or model.spec.table_mesh is not None:  # all items need the context
-        states, context = user_states(model, mesh, num_rows, params, data, placement)
+    spec, context, given = model.spec, (), (model, mesh, num_rows, params, data, placement)
+    # The gates of a full ranking need the users' context, and parts may lie on other devices than the rows.
+    if spec.table_mesh is not None or (spec.personal and (scores is None or history is not None)):
+        states, context = user_states(*given)
     else:
-        states = known_states(model, mesh, num_rows, params, data, placement, parts, scores.rows)
-    opening = context if scores is None else KnownScores(scores.candidates)
+        states = known_states(*given, parts, KnownScores(scores.rows) if scores else ())
+    opening = KnownScores(scores.candidates) if scores else context
     sampled = rank_candidates(model, mesh, look_up, (params, parts), states, opening, targets, negatives)
     if history is None:
         return whole((sampled, jnp.zeros((0,))), mesh)

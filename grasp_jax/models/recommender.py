@@ -118,9 +118,10 @@ class Recommender(nn.Module):
         _, parts, context = self.represent_rows(tables, users, packed, masked)
         return self.encoder.level_scores(context, parts), context
 
-    def known_states(self, parts: Any, scores: jax.Array, packed: Packed, masked: jax.Array) -> jax.Array:
-        """States [R, W, H], dropout off, where the work on the rows' items and their `row_scores` are known."""
-        return self.run_backbone(self._inputs(KnownScores(scores), parts, packed, masked), packed, train=False)
+    def known_states(self, parts: Any, context: Any, packed: Packed, masked: jax.Array) -> jax.Array:
+        """States [R, W, H], dropout off, where the work on the rows' items is known and, with gates, their `row_scores`
+        (`KnownScores` in place of the context)."""
+        return self.run_backbone(self._inputs(context, parts, packed, masked), packed, train=False)
 
     def _inputs(self, context: Any, parts: Any, packed: Packed, masked: jax.Array) -> jax.Array:
         """What the backbone reads, [R, W, H]."""
