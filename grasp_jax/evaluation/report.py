@@ -107,14 +107,27 @@ def load_report(path: pathlib.Path) -> Tree:
     return report
 
 
+def of_seeds(report: Tree, seeds: Sequence[int]) -> Tree | None:
+    """What a report says of some seeds; None where it is about none of them."""
+    runs = [run for run in report['runs'] if run['seed'] in seeds]
+    if not runs or len(runs) == len(report['runs']):
+        return report if runs else None
+    return {**{key: value for key, value in report.items() if key != 'std'}, **_over_seeds(runs), 'runs': runs,
+            **_seeds([run['seed'] for run in runs])}
+
+
 def _names(config: ConfigDict) -> Tree:
     seeds = [int(seed) for seed in config.train.seeds]
     grasp = config.model.method in ('grasp', 'grasp_id')
     return {
         'dataset': config.data.name, 'method': config.model.method, 'backbone': config.model.backbone,
-        'recipe': config.train.recipe, 'seeds': seeds, **({'seed': seeds[0]} if len(seeds) == 1 else {}),
+        'recipe': config.train.recipe, **_seeds(seeds),
         'encoder': None if config.model.method == 'none' else config.encode.kind,
         **{key: config.model[key] if grasp else None for key in ('gate', 'space', 'user_context')}}
+
+
+def _seeds(seeds: list[int]) -> Tree:
+    return {'seeds': seeds, **({'seed': seeds[0]} if len(seeds) == 1 else {})}
 
 
 def _data_facts(interactions: Interactions, evaluated: int) -> Tree:

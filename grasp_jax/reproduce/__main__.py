@@ -34,7 +34,8 @@ _SHARES = flags.DEFINE_list('shares', '10,25,50,75,100', 'robustness: percent of
 _DATASET = flags.DEFINE_enum('dataset', 'beauty', sorted(grid.DATASETS), 'Data set; fashion has no texts, so that it '
                              'runs the plain backbones alone.')
 _RECIPE = flags.DEFINE_enum('recipe', 'paper', sorted(RECIPES), 'Recipe of training.')
-_SEEDS = flags.DEFINE_list('seeds', ','.join(map(str, grid.SEEDS)), 'Seeds of every run.')
+_SEEDS = flags.DEFINE_list('seeds', ','.join(map(str, grid.SEEDS)), 'Seeds of every run; what is '
+                            'written is about them alone.')
 _BACKBONES = flags.DEFINE_list('backbones', [], 'Runs only these backbones; empty for all. Figure 3 and robustness: '
                                'one, SASRec where it is empty.')
 _METHODS = flags.DEFINE_list('methods', [], 'Runs only these methods; empty for all.')
@@ -79,7 +80,7 @@ def main(_: Sequence[str]) -> None:
     if _FIGURE.value in _WRITERS:
         written = getattr(results, _WRITERS[_FIGURE.value])(cells, *shared, folder, target)
     else:
-        written = results.write(what, cells, folder, target)
+        written = results.write(what, cells, seeds, folder, target)
     print(written.read_text(encoding='utf-8'))
     pictures = ', '.join(map(str, sorted(out.glob(f'{target.name}*.png'))))
     print(f'table: {written}   figures: {written.with_suffix(".csv")}, {pictures}')

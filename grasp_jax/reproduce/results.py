@@ -19,12 +19,14 @@ _RIVALS = {'table4': 'the row without attention'}
 _FIGURE_COLUMNS = ('N@10', 'H@10')
 
 
-def write(what: str, cells: Sequence[Cell], folder: pathlib.Path, target: pathlib.Path) -> pathlib.Path:
+def write(what: str, cells: Sequence[Cell], seeds: Sequence[int], folder: pathlib.Path,
+          target: pathlib.Path) -> pathlib.Path:
     """Writes `target`.md, .csv and .png.
 
     Args:
       what: 'table2', 'table3', 'table4', 'figure4' or 'leak'.
       cells: its grid.
+      seeds: of the runs that it is about.
       folder: of the runs.
       target: path without its ending.
 
@@ -35,7 +37,7 @@ def write(what: str, cells: Sequence[Cell], folder: pathlib.Path, target: pathli
       UserError: no run is done.
     """
     known = published.table(int(what[-1])) if what.startswith('table') else {}
-    rows = _rows(what, cells, known, folder)
+    rows = _rows(what, cells, known, seeds, folder)
     columns = {'table3': tables.GROUPS, 'figure4': _FIGURE_COLUMNS}.get(what, tables.OVERALL)
     title = f'{_TITLES[what]}, {rows[0].report["dataset"]}, recipe {rows[0].report["recipe"]}'
     parts = [f'## {title}', _state(rows, cells)]
@@ -92,7 +94,7 @@ def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
     # Not by a clean run or by one on wrong items that stands in for one on both.
     begun = {cell.wrong for cell in cells if cell.wrong == wrong_texts(cell)[0] and runs.is_done(folder / cell.name)}
     cells = [cell for cell in cells if wrong_texts(cell)[0] in begun]
-    rows = _rows('the hallucination curve', cells, {}, folder)
+    rows = _rows('the hallucination curve', cells, {}, seeds, folder)
     title = f'Hallucination curve, {rows[0].report["dataset"]}, {_backbone(rows[0].cell)}, recipe {recipe}'
     parts = [f'## {title}', f'{_state(rows, cells)} `left` is the share of NDCG@10 with clean texts. A method that '
              'does not read the texts that are wrong has its clean run at every share; one that reads items\' texts '
@@ -116,10 +118,10 @@ def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
     return target.with_suffix('.md')
 
 
-def _rows(what: str, cells: Sequence[Cell], known: dict[published.Key, published.Row],
+def _rows(what: str, cells: Sequence[Cell], known: dict[published.Key, published.Row], seeds: Sequence[int],
           folder: pathlib.Path) -> list[tables.Line]:
     """The rows of the cells that are done; a UserError where none is."""
-    found = runs.reports(cells, folder)
+    found = runs.reports(cells, seeds, folder)
     if not found:
         raise UserError(f'{folder}: no run of {what} is done; leave out --norun')
     return tables.lines(cells, found, known, folder)

@@ -13,7 +13,7 @@ from grasp_jax import artefacts, recipes
 from grasp_jax.config import changed
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation.metrics import RANKS_FILE
-from grasp_jax.evaluation.report import load_report
+from grasp_jax.evaluation.report import load_report, of_seeds
 from grasp_jax.models.spec import model_spec
 from grasp_jax.pipeline import claim_run, prepare_knowledge, run_on, run_pipeline
 from grasp_jax.reproduce.grid import Cell
@@ -157,6 +157,8 @@ def is_done(workdir: pathlib.Path) -> bool:
     return (workdir / 'report.json').exists()
 
 
-def reports(cells: Sequence[Cell], folder: pathlib.Path) -> dict[str, dict[str, Any]]:
-    """Reports of the cells that are done, by name."""
-    return {cell.name: load_report(folder / cell.name) for cell in cells if is_done(folder / cell.name)}
+def reports(cells: Sequence[Cell], seeds: Sequence[int], folder: pathlib.Path) -> dict[str, dict[str, Any]]:
+    """Reports on some seeds of the cells that are done, by name."""
+    found = {cell.name: of_seeds(load_report(folder / cell.name), seeds)
+             for cell in cells if is_done(folder / cell.name)}
+    return {name: report for name, report in found.items() if report is not None}

@@ -92,6 +92,17 @@ def test_several_seeds_give_mean_and_deviation(workdirs):
     assert found['training'] == {'seconds': 18.0, 'epochs': 9}
 
 
+def test_what_a_report_says_of_some_seeds_is_what_a_report_on_them_says(tmp_path, shop):
+    several = run(tmp_path / 'several', shop, seeds=(1, 2, 3))
+    for seeds in ((2,), (1, 3), (1, 2, 3)):
+        alone, some = run(tmp_path / str(seeds), shop, seeds=seeds), report.of_seeds(several, (*seeds, 9))
+        for key in ('seeds', 'test', 'validation', 'training'):
+            assert some[key] == alone[key]
+        assert all(some.get(key) == alone.get(key) for key in ('seed', 'std'))
+        assert [each['seed'] for each in some['runs']] == list(seeds)
+    assert report.of_seeds(several, (9,)) is None
+
+
 def test_pages_name_the_protocol_and_carry_the_numbers(workdirs):
     for workdir in workdirs:
         found = report.load_report(workdir)

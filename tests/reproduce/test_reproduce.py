@@ -90,7 +90,7 @@ def test_a_table_compares_forms_of_grasp_with_the_best_other_method(tmp_path):
     for name, best in (('sasrec_none', 4), ('sasrec_llm_init', 2), ('sasrec_grasp', 1)):
         finished(tmp_path, name, best)
     for what, column in (('table2', 'N@10'), ('table3', 'tail_item:N@10')):
-        target = results.write(what, cells, tmp_path, tmp_path / what)
+        target = results.write(what, cells, (1, 2), tmp_path, tmp_path / what)
         text = target.read_text()
         assert '3 of 7 rows are done' in text and target.with_suffix('.png').stat().st_size > 1000
         with target.with_suffix('.csv').open() as lines:
@@ -101,7 +101,8 @@ def test_a_table_compares_forms_of_grasp_with_the_best_other_method(tmp_path):
     text = (tmp_path / 'table2.md').read_text()
     grasp = [row for row in text.splitlines() if row.startswith('| SASRec | GRASP, calibrated')]
     assert grasp and all('↑\\*\\*' in row for row in grasp)
-    found = runs.reports(cells, tmp_path)
+    assert not runs.reports(cells, (3,), tmp_path), 'a table is about the seeds that are asked for'
+    found = runs.reports(cells, (1, 2), tmp_path)
     line = next(line for line in tables.lines(cells, found, {}, tmp_path) if line.cell.name == 'sasrec_grasp')
     assert line.against['sampled']['difference'] > 0 and line.against['sampled']['p_value'] < 1e-4
 
@@ -109,18 +110,18 @@ def test_a_table_compares_forms_of_grasp_with_the_best_other_method(tmp_path):
 def test_table_4_compares_every_row_with_the_one_without_attention(tmp_path):
     for name, best in (('ablation_no_attention', 2), ('sasrec_grasp_printed', 2), ('sasrec_grasp', 1)):
         finished(tmp_path, name, best)
-    text = results.write('table4', grid.ablation(), tmp_path, tmp_path / 'table4').read_text()
+    text = results.write('table4', grid.ablation(), (1, 2), tmp_path, tmp_path / 'table4').read_text()
     marks = {row.split(' | ')[1]: '\\*' in row for row in text.splitlines() if row.startswith('| SASRec')}
     assert marks == {'w/o Attention': False, 'GRASP': False, 'calibrated gate, prefix': True}
     assert 'differs from the row without attention' in text
-    text = results.write('figure4', grid.curves(), tmp_path, tmp_path / 'figure4').read_text()
+    text = results.write('figure4', grid.curves(), (1, 2), tmp_path, tmp_path / 'figure4').read_text()
     assert 'Wilcoxon' not in text, 'nothing to compare with'
 
 
 def test_cells_that_contradict_themselves_are_put_in_brackets(tmp_path):
     cells = [cell for cell in grid.overall('fashion') if cell.name == 'gru4rec_none']
     finished(tmp_path, 'gru4rec_none', 1)
-    text = results.write('table2', cells, tmp_path, tmp_path / 'table2').read_text()
+    text = results.write('table2', cells, (1, 2), tmp_path, tmp_path / 'table2').read_text()
     assert '[48.58,' in text
 
 
@@ -134,7 +135,7 @@ def test_an_empty_group_is_a_dash(tmp_path):
             tree[protocol]['tail_item'] = dict.fromkeys(tree[protocol]['tail_item'])
     path.write_text(json.dumps(report))
     for what in ('table2', 'table3'):
-        results.write(what, cells, tmp_path, tmp_path / what)
+        results.write(what, cells, (1, 2), tmp_path, tmp_path / what)
     assert '| -<br>' in (tmp_path / 'table3.md').read_text() and 'nan' not in (tmp_path / 'table3.csv').read_text()
     assert '| -<br>' not in (tmp_path / 'table2.md').read_text()
 
@@ -150,7 +151,7 @@ def test_gates_are_looked_at_only_where_it_is_known_whose_text_is_wrong(tmp_path
     cells, base = grid.robustness('demo', ['users_profile'], (50,)), runs.load_config(str(ROOT / 'configs/demo.py'))
     for name in ('sasrec_grasp_printed', 'sasrec_grasp_printed_users_profile_50'):
         finished(tmp_path, name, 1)
-    text = results.write_robustness(cells, base, 'paper', (1,), {}, tmp_path, tmp_path / 'curve').read_text()
+    text = results.write_robustness(cells, base, 'paper', (1, 2), {}, tmp_path, tmp_path / 'curve').read_text()
     assert '| users profile, 50% | GRASP as printed |' in text and '### Gates' not in text
 
 
@@ -177,7 +178,9 @@ def test_the_command_runs_a_grid_and_goes_on(module, tmp_path):
     seeds = {path.parent.name: json.loads(path.read_text())['seeds']
              for path in tmp_path.glob('demo/paper/*/report.json')}
     assert seeds == {'gru4rec_none': [0, 1], 'gru4rec_llm_init': [1]}, 'a seed that is done stays in the report'
-    assert '2 of 21 rows are done' in other.stdout, 'a filter says what is run, not what is shown'
+    assert '1 of 21 rows are done; seeds 0,' in other.stdout, 'a table is about the seeds that are asked for'
+    both = module('reproduce', *flags, '--methods=none', '--seeds=0,1', '--norun')
+    assert '2 of 21 rows are done; seeds 0, 1,' in both.stdout, 'a filter says what is run, not what is shown'
     plan = module('reproduce', '--table=2', '--dataset=demo', '--seeds=0,1', '--plan', f'--workdir={tmp_path}')
     assert plan.stdout.count('done') == 1 and plan.stdout.count('left') == 20
     assert 'LLMInit (seeds 0)' in plan.stdout
