@@ -1,5 +1,6 @@
 """Scores of every user with every item behind the gated layer, where each pair has a hidden layer of its own."""
 
+import functools
 from typing import Any
 
 import jax
@@ -9,6 +10,8 @@ from grasp_jax.models.attention import LEVELS, Projected, lead
 
 # Not on a CPU: numbers of the hidden layer that are there at once.
 _MOST_HIDDEN = 1 << 26
+# Four numbers are summed up, or one of two factors is as narrow: accelerators gain nothing from rounding these.
+_product = functools.partial(jnp.matmul, precision='highest')
 
 
 def plain_gated_scores(query: jax.Array, gate: jax.Array, projected: Projected, bias: jax.Array) -> jax.Array:
@@ -36,7 +39,7 @@ def gated_scores(query: jax.Array, gate: jax.Array, projected: Projected, bias: 
     summing = jnp.ones(query.shape[1])
 
     def of_item(opened: jax.Array, kernels: jax.Array) -> jax.Array:
-        return (jax.nn.relu(opened @ kernels) * query) @ summing
+        return _product(jax.nn.relu(_product(opened, kernels)) * query, summing)
 
     size = _chunk_size(len(query), len(projected.own), query.shape[1])
     scores: jax.Array = jax.lax.map(lambda item: of_item(*item), _items(gate, projected, bias), batch_size=size)
@@ -51,9 +54,9 @@ def _backward(saved: tuple[Any, ...], cotangent: jax.Array) -> tuple[jax.Array, 
     query, gate, projected, bias = saved
 
     def of_item(opened: jax.Array, kernels: jax.Array, wanted: jax.Array) -> tuple[jax.Array, ...]:
-        hidden = opened @ kernels
+        hidden = _product(opened, kernels)
         to_hidden = jnp.where(hidden > 0, wanted[:, None] * query, 0.0)
-        return wanted[:, None] * jax.nn.relu(hidden), to_hidden @ kernels.T, opened.T @ to_hidden
+        return wanted[:, None] * jax.nn.relu(hidden), _product(to_hidden, kernels.T), _product(opened.T, to_hidden)
 
     def one(to_query: jax.Array, chunk: tuple[jax.Array, ...]) -> tuple[jax.Array, tuple[jax.Array, ...]]:
         if len(chunk[0]) == 1:  # a product with an axis of one item to spare takes longer
