@@ -139,6 +139,7 @@ def _model() -> dict:
         'backbone': 'sasrec',  # sasrec | gru4rec | bert4rec
         # none (id embeddings) | llm_init | rlmrec | llm_esr | grasp | grasp_id (GRASP with an id embedding beside it)
         'method': 'grasp',
+        'id_start': 'random',  # grasp_id: random | text (embeddings start from reduced vectors, as those of llm_init)
         'hidden_size': 64,
         'num_layers': 0,  # 0: the backbone's usual number, 2 transformer blocks or 1 recurrent layer
         'num_heads': 1,

@@ -185,7 +185,8 @@ class GraspIdEncoder(ItemEncoder):
     """GRASP with an id branch: the representation of Eq. 5 plus a trained embedding of the item's id.
 
     Not in the paper. Text tells apart what differs in words; what only behaviour tells is left to the embedding. Its
-    features stand beside those of GRASP, so that folding and scoring stay what they are.
+    features stand beside those of GRASP, so that folding and scoring stay what they are. With `id_start` text it starts
+    from the item's vector reduced to H, like that of LLMInit (`item_encoders.IdEncoder`).
     """
 
     def setup(self) -> None:

@@ -23,6 +23,7 @@ _CHOICES = {
     'space': ('llm', 'hidden'),
     'user_context': ('text', 'prefix', 'both'),
     'alignment': ('contrastive', 'generative'),
+    'id_start': ('random', 'text'),
 }
 # Weight of each method's auxiliary loss in its paper.
 _USUAL_WEIGHTS = {'rlmrec': 0.01, 'llm_esr': 0.1}
@@ -53,6 +54,7 @@ class ModelSpec:
     alignment: str
     auxiliary_weight: float
     auxiliary_temperature: float
+    id_start: str
     num_items: int
     llm_width: int  # E; 0 where no LLM vectors are used
     table_mesh: Mesh | None = None  # devices over which tables are split by rows; None: whole tables everywhere
@@ -96,7 +98,7 @@ class ModelSpec:
     @property
     def starts_from_text(self) -> bool:
         """Whether the id table starts from LLM vectors that are reduced to the hidden size."""
-        return self.method in ('llm_init', 'llm_esr')
+        return self.method in ('llm_init', 'llm_esr') or (self.method == 'grasp_id' and self.id_start == 'text')
 
     @property
     def reads_similar_users(self) -> bool:

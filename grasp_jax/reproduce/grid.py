@@ -48,7 +48,7 @@ def overall(dataset: str, recipe: str = 'paper') -> list[Cell]:
 
     Args:
       dataset: a key of `DATASETS`.
-      recipe: of training; `strong` adds the form that it was tuned with.
+      recipe: of training; `strong` adds forms without a gate, for which a softmax over all items can be had.
     """
     cells = []
     for backbone, name in BACKBONES.items():
@@ -67,6 +67,10 @@ def overall(dataset: str, recipe: str = 'paper') -> list[Cell]:
                               (dataset, backbone, 'grasp'),
                               {'model.backbone': backbone, 'model.method': 'grasp_id', 'model.gate': 'none'},
                               ours=True))
+            cells.append(Cell(f'{backbone}_grasp_id_ungated_text', f'{METHODS["grasp_id"]} from texts, no gate', name,
+                              (dataset, backbone, 'grasp'),
+                              {'model.backbone': backbone, 'model.method': 'grasp_id', 'model.gate': 'none',
+                               'model.id_start': 'text'}, ours=True))
     return cells
 
 

@@ -121,7 +121,8 @@ def init_state(model: Recommender, spec: TrainSpec, tables: Tables | None, seed:
     Args:
       model, spec, tables: what is trained.
       seed: of the draw.
-      start: [m + 1, H], what the id embeddings of items start from (LLMInit, LLM-ESR); None: small random numbers.
+      start: [m + 1, H], what the id embeddings of items start from (LLMInit, LLM-ESR, where asked
+        for GRASP with ids); None: small random numbers.
     """
     init_key = jax.random.split(jax.random.key(seed))[0]
     width = model.spec.row_width

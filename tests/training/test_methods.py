@@ -76,11 +76,13 @@ def test_methods_without_an_auxiliary_loss_have_none(small_run, settings):
 
 
 def test_id_embeddings_start_from_the_reduced_vectors(small_run):
-    run = small_run(method='llm_init')
-    found = np.asarray(run.fresh_state(0).params['encoder']['embedding'])
-    np.testing.assert_array_equal(found[:41], run.offline.start)
-    other = small_run(method='rlmrec').fresh_state(0).params['encoder']['embedding']
-    assert np.abs(found[:41] - other[:41]).max() > 0.01
+    for settings in ({'method': 'llm_init'}, {'method': 'grasp_id', 'id_start': 'text'}):
+        run = small_run(**settings)
+        found = np.asarray(run.fresh_state(0).params['encoder']['embedding'])
+        np.testing.assert_array_equal(found[:41], run.offline.start)
+    for settings in ({'method': 'rlmrec', 'id_start': 'text'}, {'method': 'grasp_id'}):
+        other = small_run(**settings).fresh_state(0).params['encoder']['embedding']
+        assert np.abs(found[:41] - other[:41]).max() > 0.01
 
 
 def losses_of(run, epochs=1):
