@@ -57,7 +57,7 @@ def config_of(cell: Cell, base: ml_collections.ConfigDict, recipe: str, seeds: S
     """
     config = ml_collections.ConfigDict(base.to_dict())
     recipes.apply(config, recipe)
-    config = changed(config, {**cell.settings, **changes})
+    config = changed(config, {'model.id_start': 'random', **cell.settings, **changes})  # as the rows' papers have it
     if config.train.loss == 'softmax' and model_spec(config, num_items=1).personal:
         config.train.loss = 'sampled_softmax'  # with a gate the whole catalogue costs too much
         if config.model.gate == 'softmax':
