@@ -105,6 +105,8 @@ def only_flags(rest: list[str]) -> list[str]:
 def _log_own_progress() -> None:
     """Shows what this program says and, of the libraries, warnings only."""
     absl_logging.set_verbosity(absl_logging.WARNING)
+    # What Orbax logs with its traceback, from threads of its own, it raises as well.
+    absl_logging.get_absl_logger().addFilter(lambda record: not record.exc_info)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter('%(message)s'))
     own = logging.getLogger('grasp_jax')

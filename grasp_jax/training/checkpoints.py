@@ -1,11 +1,13 @@
 """Checkpoints, one an epoch; the newest and the best stay. The only file that knows Orbax."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
 import pathlib
 import shutil
+from collections.abc import Iterator
 from typing import Any, Self
 
 import jax
@@ -45,6 +47,7 @@ class _States:
 
     def __init__(self, folder: pathlib.Path, keep: Any):
         self._folder = folder
+        self._saving: tuple[int, Any] | None = None  # the number of the last save and what Orbax says of it
         self._look_through()
         self._checkpointer = ocp.training.Checkpointer(
             folder.resolve(), preservation_policy=keep, cleanup_tmp_directories=True,
@@ -55,17 +58,40 @@ class _States:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._checkpointer.close()
+        try:
+            self._wait()
+        finally:
+            self._checkpointer.close()
+
+    def _wait(self) -> None:
+        """Waits for the last save. Orbax keeps a thread with its open files for each one whose end nobody asks for."""
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            number, response = saving
+            with self._writing(number):
+                response.result()
+
+    @contextlib.contextmanager
+    def _writing(self, number: int) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # whatever a library makes of a disk that is full
+            with contextlib.suppress(Exception):  # it says so twice
+                self._checkpointer.wait()
+            raise UserError(f'{self._folder / str(number)} cannot be written ({_line(error)}); what was saved before '
+                            'is whole; make room, or see who may write there, and run again') from error
 
     def _metrics(self) -> dict[int, Any]:
         """What was saved beside each state."""
         return {checkpoint.step: checkpoint.metrics or {} for checkpoint in self._checkpointer.checkpoints}
 
     def _save(self, number: int, state: TrainState, metrics: dict[str, Any]) -> None:
+        self._wait()
         # A copy: the next step gives the state's own buffers back while this one is still being written.
         copy = jax.tree.map(jnp.copy, state._asdict())
-        self._checkpointer.save_async(number, copy, metrics={
-            **metrics, 'digest': int(digest(state)), 'arrays': _arrays(state)})
+        with self._writing(number):
+            self._saving = number, self._checkpointer.save_async(number, copy, metrics={
+                **metrics, 'digest': int(digest(state)), 'arrays': _arrays(state)})
 
     def _load(self, number: int, what: str, like: TrainState, mesh: Mesh) -> TrainState:
         where = f'{self._folder}: {what}'
@@ -236,7 +262,7 @@ def _why(where: str, error: Exception) -> UserError:
 
 
 def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def _merit(metrics: Any) -> tuple[float, int]:

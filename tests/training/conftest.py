@@ -8,6 +8,7 @@ from grasp_jax.config import default
 from grasp_jax.data.interactions import Interactions, draw_negatives
 from grasp_jax.models.spec import Tables
 from grasp_jax.training import epochs
+from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.run import Offline, make_run
 from grasp_jax.training.sharding import make_mesh
 
@@ -62,3 +63,13 @@ def small_run(small_data):
                         None if config.model.method == 'none' else tables, offline)
 
     return make
+
+
+@pytest.fixture
+def final_state():
+    """The state that a run's folder keeps of an epoch."""
+    def load(run, folder, epoch):
+        with Checkpoints(folder / 'checkpoints') as checkpoints:
+            return checkpoints.load(epoch, run.state_shapes(0), run.mesh)
+
+    return load

@@ -13,22 +13,15 @@ import time
 import jax
 import numpy as np
 import pytest
-import tensorstore
 
 from grasp_jax import artefacts, pipeline
 from grasp_jax.errors import Stopped, UserError
 from grasp_jax.training import loop
-from grasp_jax.training.checkpoints import Checkpoints, Interrupted
 from grasp_jax.training.epochs import Epochs
 from grasp_jax.training.metrics_log import read_metrics
 from grasp_jax.training.run import make_run
 
 HERE = pathlib.Path(__file__).resolve().parent
-
-
-def final_state(run, folder, epoch):
-    with Checkpoints(folder / 'checkpoints') as checkpoints:
-        return checkpoints.load(epoch, run.state_shapes(0), run.mesh)
 
 
 @pytest.mark.parametrize(('backbone', 'epochs'), (('sasrec', 5), ('gru4rec', 5), ('bert4rec', 20)))
@@ -45,7 +38,7 @@ def test_every_pair_learns(small_run, tmp_path, backbone, epochs, method):
     assert (found.full >= 1).all() and (found.full <= run.interactions.num_items).all()
 
 
-def test_the_run_ends_when_validation_stops_rising_and_keeps_the_best(small_run, tmp_path):
+def test_the_run_ends_when_validation_stops_rising_and_keeps_the_best(small_run, final_state, tmp_path):
     run = small_run(method='none', train={'max_epochs': 60, 'patience': 2, 'learning_rate': 3e-2})
     best = loop.train(run, 0, tmp_path)
     values = [line['valid_ndcg10'] for line in read_metrics(tmp_path)]
@@ -85,7 +78,7 @@ def test_two_runs_in_one_folder_take_turns(small_run, tmp_path):
 
 
 @pytest.mark.parametrize('steps_per_call', (200, 2))
-def test_stopping_and_going_on_equals_going_through(small_run, tmp_path, steps_per_call):
+def test_stopping_and_going_on_equals_going_through(small_run, final_state, tmp_path, steps_per_call):
     through, parts = tmp_path / 'through', tmp_path / 'parts'
     run = small_run()
     loop.train(run, 0, make(through))
@@ -98,7 +91,7 @@ def test_stopping_and_going_on_equals_going_through(small_run, tmp_path, steps_p
     assert [line['loss'] for line in read_metrics(through)] == [line['loss'] for line in read_metrics(parts)]
 
 
-def test_exact_resume_after_sigkill(small_run, tmp_path):
+def test_exact_resume_after_sigkill(small_run, final_state, tmp_path):
     """A process that trains is killed in the middle; the next one ends where an undisturbed one ends, bit for bit."""
     through, killed = make(tmp_path / 'through'), make(tmp_path / 'killed')
     run = small_run(train={'max_epochs': 30, 'patience': 30})
@@ -122,7 +115,8 @@ def test_exact_resume_after_sigkill(small_run, tmp_path):
 
 
 @pytest.mark.parametrize('after', [1, 2, 3, 5])
-def test_a_notice_saves_inside_an_epoch_and_the_run_goes_on_bit_for_bit(small_run, tmp_path, monkeypatch, after):
+def test_a_notice_saves_inside_an_epoch_and_the_run_goes_on_bit_for_bit(small_run, final_state, tmp_path, monkeypatch,
+                                                                        after):
     """SIGTERM between any two chunks; three chunks of two steps are an epoch."""
     through, told = make(tmp_path / 'through'), make(tmp_path / 'told')
     run = small_run(train={'steps_per_call': 2})
@@ -158,32 +152,6 @@ def test_a_notice_saves_inside_an_epoch_and_the_run_goes_on_bit_for_bit(small_ru
     assert [line['loss'] for line in read_metrics(through)] == [line['loss'] for line in read_metrics(told)]
 
 
-@pytest.mark.parametrize('error', [
-    PermissionError(13, 'Permission denied'), OSError(116, 'Stale file handle'), MemoryError(),
-    ValueError('UNAVAILABLE: try again')], ids=repr)
-def test_a_checkpoint_that_cannot_be_read_now_stays_where_it_is(small_run, tmp_path, monkeypatch, error):
-    """The failure comes from beneath Orbax, which wraps it."""
-    run = small_run(train={'max_epochs': 2})
-    loop.train(run, 0, tmp_path)
-
-    def fails(*_, **__):
-        raise error
-
-    with Checkpoints(tmp_path / 'checkpoints') as checkpoints:
-        with monkeypatch.context() as patch:
-            patch.setattr(tensorstore, 'open', fails)
-            with pytest.raises(UserError, match='nothing was moved'):
-                checkpoints.resume(run.state_shapes(0), run.mesh)
-        assert checkpoints.resume(run.state_shapes(0), run.mesh)[0] == 1
-
-
-def test_a_state_of_other_arrays_is_refused_and_stays(small_run, tmp_path):
-    loop.train(small_run(train={'max_epochs': 1}), 0, tmp_path)
-    with pytest.raises(UserError, match='a state of other arrays'):
-        loop.train(small_run(hidden_size=16, train={'max_epochs': 1}), 0, tmp_path)
-    assert final_state(small_run(), tmp_path, 0) is not None
-
-
 def test_a_notice_during_the_last_validation_ends_the_run_too(small_run, tmp_path, monkeypatch):
     run = small_run(train={'max_epochs': 2})
 
@@ -194,55 +162,6 @@ def test_a_notice_during_the_last_validation_ends_the_run_too(small_run, tmp_pat
     with pytest.raises(Stopped, match='saved after the last epoch'):
         loop.train(run, 0, tmp_path, told)
     assert loop.train(run, 0, tmp_path).epoch in (0, 1) and len(read_metrics(tmp_path)) == 2
-
-
-def test_a_best_checkpoint_that_is_damaged_names_its_remedy(small_run, tmp_path):
-    run = small_run(train={'max_epochs': 1})
-    best = loop.train(run, 0, tmp_path)
-    spoil(tmp_path / 'checkpoints' / '0' / 'state', 'cut')
-    with pytest.raises(UserError, match=f'is damaged .* delete {tmp_path} to train this seed anew'):
-        loop.test_ranks(run, 0, tmp_path, best)
-
-
-@pytest.mark.parametrize('damage', ['cut', 'gone', 'bit'])
-def test_a_damaged_checkpoint_is_passed_over(small_run, tmp_path, damage, caplog):
-    through, damaged = make(tmp_path / 'through'), make(tmp_path / 'damaged')
-    loop.train(small_run(), 0, through)
-    loop.train(small_run(train={'max_epochs': 3}), 0, damaged)
-    spoil(damaged / 'checkpoints' / '2' / 'state', damage)
-    loop.train(small_run(), 0, damaged)
-    assert 'the checkpoint of epoch 3 is damaged' in caplog.text and 'going on from the one before' in caplog.text
-    assert (damaged / 'damaged_checkpoints' / '2' / 'state').is_dir(), 'people may look at it'
-    one, two = final_state(small_run(), through, 3), final_state(small_run(), damaged, 3)
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert [line['loss'] for line in read_metrics(through)] == [line['loss'] for line in read_metrics(damaged)]
-
-
-@pytest.mark.parametrize(('epoch', 'content'), [(2, b''), (1, b'{"val'), (2, None)])
-def test_a_checkpoint_that_nothing_is_known_of_is_passed_over(small_run, tmp_path, epoch, content, caplog):
-    run = small_run(method='none', train={'max_epochs': 3})
-    assert loop.train(run, 0, tmp_path).epoch == 2
-    noted = tmp_path / 'checkpoints' / str(epoch) / 'metrics' / 'metrics'
-    noted.unlink()
-    if content is not None:
-        noted.write_bytes(content)
-    assert loop.train(run, 0, tmp_path).epoch == 2
-    assert [line['epoch'] for line in read_metrics(tmp_path)] == [1, 2, 3]
-    assert f'checkpoints/{epoch}: what was noted of this state is damaged or gone' in caplog.text
-    assert (tmp_path / 'damaged_checkpoints' / str(epoch) / 'state').is_dir()
-
-
-def spoil(folder, damage):
-    for path in folder.rglob('d/*'):
-        content = bytearray(path.read_bytes())
-        if damage == 'gone':
-            path.unlink()
-        elif damage == 'cut':
-            path.write_bytes(content[:len(content) // 2])
-        else:
-            content[len(content) // 2] ^= 4
-            path.write_bytes(content)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(small_run, tmp_path):
@@ -257,16 +176,6 @@ def test_nobody_to_train_on_is_an_error(small_run, small_data, tmp_path):
     run = make_run(small_run().config, small_run().mesh, short, negatives, None)
     with pytest.raises(UserError, match='no user has two training interactions'):
         loop.train(run, 0, tmp_path)
-
-
-def test_the_state_before_stays_until_the_new_one_is_complete(small_run, tmp_path):
-    state = small_run(method='none').fresh_state(0)
-    for step in (2, 4):
-        with Interrupted(tmp_path / 'interrupted') as interrupted:
-            interrupted.save(0, state._replace(step=np.int32(step)), np.ones(step, np.float32), 1.0)
-            kept = {path.name for path in (tmp_path / 'interrupted').iterdir()}
-            assert step == 2 or kept & {'2', '4'}
-    assert [path.name for path in (tmp_path / 'interrupted').iterdir() if path.name.isdigit()] == ['4']
 
 
 def test_a_torn_last_line_of_the_log_is_dropped(tmp_path):
