@@ -10,8 +10,8 @@ from jax.sharding import Mesh
 from grasp_jax.data import batches
 from grasp_jax.models.item_encoders import ITEM_BLOCK
 from grasp_jax.models.recommender import Recommender
-from grasp_jax.training.sharding import split_rows, split_table, split_users
-from grasp_jax.training.step import Data
+from grasp_jax.training.sharding import split_table, split_users
+from grasp_jax.training.step import Data, input_rows
 
 # On a CPU: users whose candidates are scored together.
 _USERS_IN_CACHE = 8
@@ -42,7 +42,7 @@ def item_parts(model: Recommender, mesh: Mesh, params: Any, data: Data) -> Any:
 def user_states(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data: Data,
                 placement: batches.Placement) -> tuple[jax.Array, Any]:
     """States and gate contexts that predict what follows each user's input: [B, H], [B, ?]."""
-    packed, masked, ends = _rows(model, mesh, num_rows, data, placement)
+    packed, masked, ends = input_rows(model.spec, mesh, data.items, placement, num_rows, model.spec.row_width)
     encoded: Any = model.apply({'params': params}, data.tables, placement.user, packed, masked, train=False)
     return ends.pick(encoded.states), jax.tree.map(ends.pick, encoded.context)
 
@@ -56,7 +56,7 @@ def known_states(model: Recommender, mesh: Mesh, num_rows: int, params: Any, dat
       parts: `item_parts`.
       context: `KnownScores` of the rows' items, as from `gate_scores`; () where there are no gates.
     """
-    packed, masked, ends = _rows(model, mesh, num_rows, data, placement)
+    packed, masked, ends = input_rows(model.spec, mesh, data.items, placement, num_rows, model.spec.row_width)
     states: Any = model.apply({'params': params}, of_items(parts, packed.items), context, packed, masked,
                               method=Recommender.known_states)
     return ends.pick(states)
@@ -65,14 +65,6 @@ def known_states(model: Recommender, mesh: Mesh, num_rows: int, params: Any, dat
 def of_items(parts: Any, ids: jax.Array) -> Any:
     """Of `item_parts` those of items [...]; what stands for id 0 is not to be used."""
     return jax.tree.map(lambda field: field[jnp.maximum(ids - 1, 0)], parts)
-
-
-def _rows(model: Recommender, mesh: Mesh, num_rows: int, data: Data,
-          placement: batches.Placement) -> tuple[batches.Packed, jax.Array, batches.Ends]:
-    """Packed rows of the users' inputs, which items in them are hidden, and where the last states are."""
-    appended = 0 if model.spec.causal else 1
-    packed = split_rows(batches.pack_rows(data.items, placement, num_rows, model.spec.row_width, appended), mesh)
-    return packed, (packed.items == 0) & (packed.segment > 0), batches.ends(placement, appended)
 
 
 class GateScores(NamedTuple):
@@ -104,7 +96,7 @@ def gate_scores(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data
         scores: jax.Array = jax.lax.map(of_user, users, batch_size=users_at_once(mesh, len(users[1])))
         return scores
 
-    packed, masked, ends = _rows(model, mesh, num_rows, data, placement)
+    packed, masked, ends = input_rows(model.spec, mesh, data.items, placement, num_rows, model.spec.row_width)
     rows, context = model.apply({'params': params}, data.tables, placement.user, packed, masked,
                                 method=Recommender.row_scores)
     theirs = jax.tree.map(ends.pick, context), candidates

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from grasp_jax.models.attention import lead
-from grasp_jax.models.products import summed
+from grasp_jax.models.products import in_blocks, summed
 
 NEVER = -1e9  # a score that counts for nothing in a softmax
 # Items whose scores a softmax over the whole catalogue holds at once. Those of a small block stay in the cache of a
@@ -150,9 +150,8 @@ def _scores(queries: jax.Array, items: jax.Array, exist: jax.Array) -> jax.Array
 def _blocks(items: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Items [m, F] as blocks [K, size, F], and bool [K, size] which of the rows are items."""
     size = min(SOFTMAX_BLOCKS.get(jax.default_backend(), SOFTMAX_BLOCK), len(items))
-    count = -(-len(items) // size)
-    filled = jnp.pad(items, ((0, count * size - len(items)), (0, 0)))
-    return filled.reshape(count, size, -1), (jnp.arange(count * size) < len(items)).reshape(count, size)
+    blocks = in_blocks(items, size)
+    return blocks, (jnp.arange(len(blocks) * size) < len(items)).reshape(-1, size)
 
 
 def _mean(losses: jax.Array, weight: jax.Array) -> jax.Array:

@@ -54,8 +54,11 @@ _rounded.defvjp(_rounded_forward, _rounded_backward)
 
 
 def _blocks(rows: jax.Array) -> jax.Array:
+    return in_blocks(rows, min(_BLOCK, len(rows)) if jax.default_backend() == 'cpu' else len(rows))
+
+
+def in_blocks(rows: jax.Array, size: int) -> jax.Array:
     """[m, E] -> [K, size, E], filled up with zeros."""
-    size = min(_BLOCK, len(rows)) if jax.default_backend() == 'cpu' else len(rows)
     count = -(-len(rows) // size)
     return jnp.pad(rows, ((0, count * size - len(rows)), (0, 0))).reshape(count, size, -1)
 

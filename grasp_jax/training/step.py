@@ -15,7 +15,7 @@ from grasp_jax.data.draws import Drawn
 from grasp_jax.models import losses
 from grasp_jax.models.alignment import HIDDEN_SHARE
 from grasp_jax.models.recommender import Company, Encoded, Recommender
-from grasp_jax.models.spec import Tables
+from grasp_jax.models.spec import ModelSpec, Tables
 from grasp_jax.training import parts
 from grasp_jax.training.sharding import split_rows, state_shardings, whole
 
@@ -193,16 +193,19 @@ class Batch(NamedTuple):
 
 def make_batch(model: Recommender, mesh: Mesh, shape: batches.Shape, items: jax.Array, step: batches.Steps) -> Batch:
     """Lays one step's users out in rows, and their similar users where the method reads them."""
-    width = model.spec.row_width
-    packed = split_rows(batches.pack_rows(items, step.users, shape.rows, width), mesh)
-    appended = 0 if model.spec.causal else 1  # a mask behind the sequence of a similar user, as in testing
-
-    def company(placement: batches.Placement, rows: int, width: int) -> Company:
-        theirs = split_rows(batches.pack_rows(items, placement, rows, width, appended), mesh)
-        return Company(theirs, (theirs.items == 0) & (theirs.segment > 0), batches.ends(placement, appended))
-
-    known = (company(placement, *grid) for placement, grid in zip(step.similar, shape.similar, strict=True))
+    packed = split_rows(batches.pack_rows(items, step.users, shape.rows, model.spec.row_width), mesh)
+    known = (Company(*input_rows(model.spec, mesh, items, placement, *grid))
+             for placement, grid in zip(step.similar, shape.similar, strict=True))
     return Batch(jnp.asarray(step.users.user), packed, batches.ends(step.users), tuple(known))
+
+
+def input_rows(spec: ModelSpec, mesh: Mesh, items: jax.Array, placement: batches.Placement, rows: int,
+               width: int) -> tuple[batches.Packed, jax.Array, batches.Ends]:
+    """Users' inputs as in testing, behind them the mask where the backbone needs one: packed rows, which places in them
+    are masked, and where the last states are."""
+    appended = 0 if spec.causal else 1
+    packed = split_rows(batches.pack_rows(items, placement, rows, width, appended), mesh)
+    return packed, (packed.items == 0) & (packed.segment > 0), batches.ends(placement, appended)
 
 
 def batch_loss(params: Any, model: Recommender, spec: TrainSpec, data: Data, batch: Batch, drawn: Drawn,
