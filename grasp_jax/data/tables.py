@@ -34,7 +34,8 @@ def read_table(path: pathlib.Path) -> pd.DataFrame:
         raise UserError(f'{path}: its name ends in none of .csv, .tsv, .parquet, .jsonl; convert it to one of these')
     try:
         if kind == 'parquet':
-            frame = pyarrow.parquet.read_table(path).to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
+            table = _with_text(pyarrow.parquet.read_table(path))
+            frame = table.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
             frame = frame[[name for name in frame if not name.startswith('__index_level_')]]  # what pandas adds
         else:
             frame = _read_text(path, '\t' if kind == 'tsv' else ',')
@@ -43,6 +44,18 @@ def read_table(path: pathlib.Path) -> pd.DataFrame:
         raise UserError(f'{path}: cannot be read as {kind} ({reason}); correct or replace the file') from error
     frame.index = pd.RangeIndex(1, len(frame) + 1)
     return frame
+
+
+def _with_text(table: pyarrow.Table) -> pyarrow.Table:
+    """The table with text where it has bytes, which is what some writers make of text, or views, which few can read."""
+    kinds = pyarrow.types
+    stored = (kinds.is_binary, kinds.is_large_binary, kinds.is_fixed_size_binary, kinds.is_binary_view,
+              kinds.is_string_view)
+    fields = []
+    for field in table.schema:
+        kind = field.type.value_type if kinds.is_dictionary(field.type) else field.type
+        fields.append(field.with_type(pyarrow.large_string()) if any(is_(kind) for is_ in stored) else field)
+    return table.cast(pyarrow.schema(fields))
 
 
 def _read_text(path: pathlib.Path, separator: str) -> pd.DataFrame:

@@ -4,6 +4,8 @@ import datetime
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from grasp_jax import config as config_lib
@@ -127,6 +129,25 @@ def test_a_column_of_parquet_that_was_an_index_is_read(tmp_path, config):
     save(ROWS.set_index(pd.Index([7, 8, 9])), tmp_path / 'i.parquet')  # an index without a name is no column
     found = tables.read_attributes(tmp_path / 'i.parquet', config, 'item_column', ['b'])
     assert set(found['b']) == {'customer', 'when', 'note'}
+
+
+@pytest.mark.parametrize('kind', [pa.binary(), pa.large_binary(), pa.binary(1), pa.string_view(), pa.binary_view(),
+                                  pa.dictionary(pa.int32(), pa.binary())], ids=str)
+def test_text_of_parquet_is_text_however_it_is_stored(tmp_path, config, kind):
+    """Writers without strings store bytes."""
+    path = tmp_path / 'r.parquet'
+    texts = pa.array(['x', 'y', 'z'], pa.binary() if pa.types.is_dictionary(kind) else kind)
+    texts = texts.dictionary_encode() if pa.types.is_dictionary(kind) else texts
+    pyarrow.parquet.write_table(pa.table({'customer': texts, 'product': texts, 'note': texts, 'when': [1, 2, 3]}), path)
+    assert tables.read_interactions(path, config).user_ids == ['x', 'y', 'z']
+    assert tables.read_attributes(path, config, 'item_column', ['z'])['z']['note'] == 'z'
+
+
+def test_bytes_of_parquet_that_are_no_text_are_refused(tmp_path, config):
+    path = tmp_path / 'r.parquet'
+    pyarrow.parquet.write_table(pa.table({'customer': [b'\xff'], 'product': ['a'], 'when': [1]}), path)
+    with pytest.raises(UserError, match=r'r\.parquet: cannot be read as parquet \(.*UTF8'):
+        tables.read_interactions(path, config)
 
 
 def test_numbers_of_jsonl_stay_as_they_are_written_where_a_row_lacks_them(tmp_path, config):
