@@ -23,17 +23,9 @@ if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
     os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
     atexit.register(shutil.rmtree, os.environ['JAX_COMPILATION_CACHE_DIR'], ignore_errors=True)
 
-import jax
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _programs_go():
-    """A process may hold some 65,000 pieces of memory, and a compiled program takes many until JAX forgets it."""
-    yield
-    jax.clear_caches()
 
 
 @pytest.fixture

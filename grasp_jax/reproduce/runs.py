@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import ml_collections
 
 from grasp_jax import artefacts, recipes
@@ -83,7 +82,6 @@ def run_cells(cells: Sequence[Cell], base: ml_collections.ConfigDict, recipe: st
         LOG.info('%d of %d: %s, %s', number, len(cells), cell.group, cell.label)
         config = config_of(cell, base, recipe, _with_finished(folder / cell.name, seeds), changes)
         run_pipeline(config, folder / cell.name, stages_of(config, folder))
-        jax.clear_caches()  # compiled programs of runs that are over, which would fill the process
         fresh += missing
         left = sum(bool(seeds_left(folder / other.name, seeds)) for other in cells[number:])
         if fresh and left:

@@ -25,6 +25,9 @@ from grasp_jax.training.step import LOSSES, Data, TrainState, init_state, train_
 
 LOG = logging.getLogger(__name__)
 TABLES = ('auto', 'device', 'host')
+# Compiled programs that stay when a run begins. On a CPU each holds some 180 memory maps, and a process that comes to
+# the 65,530 that Linux grants crashes; a grid adds five or so programs a run.
+_PROGRAMS = 150
 TABLE_DTYPES = ('', 'float32', 'bfloat16', 'float16')
 
 
@@ -101,6 +104,7 @@ def make_run(config: ml_collections.ConfigDict, mesh: Mesh, interactions: Intera
     Raises:
       UserError: settings of the model or the recipe do not go together.
     """
+    _forget_programs()
     width = 0 if tables is None else tables.items.shape[1]
     spec = model_spec(config, interactions.num_items, width)
     model = Recommender(dataclasses.replace(spec, table_mesh=table_mesh(mesh)))
@@ -127,6 +131,12 @@ def make_run(config: ml_collections.ConfigDict, mesh: Mesh, interactions: Intera
     nothing = np.zeros(0, np.int32)
     padding = host.fetch(nothing, nothing, ROW_MULTIPLE, ROW_MULTIPLE)
     return Run(config, model, mesh, Data(items, padding, cumulative), interactions, negatives, host, offline)
+
+
+def _forget_programs() -> None:
+    """Drops the compiled programs of earlier runs where there are many, as in a grid or a search."""
+    if len(jax.devices()[0].client.live_executables()) > _PROGRAMS:
+        jax.clear_caches()
 
 
 def check_recipe(config: ml_collections.ConfigDict, spec: ModelSpec) -> None:

@@ -38,8 +38,6 @@ def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: 
         import optuna
     except ImportError as error:
         raise UserError('python -m grasp_jax.tune needs Optuna: pip install -e ".[tune]"') from error
-    import jax
-
     from grasp_jax.checks import check_config, check_devices
     from grasp_jax.pipeline import prepare_knowledge, run_on
     from grasp_jax.training.loop import train
@@ -86,7 +84,7 @@ def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: 
         return best.value
 
     while (left := trials - len(study.get_trials(states=finished))) > 0:
-        study.optimize(objective, n_trials=left, callbacks=[_say, lambda *_: jax.clear_caches()])
+        study.optimize(objective, n_trials=left, callbacks=[_say])
     return study
 
 
