@@ -29,15 +29,14 @@ fi
 free_port() { "$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
 pids=()
-told=''
 asked=''
-forward() { told=yes asked=yes; kill -TERM "${pids[@]}" 2>/dev/null || true; }
+forward() { asked=yes; kill -TERM "${pids[@]}" 2>/dev/null || true; }
 end_rest() { # those that are left would wait for the one that is gone
   if ((code != 143)); then kill -KILL "${pids[@]}" 2>/dev/null || true; return; fi
   [[ $asked ]] || kill -TERM "${pids[@]}" 2>/dev/null || true # a second one would tell them not to wait
   (sleep "${GRACE:-60}"; kill -KILL "${pids[@]}") >/dev/null 2>&1 &
   late=$!
-  disown # no process of the run, for `wait`
+  disown # ends without a message
 }
 trap forward TERM INT
 
@@ -50,18 +49,20 @@ for ((try = 0; ; try++)); do
     "$python" -m grasp_jax.main --coordinator="$address" --processes="$count" --process="$number" "$@" &
     pids+=($!)
   done
-  if [[ $asked ]]; then forward; told=; fi # the signal came before all of them were there
+  [[ ! $asked ]] || forward # the signal came before all of them were there
   code=0
-  left=$count
-  while ((left)); do
-    status=0
-    wait -n || status=$?
-    if [[ $told ]]; then told=; continue; fi # it was this script that got a signal
-    ((left--)) || true
-    if ((status && !code)); then
-      code=$status
-      end_rest
-    fi
+  while ((${#pids[@]})); do
+    sleep 0.1 || true # not `wait -n`, which says nothing of those that a signal killed before it was called
+    for place in "${!pids[@]}"; do
+      ! kill -0 "${pids[place]}" 2>/dev/null || continue
+      status=0
+      wait "${pids[place]}" || status=$?
+      unset "pids[place]"
+      if ((status && !code)); then
+        code=$status
+        end_rest
+      fi
+    done
   done
   [[ -z ${late:-} ]] || kill "$late" 2>/dev/null || true
   # 0: done, or saved. 2: an error of the user's. 143: SIGTERM. Else: once more.

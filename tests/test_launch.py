@@ -52,6 +52,12 @@ def test_crashes_are_started_again_and_nothing_else(launch, then, code, runs):
     assert said.count('all start again from the last checkpoint') == runs - 1
 
 
+def test_one_that_dies_while_others_are_started_is_not_overlooked(launch):
+    process, _ = launch(40, 'if [[ $* == *--process=0* ]]; then kill -KILL $$; fi; exec sleep 60')
+    said = process.communicate(timeout=50)[1]
+    assert process.returncode == 137 and said.count('all start again from the last checkpoint') == 2
+
+
 @pytest.mark.parametrize(('then', 'code'), [
     ('exec sleep 60', 143), ("trap 'kill $!; exit 0' TERM; sleep 60 & echo ready >>\"$NOTES\"; wait", 0)])
 def test_a_signal_to_the_script_ends_all_for_good(launch, then, code):
