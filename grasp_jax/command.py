@@ -105,11 +105,18 @@ def only_flags(rest: list[str]) -> list[str]:
 def _log_own_progress() -> None:
     """Shows what this program says and, of the libraries, warnings only."""
     absl_logging.set_verbosity(absl_logging.WARNING)
-    # What Orbax logs with its traceback, from threads of its own, it raises as well.
-    absl_logging.get_absl_logger().addFilter(lambda record: not record.exc_info)
+    absl_logging.get_absl_logger().addFilter(_orbax_in_short)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter('%(message)s'))
     own = logging.getLogger('grasp_jax')
     own.setLevel(logging.INFO)
     own.addHandler(handler)
     own.propagate = False
+
+
+def _orbax_in_short(record: logging.LogRecord) -> bool:
+    """Leaves the traceback out of what Orbax logs; False for a save that failed, which it raises as well."""
+    if 'orbax' not in record.pathname or not record.exc_info:
+        return True
+    record.exc_info = None
+    return not record.pathname.endswith('async_checkpointer.py')

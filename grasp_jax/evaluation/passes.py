@@ -42,7 +42,7 @@ def item_parts(model: Recommender, mesh: Mesh, params: Any, data: Data) -> Any:
 def user_states(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data: Data,
                 placement: batches.Placement) -> tuple[jax.Array, Any]:
     """States and gate contexts that predict what follows each user's input: [B, H], [B, ?]."""
-    packed, masked, ends = input_rows(model.spec, mesh, data.items, placement, num_rows, model.spec.row_width)
+    packed, masked, ends = input_rows(model.spec, mesh, data.items, placement, num_rows)
     encoded: Any = model.apply({'params': params}, data.tables, placement.user, packed, masked, train=False)
     return ends.pick(encoded.states), jax.tree.map(ends.pick, encoded.context)
 
@@ -56,7 +56,7 @@ def known_states(model: Recommender, mesh: Mesh, num_rows: int, params: Any, dat
       parts: `item_parts`.
       context: `KnownScores` of the rows' items, as from `gate_scores`; () where there are no gates.
     """
-    packed, masked, ends = input_rows(model.spec, mesh, data.items, placement, num_rows, model.spec.row_width)
+    packed, masked, ends = input_rows(model.spec, mesh, data.items, placement, num_rows)
     states: Any = model.apply({'params': params}, of_items(parts, packed.items), context, packed, masked,
                               method=Recommender.known_states)
     return ends.pick(states)
@@ -96,7 +96,7 @@ def gate_scores(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data
         scores: jax.Array = jax.lax.map(of_user, users, batch_size=users_at_once(mesh, len(users[1])))
         return scores
 
-    packed, masked, ends = input_rows(model.spec, mesh, data.items, placement, num_rows, model.spec.row_width)
+    packed, masked, ends = input_rows(model.spec, mesh, data.items, placement, num_rows)
     rows, context = model.apply({'params': params}, data.tables, placement.user, packed, masked,
                                 method=Recommender.row_scores)
     theirs = jax.tree.map(ends.pick, context), candidates

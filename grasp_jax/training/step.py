@@ -200,11 +200,11 @@ def make_batch(model: Recommender, mesh: Mesh, shape: batches.Shape, items: jax.
 
 
 def input_rows(spec: ModelSpec, mesh: Mesh, items: jax.Array, placement: batches.Placement, rows: int,
-               width: int) -> tuple[batches.Packed, jax.Array, batches.Ends]:
-    """Users' inputs as in testing, behind them the mask where the backbone needs one: packed rows, which places in them
-    are masked, and where the last states are."""
+               width: int | None = None) -> tuple[batches.Packed, jax.Array, batches.Ends]:
+    """Users' inputs as in testing, behind them the mask where the backbone needs one: packed rows, by default as wide
+    as in training, which places in them are masked, and where the last states are."""
     appended = 0 if spec.causal else 1
-    packed = split_rows(batches.pack_rows(items, placement, rows, width, appended), mesh)
+    packed = split_rows(batches.pack_rows(items, placement, rows, width or spec.row_width, appended), mesh)
     return packed, (packed.items == 0) & (packed.segment > 0), batches.ends(placement, appended)
 
 

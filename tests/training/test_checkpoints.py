@@ -51,7 +51,8 @@ def test_a_best_checkpoint_that_is_damaged_names_its_remedy(small_run, tmp_path)
 @pytest.mark.parametrize('damage', ['cut', 'gone', 'bit'])
 def test_a_damaged_checkpoint_is_passed_over(small_run, final_state, tmp_path, damage, caplog):
     through, damaged = tmp_path / 'through', tmp_path / 'damaged'
-    through.mkdir(), damaged.mkdir()
+    through.mkdir()
+    damaged.mkdir()
     loop.train(small_run(), 0, through)
     loop.train(small_run(train={'max_epochs': 3}), 0, damaged)
     spoil(damaged / 'checkpoints' / '2' / 'state', damage)
