@@ -98,6 +98,7 @@ def test_a_model_trains_on_what_the_server_wrote(served, tmp_path):
     config.data.shop.update({'customers': 40, 'products': 30})
     config.text.domain = 'shop'
     config.encode.width = 16
+    config.model.num_layers = 1
     config.train.max_epochs = 1
     report = run_pipeline(config, tmp_path / 'run')
     facts = report['stages']['describe']

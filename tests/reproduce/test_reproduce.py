@@ -16,6 +16,7 @@ from grasp_jax.reproduce import grid, published, results, runs, tables
 from grasp_jax.training.run import check_recipe
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+QUICKLY = '--changes={"train.max_epochs": 1, "data.shop.customers": 100, "model.num_layers": 1}'
 
 
 def test_published_tables_are_those_of_the_paper():
@@ -211,7 +212,7 @@ def test_mistakes_are_one_line(module, flags, message):
 def test_the_hallucination_curve_on_the_shop(module, tmp_path):
     flags = ('--figure=robustness', '--dataset=demo', '--kinds=users_swap', '--shares=100', '--seeds=1',
              '--methods=none,grasp',
-             f'--workdir={tmp_path}', '--changes={"train.max_epochs": 1, "data.shop.customers": 100}')
+             f'--workdir={tmp_path}', QUICKLY)
     found = module('reproduce', *flags)
     assert found.returncode == 0, found.stderr
     assert found.stdout.count('| plain |') == 12 and '| items' not in found.stdout, 'plain has its clean run anywhere'
@@ -230,7 +231,7 @@ def test_the_hallucination_curve_on_the_shop(module, tmp_path):
 
 def test_the_case_study_on_the_shop(module, tmp_path):
     found = module('reproduce', '--figure=3', '--dataset=demo', '--seeds=1', f'--workdir={tmp_path}',
-                   '--changes={"train.max_epochs": 1, "data.shop.customers": 100}')
+                   QUICKLY)
     assert found.returncode == 0, found.stderr
     with (tmp_path / 'figure3_demo_paper.csv').open() as lines:
         rows = list(csv.DictReader(lines))
@@ -240,6 +241,6 @@ def test_the_case_study_on_the_shop(module, tmp_path):
     kept = tmp_path / 'demo/paper/sasrec_grasp/seed1/checkpoints'
     shutil.rmtree(kept)
     again = module('reproduce', '--figure=3', '--dataset=demo', '--seeds=1', f'--workdir={tmp_path}', '--norun',
-                   '--changes={"train.max_epochs": 1, "data.shop.customers": 100}')
+                   QUICKLY)
     assert again.returncode == 2 and again.stderr.splitlines()[-1].startswith('error:') and not kept.exists()
     assert f'{kept}: there is no checkpoint' in again.stderr

@@ -18,7 +18,7 @@ USERS, ITEMS, WIDTH = 90, 40, 16
 def small_config(**settings):
     config = default()
     config.data.name = 'small'
-    config.model.update({'hidden_size': 8, 'max_length': 10, 'dropout': 0.2, **settings})
+    config.model.update({'hidden_size': 8, 'max_length': 10, 'num_layers': 1, 'dropout': 0.2, **settings})
     config.train.update({'batch_size': 16, 'max_epochs': 4, 'patience': 9, 'learning_rate': 1e-2, 'mask_prob': 0.3})
     config.evaluate.update({'negatives': 10, 'users_per_batch': 32})
     return config
