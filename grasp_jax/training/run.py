@@ -25,7 +25,7 @@ from grasp_jax.training.step import LOSSES, Data, TrainState, init_state, train_
 
 LOG = logging.getLogger(__name__)
 TABLES = ('auto', 'device', 'host')
-# Compiled programs that stay when a run begins. On a CPU each holds some 180 memory maps, and a process that comes to
+# On a CPU: compiled programs that stay when a run begins. Each holds some 180 memory maps, and a process that comes to
 # the 65,530 that Linux grants crashes; a grid adds five or so programs a run.
 _PROGRAMS = 150
 TABLE_DTYPES = ('', 'float32', 'bfloat16', 'float16')
@@ -135,7 +135,8 @@ def make_run(config: ml_collections.ConfigDict, mesh: Mesh, interactions: Intera
 
 def _forget_programs() -> None:
     """Drops the compiled programs of earlier runs where there are many, as in a grid or a search."""
-    if len(jax.devices()[0].client.live_executables()) > _PROGRAMS:
+    device = jax.devices()[0]
+    if device.platform == 'cpu' and len(device.client.live_executables()) > _PROGRAMS:
         jax.clear_caches()
 
 
