@@ -9,5 +9,9 @@ class UserError(Exception):
     """
 
 
+class Diverged(UserError):
+    """The loss is no longer a number: these settings do not train."""
+
+
 class Stopped(Exception):
     """The run was asked to end (SIGTERM, a preemption notice) and has saved where it is; the exit code is 0."""

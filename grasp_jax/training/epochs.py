@@ -10,7 +10,7 @@ import numpy as np
 
 from grasp_jax.data import batches
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.errors import UserError
+from grasp_jax.errors import Diverged, UserError
 from grasp_jax.models.spec import Tables, padded_rows
 from grasp_jax.training.host_tables import HostTables
 from grasp_jax.training.run import Run
@@ -212,6 +212,6 @@ def _finite(losses: jax.Array, before: int, epoch: int) -> np.ndarray:
     found = np.asarray(losses)
     if not np.isfinite(found).all():
         bad = int(np.argmin(np.isfinite(found)))
-        raise UserError(f'training: the loss is {found[bad]} at step {before + bad} of epoch {epoch + 1}; lower '
+        raise Diverged(f'training: the loss is {found[bad]} at step {before + bad} of epoch {epoch + 1}; lower '
                         'config.train.learning_rate (the checkpoint of the epoch before is kept)')
     return found

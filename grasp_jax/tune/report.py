@@ -59,7 +59,7 @@ def is_stopped(trial: Any) -> bool:
 
 def reached(trial: Any) -> float:
     """The best validation NDCG@10 of a trial, 0 to 1, also of one that was stopped early."""
-    return float(max(trial.intermediate_values.values()) if is_stopped(trial) else trial.value)
+    return float(max(trial.intermediate_values.values(), default=0.0) if is_stopped(trial) else trial.value)
 
 
 def _rows(trials: Sequence[Any]) -> Rows:

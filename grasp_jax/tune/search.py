@@ -11,7 +11,7 @@ import ml_collections
 
 from grasp_jax import artefacts
 from grasp_jax.config import changed, default
-from grasp_jax.errors import Stopped, UserError
+from grasp_jax.errors import Diverged, UserError
 from grasp_jax.tune.spaces import SPACES, STARTS
 
 LOG = logging.getLogger(__name__)
@@ -41,20 +41,23 @@ def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: 
     from grasp_jax.checks import check_config, check_devices
     from grasp_jax.pipeline import prepare_knowledge, run_on
     from grasp_jax.training.loop import train
+    from grasp_jax.training.metrics_log import read_metrics
 
     check_config(config)
     check_devices(config)
     workdir.mkdir(parents=True, exist_ok=True)
     stages.mkdir(parents=True, exist_ok=True)
     _claim(workdir, config, space)
+    prepare_knowledge(config, stages)  # what is wrong with the data is said before the first trial
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # `_say` says what matters, and no traceback of a stop
     study = optuna.create_study(
         study_name=space, storage=f'sqlite:///{workdir / "study.db"}', load_if_exists=True, direction='maximize',
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=10))
     study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))  # or a restart would draw the same again
-    finished = optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED
-    _take_up_again(study, optuna.trial.TrialState)
-    if not study.trials and space in STARTS:
+    states = optuna.trial.TrialState
+    finished = states.COMPLETE, states.PRUNED
+    _take_up_again(study, states)
+    if space in STARTS and not study.get_trials(states=(*finished, states.WAITING)):
         study.enqueue_trial(STARTS[space])
 
     def objective(trial: Any) -> float:
@@ -63,21 +66,31 @@ def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: 
         tried = changed(config, settings)
         check_config(tried)
         check_devices(tried)
-        run = run_on(tried, prepare_knowledge(tried, stages))
+        folder = workdir / 'trials' / _name(settings)
+        folder.mkdir(parents=True, exist_ok=True)
+        first = True
 
         def watch(epoch: int, value: float) -> None:
+            nonlocal first
+            if first:  # what was reached before the search was stopped
+                for line in read_metrics(folder)[:epoch]:
+                    trial.report(line['valid_ndcg10'], line['epoch'] - 1)
+                first = False
             trial.report(value, epoch)
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-        folder = workdir / 'trials' / _name(settings)
-        folder.mkdir(parents=True, exist_ok=True)
         try:
+            run = run_on(tried, prepare_knowledge(tried, stages))
             best = train(run, int(tried.train.seeds[0]), folder, watch)
         except optuna.TrialPruned:
             shutil.rmtree(folder)
             raise
-        except (Stopped, KeyboardInterrupt):  # for Optuna it failed; its checkpoints are found again
+        except Diverged as error:
+            LOG.warning('trial %d: %s', trial.number, error)
+            shutil.rmtree(folder)
+            raise optuna.TrialPruned from error
+        except (Exception, KeyboardInterrupt):  # for Optuna it failed; its checkpoints are found again
             study.enqueue_trial(trial.params)
             raise
         shutil.rmtree(folder)  # its checkpoints; the study keeps what matters

@@ -6,7 +6,7 @@ import logging
 import optuna
 import pytest
 
-from grasp_jax import artefacts
+from grasp_jax import artefacts, pipeline
 from grasp_jax.checks import check_config
 from grasp_jax.config import changed, default
 from grasp_jax.errors import Stopped, UserError
@@ -74,6 +74,46 @@ def test_a_stopped_search_goes_on_too_and_draws_new_settings(config, tmp_path, m
     assert [trial.state.name for trial in study.trials] == ['COMPLETE', 'FAIL', 'COMPLETE', 'COMPLETE']
     assert tries[2][0] == tries[1][0] and tries[2][1] > 0, 'the same settings, from their checkpoints'
     assert len({rate for rate, _ in tries}) == 3, 'a search that goes on does not draw what it drew before'
+
+
+@pytest.mark.parametrize('error', [UserError('as on a full disk'), OSError(5, 'Input/output error')])
+def test_a_search_that_ended_in_an_error_goes_on_with_the_trial_it_was_in(config, tmp_path, monkeypatch, error):
+    tries = interrupt_second(monkeypatch, error)
+    with pytest.raises(type(error)):
+        search(config, 'small', 2, tmp_path, tmp_path)
+    study = search(config, 'small', 2, tmp_path, tmp_path)
+    assert [trial.state.name for trial in study.trials] == ['COMPLETE', 'FAIL', 'COMPLETE']
+    assert tries[2][0] == tries[1][0] and tries[2][1] > 0, 'the same settings, from their checkpoints'
+    assert sorted(study.trials[2].intermediate_values) == [0, 1], 'what it reached before is known of it'
+
+
+def test_the_recipe_is_tried_first_also_after_a_wrong_start(config, tmp_path, monkeypatch):
+    monkeypatch.setitem(spaces.STARTS, 'small', {'learning_rate': 0.02})
+    prepare, calls = pipeline.prepare_knowledge, []
+
+    def fails_twice(*arguments):
+        calls.append(arguments)
+        if len(calls) in (1, 3):  # before the first trial, and in it
+            raise UserError('as of data that is not there')
+        return prepare(*arguments)
+
+    monkeypatch.setattr(pipeline, 'prepare_knowledge', fails_twice)
+    for _ in range(2):
+        with pytest.raises(UserError, match='not there'):
+            search(config, 'small', 1, tmp_path, tmp_path)
+    assert search(config, 'small', 1, tmp_path, tmp_path).best_params == {'learning_rate': 0.02}
+
+
+def test_settings_that_do_not_train_are_passed_over(config, tmp_path, monkeypatch):
+    rates = iter((1e30, 1e-2))
+
+    def space(trial):
+        return {'train.learning_rate': trial.suggest_float('learning_rate', rate := next(rates), rate)}
+
+    monkeypatch.setitem(spaces.SPACES, 'small', space)
+    study = search(config, 'small', 2, tmp_path, tmp_path)
+    assert [trial.state.name for trial in study.trials] == ['PRUNED', 'COMPLETE']
+    assert report.reached(study.trials[0]) == 0
 
 
 def test_a_trial_that_was_stopped_early_is_said_to_be_and_is_not_the_best(config, tmp_path, monkeypatch, caplog):
