@@ -71,10 +71,11 @@ def main(_: Sequence[str]) -> None:
         return
     base = runs.load_config(grid.DATASETS[dataset])
     shared = base, recipe, seeds, json.loads(_CHANGES.value)
+    runs.require_same(cells, *shared, folder)
+    runs.claim_changes(cells, shared[-1], folder)
     if _RUN.value:
         part, parts = map(int, _SHARD.value.split('/'))
         runs.run_cells(chosen[part - 1::parts], *shared, folder)
-    runs.require_same(cells, *shared, folder)
     out = pathlib.Path(_OUT.value) if _OUT.value else pathlib.Path(_WORKDIR.value)
     target = out / f'{what}_{dataset}_{recipe}'
     if _FIGURE.value in _WRITERS:
@@ -103,7 +104,7 @@ def _what() -> tuple[str, list[grid.Cell]]:
         shares = sorted({*map(int, _SHARES.default), *map(int, _SHARES.value)})
         name, cells = f'robustness{of_backbone}', grid.robustness(dataset, known, shares, backbone)
     elif _TABLE.value == '4':
-        name, cells = 'table4', grid.ablation()
+        name, cells = 'table4', grid.ablation(dataset, _RECIPE.value)
     else:
         name, cells = f'table{_TABLE.value}', grid.overall(dataset, _RECIPE.value)
     cells = grid.possible(cells, dataset)
@@ -141,6 +142,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
             raise UserError(f'--shard={_SHARD.value}: give a part and the number of parts, as 2/4')
         if not isinstance(json.loads(_CHANGES.value), dict):
             raise UserError(f'--changes={_CHANGES.value}: give a JSON object, as {{"train.max_epochs": 2}}')
+        if 'train.seeds' in json.loads(_CHANGES.value):
+            raise UserError(f'--changes={_CHANGES.value}: seeds are given by --seeds')
         _require_known('backbones', _BACKBONES.value, list(BACKBONES))
         _require_known('methods', _METHODS.value, list(METHODS))
         if len(_BACKBONES.value) > 1 and _FIGURE.value in _WRITERS:

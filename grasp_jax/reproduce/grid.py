@@ -84,11 +84,12 @@ def possible(cells: Sequence[Cell], dataset: str) -> list[Cell]:
     return [cell for cell in cells if has_texts(dataset) or not _reads(cell, 'items')]
 
 
-def ablation() -> list[Cell]:
+def ablation(dataset: str = 'beauty', recipe: str = 'paper') -> list[Cell]:
     """Table 4: parts taken out of the printed form, on SASRec, and what calibration and safe contexts add to it; each
-    is compared with what is left without attention."""
+    is compared with what is left without attention, under the loss that all others have."""
+    loss = {'train.loss': 'sampled_softmax'} if default(recipe).train.loss == 'softmax' else {}
     changes: list[tuple[str, str, tuple[str, ...] | None, dict[str, Any]]] = [
-        ('no_attention', 'w/o Attention', ('w/o Attention',), {'model.gate': 'none'}),
+        ('no_attention', 'w/o Attention', ('w/o Attention',), {'model.gate': 'none', **loss}),
         ('no_similar', 'w/o HAE similar', ('w/o HAE similar',), {'model.use_similar': False}),
         ('no_global', 'w/o HAE global', ('w/o HAE global',), {'model.use_global': False}),
         ('softmax', 'Softmax', ('Softmax',), {'model.gate': 'softmax'}),
@@ -100,7 +101,8 @@ def ablation() -> list[Cell]:
         ('hidden_text', 'gate in the hidden space', None, {'model.space': 'hidden'}),
         ('hidden_prefix', 'gate in the hidden space, prefix', None,
          {'model.space': 'hidden', 'model.user_context': 'prefix'})]
-    return [Cell(_SHARED.get(name, f'ablation_{name}'), label, BACKBONES['sasrec'], published,
+    return [Cell(_SHARED.get(name, f'ablation_{name}'), label, BACKBONES['sasrec'],
+                 published if dataset == 'beauty' else None,
                  {'model.backbone': 'sasrec', **PRINTED, **settings}, ours=name != 'no_attention')
             for name, label, published, settings in changes]
 

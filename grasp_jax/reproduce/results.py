@@ -52,7 +52,8 @@ def write(what: str, cells: Sequence[Cell], seeds: Sequence[int], folder: pathli
         plots.bars(rows, 'N@10' if what != 'table3' else 'tail_item:N@10', title, target.with_suffix('.png'))
     artefacts.write_text(target.with_suffix('.csv'), tables.as_csv(rows, columns))
     marks = tables.MARKS.format(rival=_RIVALS.get(what, tables.RIVAL))
-    legend = [tables.LEGEND, marks if 'N@10' in columns and any(row.against for row in rows) else '',
+    legend = [tables.LEGEND, tables.losses(rows, folder),
+              marks if 'N@10' in columns and any(row.against for row in rows) else '',
               published.OTHER_CUTS.get(rows[0].report['dataset'], '') if known else '']
     text = '\n\n'.join([*parts, f'![{title}]({target.name}.png)', *filter(None, legend)]) + '\n'
     artefacts.write_text(target.with_suffix('.md'), text)
@@ -66,10 +67,11 @@ def write_case_study(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
     Raises:
       UserError: no run is done.
     """
-    done = [cell for cell in cells if runs.is_done(folder / cell.name)]
+    reports = runs.reports(cells, seeds, folder)
+    done = [cell for cell in cells if cell.name in reports]
     if not any('encode.corrupt.who' in cell.settings for cell in done):  # else nobody says whose text is wrong
         raise UserError(f'{folder}: no run of figure3 is done; leave out --norun')
-    configs = [runs.config_of(cell, base, recipe, seeds, changes) for cell in done]
+    configs = [runs.config_of(cell, base, recipe, reports[cell.name]['seeds'], changes) for cell in done]
     found, wrong = case_study.matching_scores(done, configs, folder)
     title = f'Figure 3: few purchases and a wrong text, {base.data.name}, {_backbone(done[0])}, recipe {recipe}'
     return case_study.write(found, wrong, title, target)
@@ -81,7 +83,7 @@ def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
 
     Args:
       cells: its grid.
-      base, recipe, seeds, changes: as in `runs.config_of`; the first seed's gates are looked at.
+      base, recipe, seeds, changes: as in `runs.config_of`; the gates of a run's first seed are looked at.
       folder: of the runs.
       target: path without its ending.
 
@@ -108,7 +110,7 @@ def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
     gates = []
     for line in rows:
         if line.cell.ours and 'encode.corrupt.who' in line.cell.settings:  # else nobody says whose text is wrong
-            config = runs.config_of(line.cell, base, recipe, seeds, changes)
+            config = runs.config_of(line.cell, base, recipe, line.report['seeds'], changes)
             gates.append((line.cell, robustness.measure_gates(config, folder / line.cell.name,
                                                               runs.stages_of(config, folder))))
     if gates:
@@ -133,5 +135,5 @@ def _backbone(cell: Cell) -> str:
 
 def _state(rows: Sequence[tables.Line], cells: Sequence[Cell]) -> str:
     seeds = sorted({seed for row in rows for seed in row.report['seeds']})
-    return (f'{len(rows)} of {len(cells)} rows are done; seeds {", ".join(map(str, seeds))}, the first of them where a '
-            'row has fewer.')
+    return (f'{len(rows)} of {len(cells)} rows are done; seeds {", ".join(map(str, seeds))}, the column `seeds` says '
+            'how many of them a row has.')

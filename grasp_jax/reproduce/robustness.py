@@ -10,6 +10,7 @@ import numpy as np
 from grasp_jax import artefacts
 from grasp_jax.evaluation import gates
 from grasp_jax.evaluation.plots import BLUE, GREY, ORANGE, PLUM, TEAL, figure_of, panel_of, save
+from grasp_jax.evaluation.report import of_seeds
 from grasp_jax.evaluation.tables import markdown
 from grasp_jax.knowledge.corruption import CORRUPTED
 from grasp_jax.reproduce import runs
@@ -55,16 +56,18 @@ def measure_gates(config: ml_collections.ConfigDict, workdir: pathlib.Path, stag
 
 
 def as_markdown(rows: Sequence[Line], protocol: str) -> str:
-    """NDCG@10 of all, tail and head items by kind and share, and what share of the clean figure is left."""
+    """NDCG@10 of all, tail and head items by kind and share, and what share of the clean figure over the same seeds is
+    left."""
     clean = {(wrong_texts(line.cell)[0], line.cell.label): line for line in rows if wrong_texts(line.cell)[1] == 0}
-    header = ['texts', 'method', 'all', 'left', 'tail items', 'left', 'head items', 'left']
+    header = ['texts', 'method', 'seeds', 'all', 'left', 'tail items', 'left', 'head items', 'left']
     body = []
     for line in rows:
         before = clean.get((wrong_texts(line.cell)[0], line.cell.label))
-        cells = []
+        start_report = of_seeds(before.report, line.report['seeds']) if before else None
+        cells = [str(len(line.report['seeds']))]
         for column in COLUMNS:
             mean, _ = value(line.report, protocol, column)
-            start = value(before.report, protocol, column)[0] if before else 0.0
+            start = value(start_report, protocol, column)[0] if start_report else 0.0
             cells += [number(mean), number(100 * mean / start, '.0f') + '%' if start > 0 else '-']
         body.append([line.cell.group.replace('_', ' '), line.cell.label, *cells])
     return markdown([header, *body], 2)

@@ -1,6 +1,7 @@
 """Runs the cells of a grid, one after the other; what is done is not done again."""
 
 import importlib.util
+import json
 import logging
 import pathlib
 import time
@@ -22,6 +23,8 @@ from grasp_jax.training.run import Run
 from grasp_jax.training.step import ranked_params, train_spec
 
 LOG = logging.getLogger(__name__)
+# Sections of the config whose settings all runs of a table share.
+_SHARED = ('data', 'text', 'encode', 'retrieve', 'evaluate')
 
 
 def load_config(path_and_variant: str) -> ml_collections.ConfigDict:
@@ -53,12 +56,15 @@ def config_of(cell: Cell, base: ml_collections.ConfigDict, recipe: str, seeds: S
       changes: to every cell, by dotted names.
 
     Raises:
-      UserError: there is no such setting.
+      UserError: there is no such setting, or it is what the cell is about.
     """
+    for key in changes:
+        if key in cell.settings:
+            raise UserError(f'--changes: {key} is what the row {cell.label!r} is about; leave it out')
     config = ml_collections.ConfigDict(base.to_dict())
     recipes.apply(config, recipe)
     config = changed(config, {'model.id_start': 'random', **cell.settings, **changes})  # as the rows' papers have it
-    if config.train.loss == 'softmax' and model_spec(config, num_items=1).personal:
+    if 'train.loss' not in changes and config.train.loss == 'softmax' and model_spec(config, num_items=1).personal:
         config.train.loss = 'sampled_softmax'  # with a gate the whole catalogue costs too much
         if config.model.gate == 'softmax':
             config.train.shared_negatives = False  # it depends on what is scored together
@@ -98,8 +104,34 @@ def _finished(workdir: pathlib.Path) -> set[int]:
 
 
 def seeds_left(workdir: pathlib.Path, seeds: Sequence[int]) -> list[int]:
-    """The seeds of a cell that are yet to be run."""
-    return [seed for seed in seeds if seed not in _finished(workdir)] if is_done(workdir) else list(seeds)
+    """The seeds of a cell that are yet to be run, or to be reported on."""
+    reported = {run['seed'] for run in load_report(workdir)['runs']} if is_done(workdir) else set()
+    return [seed for seed in seeds if seed not in reported & _finished(workdir)]
+
+
+def claim_changes(cells: Sequence[Cell], changes: dict[str, Any], folder: pathlib.Path) -> None:
+    """Refuses a folder whose runs were made on other data, texts, vectors or candidates; notes ours in a new one.
+
+    What changes the model or training is seen by each run itself.
+
+    Args:
+      cells: the grid.
+      changes: to every cell, by dotted names.
+      folder: of the runs.
+
+    Raises:
+      UserError: names both.
+    """
+    ours = {key: value for key, value in changes.items() if key.partition('.')[0] in _SHARED and key != 'data.source'}
+    noted = folder / 'changes.json'
+    if not noted.exists() and not any(_finished(folder / cell.name) for cell in cells):
+        folder.mkdir(parents=True, exist_ok=True)
+        artefacts.write_json(noted, ours)
+        return
+    theirs = artefacts.read_json(noted) if noted.exists() else {}
+    if theirs != ours:
+        raise UserError(f'{folder}: its runs were made with --changes={json.dumps(theirs)}, not {json.dumps(ours)}; '
+                        'choose another --workdir')
 
 
 def require_same(cells: Sequence[Cell], base: ml_collections.ConfigDict, recipe: str, seeds: Sequence[int],
@@ -139,12 +171,13 @@ def restored(config: ml_collections.ConfigDict, workdir: pathlib.Path, stages: p
     Raises:
       UserError: there is no checkpoint.
     """
-    run = run_on(config, prepare_knowledge(config, stages))
     seed = config.train.seeds[0]
     folder = workdir / f'seed{seed}' / 'checkpoints'
-    missing = UserError(f'{folder}: there is no checkpoint; delete {workdir} and run again')
-    if not folder.is_dir():  # runs that are handed on come without; asked first, as opening would make the folder
+    missing = UserError(f'{folder}: there is no checkpoint, as of runs that are handed on; make it anew in another '
+                        '--workdir')
+    if not folder.is_dir():  # asked first, as opening would make the folder
         raise missing
+    run = run_on(config, prepare_knowledge(config, stages))
     with Checkpoints(folder) as checkpoints:
         best = checkpoints.best()
         if best is None:

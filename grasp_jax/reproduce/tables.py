@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from grasp_jax import artefacts
 from grasp_jax.evaluation import significance
 from grasp_jax.evaluation.metrics import seed_ranks
 from grasp_jax.evaluation.tables import markdown
@@ -25,7 +26,7 @@ MARKS = """* and ** mark NDCG@10 over all users that differs from {rival}, p bel
 signed-rank test over users where the bootstrap interval leaves out zero as well, each user's NDCG averaged over the
 seeds that both have; the arrow says which way. It is about the trained models on these users: two seeds of one method
 can differ as well."""
-RIVAL = 'the best method that is not a form of GRASP on the same backbone'
+RIVAL = 'the best method that is done and not a form of GRASP on the same backbone'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +38,14 @@ class Line:
       report: its report.
       published: the paper's row, None where it has none.
       against: comparison with the best of the cells that are not `ours` per protocol, where there is one.
+      rivals: what that best one is called, per protocol.
     """
 
     cell: Cell
     report: Tree
     published: Row | None
     against: dict[str, dict[str, float]]
+    rivals: dict[str, str]
 
 
 def lines(cells: Sequence[Cell], found: dict[str, Tree], published: dict[tuple[str, ...], Row],
@@ -53,14 +56,16 @@ def lines(cells: Sequence[Cell], found: dict[str, Tree], published: dict[tuple[s
         if cell.name not in found:
             continue
         against: dict[str, dict[str, float]] = {}
+        names: dict[str, str] = {}
         for protocol in PROTOCOLS:
             rivals = [other for other in cells if other.group == cell.group and not other.ours and other.name in found]
             if cell.ours and rivals:
                 best = max(rivals, key=lambda other: value(found[other.name], protocol, 'N@10')[0])
+                names[protocol] = best.label
                 cell_ranks, best_ranks = (seed_ranks(folder / each.name, found[each.name]) for each in (cell, best))
                 against[protocol] = significance.compare_runs(cell.name, cell_ranks, best.name, best_ranks, protocol,
                                                               k=10, seed=0)
-        result.append(Line(cell, found[cell.name], published.get(cell.published or ()), against))
+        result.append(Line(cell, found[cell.name], published.get(cell.published or ()), against, names))
     return result
 
 
@@ -87,23 +92,39 @@ def as_markdown(rows: Sequence[Line], protocol: str, columns: Sequence[str]) -> 
 
 
 def as_csv(rows: Sequence[Line], columns: Sequence[str]) -> str:
-    """One line for each row, protocol and column."""
+    """One line for each row, protocol and column; `gain` in percent over the row that it is compared with, on the
+    seeds that both have."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(('backbone', 'method', 'protocol', 'metric', 'ours', 'std', 'seeds', 'paper', 'difference', 'p',
-                     'note'))
+    writer.writerow(('backbone', 'method', 'protocol', 'metric', 'ours', 'std', 'seeds', 'paper', 'difference',
+                     'against', 'gain', 'p', 'note'))
     for line in rows:
         for protocol in PROTOCOLS:
             for column in columns:
                 mean, spread = value(line.report, protocol, column)
                 paper = _paper(line, protocol, column)
-                p_value = line.against.get(protocol, {}).get('p_value') if column == 'N@10' else None
+                against = line.against.get(protocol, {}) if column == 'N@10' else {}
+                gain = 100 * against['difference'] if against else None
                 writer.writerow((
                     line.cell.group, line.cell.label, protocol, column, _or_empty(mean), _or_empty(spread),
                     len(line.report['seeds']), _or_empty(paper, '.2f'),
-                    _or_empty(None if paper is None else mean - paper), _or_empty(p_value, '.2e'),
+                    _or_empty(None if paper is None else mean - paper), line.rivals[protocol] if against else '',
+                    _or_empty(gain), _or_empty(against.get('p_value'), '.2e'),
                     line.published.note if line.published and protocol == 'sampled' else ''))
     return text.getvalue()
+
+
+def losses(rows: Sequence[Line], folder: pathlib.Path) -> str:
+    """A sentence on which rows were trained with which loss; nothing where it is one and the same."""
+    found: dict[str, list[str]] = {}
+    for line in rows:
+        manifest = folder / line.cell.name / line.report['runs'][0]['run_dir'] / artefacts.MANIFEST
+        if manifest.exists():
+            labels = found.setdefault(artefacts.read_json(manifest)['config']['train']['loss'], [])
+            labels += [line.cell.label] if line.cell.label not in labels else []
+    if len(found) < 2:
+        return ''
+    return 'Losses: ' + '; '.join(f'{loss} for {", ".join(labels)}' for loss, labels in found.items()) + '.'
 
 
 def _cell(line: Line, protocol: str, column: str) -> str:

@@ -28,7 +28,7 @@ def test_published_tables_are_those_of_the_paper():
 
 
 @pytest.mark.parametrize('cells', [
-    grid.overall('beauty', recipe='strong'), grid.ablation(), grid.curves('strong'),
+    grid.overall('beauty', recipe='strong'), grid.ablation(recipe='strong'), grid.curves('strong'),
     grid.leaks(), grid.robustness('demo', list(grid.corruptions('demo')), (50,))],
     ids=('2', '4', 'figure', 'leak', 'robustness'))
 def test_every_name_is_one_run_and_every_run_has_one_name(cells):
@@ -37,7 +37,7 @@ def test_every_name_is_one_run_and_every_run_has_one_name(cells):
         config = runs.config_of(cell, base, 'strong', (42,), {'train.max_epochs': 3})
         spec = model_spec(config, 100, 16)
         check_recipe(config, spec)
-        assert config.train.loss == ('sampled_softmax' if spec.personal else 'softmax')
+        assert config.train.loss == ('sampled_softmax' if spec.personal or 'no_attention' in cell.name else 'softmax')
         assert config.train.max_epochs == 3
         configs.setdefault(cell.name, set()).add(
             json.dumps([config.model.to_dict(), config.retrieve.to_dict(), config.encode.to_dict(),
@@ -45,6 +45,38 @@ def test_every_name_is_one_run_and_every_run_has_one_name(cells):
                         config.data.shop.to_dict()], sort_keys=True))
     assert all(len(found) == 1 for found in configs.values()), 'one name, one run'
     assert len(set.union(*configs.values())) == len(configs), 'one run, one name'
+
+
+def test_changes_leave_alone_what_a_row_is_about():
+    base = runs.load_config(str(ROOT / 'configs/beauty.py:minilm'))
+    cell = grid.curves()[0]
+    with pytest.raises(UserError, match=r"--changes: retrieve.k is what the row 'k = 1' is about"):
+        runs.config_of(cell, base, 'paper', (42,), {'retrieve.k': 7})
+    assert runs.config_of(cell, base, 'strong', (42,), {'train.loss': 'gbce'}).train.loss == 'gbce'
+
+
+def test_runs_on_other_vectors_are_not_mixed(tmp_path):
+    """A run's own config is of its model and training alone."""
+    cells, lsa = grid.overall('beauty')[:2], {'encode.kind': 'lsa', 'retrieve.k': 3}
+    folder = tmp_path / 'new'
+    for changes in (lsa, lsa, {**lsa, 'data.source': 'elsewhere', 'train.max_epochs': 2}):
+        runs.claim_changes(cells, changes, folder)
+    with pytest.raises(UserError, match=r'were made with --changes={"encode.kind": "lsa".*, not {}; choose another'):
+        runs.claim_changes(cells, {}, folder)
+    finished(tmp_path / 'handed_on', cells[0].name, 1)
+    runs.claim_changes(cells, {}, tmp_path / 'handed_on')
+    with pytest.raises(UserError, match=r'were made with --changes={}, not'):
+        runs.claim_changes(cells, lsa, tmp_path / 'handed_on')
+
+
+def test_a_seed_that_no_report_is_about_is_left(tmp_path):
+    """As after a kill between a run's ranks and the report."""
+    finished(tmp_path, 'cell', 1, seeds=(1, 2))
+    assert runs.seeds_left(tmp_path / 'cell', (1, 2, 3)) == [3]
+    path = tmp_path / 'cell/report.json'
+    report = json.loads(path.read_text())
+    path.write_text(json.dumps({**report, 'runs': report['runs'][:1]}))
+    assert runs.seeds_left(tmp_path / 'cell', (1, 2)) == [2]
 
 
 def test_wrong_texts_touch_only_the_methods_that_read_them():
@@ -99,6 +131,8 @@ def test_a_table_compares_forms_of_grasp_with_the_best_other_method(tmp_path):
         first = rows['plain', 'sampled', column]
         assert float(first['ours']) == 2.5 and float(first['difference']) == 2.5 - float(first['paper'])
         assert rows['plain', 'full', column]['paper'] == ''
+        gain = rows['GRASP, calibrated, prefix', 'sampled', column]
+        assert (gain['against'] == 'LLMInit' and float(gain['gain']) > 0) == (what == 'table2')
     text = (tmp_path / 'table2.md').read_text()
     grasp = [row for row in text.splitlines() if row.startswith('| SASRec | GRASP, calibrated')]
     assert grasp and all('↑\\*\\*' in row for row in grasp)
@@ -115,6 +149,7 @@ def test_table_4_compares_every_row_with_the_one_without_attention(tmp_path):
     marks = {row.split(' | ')[1]: '\\*' in row for row in text.splitlines() if row.startswith('| SASRec')}
     assert marks == {'w/o Attention': False, 'GRASP': False, 'calibrated gate, prefix': True}
     assert 'differs from the row without attention' in text
+    assert not any(cell.published for cell in grid.ablation('demo')), 'the paper has it on Beauty'
     text = results.write('figure4', grid.curves(), (1, 2), tmp_path, tmp_path / 'figure4').read_text()
     assert 'Wilcoxon' not in text, 'nothing to compare with'
 
@@ -159,7 +194,7 @@ def test_gates_are_looked_at_only_where_it_is_known_whose_text_is_wrong(tmp_path
 def test_the_case_study_needs_a_run_on_wrong_texts(tmp_path):
     cells, base = grid.case_study('demo'), runs.load_config(str(ROOT / 'configs/demo.py'))
     assert 'sasrec_grasp' in {cell.name for cell in cells}, 'it reads no texts of users'
-    finished(tmp_path, 'sasrec_grasp', 1)
+    finished(tmp_path, 'sasrec_grasp', 1, seeds=(1,))
     with pytest.raises(UserError, match='no run of figure3 is done'):
         results.write_case_study(cells, base, 'paper', (1,), {}, tmp_path, tmp_path / 'figure3')
 
@@ -193,6 +228,7 @@ def test_the_command_runs_a_grid_and_goes_on(module, tmp_path):
     ((), 'name either --table'), (('--table=2', '--figure=4'), 'name either --table'),
     (('--table=2', '--shard=3/2'), 'as 2/4'), (('--table=2', '--seeds=a'), 'give numbers'),
     (('--table=2', '--changes=[1]'), 'give a JSON object'),
+    (('--table=2', '--changes={"train.seeds": [1]}'), 'seeds are given by --seeds'),
     (('--table=2', '--changes={"model.nothing": 1}', '--dataset=demo'), 'nothing'),
     (('--figure=robustness', '--kinds=lies'), 'choose among users_swap'),
     (('--figure=robustness', '--shares=0'), 'percents from 1 to 100'),
