@@ -2,17 +2,19 @@
 
 import contextlib
 import logging
+import os
 import pathlib
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import ml_collections
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from grasp_jax.errors import Stopped, UserError
+from grasp_jax.errors import EndedElsewhere, Stopped, UserError
 
 EXIT_USER_ERROR = 2
 
@@ -32,12 +34,14 @@ def run_app(program: Callable[[Sequence[str]], None], parse: Callable[[Sequence[
         app.run(program, flags_parser=parse)
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
+        _leave(EXIT_USER_ERROR)
+    except EndedElsewhere as ended:
+        _leave(ended.code)
     except OSError as error:
         where = f'{error.filename}: ' if error.filename else ''
         print(f'error: {where}{error.strerror or error}; check the path, who may write there and the room on its disk',
               file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
+        _leave(EXIT_USER_ERROR)
     except Stopped as stopped:
         print(f'stopped; {stopped}', file=sys.stderr)
         sys.exit(stopped_code())
@@ -46,6 +50,21 @@ def run_app(program: Callable[[Sequence[str]], None], parse: Callable[[Sequence[
         rest = str(stopped) or rest
         print(f'stopped; {rest}', file=sys.stderr)
         sys.exit(130)
+    except Exception:
+        traceback.print_exc()
+        _leave(1)
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process after an error, also where the other processes wait for it."""
+    jax = sys.modules.get('jax')
+    if jax is not None and jax.distributed.is_initialized():
+        from grasp_jax.training import hosts
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if not hosts.all_leave():  # JAX would wait for the others, which wait for this one, and then crash them all
+            os._exit(code)
+    sys.exit(code)
 
 
 @contextlib.contextmanager

@@ -13,5 +13,17 @@ class Diverged(UserError):
     """The loss is no longer a number: these settings do not train."""
 
 
+class EndedElsewhere(Exception):
+    """The first of several processes ended in an error, and says why.
+
+    Attributes:
+      code: what the others exit with.
+    """
+
+    def __init__(self, code: int):
+        super().__init__(f'the first process ended with {code}')
+        self.code = code
+
+
 class Stopped(Exception):
     """The run was asked to end (SIGTERM, a preemption notice) and has saved where it is; the exit code is 0."""

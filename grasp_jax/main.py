@@ -70,6 +70,7 @@ def main(_: Sequence[str]) -> None:
         return
     command = shlex.join(['python', '-m', 'grasp_jax.main', *sys.argv[1:]])
     report = run_pipeline(config, workdir, stages, command)
+    hosts.wait_for_all()
     if not report:  # another process writes it
         return
     print(render_terminal(report))

@@ -30,6 +30,8 @@ free_port() { "$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0
 
 pids=()
 asked=''
+stopped=0 # the code of a run that was stopped and saved
+for flag; do [[ $flag != --stopped_code=* ]] || stopped=${flag#*=}; done
 forward() { asked=yes; kill -TERM "${pids[@]}" 2>/dev/null || true; }
 end_rest() { # those that are left would wait for the one that is gone
   if ((code != 143)); then kill -KILL "${pids[@]}" 2>/dev/null || true; return; fi
@@ -51,6 +53,7 @@ for ((try = 0; ; try++)); do
   done
   [[ ! $asked ]] || forward # the signal came before all of them were there
   code=0
+  saved=0
   while ((${#pids[@]})); do
     sleep 0.1 || true # not `wait -n`, which says nothing of those that a signal killed before it was called
     for place in "${!pids[@]}"; do
@@ -58,14 +61,17 @@ for ((try = 0; ; try++)); do
       status=0
       wait "${pids[place]}" || status=$?
       unset "pids[place]"
-      if ((status && !code)); then
+      if [[ $status == "$stopped" ]]; then
+        saved=$status
+      elif ((status && !code)); then
         code=$status
         end_rest
       fi
     done
   done
   [[ -z ${late:-} ]] || kill "$late" 2>/dev/null || true
-  # 0: done, or saved. 2: an error of the user's. 143: SIGTERM. Else: once more.
-  if [[ $asked ]] || ((code == 0 || code == 2 || code == 143 || try >= ${RESTARTS:-3})); then exit "$code"; fi
+  ((code)) || code=$saved
+  # 0: done, or saved, as is --stopped_code. 2: an error of the user's. 143: SIGTERM. Else: once more.
+  if [[ $asked || $code == "$stopped" ]] || ((code == 0 || code == 2 || code == 143 || try >= ${RESTARTS:-3})); then exit "$code"; fi
   echo "a process ended with $code; all start again from the last checkpoint ($((try + 1)) of ${RESTARTS:-3})" >&2
 done

@@ -24,13 +24,13 @@ def launch(tmp_path):
     """Starts `multiprocess.sh COUNT` with processes that do `then`; returns it, and the file they write a line to."""
     running = []
 
-    def start(count, then):
+    def start(count, then, *flags):
         stand_in, notes = tmp_path / 'python', tmp_path / 'notes'
         stand_in.write_text(INTERPRETER.replace('{then}', then))
         stand_in.chmod(0o755)
         environment = {**os.environ, 'PYTHON': str(stand_in), 'NOTES': str(notes), 'RESTARTS': '2'}
-        running.append(subprocess.Popen(['bash', 'launch/multiprocess.sh', str(count)], cwd=ROOT, env=environment,
-                                        stderr=subprocess.PIPE, text=True))
+        running.append(subprocess.Popen(['bash', 'launch/multiprocess.sh', str(count), *flags], cwd=ROOT,
+                                        env=environment, stderr=subprocess.PIPE, text=True))
         return running[-1], notes
 
     yield start
@@ -50,6 +50,14 @@ def test_crashes_are_started_again_and_nothing_else(launch, then, code, runs):
     said = process.communicate(timeout=60)[1]
     assert process.returncode == code and starts(notes) == runs
     assert said.count('all start again from the last checkpoint') == runs - 1
+
+
+@pytest.mark.parametrize('other', ['exit 75', 'sleep 1; echo saved >>"$NOTES"; exit 75'])
+def test_a_run_that_was_stopped_and_saved_is_not_started_again(launch, other):
+    process, notes = launch(2, f'if [[ $* == *--process=0* ]]; then exit 75; fi; {other}', '--stopped_code=75')
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 75 and 'start again' not in said
+    assert ('saved' in other) == ('saved' in notes.read_text()), 'nobody is killed'
 
 
 def test_one_that_dies_while_others_are_started_is_not_overlooked(launch):

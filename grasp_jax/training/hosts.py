@@ -4,6 +4,7 @@ Every process runs the same program on the same config and a folder that all of 
 of all; files are written by the first process alone, checkpoints by all through Orbax.
 """
 
+import functools
 import itertools
 import logging
 from collections.abc import Callable
@@ -14,10 +15,11 @@ import numpy as np
 from jax.experimental import multihost_utils
 from orbax.checkpoint import multihost
 
-from grasp_jax.errors import UserError
+from grasp_jax.errors import EndedElsewhere, UserError
 
 AUTO = 'auto'
 _FIND_EACH_OTHER = 300  # seconds
+_LEAVE_TOGETHER_MS = 5000
 _LONGEST_MS = 7 * 24 * 3600 * 1000  # that data and vectors may take
 _NUMBERS = itertools.count()
 T = TypeVar('T')
@@ -59,17 +61,46 @@ def one_after_another(build: Callable[[], T]) -> T:
     """Runs `build` in the first process and, when that is done, in the others, which find everything built.
 
     The others wait at the coordinator, as long as it takes, not in a collective, which ends after half a minute.
+
+    Raises:
+      EndedElsewhere: `build` failed in the first process, which raises what it failed with.
     """
     if jax.process_count() == 1:
         return build()
-    wait = multihost.get_barrier_sync_fn()
-    key = f'built{next(_NUMBERS)}'
-    if is_writer():
+    wait = functools.partial(multihost.get_barrier_sync_fn(), key=f'built{next(_NUMBERS)}', timeout_ms=_LONGEST_MS)
+    if not is_writer():
+        wait()
+        code = agree(0)
+        if code:
+            raise EndedElsewhere(code)
+        return build()
+    try:
         found = build()
-        wait(key=key, timeout_ms=_LONGEST_MS)
-        return found
-    wait(key=key, timeout_ms=_LONGEST_MS)
-    return build()
+    except Exception as error:
+        wait()
+        agree(2 if isinstance(error, (UserError, OSError)) else 1)
+        raise
+    wait()
+    agree(0)
+    return found
+
+
+def wait_for_all() -> None:
+    """Waits at the end until every process is there, as long as the first one takes to write its report.
+
+    JAX waits for five minutes when a process ends, and then crashes those that are there.
+    """
+    if jax.process_count() > 1:
+        multihost.get_barrier_sync_fn()(key='all are done', timeout_ms=_LONGEST_MS)
+
+
+def all_leave() -> bool:
+    """Whether all processes are about to leave, after an error that all know of; waits for them for some seconds."""
+    try:
+        multihost.get_barrier_sync_fn()(key='leaving', timeout_ms=_LEAVE_TOGETHER_MS)
+    except Exception:  # they are not, or the first one is gone
+        return False
+    return True
 
 
 def is_writer() -> bool:

@@ -65,6 +65,26 @@ def state_of(run, folder, epoch):
         return jax.device_get(checkpoints.load(epoch, run.state_shapes(0), run.mesh).params)
 
 
+@pytest.mark.parametrize(('process', 'flag', 'said'), [
+    (None, '--config.data.source=/no/such/folder', "error: data set 'own_data' was not found"),  # the second one waits
+    (1, '--config.train.batch_size=0', 'error: config.train.batch_size=0')])  # the first one is at work
+def test_an_error_of_one_ends_all_at_once_with_its_code(tmp_path, process, flag, said):
+    """JAX would wait for five minutes, and then crash both."""
+    interpreter = tmp_path / 'python'
+    extra = f'if [[ $* == *--process={process}* ]]; then set -- "$@" {flag}; fi\n' if process else ''
+    interpreter.write_text(f'#!/usr/bin/env bash\n{extra}exec {sys.executable} "$@"\n')
+    interpreter.chmod(0o755)
+    begin = time.monotonic()
+    found = subprocess.run(
+        ['bash', 'launch/multiprocess.sh', '2', f'--config=configs/{"demo" if process else "own_data"}.py',
+         f'--workdir={tmp_path / "work"}', *([] if process else [flag])], cwd=HERE.parent.parent, check=False,
+        env={**os.environ, 'RESTARTS': '0', 'PYTHON': str(interpreter), 'XLA_FLAGS': ''}, capture_output=True,
+        text=True, timeout=LIMIT)
+    assert found.returncode == 2 and found.stderr.count(said) == 1, found.stderr
+    assert time.monotonic() - begin < 240
+    assert process or len(found.stderr) < 1000, 'one line, no crash of the other'
+
+
 def test_without_parts_two_processes_are_one_but_for_rounding(small_run, folders, processes):
     alone, together = folders
     loop.train(small_run(train={'max_epochs': 1, 'steps_per_call': 2}), 0, alone)
