@@ -72,7 +72,7 @@ def main(_: Sequence[str]) -> None:
     base = runs.load_config(grid.DATASETS[dataset])
     shared = base, recipe, seeds, json.loads(_CHANGES.value)
     runs.require_same(cells, *shared, folder)
-    runs.claim_changes(cells, shared[-1], folder)
+    runs.claim_changes(cells, shared[-1], folder, note=_RUN.value)
     if _RUN.value:
         part, parts = map(int, _SHARD.value.split('/'))
         runs.run_cells(chosen[part - 1::parts], *shared, folder)

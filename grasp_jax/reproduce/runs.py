@@ -109,8 +109,9 @@ def seeds_left(workdir: pathlib.Path, seeds: Sequence[int]) -> list[int]:
     return [seed for seed in seeds if seed not in reported & _finished(workdir)]
 
 
-def claim_changes(cells: Sequence[Cell], changes: dict[str, Any], folder: pathlib.Path) -> None:
-    """Refuses a folder whose runs were made on other data, texts, vectors or candidates; notes ours in a new one.
+def claim_changes(cells: Sequence[Cell], changes: dict[str, Any], folder: pathlib.Path, note: bool = True) -> None:
+    """Refuses a folder whose runs were made on other data, texts, vectors or candidates; notes ours in a new one if
+    `note`.
 
     What changes the model or training is seen by each run itself.
 
@@ -125,8 +126,9 @@ def claim_changes(cells: Sequence[Cell], changes: dict[str, Any], folder: pathli
     ours = {key: value for key, value in changes.items() if key.partition('.')[0] in _SHARED and key != 'data.source'}
     noted = folder / 'changes.json'
     if not noted.exists() and not any(_finished(folder / cell.name) for cell in cells):
-        folder.mkdir(parents=True, exist_ok=True)
-        artefacts.write_json(noted, ours)
+        if note:
+            folder.mkdir(parents=True, exist_ok=True)
+            artefacts.write_json(noted, ours)
         return
     theirs = artefacts.read_json(noted) if noted.exists() else {}
     if theirs != ours:

@@ -234,14 +234,14 @@ def ranking_loss(model: Recommender, spec: TrainSpec, data: Data, batch: Batch, 
                                    spec.softmax_dtype)
     scores = model.score_targets(data.tables, encoded, drawn) / spec.temperature
     positive, negative = scores[..., 0], scores[..., 1:]
-    if not spec.own_negatives:
-        items = batch.packed.items
-        true = drawn.targets.pick(jnp.roll(items, -1, 1) if model.spec.causal else items)
-        negative = jnp.where(true[..., None] == drawn.negatives[None, None], losses.NEVER, negative)
+    items = batch.packed.items
+    true = drawn.targets.pick(jnp.roll(items, -1, 1) if model.spec.causal else items)
+    drawn_ids = drawn.negatives if spec.own_negatives else drawn.negatives[None, None]
+    negative = jnp.where(true[..., None] == drawn_ids, losses.NEVER, negative)
     if spec.loss == 'bce':
         return losses.binary_cross_entropy(positive, negative, weight)
     if spec.loss == 'gbce':
-        share = spec.negatives / (model.spec.num_items - 1)
+        share = min(1.0, spec.negatives / max(model.spec.num_items - 1, 1))
         return losses.generalised_bce(positive, negative, weight, share, spec.calibration)
     chance = None if spec.own_negatives else log_chance(data.cumulative, drawn.negatives)
     return losses.sampled_softmax(positive, negative, weight, chance)

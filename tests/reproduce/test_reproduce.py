@@ -59,6 +59,8 @@ def test_runs_on_other_vectors_are_not_mixed(tmp_path):
     """A run's own config is of its model and training alone."""
     cells, lsa = grid.overall('beauty')[:2], {'encode.kind': 'lsa', 'retrieve.k': 3}
     folder = tmp_path / 'new'
+    runs.claim_changes(cells, lsa, folder, note=False)
+    assert not folder.exists()
     for changes in (lsa, lsa, {**lsa, 'data.source': 'elsewhere', 'train.max_epochs': 2}):
         runs.claim_changes(cells, changes, folder)
     with pytest.raises(UserError, match=r'were made with --changes={"encode.kind": "lsa".*, not {}; choose another'):

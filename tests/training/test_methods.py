@@ -134,6 +134,26 @@ def test_a_true_item_among_the_shared_negatives_does_not_count(small_run):
 
 
 @pytest.mark.parametrize('backbone', ('sasrec', 'bert4rec'))
+def test_a_true_item_among_a_positions_own_negatives_does_not_count(small_run, backbone):
+    """As where a user knows nearly the whole catalogue, so that every draw meets the user's items."""
+    run = small_run(method='none', backbone=backbone)
+    batch, drawn, key, state = first_batch(run)
+    items = batch.packed.items
+    true = drawn.targets.pick(jnp.roll(items, -1, 1) if run.model.spec.causal else items)
+    hit = drawn._replace(negatives=jnp.broadcast_to(true[..., None], drawn.negatives.shape))
+
+    def loss(drawn):
+        def call(model):
+            encoded = model(run.data.tables, batch.users, batch.packed, drawn.masked, train=False)
+            return ranking_loss(model, train_spec(run.config), run.data, batch, drawn, encoded)
+
+        return float(run.model.apply({'params': state.params}, method=call))
+
+    # Scores are near zero at first: log 2 for each of the two candidates, of which the true one alone is left.
+    assert 0.25 < loss(hit) < 0.45 < 0.55 < loss(drawn) < 0.85
+
+
+@pytest.mark.parametrize('backbone', ('sasrec', 'bert4rec'))
 def test_only_the_newest_items_are_targets_where_that_is_asked_for(small_run, backbone):
     run = small_run(method='none', backbone=backbone, train={'last_only': 2, 'mask_prob': 0.9})
     batch, drawn, _, _ = first_batch(run)
