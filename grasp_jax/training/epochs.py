@@ -213,5 +213,5 @@ def _finite(losses: jax.Array, before: int, epoch: int) -> np.ndarray:
     if not np.isfinite(found).all():
         bad = int(np.argmin(np.isfinite(found)))
         raise Diverged(f'training: the loss is {found[bad]} at step {before + bad} of epoch {epoch + 1}; lower '
-                        'config.train.learning_rate (the checkpoint of the epoch before is kept)')
+                       'config.train.learning_rate (the checkpoint of the epoch before is kept)')
     return found

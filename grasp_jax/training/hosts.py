@@ -15,7 +15,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from orbax.checkpoint import multihost
 
-from grasp_jax.errors import EndedElsewhere, UserError
+from grasp_jax.errors import EndedElsewhere, Stopped, UserError
 
 AUTO = 'auto'
 _FIND_EACH_OTHER = 300  # seconds
@@ -76,6 +76,8 @@ def one_after_another(build: Callable[[], T]) -> T:
         return build()
     try:
         found = build()
+    except Stopped:  # the signal has ended the others, who would be waited for
+        raise
     except Exception as error:
         wait()
         agree(2 if isinstance(error, (UserError, OSError)) else 1)

@@ -12,7 +12,8 @@ import jax
 import numpy as np
 import pytest
 
-from grasp_jax.training import loop
+from grasp_jax.errors import Stopped, UserError
+from grasp_jax.training import hosts, loop
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.metrics_log import read_metrics
 
@@ -83,6 +84,22 @@ def test_an_error_of_one_ends_all_at_once_with_its_code(tmp_path, process, flag,
     assert found.returncode == 2 and found.stderr.count(said) == 1, found.stderr
     assert time.monotonic() - begin < 240
     assert process or len(found.stderr) < 1000, 'one line, no crash of the other'
+
+
+@pytest.mark.parametrize(('error', 'waits'), [(Stopped('saved'), 0), (UserError('no file'), 1)])
+def test_the_others_are_told_of_an_error_and_not_of_a_signal_that_they_got_as_well(monkeypatch, error, waits):
+    """Those whom a signal has ended come to no barrier."""
+    waited = []
+    monkeypatch.setattr(hosts.jax, 'process_count', lambda: 2)
+    monkeypatch.setattr(hosts.multihost, 'get_barrier_sync_fn', lambda: lambda **barrier: waited.append(barrier))
+    monkeypatch.setattr(hosts, 'agree', lambda value: value)
+
+    def build():
+        raise error
+
+    with pytest.raises(type(error)):
+        hosts.one_after_another(build)
+    assert len(waited) == waits
 
 
 def test_without_parts_two_processes_are_one_but_for_rounding(small_run, folders, processes):
