@@ -105,8 +105,10 @@ def _finished(workdir: pathlib.Path) -> set[int]:
 
 def seeds_left(workdir: pathlib.Path, seeds: Sequence[int]) -> list[int]:
     """The seeds of a cell that are yet to be run, or to be reported on."""
-    reported = {run['seed'] for run in load_report(workdir)['runs']} if is_done(workdir) else set()
-    return [seed for seed in seeds if seed not in reported & _finished(workdir)]
+    if not is_done(workdir):
+        return list(seeds)
+    done = _finished(workdir) & {run['seed'] for run in load_report(workdir)['runs']}
+    return [seed for seed in seeds if seed not in done]
 
 
 def claim_changes(cells: Sequence[Cell], changes: dict[str, Any], folder: pathlib.Path, note: bool = True) -> None:
@@ -119,6 +121,7 @@ def claim_changes(cells: Sequence[Cell], changes: dict[str, Any], folder: pathli
       cells: the grid.
       changes: to every cell, by dotted names.
       folder: of the runs.
+      note: whether a new folder is made.
 
     Raises:
       UserError: names both.

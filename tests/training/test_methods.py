@@ -117,6 +117,15 @@ def test_every_loss_falls(small_run, settings, train):
     assert found[-1] < 0.9 * found[0]
 
 
+def loss_of(run, params, batch, drawn):
+    """The ranking loss of what was drawn, without dropout."""
+    def call(model):
+        encoded = model(run.data.tables, batch.users, batch.packed, drawn.masked, train=False)
+        return ranking_loss(model, train_spec(run.config), run.data, batch, drawn, encoded)
+
+    return float(run.model.apply({'params': params}, method=call))
+
+
 def test_a_true_item_among_the_shared_negatives_does_not_count(small_run):
     """With one item in the catalogue to draw, targets of that item have no negative, and their loss is zero."""
     run = small_run(method='none', train={**STRONG, 'popularity': 0.0, 'negatives': 400})
@@ -125,12 +134,7 @@ def test_a_true_item_among_the_shared_negatives_does_not_count(small_run):
     exist = np.asarray(drawn.targets.exist)
     one = drawn._replace(negatives=jnp.full(400, true[exist][0]),
                          targets=drawn.targets._replace(exist=jnp.asarray(exist & (true == true[exist][0]))))
-
-    def call(model):
-        encoded = model(run.data.tables, batch.users, batch.packed, drawn.masked, train=False)
-        return ranking_loss(model, train_spec(run.config), run.data, batch, one, encoded)
-
-    assert float(run.model.apply({'params': state.params}, method=call)) == 0
+    assert loss_of(run, state.params, batch, one) == 0
 
 
 @pytest.mark.parametrize('backbone', ('sasrec', 'bert4rec'))
@@ -141,16 +145,8 @@ def test_a_true_item_among_a_positions_own_negatives_does_not_count(small_run, b
     items = batch.packed.items
     true = drawn.targets.pick(jnp.roll(items, -1, 1) if run.model.spec.causal else items)
     hit = drawn._replace(negatives=jnp.broadcast_to(true[..., None], drawn.negatives.shape))
-
-    def loss(drawn):
-        def call(model):
-            encoded = model(run.data.tables, batch.users, batch.packed, drawn.masked, train=False)
-            return ranking_loss(model, train_spec(run.config), run.data, batch, drawn, encoded)
-
-        return float(run.model.apply({'params': state.params}, method=call))
-
     # Scores are near zero at first: log 2 for each of the two candidates, of which the true one alone is left.
-    assert 0.25 < loss(hit) < 0.45 < 0.55 < loss(drawn) < 0.85
+    assert 0.25 < loss_of(run, state.params, batch, hit) < 0.45 < 0.55 < loss_of(run, state.params, batch, drawn) < 0.85
 
 
 @pytest.mark.parametrize('backbone', ('sasrec', 'bert4rec'))
