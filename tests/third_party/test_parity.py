@@ -19,7 +19,7 @@ torch = pytest.importorskip('torch', reason='needs the [reference] extra')
 from third_party.pytorch_reference import convert, train  # noqa: E402
 from third_party.pytorch_reference.model import Recommender as Reference  # noqa: E402
 
-USERS, ITEMS, WIDTH = 24, 60, 20
+USERS, ITEMS, WIDTH = 24, 240, 20
 STEPS = 20
 KINDS = [(backbone, method) for backbone in ('sasrec', 'bert4rec', 'gru4rec') for method in ('none', 'grasp')]
 
@@ -67,8 +67,10 @@ class Both:
         return self._draw(self.model, self.train_spec, self.shape, self.packed, self.key(step))[0]
 
     def batch(self, step):
-        """The batch of this step for the reference."""
-        return convert.batch_to_torch(self.packed, self.placement.user, self.drawn(step))
+        """The batch of this step for the reference, which counts a negative also where it is the target."""
+        batch = convert.batch_to_torch(self.packed, self.placement.user, self.drawn(step))
+        assert not (batch.positives == batch.negatives)[batch.counted].any(), 'the catalogue is too small for this test'
+        return batch
 
 
 @pytest.fixture(scope='module', params=KINDS, ids='+'.join)
