@@ -195,7 +195,7 @@ def _evaluate() -> dict:
         'seed': 42,  # of the stored negatives
         'ks': (1, 3, 5, 10, 20),
         'select_by': 'sampled',  # protocol of the validation NDCG@10 that picks the checkpoint: sampled | full
-        'head_user': 0,  # head from this many training interactions on; 0: the top 20%
+        'head_user': 0,  # head from this many training interactions on; 0: the top 20%, with ties
         'head_item': 0,
         'users_per_batch': 256,
         'users': 0,  # how many of the users are ranked, evenly spread; 0: all

@@ -182,7 +182,7 @@ def _parse(line: bytes, wanted: frozenset[str]) -> Any:
         match = _LITERAL_ITEM.match(line)
         if match and match.group(1).decode('utf-8', 'replace') not in wanted and line.rstrip().endswith(b'}'):
             return None
-        return ast.literal_eval(line.decode('utf-8'))
+        return ast.literal_eval(json_lines.without_halves(line.decode('utf-8', 'surrogatepass')))
 
 
 def _attributes(record: dict[str, Any], layout: Layout) -> dict[str, Any]:

@@ -14,13 +14,14 @@ import tqdm
 from grasp_jax.errors import UserError
 
 Parse = collections.abc.Callable[[bytes], Any]
-_HALF = re.compile(rb'\\u[dD][89a-fA-F]')  # the escape of a surrogate, of a pair or alone
+_HALF = re.compile(rb'\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]')  # a surrogate, escaped or in bytes, of a pair or alone
 
 
 def read_objects(path: pathlib.Path, parse: Parse = json.loads) -> collections.abc.Iterator[tuple[int, dict[str, Any]]]:
     """Yields (line number from 1, object) with a progress bar over the file's bytes; blank lines are skipped.
 
-    Half of a surrogate pair, as in a title that was cut inside an emoji, becomes U+FFFD: no file could hold it.
+    Half of a surrogate pair, as in a title that was cut inside an emoji, becomes U+FFFD: no file could hold it. Whole
+    pairs are joined, also where each half was written as bytes of its own (CESU-8).
 
     Args:
       path: a file; `.gz` at the end of its name means gzip.
@@ -40,12 +41,14 @@ def read_objects(path: pathlib.Path, parse: Parse = json.loads) -> collections.a
             continue
         if not isinstance(record, dict):
             start = line[:60].decode('utf-8', 'replace').strip()
-            raise UserError(f'{path}, line {row}: holds no JSON object ({start!r}); correct or delete this line')
+            spread = row == 1 and (start[:1] == '[' or start == '{')  # a list, or an object over several lines
+            raise UserError(f'{path}, line {row}: holds no JSON object ({start!r}); '
+                            + ('write one object a line' if spread else 'correct or delete this line'))
         yield row, without_halves(record) if _HALF.search(line) else record
 
 
 def without_halves(value: Any) -> Any:
-    """A JSON value in whose texts U+FFFD stands for every surrogate that is alone."""
+    """A JSON value in whose texts pairs of surrogates are joined and U+FFFD stands for every one that is alone."""
     if isinstance(value, str):
         return value.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')
     if isinstance(value, dict):

@@ -167,13 +167,26 @@ def _column(frame: pd.DataFrame, path: pathlib.Path, config: ml_collections.Conf
 
 
 def _ids(frame: pd.DataFrame, path: pathlib.Path, config: ml_collections.ConfigDict, key: str) -> np.ndarray:
-    values = _column(frame, path, config, key)
+    values = _whole(_column(frame, path, config, key), path)
     text = values.astype(str).str.strip()
     missing = (values.isna() | text.isna() | (text == '')).to_numpy(bool)
     if missing.any():
         row = frame.index[int(np.argmax(missing))]
         raise UserError(f'{path}, row {row}: column {config[key]!r} is empty; give the id or delete this row')
     return text.to_numpy(object)
+
+
+def _whole(values: pd.Series, path: pathlib.Path) -> pd.Series:
+    """A column of ids in which floating-point numbers are whole ones, 1 for 1.0; others cannot tell entities apart."""
+    if values.dtype != object and not pd.api.types.is_float_dtype(values.dtype):
+        return values
+    whole = [int(value) if isinstance(value, float) and abs(value) <= 2**53 and value.is_integer() else value
+             for value in values]
+    for row, value in zip(values.index, whole, strict=True):
+        if isinstance(value, float) and not np.isnan(value):
+            raise UserError(f'{path}, row {row}: column {values.name!r} is {value}, not an id; write ids as text or '
+                            'whole numbers')
+    return pd.Series(whole, values.index, object)
 
 
 def _times(frame: pd.DataFrame, path: pathlib.Path, config: ml_collections.ConfigDict) -> np.ndarray:
@@ -210,7 +223,8 @@ def _is_number(text: str) -> bool:
 
 def _calendar(values: pd.Series) -> pd.Series:
     """ISO 8601 text as nanoseconds since 1970; what is no date between 1678 and 2262 becomes missing."""
-    moments = pd.to_datetime(values.astype(object), format='ISO8601', utc=True, errors='coerce')
+    dates = values.astype(object).where(values.astype(str).str.contains(r'\d'), None)  # `now` would be the clock's time
+    moments = pd.to_datetime(dates, format='ISO8601', utc=True, errors='coerce')
     fits = (moments > pd.Timestamp.min.tz_localize('UTC')) & (moments < pd.Timestamp.max.tz_localize('UTC'))
     moments = moments.where(fits)
     nanoseconds = moments.dt.as_unit('ns').astype('int64').astype(object)

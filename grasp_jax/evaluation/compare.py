@@ -22,17 +22,17 @@ would differ too. Several seeds of a run, those that both have, are averaged per
 other negatives are listed but not tested."""
 
 
-def compare_workdirs(workdirs: Sequence[pathlib.Path], seed: int = 0) -> list[list[str]]:
+def compare_workdirs(workdirs: Sequence[pathlib.Path], reports: Sequence[Tree], seed: int = 0) -> list[list[str]]:
     """The table of several finished workdirs, header first.
 
     Args:
-      workdirs: folders with a report.json, the one to compare with first.
+      workdirs: folders of the runs, the one to compare with first.
+      reports: their reports.
       seed: of the bootstrap.
 
     Raises:
-      UserError: a report or the ranks of a run cannot be read.
+      UserError: the ranks of a run cannot be read.
     """
-    reports = [load_report(workdir) for workdir in workdirs]
     k = tables.headline_k(reports[0])
     header = ['run', 'data', 'recipe', 'model', 'seeds',
               *(f'{name}@{k} {protocol}' for protocol in ('sampled', 'full') for name in ('NDCG', 'HR')),
@@ -41,12 +41,34 @@ def compare_workdirs(workdirs: Sequence[pathlib.Path], seed: int = 0) -> list[li
     for workdir, report in zip(workdirs, reports, strict=True):
         test = report['test']
         cells = [test[protocol].get(f'{name}@{k}') for protocol in ('sampled', 'full') for name in ('NDCG', 'HR')]
-        cells += [test['groups'][group].get(f'NDCG@{k}') for group in tables.GROUP_NAMES]
+        hidden = _other_borders(report, reports[0])
+        cells += [None if _border(group) in hidden else test['groups'][group].get(f'NDCG@{k}')
+                  for group in tables.GROUP_NAMES]
         rows.append([
             workdir.resolve().name, report['dataset'], report['recipe'], _model(report), str(len(report['seeds'])),
             *(tables.percent(cell) for cell in cells),
             *(('', '') if report is reports[0] else _gain(workdirs[0], reports[0], workdir, report, k, seed))])
     return rows
+
+
+def border_note(workdirs: Sequence[pathlib.Path], reports: Sequence[Tree]) -> str:
+    """One line on the runs whose head and tail are not those of the first; empty where there are none."""
+    first, *names = (workdir.resolve().name for workdir in workdirs)
+    other = [f'{name} ({", ".join(borders.values())})' for name, report in zip(names, reports[1:], strict=True)
+             if (borders := _other_borders(report, reports[0]))]
+    return (f'Tail and head are left out (-) where their border, in training interactions, is not that of {first}: '
+            f'{", ".join(other)}.') if other else ''
+
+
+def _border(group: str) -> str:
+    """The threshold that makes a group: tail_user -> head_user."""
+    return 'head_' + group.partition('_')[2]
+
+
+def _other_borders(report: Tree, first: Tree) -> dict[str, str]:
+    """The thresholds that are not those of the first report, each with a word on both."""
+    mine, theirs = report['thresholds'], first['thresholds']
+    return {key: f'{key[5:]}s from {mine[key]}, not {theirs[key]}' for key in mine if mine[key] != theirs[key]}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,13 +84,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--seed', type=int, default=0, help='seed of the bootstrap (default: 0)')
     flags = parser.parse_args(arguments)
     try:
-        rows = compare_workdirs(flags.workdirs, flags.seed)
-        print(tables.aligned(rows, 4), LEGEND, sep='\n\n')
+        if flags.seed < 0:
+            raise UserError(f'--seed={flags.seed}: must be 0 or more')
+        reports = [load_report(workdir) for workdir in flags.workdirs]
+        rows = compare_workdirs(flags.workdirs, reports, flags.seed)
+        below = [*filter(None, [border_note(flags.workdirs, reports)]), LEGEND]
+        print(tables.aligned(rows, 4), *below, sep='\n\n')
         if flags.out:
-            _write(flags.out, f'{tables.markdown(rows, 4)}\n\n{LEGEND}\n')
+            _write(flags.out, '\n\n'.join([tables.markdown(rows, 4), *below]) + '\n')
         if flags.plot:
             flags.plot.parent.mkdir(parents=True, exist_ok=True)
-            comparison([load_report(workdir) for workdir in flags.workdirs], flags.plot)
+            comparison(reports, flags.plot)
     except (UserError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2

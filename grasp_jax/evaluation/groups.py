@@ -21,7 +21,7 @@ def group_masks(
       users: int [v], evaluated users.
       targets: int [v], their held-out items.
       config: the full config; `evaluate.head_user` and `evaluate.head_item` are the smallest counts of the head, 0 for
-        the top 20% of all users or items.
+        the top 20% of all users or items, and all that tie with the last of them.
 
     Returns:
       bool [v] for each of `GROUPS`.
@@ -29,6 +29,14 @@ def group_masks(
     head_user = _head_users(interactions, config)[users]
     head_item = _head_items(interactions, config)[targets]
     return {'tail_user': ~head_user, 'head_user': head_user, 'tail_item': ~head_item, 'head_item': head_item}
+
+
+def described(config: ConfigDict) -> str:
+    """What the groups are, in one sentence."""
+    users, items = (f'from {least} training interactions on' if least else
+                    'the top 20%, and all that tie with the last of them'
+                    for least in (config.evaluate.head_user, config.evaluate.head_item))
+    return f'head users: {users}; head items, by the test item: {items}; the others are tail'
 
 
 def thresholds(interactions: data.Interactions, config: ConfigDict) -> dict[str, int | None]:

@@ -61,13 +61,13 @@ class HostEvaluator(Evaluator):
                     sampled.append(ranks)
                     known.append((*rest, self._target_scores(params, batch, *rest)) if full else ())
                     bar.update()
+                left_out = [np.concatenate([self.histories(start + place), batch.targets[:, None]], 1)
+                            for place, batch in enumerate(group)] if full else []
                 ahead = [jnp.ones(len(batch.targets)) for batch in group]
                 for first in blocks:
                     parts = self._parts(params, _block(np.arange(first, min(first + _ITEMS, count + 1))))
-                    ahead = [before + _ahead_in_block(
-                        self.model, params, parts, first, *rest,
-                        np.concatenate([batch.history, batch.targets[:, None]], 1))
-                        for before, batch, rest in zip(ahead, group, known, strict=True)]
+                    ahead = [before + _ahead_in_block(self.model, params, parts, first, *rest, theirs)
+                             for before, rest, theirs in zip(ahead, known, left_out, strict=True)]
                     ahead[-1].block_until_ready()  # or rows of all blocks would queue up
                     bar.update()
                 everything += ahead
@@ -76,9 +76,9 @@ class HostEvaluator(Evaluator):
     def data_of(self, batch: Batch) -> Data:
         """As in `Evaluator`; rows of this batch are fetched, others are not there."""
         width = self.model.spec.row_width
-        lengths = np.count_nonzero(batch.history, axis=1)[:, None]
-        newest = np.where(np.arange(batch.history.shape[1]) >= lengths - width, batch.history, 0)
-        items = np.concatenate([field.ravel() for field in (newest, batch.targets, batch.negatives)])
+        place, shown = np.arange(width)[None], batch.placement
+        read = (np.asarray(shown.start)[:, None] + place)[place < np.asarray(shown.length)[:, None]]
+        items = np.concatenate([self._interactions.items[read], batch.targets, batch.negatives.ravel()])
         places = self.num_rows * width + batch.targets.size + batch.negatives.size + 1
         users = batch.placement.user
         tables = self._host.fetch(items, np.asarray(users), padded_rows(places), padded_rows(len(users)))

@@ -1,18 +1,20 @@
 """NDCG, hit rate and MRR as functions of the target's rank, and the file that the ranks of a run are kept in.
 
 A rank is 1 + (items scored better) + (items scored equal) / 2, so ties give half ranks such as 1.5. Everything here
-looks at the rank alone and a target counts at k when `rank <= k`. A tie is therefore never resolved in the model's
-favour: a target tied with one other for the first place has rank 1.5 and is no hit at 1. A scorer that answers a
-constant puts each target at rank 51 of 101, the mean rank of a random order, which is what chance level means for
-a rank; its HR@10 is 0, below the 10/101 of a random order and never above it. (Sharing a tie out in expectation
-would give 10/101, but would also pay a model for scores that cannot order anything.)
+looks at the rank alone and a target counts at k when `rank <= k`: all of a tie counts where its middle does, nothing
+of it where its middle does not. A target tied with one other for the first place has rank 1.5 and is no hit at 1.
+
+A scorer that answers a constant puts each target at rank 1 + n / 2 among n others, the mean rank of a random order.
+With k < 1 + n / 2 it has no hit: HR@10 is 0 among 100 negatives, where a random order has 10/101. From there on every
+target is a hit, and for k up to n that is more than chance: HR@10 is 1 among 18 negatives, where a random order has
+10/19. MRR never is. So a cut-off says something only below 1 + n / 2, and the report warns of others (`tied_hits`).
 """
 
 import dataclasses
 import pathlib
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,6 +83,11 @@ def ndcg(ranks: np.ndarray, k: int) -> np.ndarray:
 def hit_rate(ranks: np.ndarray, k: int) -> np.ndarray:
     """HR@k: float64 [v], 1 where rank <= k, else 0. Equals Recall@k, since one item is relevant."""
     return (np.asarray(ranks) <= k).astype(np.float64)
+
+
+def tied_hits(ks: Iterable[int], others: int) -> list[int]:
+    """The cut-offs at which a target that ties with all `others` of its candidates is a hit, 1 + others / 2 <= k."""
+    return [k for k in ks if 1 + others / 2 <= k]
 
 
 def reciprocal_rank(ranks: np.ndarray) -> np.ndarray:

@@ -122,7 +122,7 @@ def comparison(reports: Sequence[Tree], path: pathlib.Path) -> None:
       path: the PNG to write.
 
     Raises:
-      UserError: two data sets, or two runs that nothing in the picture would tell apart.
+      UserError: two data sets, two borders of tail items, or two runs that nothing in the picture would tell apart.
     """
     name = f'NDCG@{headline_k(reports[0])}'
     backbones = list(dict.fromkeys(report['backbone'] for report in reports))
@@ -132,6 +132,10 @@ def comparison(reports: Sequence[Tree], path: pathlib.Path) -> None:
         raise UserError(f'{path}: a picture shows one data set; leave out the runs of others')
     if len(by_key) < len(reports):
         raise UserError(f'{path}: two runs have the same backbone, method, gate and recipe; leave one of them out')
+    borders = list(dict.fromkeys(report['thresholds']['head_item'] for report in reports))
+    if len(borders) > 1:
+        raise UserError(f'{path}: the runs have head items from {" and from ".join(map(str, borders))} training '
+                        'interactions on; leave out those of other borders')
     counts = {len(report['seeds']) for report in reports}
     spread = _seeds(reports[0]) if len(counts) == 1 else ', lines: std over seeds where there are several'
     figure, panels = figure_of(2, 'What world knowledge adds to each backbone',

@@ -120,13 +120,11 @@ class Batch(NamedTuple):
       placement: fields int32 [B].
       targets: int32 [B], 0 where there is no user.
       negatives: int32 [B, N].
-      history: int32 [B, ?], items of the input, filled up with 0.
     """
 
     placement: batches.Placement
     targets: np.ndarray
     negatives: np.ndarray
-    history: np.ndarray
 
     @property
     def candidates(self) -> np.ndarray:
@@ -196,7 +194,7 @@ class Evaluator:
         """Sampled and full ranks [B] of one batch, with the `item_parts` of these parameters."""
         batch = self.batch(step)
         return _rank_batch(self.model, self.mesh, self.num_rows, params, self.data, parts, batch.placement,
-                           batch.targets, batch.negatives, batch.history if full else None,
+                           batch.targets, batch.negatives, self.histories(step) if full else None,
                            self._gate_scores(params, step, batch) if self._keeps_scores else None)
 
     def _gate_scores(self, params: Any, step: int, batch: Batch) -> GateScores:
@@ -219,17 +217,19 @@ class Evaluator:
         """One batch's users, filled up with users that are computed and thrown away."""
         chosen = self._chosen(step)
         placement = jax.tree.map(lambda field: field[step], self._plan.placement)
-        fields = self.targets[chosen], self._negatives[chosen], self._histories(chosen)
+        fields = self.targets[chosen], self._negatives[chosen]
         return Batch(placement, *(_filled(field, self._size) for field in fields))
 
-    def _histories(self, chosen: np.ndarray) -> np.ndarray:
-        """int32 [b, longest input of all]: input items of some users, filled up with 0."""
+    def histories(self, step: int) -> np.ndarray:
+        """int32 [B, longest input of all], the input items of a batch's users, filled up with 0: large, and of use
+        only to a ranking among all items."""
+        chosen = self._chosen(step)
         width, own = int(self._lengths.max(initial=0)), self._lengths[chosen]
         inside = np.arange(width)[None] < own[:, None]
         found = np.zeros(inside.shape, np.int32)
         starts = self._interactions.indptr[self.users[chosen]]
         found[inside] = self._interactions.items[(starts[:, None] + np.arange(width)[None])[inside]]
-        return found
+        return _filled(found, self._size)
 
     def data_of(self, batch: Batch) -> Data:
         """Items, and the vectors of at least this batch's users, inputs and candidates, on the devices."""

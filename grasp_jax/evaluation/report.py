@@ -11,7 +11,7 @@ Keys of report.json (fractions, not percent; null where a group is empty):
 | `seeds`, `seed` | all seeds of the run; `seed` only where there is one |
 | `command` | the command that makes this report again, where it is known |
 | `data` | `users`, `items`, `interactions`, `mean_length`, `density`, `evaluated_users` |
-| `protocol` | sentences on `split`, `sampled`, `full`, `ties`, `selection`, `groups`; `negatives` asked for and `fewest_negatives` that a user got (a small catalogue has no more), `negatives_seed`; `select_by`, the protocol of the validation figures; `candidates`, a fingerprint that two reports share when users, test items and negatives are the same |
+| `protocol` | sentences on `split`, `sampled`, `full`, `ties`, `selection`, `groups`; `warning` of cut-offs that ties alone can reach, null where there are none; `negatives` asked for and `fewest_negatives` that a user got (a small catalogue has no more), `negatives_seed`; `select_by`, the protocol of the validation figures; `candidates`, a fingerprint that two reports share when users, test items and negatives are the same |
 | `thresholds` | `head_user`, `head_item`: training interactions from which a user or item is head |
 | `counts` | evaluated users in all and in each group |
 | `test.sampled`, `test.full` | `NDCG@k`, `HR@k` for each k, `MRR`: all evaluated users under either protocol |
@@ -138,9 +138,8 @@ def _data_facts(interactions: Interactions, evaluated: int) -> Tree:
 
 def _protocol(config: ConfigDict, interactions: Interactions) -> Tree:
     section = config.evaluate
-    share = {name: f'from {section[name]} training interactions on' if section[name] else 'top 20%'
-             for name in ('head_user', 'head_item')}
-    fewest = fewest_negatives(interactions, section.negatives)
+    left = fewest_negatives(interactions, interactions.num_items)
+    fewest = min(section.negatives, left)
     drawn = f'{section.negatives}' if fewest == section.negatives else f'{fewest} to {section.negatives}'
     return {
         'split': 'leave-one-out: the last item of a user tests, the one before validates, the rest trains; users with '
@@ -152,11 +151,21 @@ def _protocol(config: ConfigDict, interactions: Interactions) -> Tree:
         'ties': 'count half: rank = 1 + better + equal / 2',
         'selection': f'the epoch with the best validation NDCG@10 ({section.select_by}), patience '
                      f'{config.train.patience} epochs; the test items are looked at once, with that epoch',
-        'groups': f'head users: {share["head_user"]}; head items, by the test item: {share["head_item"]}; '
-                  'the others are tail',
+        'groups': groups.described(config), 'warning': _warning(section.ks, {'sampled': fewest, 'full': left}),
         'negatives': section.negatives, 'fewest_negatives': fewest, 'negatives_seed': section.seed,
         'select_by': section.select_by,
         'candidates': _candidates(interactions, section.negatives, section.seed, section.users)}
+
+
+def _warning(ks: Sequence[int], fewest: dict[str, int]) -> str | None:
+    """Which cut-offs a tie alone can reach, given the fewest items that stand against a target; 10 is of validation."""
+    found = {protocol: metrics.tied_hits(sorted({*ks, 10}), others) for protocol, others in fewest.items()}
+    where = [f'at {", ".join(map(str, tied))} among {fewest[protocol]} negatives ({protocol})'
+             for protocol, tied in found.items() if tied]
+    if not where:
+        return None
+    return (f'a model that scores all items alike has a sure hit {" and ".join(where)}; trust smaller k alone, or rank '
+            'among more items')
 
 
 def _candidates(interactions: Interactions, negatives: int, seed: int, users: int) -> str:

@@ -75,7 +75,7 @@ def render_terminal(report: Tree) -> str:
         f'{data["evaluated_users"]:,} users evaluated',
         '', aligned(_overall(report), 2), _mrr(report), '', aligned(_groups(report)), '',
         f'sampled: {protocol["sampled"]}', f'full: {protocol["full"]}',
-        f'{protocol["groups"]}{_from(report)}',
+        f'{protocol["groups"]}{_from(report)}', *_warning(report),
         f'best epoch {_number(report["validation"]["epoch"])}, validation NDCG@10 '
         f'{_percent(report, "validation", "NDCG@10")}% ({protocol["select_by"]}); '
         f'training took {duration(report["training"]["seconds"])}'])
@@ -92,7 +92,7 @@ def render_markdown(report: Tree) -> str:
     parts = [
         f'# {report["dataset"]}: {model_name(report)}', settings(report)[:1].upper() + settings(report)[1:] + '.',
         '## Test', f'Percent{several}.', markdown(_overall(report), 2),
-        f'{_mrr(report)}.',
+        f'{_mrr(report)}.', *_warning(report),
         '![NDCG and hit rate by k, both protocols](plots/metric_by_k.png)',
         '## Head and tail', f'Percent{several}. {_sentence(protocol["groups"])[:-1]}{_from(report)}.',
         markdown(_groups(report)), '![Head and tail groups, both protocols](plots/groups.png)',
@@ -112,11 +112,19 @@ def render_markdown(report: Tree) -> str:
     return '\n\n'.join(parts) + '\n'
 
 
+def _warning(report: Tree) -> list[str]:
+    warning = report['protocol'].get('warning')
+    return [f'Beware: {warning}.'] if warning else []
+
+
 def _left_out(stages: dict[str, Tree]) -> list[str]:
     dropped = stages.get('prepare', {}).get('dropped')
     if not dropped:
         return []
-    return ['Left out by the filter: ' + ', '.join(f'{count:,} {what}' for what, count in dropped.items()) + '.']
+    reasons = {'repeats': dropped['repeats'], 'filtered': dropped['interactions'] - dropped['repeats']}
+    shares = ', '.join(f'{count:,} {reason}' for reason, count in reasons.items() if count)
+    counts = ', '.join(f'{dropped[key]:,} {key}' for key in ('users', 'items', 'interactions'))
+    return [f'Left out of the source: {counts}' + (f' ({shares}).' if shares else '.')]
 
 
 def duration(seconds: float) -> str:

@@ -62,6 +62,17 @@ def test_metadata_of_2018_and_2023(tmp_path):
         'i1': {'title': 'T', 'brand': 'Q', 'price': '3.0', 'categories': ['A']}, 'i2': {'brand': 'R'}}
 
 
+def test_surrogates_are_joined_or_replaced_in_json_and_in_literals(tmp_path):
+    smile, half = b'\xed\xa0\xbd\xed\xb8\x80', b'\xed\xa0\xbd'
+    path = tmp_path / 'r.json'
+    path.write_bytes(b'{"reviewerID": "u%s", "asin": "i", "unixReviewTime": 1}\n' % smile)
+    assert amazon.read_reviews(path, OLD).user_ids == ['u\U0001f600']
+    path.write_bytes(b'{"asin": "a", "title": "x %s"}\n' % half +
+                     b"{'asin': 'b', 'title': 'x %s %s', 'brand': '\\ud83d'}\n" % (smile, half))
+    assert amazon.read_metadata(path, OLD, ['a', 'b']) == {
+        'a': {'title': 'x \ufffd'}, 'b': {'title': 'x \U0001f600 \ufffd', 'brand': '\ufffd'}}
+
+
 def test_nothing_in_metadata_is_executed(tmp_path):
     path = write(tmp_path / 'm.json', ["{'asin': 'i1', 'title': __import__('os').getcwd()}"])
     with pytest.raises(UserError, match='line 1: holds no JSON object'):

@@ -140,6 +140,7 @@ def test_a_damaged_data_set_is_refused(tmp_path):
     (tmp_path / 'users.jsonl').write_text('{')
     with pytest.raises(UserError, match=r'users.jsonl: cannot be read'):
         dataset.load(tmp_path)
+    (tmp_path / 'users.jsonl').write_text(''.join(lines))
     (tmp_path / 'items.npy').write_bytes(b'')
-    with pytest.raises(UserError, match='cannot be read'):
+    with pytest.raises(UserError, match=r'items\.npy: cannot be read'):
         dataset.load(tmp_path)

@@ -1,6 +1,8 @@
 """A person's own tables and inter.txt."""
 
 import datetime
+import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -59,6 +61,14 @@ def test_iso_dates_order_like_the_moments_they_name(tmp_path, config, name):
     frame.loc[1, 'when'] = 'Sunday'
     with pytest.raises(UserError, match=r"row .*column 'when' is 'Sunday', not a time; .* ISO 8601"):
         tables.read_interactions(save(frame, tmp_path / name), config)
+
+
+@pytest.mark.parametrize('name', ['r.csv', 'r.parquet', 'r.jsonl'])
+@pytest.mark.parametrize('word', ['now', 'today'])
+def test_no_time_is_that_of_the_clock(tmp_path, config, name, word):
+    for row, times in ((1, [word, '2024-01-01']), (2, ['2024-01-01', word])):
+        with pytest.raises(UserError, match=f"row {row}: column 'when' is '{word}', not a time"):
+            tables.read_interactions(save(ROWS[:2].assign(when=times), tmp_path / name), config)
 
 
 def test_parquet_dates_are_times(tmp_path, config):
@@ -158,12 +168,48 @@ def test_numbers_of_jsonl_stay_as_they_are_written_where_a_row_lacks_them(tmp_pa
     assert isinstance(found['7']['age'], int)
 
 
+def test_a_whole_number_is_one_id_however_it_is_stored(tmp_path, config):
+    path = tmp_path / 'r.jsonl'
+    path.write_text(''.join(json.dumps({'customer': one, 'product': 7, 'when': 1}) + '\n' for one in (1, '1', 1.0)))
+    assert tables.read_interactions(path, config).user_ids == ['1']
+    frame = pd.DataFrame({'customer': [1.0, 2.0**53], 'product': [1, 2], 'when': [1, 2]})
+    assert tables.read_interactions(save(frame, tmp_path / 'r.parquet'), config).user_ids == ['1', str(2**53)]
+
+
+@pytest.mark.parametrize('value', [1.5, 1e300, float('inf')])
+@pytest.mark.parametrize('name', ['r.jsonl', 'r.parquet'])
+def test_a_number_that_is_no_id_is_refused(tmp_path, config, name, value):
+    frame = pd.DataFrame({'customer': [1.0, value], 'product': ['a', 'b'], 'when': [1, 2]})
+    path = tmp_path / name
+    if name == 'r.jsonl':
+        path.write_text(''.join(json.dumps(row) + '\n' for row in frame.to_dict('records')))
+    else:
+        save(frame, path)
+    with pytest.raises(UserError, match=rf"{name}, row 2: column 'customer' is {re.escape(str(value))}, not an id; "
+                                        'write ids as text or whole numbers'):
+        tables.read_interactions(path, config)
+
+
+@pytest.mark.parametrize('text', ['[{"product": "a"}]', '[\n{"product": "a"}\n]', '{\n"product": "a"\n}\n'])
+def test_json_that_is_not_one_object_a_line_is_said_to_be_that(tmp_path, config, text):
+    (tmp_path / 'i.json').write_text(text)
+    with pytest.raises(UserError, match=r'i\.json, line 1: .*; write one object a line'):
+        tables.read_attributes(tmp_path / 'i.json', config, 'item_column', ['a'])
+
+
 def test_half_of_a_surrogate_pair_is_replaced(tmp_path, config):
     path = tmp_path / 'i.jsonl'
     path.write_text('{"product": "a", "title": "polish \\ud83d", '
                     '"more": ["\\udc00", {"k\\ud83d": "\\ud83d\\ude00"}]}\n')
     assert tables.read_attributes(path, config, 'item_column', ['a']) == {
         'a': {'title': 'polish \ufffd', 'more': ['\ufffd', {'k\ufffd': '\U0001f600'}]}}
+
+
+def test_surrogates_that_were_written_as_bytes_are_cleaned_too(tmp_path, config):
+    path = tmp_path / 'i.jsonl'
+    path.write_bytes(b'{"product": "\xed\xa0\xbd\xed\xb8\x80", "title": "lip gloss \xed\xa0\xbd"}\n')
+    assert tables.read_attributes(path, config, 'item_column', ['\U0001f600']) == {
+        '\U0001f600': {'title': 'lip gloss \ufffd'}}
 
 
 @pytest.mark.parametrize('name', ['r.csv.gz', 'r.parquet', 'r.jsonl', 'r.xlsx', 'none.csv', 'none.parquet'])
@@ -180,6 +226,8 @@ def test_missing_values_in_parquet_and_jsonl(tmp_path, config):
     for name, row in [('r.parquet', 2), ('r.jsonl', 2)]:
         with pytest.raises(UserError, match=f"row {row}: column 'customer' is empty"):
             tables.read_interactions(save(frame, tmp_path / name), config)
+        with pytest.raises(UserError, match=f'row {row}: column .when. is'):
+            tables.read_interactions(save(ROWS[:2].assign(when=['2024-01-01', None]), tmp_path / name), config)
     frame = ROWS.assign(when=[pd.Timestamp('2024-01-01'), pd.NaT, pd.Timestamp('2024-01-01')])
     with pytest.raises(UserError, match='row 2: column .when. is'):
         tables.read_interactions(save(frame, tmp_path / 'r.parquet'), config)

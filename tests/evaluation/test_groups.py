@@ -54,6 +54,13 @@ def test_item_groups_follow_the_target_not_the_user(config):
     assert masks_of(shop, config)['head_item'].tolist() == [False, True]
 
 
+def test_all_that_tie_at_the_border_are_head(config):
+    shop = from_sequences([[1, 2, 3]] * 9 + [[1, 2, 3, 1]], 3)
+    config.evaluate.head_user = 0
+    assert masks_of(shop, config)['head_user'].all()
+    assert 'the top 20%, and all that tie with the last of them' in groups.described(config)
+
+
 def test_pareto_thresholds_are_reported(shop, config):
     found = groups.thresholds(shop, config)
     lengths, counts = shop.input_lengths('train'), shop.train_item_counts()[1:]

@@ -55,6 +55,18 @@ def test_a_constant_scorer_lands_at_the_mean_rank_of_chance_and_never_gains():
     assert metrics.summarise(constant, (51,))['HR@51'] == 1
 
 
+@pytest.mark.parametrize('others', (1, 2, 9, 18, 19, 100))
+def test_a_constant_scorer_beats_chance_only_at_the_cut_offs_that_are_warned_of(others):
+    ks = range(1, others + 3)
+    constant = metrics.summarise(np.array([1 + others / 2]), ks)
+    chance = metrics.summarise(np.arange(1, others + 2), ks)
+    found = metrics.tied_hits(ks, others)
+    assert found == [k for k in ks if constant[f'HR@{k}'] == 1]
+    assert {k for k in ks if constant[f'HR@{k}'] > chance[f'HR@{k}']} == {k for k in found if k <= others}
+    assert all(constant[f'NDCG@{k}'] <= chance[f'NDCG@{k}'] for k in ks if k not in found or k > others)
+    assert constant['MRR'] <= chance['MRR']
+
+
 def test_merged_batches_equal_the_whole_and_padding_changes_nothing(ranks):
     merged = None
     for start in range(0, len(ranks), 64):

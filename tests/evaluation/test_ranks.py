@@ -40,6 +40,21 @@ def test_evaluator_equals_one_user_at_a_time(backbone):
         assert found.full[row] == 1 + (scores[left] > scores[target]).sum()
 
 
+def test_a_very_long_history_is_laid_out_only_where_all_items_are_ranked(monkeypatch):
+    lengths = np.array([3000, *[3] * 20])
+    interactions = Interactions(np.concatenate([[0], np.cumsum(lengths)]), np.ones(lengths.sum(), np.int32), 40)
+    config = changed(default(), {'model.method': 'none', 'model.hidden_size': 8, 'model.max_length': 6})
+    run = make_run(config, make_mesh((1, 1), jax.devices()[:1]), interactions,
+                   {'test': np.full((21, 9), 2, np.int32)}, None)
+    evaluator, read = run.evaluator('test'), []
+    monkeypatch.setattr(ranks, '_rank_batch', lambda *given: read.append(jax.tree.leaves(given[6:])) or (0, 0))
+    for full in (False, True):
+        evaluator.rank_batch(None, None, 0, full)
+    for full, arrays in enumerate(read):
+        assert any(array.ndim == 2 and array.shape[1] == 2999 for array in arrays) == full
+    assert not any(2999 in array.shape for array in jax.tree.leaves(evaluator.batch(0)))
+
+
 @pytest.mark.parametrize('method', ('none', 'grasp'))
 def test_a_constant_scorer_lands_in_the_middle_under_both_protocols(method):
     run = small_run({'method': method})

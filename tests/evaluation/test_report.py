@@ -1,4 +1,7 @@
 import json
+import pathlib
+import runpy
+import shutil
 import statistics
 
 import matplotlib.image
@@ -6,7 +9,8 @@ import numpy as np
 import pytest
 
 from grasp_jax import config as configs
-from grasp_jax.data.interactions import Interactions, evenly_spread
+from grasp_jax.data import filters, readers
+from grasp_jax.data.interactions import Interactions, evenly_spread, fewest_negatives
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation import compare, history, metrics, plots, report
 from grasp_jax.training import metrics_log
@@ -146,6 +150,56 @@ def test_comparison_table_tests_only_what_can_be_compared(workdirs, tmp_path, sh
     capsys.readouterr()
     assert compare.main([str(tmp_path / 'nowhere')]) == 2
     assert capsys.readouterr().err.count('\n') == 1
+
+
+def test_head_and_tail_from_other_borders_are_not_set_side_by_side(workdirs, tmp_path, capsys):
+    for workdir, name, least in zip(workdirs, ('first', 'second'), (4, 5), strict=True):
+        shutil.copytree(workdir, tmp_path / name)
+        found = report.load_report(workdir) | {'thresholds': {'head_user': 9, 'head_item': least}}
+        (tmp_path / name / 'report.json').write_text(json.dumps(found))
+    both = [str(tmp_path / name) for name in ('first', 'second')]
+    assert compare.main([*both, '--out', str(tmp_path / 'table.md')]) == 0
+    printed = capsys.readouterr().out
+    header, first, second = [[cell.strip() for cell in line.split('|')[1:-1]]
+                             for line in (tmp_path / 'table.md').read_text().splitlines()[:4] if '---' not in line]
+    for name, other in (('tail users', False), ('head users', False), ('tail items', True), ('head items', True)):
+        assert first[header.index(name)] != '-' and (second[header.index(name)] == '-') == other
+    line = ('Tail and head are left out (-) where their border, in training interactions, is not that of first: '
+            'second (items from 5, not 4).')
+    assert line in printed.splitlines() and line in (tmp_path / 'table.md').read_text()
+    assert compare.main([*both, '--plot', str(tmp_path / 'picture.png')]) == 2
+    assert 'head items from 4 and from 5' in capsys.readouterr().err
+
+
+def test_a_seed_below_zero_is_refused(workdirs, capsys):
+    assert compare.main([*map(str, workdirs), '--seed=-1']) == 2
+    assert capsys.readouterr().err == 'error: --seed=-1: must be 0 or more\n'
+
+
+@pytest.mark.parametrize(('rows', 'repeats', 'words'), [
+    (0, 0, '0 interactions.'), (5, 5, '5 interactions (5 repeats).'), (1500, 0, '1,500 interactions (1,500 filtered).'),
+    (7, 5, '7 interactions (5 repeats, 2 filtered).')])
+def test_a_repeat_is_left_out_once(workdirs, rows, repeats, words):
+    found = report.load_report(workdirs[0])
+    found['stages']['prepare']['dropped'] = {'users': 1, 'items': 2, 'interactions': rows, 'repeats': repeats}
+    assert f'Left out of the source: 1 users, 2 items, {words}\n' in report.render_markdown(found)
+
+
+def test_few_negatives_are_warned_of(workdirs, tmp_path, shop, monkeypatch):
+    for name in ('training_curve', 'metric_by_k', 'group_bars'):
+        monkeypatch.setattr(plots, name, lambda *given: None)
+    found = run(tmp_path, shop, negatives=18)
+    line = 'a model that scores all items alike has a sure hit at 10, 20 among 18 negatives (sampled)'
+    assert line in found['protocol']['warning']
+    assert line in report.render_terminal(found) and line in (tmp_path / 'report.md').read_text()
+    assert report.load_report(workdirs[0])['protocol']['warning'] is None
+
+
+def test_the_example_of_own_data_reports_no_cut_off_that_ties_alone_can_reach():
+    path = pathlib.Path(__file__).resolve().parents[2] / 'configs' / 'own_data.py'
+    config = runpy.run_path(str(path))['get_config']()
+    example = filters.sequences(readers.Reader(config).log, config.data).interactions
+    assert not metrics.tied_hits(config.evaluate.ks, fewest_negatives(example, config.evaluate.negatives))
 
 
 def test_ranks_of_another_data_set_are_refused(tmp_path, shop):
