@@ -141,7 +141,7 @@ def communication_mesh(text: str) -> tuple[int, int]:
       UserError: it is none.
     """
     data, times, model = text.partition('x')
-    if not (times and data.isdigit() and model.isdigit() and int(data) and int(model)):
+    if not (times and data.isdecimal() and model.isdecimal() and int(data) and int(model)):
         raise UserError(f"--meshes: {text!r} is no mesh; give devices along 'data' x along 'model', as 64x4")
     return int(data), int(model)
 
@@ -159,6 +159,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
         raise UserError(f'command line: name one of {", ".join(_COMMANDS)}, as python -m grasp_jax.benchmark train')
     if _OUT.value and (pathlib.Path(_OUT.value).is_dir() or not pathlib.Path(_OUT.value).parent.is_dir()):
         raise UserError(f'--out={_OUT.value}: name a file in a folder that exists')
+    for name in ('backbones', 'methods', 'meshes'):
+        if not flags.FLAGS[name].value:
+            raise UserError(f'--{name}: names none')
     if rest[1] == 'sweep' and pathlib.Path(_PLOT.value).suffix not in ('.png', '.pdf', '.svg'):
         raise UserError(f'--plot={_PLOT.value}: name a .png, .pdf or .svg file')
     if rest[1] == 'llm_esr' and not pathlib.Path(_CLONE.value, 'main.py').is_file():

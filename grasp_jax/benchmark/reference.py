@@ -37,7 +37,7 @@ class Reference:
         """Builds it with the weights `params` of the Flax model.
 
         Raises:
-          UserError: PyTorch or the reference is not to be found.
+          UserError: PyTorch or the reference is not to be found, or PyTorch sees no GPU where JAX has one.
         """
         try:
             import torch
@@ -49,7 +49,12 @@ class Reference:
             raise UserError(f'benchmark: the reference cannot be loaded ({error}); run from the project\'s root after '
                             'pip install -e ".[reference]", or pass --noreference') from error
         self._torch, self._training, self._num_items = torch, training, spec.num_items
-        self.device = 'cuda' if jax.default_backend() == 'gpu' and torch.cuda.is_available() else 'cpu'
+        self.device = 'cuda' if jax.default_backend() == 'gpu' else 'cpu'
+        if self.device == 'cuda':
+            if not torch.cuda.is_available():
+                raise UserError('benchmark: JAX runs on a GPU and the installed PyTorch sees none; install one built '
+                                'for CUDA, or pass --noreference')
+            torch.set_float32_matmul_precision('high')  # TensorFloat-32, as JAX's products of float32 there
         self.model: Any = Recommender(spec, tables)  # untyped where PyTorch is not installed
         self.model.load_state_dict(convert.weights_to_torch(jax.device_get(params), spec))
         self.model.to(self.device)

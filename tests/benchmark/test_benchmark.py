@@ -191,7 +191,8 @@ def test_the_export_holds_what_the_other_trainer_reads(tiny, tmp_path):
 @pytest.mark.parametrize(('arguments', 'message'), (
     (['fly'], 'name one of train, evaluate, retrieve, sweep, llm_esr'), (['train', '--size=huge'], '--size=huge'),
     (['retrieve', '--size=tiny', '--vectors=nowhere.npy'], '--vectors=nowhere.npy'),
-    (['train', '--size=tiny', '--backbones=lstm'], 'lstm'), (['sweep', '--plot=x.svgx'], '--plot=x.svgx')))
+    (['train', '--size=tiny', '--backbones=lstm'], 'lstm'),
+    (['evaluate', '--backbones='], '--backbones'), (['sweep', '--plot=x.svgx'], '--plot=x.svgx')))
 def test_a_wrong_command_line_is_an_error_of_one_line(module, arguments, message):
     done = module('benchmark', *arguments)
     assert done.returncode == 2 and message in done.stderr and 'Traceback' not in done.stderr
