@@ -12,11 +12,10 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from grasp_jax.data.json_lines import without_halves
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge.database import in_chunks
 from grasp_jax.knowledge.estimate import rough_of
-from grasp_jax.knowledge.generate import Prompt, judge
+from grasp_jax.knowledge.generate import Prompt, judge, text_of
 from grasp_jax.knowledge.language_model import LanguageModel
 from grasp_jax.knowledge.responses import NONE, Responses, Usage
 
@@ -130,10 +129,8 @@ def _read(line: str, where: str, keep_after: str) -> tuple[str, str, str, Usage]
             return key, '', f'error: {" ".join(str(message).split())[:100]}', Usage()
         choice, counted = answer['choices'][0], answer.get('usage') or {}
         message, finish = choice['message'], choice.get('finish_reason')
-        text = message.get('content')
-        if text is not None and not isinstance(text, str):
-            raise TypeError('content is no text')
+        text = text_of(message.get('content'))
         usage = Usage(int(counted.get('prompt_tokens') or 0), int(counted.get('completion_tokens') or 0))
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise UserError(f'{where}: is no answer of a batch ({error}); take the line out') from error
-    return key, without_halves(text or ''), judge(text, finish, message.get('refusal'), keep_after), usage
+    return key, text, judge(text, finish, message.get('refusal'), keep_after), usage

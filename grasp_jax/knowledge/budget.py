@@ -12,7 +12,7 @@ class Budget:
 
     Attributes:
       spent: dollars, those of earlier runs that count as well; the caller adds what an answer cost.
-      sent: requests of this run, the client's own repetitions not counted.
+      sent: requests of this run; a repetition counts where the one before may have been paid for.
     """
 
     def __init__(self, server: Server, spent: float = 0.0):
@@ -24,21 +24,38 @@ class Budget:
     @contextlib.asynccontextmanager
     async def request(self, most: float) -> AsyncIterator[bool]:
         """Sets `most` dollars aside for the request that is sent inside; gives False where it must not be sent."""
+        if not await self._room(most):
+            yield False
+            return
+        self.sent += 1
+        self._add(most, 1)
+        try:
+            yield True
+        finally:
+            self._add(-most, -1)
+
+    async def lost(self, most: float) -> None:
+        """Counts in full a request under way whose answer never came, and waits for room to send it again; where there
+        is none the server is stopped."""
+        self.spent += most
+        self._add(-most, -1)
+        try:
+            if await self._room(most):
+                self.sent += 1
+        finally:
+            self._add(most, 1)
+
+    def _add(self, dollars: float, requests: int) -> None:
+        self._under_way += dollars
+        self._asking += requests
+
+    async def _room(self, most: float) -> bool:
+        """Waits until `most` dollars are left; stops the server where they will not be."""
         server = self._server
         while self._no_room(most) and self._asking and not server.stopped:
             await asyncio.sleep(0.02)  # most answers cost less than was set aside for them
         server.stopped = server.stopped or self._no_room(most)
-        if server.stopped:
-            yield False
-            return
-        self.sent += 1
-        self._under_way += most
-        self._asking += 1
-        try:
-            yield True
-        finally:
-            self._under_way -= most
-            self._asking -= 1
+        return not server.stopped
 
     def _no_room(self, most: float) -> str:
         """Which cap a further request of `most` dollars would pass; empty where none."""

@@ -1,5 +1,6 @@
 """What the stores of answers and of vectors do alike with sqlite."""
 
+import contextlib
 import pathlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,6 +8,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from grasp_jax import artefacts
+from grasp_jax.errors import UserError
 
 Thing = TypeVar('Thing')
 TOGETHER = 500  # keys of one query
@@ -25,6 +27,35 @@ def connect(path: pathlib.Path, schema: str) -> sqlite3.Connection:
     database.execute('pragma synchronous=full')
     database.executescript(schema)
     return database
+
+
+@contextlib.contextmanager
+def reading(path: pathlib.Path, remedy: str) -> Iterator[None]:
+    """Says in one line that a file cannot be read.
+
+    Raises:
+      UserError: what is inside met something that is damaged; `remedy` says what to do.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise UserError(f'{path}: cannot be read ({error}); {remedy}') from error
+
+
+@contextlib.contextmanager
+def writing(database: sqlite3.Connection, path: pathlib.Path) -> Iterator[None]:
+    """All or nothing of what is written inside, while no other process writes.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    try:
+        with database:  # commits at the end, rolls back where something is raised
+            database.execute('begin immediate')
+            yield
+    except (sqlite3.Error, OSError) as error:
+        raise UserError(f'{path}: cannot be written ({error}); make room or see who holds it, then the same command '
+                        'goes on') from error
 
 
 def select_among(database: sqlite3.Connection, query: str, keys: Iterable[Any]) -> list[Any]:

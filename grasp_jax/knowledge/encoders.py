@@ -113,6 +113,24 @@ def require(settings: ml_collections.ConfigDict) -> None:
         sentence_encoder.check(settings.model)
 
 
+def require_same(settings: ml_collections.ConfigDict, facts: dict[str, Any], folder: pathlib.Path) -> None:
+    """Refuses vectors of another model than lies under the same name now.
+
+    Args:
+      settings: the section `encode`.
+      facts: of the stage that made the vectors.
+      folder: of that stage.
+
+    Raises:
+      UserError: says what to do.
+    """
+    before = facts.get('model_files')  # of a model in a folder alone
+    now = sentence_encoder.checksum(settings.model) if before else ''
+    if now and before and now != before:
+        raise UserError(f'{folder}: its vectors are of another model than --config.encode.model={settings.model} is '
+                        'now; bring that one back, or start afresh in another --workdir')
+
+
 def stage_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
     """All that the vectors depend on, the texts aside."""
     found: dict[str, Any] = config.encode.to_dict()

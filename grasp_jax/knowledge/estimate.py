@@ -1,10 +1,12 @@
 """How many tokens a prompt has, before anybody counts them."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-from grasp_jax.knowledge.responses import Totals
+from grasp_jax.knowledge.responses import Totals, Usage
 
 # Scripts whose words no space parts (Thai to Myanmar, Khmer, Chinese, Japanese), and Korean, which is as dense.
 _UNPARTED = '\u0e00-\u109f\u1780-\u17ff\u2e80-\ud7ff\uf900-\ufaff\uff66-\uffdc\U00020000-\U0003ffff'
@@ -46,15 +48,26 @@ class Tokens:
 
     @classmethod
     def learned(cls, totals: Totals) -> 'Tokens':
-        """From the counts of the answers that there are, once they are enough."""
+        """From the answers that there are: their tokens once enough were counted, their time where it is known."""
+        seconds = totals.seconds / totals.timed if totals.timed else None
         if totals.counted < ENOUGH:
-            return cls()
+            return cls(seconds=seconds)
         return cls(totals.usage_counted.prompt / totals.estimated, totals.usage_counted.completion / totals.counted,
-                   totals.seconds / totals.counted)
+                   seconds)
 
     def of(self, messages: Iterable[Mapping[str, str]]) -> int:
         """Of a prompt."""
         return round(self.scale * rough_of(messages))
+
+
+def counted(usage: Any, prompt: float, answer: float) -> Usage:
+    """What a server counted, as its body says (`usage`, which may be missing), else what was estimated.
+
+    Raises:
+      TypeError, ValueError: a count is no number.
+    """
+    of_prompt, of_answer = (getattr(usage, name, None) for name in ('prompt_tokens', 'completion_tokens'))
+    return Usage(int(of_prompt or math.ceil(prompt)), int(of_answer or math.ceil(answer)))
 
 
 def rough_of(messages: Iterable[Mapping[str, str]]) -> float:

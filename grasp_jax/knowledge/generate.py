@@ -4,6 +4,7 @@ An answer that is empty, cut off or a refusal is asked for again, up to `Limits.
 that the prompt stays unanswered and its caller falls back to a text of its own.
 """
 
+import asyncio
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -16,15 +17,25 @@ from grasp_jax.data.json_lines import without_halves
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge.budget import Budget
 from grasp_jax.knowledge.database import TOGETHER, in_chunks
-from grasp_jax.knowledge.estimate import ENOUGH, Tokens, rough_of
+from grasp_jax.knowledge.estimate import ENOUGH, Tokens, counted, rough, rough_of
 from grasp_jax.knowledge.language_model import LanguageModel
 from grasp_jax.knowledge.responses import CUT_OFF, NONE, NOTHING, Responses, Usage
-from grasp_jax.knowledge.server import Broken, Limits, Refused, Server
+from grasp_jax.knowledge.server import Broken, Limits, Refused, Server, Stopped
 
 _ALL = 20  # so many final refusals before a run's first answer are not about the prompts
 # Entries of a request that the client has a parameter for.
 _STANDARD = ('model', 'messages', 'temperature', 'seed', 'max_tokens', 'max_completion_tokens', 'top_p')
-_REFUSAL = re.compile(r"^\W*(i['’]?m sorry|i am sorry|sorry,|i can(['’]?t|not) |as an ai\b)", re.IGNORECASE)
+# Capitals tell "I can't say" from a product that is called "I Can't Wait".
+_REFUSAL = re.compile(r"""\W*(?:
+    [Ii](?:['’]?m|\ am)\ (?:\w+\ )?sorry\b |
+    [Ii]\ apologi[sz]e\b |
+    [Ss]orry\W+(?:but|this|that|there|unable|not\ able|as\ an\ AI)\b |
+    [Ss]orry\W+(?:I|[Ww]e)(?:['’]\w+)?\ [a-z] |
+    [Ii]\ can(?:['’]?t|\ ?not)\ (?!believe|wait|resist|live\ without|get\ enough) |
+    [Ii](?:['’]?m|\ am)\ (?:unable|not\ able)\ to\b |
+    [Aa]s\ an?\ (?:AI\ (?:large\ )?(?:language\ )?|(?:large\ )?language\ )model\b |
+    [Aa]s\ an\ AI(?:\ assistant)?,?\ I\b |
+    [Aa]s\ an\ AI\ [^,.!?]{1,60},\ (?:I|my)\b)""", re.VERBOSE)
 
 
 class Prompt(NamedTuple):
@@ -41,11 +52,23 @@ class Prompt(NamedTuple):
     messages: list[dict[str, str]]
 
 
-def pending(prompts: Iterable[Prompt], store: Responses, tries: int) -> Iterator[Prompt]:
-    """Those that have no answer and may be asked again; equal prompts once."""
+def pending(prompts: Iterable[Prompt], store: Responses, tries: int, seen: set[str] | None = None) -> Iterator[Prompt]:
+    """Those that have no answer and may be asked again; equal prompts once.
+
+    Args:
+      prompts: all of them.
+      store: of the answers.
+      tries: of one prompt.
+      seen: gets the keys of all prompts where it is given, so that equal ones can be counted.
+
+    Raises:
+      UserError: the store is damaged.
+    """
     asked: set[str] = set()
     for some in in_chunks(prompts, TOGETHER):
         keys = [prompt.key for prompt in some]
+        if seen is not None:
+            seen.update(keys)
         answered, rejected = store.texts(keys), store.rejections(keys)
         for prompt in some:
             before = rejected.get(prompt.key, NONE)
@@ -67,6 +90,20 @@ def judge(text: str | None, finish: str | None, refusal: str | None, keep_after:
     return ''
 
 
+def text_of(content: Any) -> str:
+    """The text of an answer's content: a text, a list of parts of which some are texts, or nothing.
+
+    Raises:
+      TypeError, KeyError: it is something else.
+    """
+    if isinstance(content, list):
+        parts = [part if isinstance(part, dict) else vars(part) for part in content]
+        content = ''.join(part['text'] or '' for part in parts if part.get('type') in ('text', 'output_text'))
+    if content is not None and not isinstance(content, str):
+        raise TypeError('its content is no text')
+    return without_halves(content or '')
+
+
 class Generator:
     """One pass over prompts."""
 
@@ -76,24 +113,24 @@ class Generator:
         self._tokens = Tokens()
         self._answered, self._learn_at = 0, ENOUGH
         self._known = False  # whether this model has ever answered
-        self._trusted = False  # whether it has in this run
+        self._trusted = False  # whether it has in this run, or before with the same settings
         self._held: list[tuple[Prompt, _Reply]] = []  # final refusals while it has not
+        self._asking = 0  # prompts that may still get an answer
         self._budget: Budget | None = None
         self._bar: Any = None
 
     @property
     def sent(self) -> int:
-        """Requests of this run, the client's own repetitions not counted."""
+        """Requests of this run, as `Budget` counts them."""
         return self._budget.sent if self._budget else 0
 
-    def run(self, prompts: Callable[[], Iterable[Prompt]], what: str, total: int) -> None:
+    def run(self, prompts: Callable[[], Iterable[Prompt]], what: str) -> None:
         """Asks whatever has no answer yet. Another process that would ask for answers of the same store waits, so that
         none is paid for twice and a cap is one for both.
 
         Args:
           prompts: gives all prompts, the same ones each time.
           what: name of the bar.
-          total: how many prompts there are.
 
         Raises:
           UserError: the client is not installed, its key is missing, a cap needs a price that is not known, a limit is
@@ -104,18 +141,20 @@ class Generator:
         if next(pending(prompts(), self._store, self._limits.tries), None) is None:
             return
         with artefacts.lock(self._store.path.parent, f'.{self._store.path.name}.asking'):
-            self._run(prompts, what, total)
+            self._run(prompts, what)
 
-    def _run(self, prompts: Callable[[], Iterable[Prompt]], what: str, total: int) -> None:
-        left, totals = self._count(prompts), self._store.totals(self._model.name)
+    def _run(self, prompts: Callable[[], Iterable[Prompt]], what: str) -> None:
+        (total, left), totals = self._count(prompts), self._store.totals(self._model.name)
         if not left:  # another process asked while this one waited
             return
+        settings = {key: value for key, value in self._model.body([]).items() if key != 'messages'}
         self._tokens, self._known = Tokens.learned(totals), totals.answers > 0
+        self._trusted = self._store.last_settings(self._model.name) == settings
         self._server = Server(self._model, self._limits)
         self._budget = Budget(self._server, self._model.cost(totals.usage))
         with tqdm(total=total, initial=total - left, desc=what, unit='prompt', mininterval=0.5) as self._bar:
             self._server.work(self._one, pending(prompts(), self._store, self._limits.tries))
-        left = self._count(prompts) if self._server.stopped else 0
+        left = self._count(prompts)[1] if self._server.stopped else 0
         if left or self._server.signal:  # a signal ends more than the questions
             self._server.give_up(f'{what}: {self._server.stopped}; {total - left:,} of {total:,} prompts are settled, '
                                  f'{self._price()}; the same command goes on with the rest')
@@ -123,39 +162,55 @@ class Generator:
             raise self._refuses_all()
         self._trust()
 
-    def _count(self, prompts: Callable[[], Iterable[Prompt]]) -> int:
-        return sum(1 for _ in pending(prompts(), self._store, self._limits.tries))
+    def _count(self, prompts: Callable[[], Iterable[Prompt]]) -> tuple[int, int]:
+        """How many different prompts there are, and how many of them are left."""
+        seen: set[str] = set()
+        left = sum(1 for _ in pending(prompts(), self._store, self._limits.tries, seen))
+        return len(seen), left
 
     def _price(self) -> str:
         assert self._budget is not None, 'inside `run` only'
         return 'price not known' if self._model.price is None else f'${self._budget.spent:,.4f} so far'
 
     async def _one(self, prompt: Prompt) -> None:
-        """Asks until there is an answer or no try is left."""
+        self._asking += 1
+        try:
+            refusal = await self._until_answered(prompt)
+        finally:
+            self._asking -= 1
+        if refusal is not None:
+            await self._refused(prompt, refusal)
+        self._bar.update()
+        self._bar.set_postfix_str(self._price(), refresh=False)
+
+    async def _until_answered(self, prompt: Prompt) -> '_Reply | None':
+        """Asks until there is an answer or no try is left; returns a refusal that is final."""
         assert self._budget is not None, 'inside `run` only'
         before = self._store.rejections([prompt.key]).get(prompt.key, NONE)
         cut_off = before.cut_off
         for _ in range(before.tries, self._limits.tries):
             model, begin = self._model.with_room(2 ** cut_off), time.monotonic()
-            most = model.cost(Usage(self._tokens.of(prompt.messages), model.max_tokens))
-            async with self._budget.request(most) as may_go:
+            most = Usage(self._tokens.of(prompt.messages), model.max_tokens)
+            async with self._budget.request(model.cost(most)) as may_go:
                 if not may_go:
-                    return
-                reply = await self._ask(model, prompt)
+                    raise Stopped
+                reply = await self._ask(model, prompt, most)
                 self._budget.spent += model.cost(reply.usage)
-            if not reply.reason:
-                self._store.put(prompt.key, self._model.name, self._model.body(prompt.messages), reply.text,
-                                reply.usage, rough_of(prompt.messages), time.monotonic() - begin)
-                self._trust()
-                self._learn()
-                break
             if reply.final:
-                self._refused(prompt, reply)
-                break
+                return reply
+            if not reply.reason:
+                self._keep(prompt, reply, time.monotonic() - begin)
+                return None
             self._reject(prompt, reply)
             cut_off += reply.reason == CUT_OFF
-        self._bar.update()
-        self._bar.set_postfix_str(self._price(), refresh=False)
+        return None
+
+    def _keep(self, prompt: Prompt, reply: '_Reply', seconds: float) -> None:
+        estimated = rough_of(prompt.messages) if reply.counted else 0.0
+        self._store.put(prompt.key, self._model.name, self._model.body(prompt.messages), reply.text, reply.usage,
+                        estimated, seconds)
+        self._trust()
+        self._learn()
 
     def _learn(self) -> None:
         """The server's counts correct the estimate of what a prompt takes, looked up ever more rarely."""
@@ -167,13 +222,15 @@ class Generator:
     def _reject(self, prompt: Prompt, reply: '_Reply') -> None:
         self._store.reject(prompt.key, self._model.name, reply.reason, reply.text, reply.usage, reply.final)
 
-    def _refused(self, prompt: Prompt, reply: '_Reply') -> None:
+    async def _refused(self, prompt: Prompt, reply: '_Reply') -> None:
         """Keeps a final refusal, which is about the prompt, once it is known not to be about all prompts."""
         if self._trusted:
             self._reject(prompt, reply)
             return
         self._held.append((prompt, reply))
-        if len(self._held) >= _ALL:
+        while len(self._held) >= _ALL and self._asking and not self._server.stopped:
+            await asyncio.sleep(0.02)  # an answer that is under way may still come, and lets them all go
+        if len(self._held) >= _ALL and not self._server.stopped:
             raise self._refuses_all()
 
     def _trust(self) -> None:
@@ -187,28 +244,36 @@ class Generator:
         return UserError(f'the server of {self._model.name!r} refuses whatever it is asked ({reason}); see to the '
                          'settings of config.llm, nothing of this is kept')
 
-    async def _ask(self, model: LanguageModel, prompt: Prompt) -> '_Reply':
+    async def _ask(self, model: LanguageModel, prompt: Prompt, most: Usage) -> '_Reply':
+        """One answer, which takes `most` tokens at most, or a refusal that is final."""
         body = model.body(prompt.messages)
         known = {key: value for key, value in body.items() if key in _STANDARD}
         more = {key: value for key, value in body.items() if key not in _STANDARD}
 
         async def request(client: Any) -> '_Reply':
-            return self._read(await client.chat.completions.create(**known, extra_body=more))
+            return self._read(await client.chat.completions.create(**known, extra_body=more), most)
+
+        async def lost() -> None:
+            assert self._budget is not None, 'inside `run` only'
+            self._store.lose(model.name, most)
+            await self._budget.lost(model.cost(most))
 
         try:
-            reply: _Reply = await self._server.ask(request, self._tokens.of(prompt.messages) + model.max_tokens)
+            reply: _Reply = await self._server.ask(request, sum(most), lost)
         except Refused as error:
             return _Reply('', str(error), NOTHING, final=True)
         return reply
 
-    def _read(self, answer: Any) -> '_Reply':
+    def _read(self, answer: Any, most: Usage) -> '_Reply':
         try:
-            choice, counted = answer.choices[0], answer.usage
-            text, refusal = choice.message.content, getattr(choice.message, 'refusal', None)
-            usage = Usage(counted.prompt_tokens or 0, counted.completion_tokens or 0) if counted else NOTHING
-        except (AttributeError, IndexError, TypeError) as error:
+            choice, usage = answer.choices[0], answer.usage
+            text, refusal = text_of(choice.message.content), getattr(choice.message, 'refusal', None)
+            length = most.completion if choice.finish_reason == 'length' else rough(text)
+            used = counted(usage, most.prompt, length)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise Broken from error
-        return _Reply(without_halves(text or ''), judge(text, choice.finish_reason, refusal, self._keep_after), usage)
+        reason = judge(text, choice.finish_reason, refusal, self._keep_after)
+        return _Reply(text, reason, used, counted=bool(getattr(usage, 'prompt_tokens', None)))
 
 
 class _Reply(NamedTuple):
@@ -216,3 +281,4 @@ class _Reply(NamedTuple):
     reason: str  # why it is not accepted; empty where it is
     usage: Usage
     final: bool = False
+    counted: bool = True  # whether the server did

@@ -93,7 +93,7 @@ def write(asked: Questions, config: ml_collections.ConfigDict, store: pathlib.Pa
     with Responses(store) as responses:
         before = responses.totals(asked.model.name).usage
         generator = generate.Generator(asked.model, responses, limits, asked.domain.keep_after)
-        generator.run(asked.spread, 'describe', len(asked))
+        generator.run(asked.spread, 'describe')
         texts, why = collect(asked, responses)
         totals = responses.totals(asked.model.name)
     with (folder / FALLBACKS).open('w', encoding='utf-8') as file:

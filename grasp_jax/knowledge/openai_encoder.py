@@ -1,5 +1,6 @@
 """Vectors from a server of OpenAI's interface (`/v1/embeddings`), straight into the store."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ class OpenAIEncoder:
     """Embeds blocks of texts.
 
     Attributes:
-      tokens: that the server counted.
+      tokens: of this run, as the server counted them, else as they were estimated.
       cut: texts of which only a part fits the model.
     """
 
@@ -36,10 +37,11 @@ class OpenAIEncoder:
             raise UserError('--config.encode.model is missing: give the name by which the server knows the model')
         self._model = language_model.from_config(config, section.model)
         self._server = Server(self._model, limits_from(config))
-        self._budget = Budget(self._server)
+        self._budget = Budget(self._server)  # of one run, until there is a store
         self._more = {'dimensions': section.dimensions} if section.dimensions else {}
         self.tokens = self.cut = 0
-        self._expected = 0.0  # tokens of what was embedded, as they were estimated
+        self._counted = 0  # tokens of what was embedded, as the server counted them
+        self._expected = 0.0  # and as they were estimated
 
     @staticmethod
     def identity(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -48,7 +50,7 @@ class OpenAIEncoder:
                 'dimensions': config.encode.dimensions}
 
     def price(self) -> float | None:
-        """Dollars of the tokens so far, None where the price is not known."""
+        """Dollars of this run's tokens so far, None where the price is not known."""
         return None if self._model.price is None else self._dollars(self.tokens)
 
     def _dollars(self, tokens: float) -> float:
@@ -61,13 +63,12 @@ class OpenAIEncoder:
           UserError: the server cannot be used, or a limit is reached; what it made is kept.
           Stopped, KeyboardInterrupt: a signal came; the same.
         """
+        self._budget = Budget(self._server, self._dollars(store.spent()))
         with tqdm(total=count, desc='encode', unit='request', mininterval=0.5) as bar:
             async def one(block: Sequence[str]) -> None:
-                expected = sum(map(estimate.rough, block))
-                async with self._budget.request(self._dollars(expected * self._scale())) as may_go:
+                async with self._budget.request(self._dollars(self._estimate(block))) as may_go:
                     if may_go:
-                        store.add(block, await self._embed(block))
-                        self._expected += expected
+                        await self._embed(store, block)
                         bar.update()
                 if self.price() is not None:
                     bar.set_postfix_str(f'${self.price():,.4f}', refresh=False)
@@ -76,42 +77,70 @@ class OpenAIEncoder:
         if self._server.stopped:
             self._server.give_up(f'encode: {self._server.stopped}; what was embedded is kept, the same command goes on')
 
-    def _scale(self) -> float:
-        """The server's tokens for each that was estimated."""
-        return self.tokens / self._expected if self._expected and self.tokens else 1.0
+    def _estimate(self, texts: Sequence[str]) -> int:
+        """Tokens of texts, corrected by what the server counted before."""
+        scale = self._counted / self._expected if self._expected else 1.0
+        return math.ceil(scale * _rough(texts))
 
-    async def _embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Unit vectors [len(texts), E]; a block that is refused is halved, down to half a text."""
-        tokens = round(sum(map(estimate.rough, texts)))
-
-        async def request(client: Any) -> np.ndarray:
-            return self._read(await client.embeddings.create(model=self._model.name, input=list(texts), **self._more),
-                              len(texts))
-
+    async def _embed(self, store: VectorStore, texts: Sequence[str]) -> None:
+        """Keeps the vectors of texts as they come; a block that is refused is halved, down to half a text."""
+        half = len(texts) // 2
         try:
-            found: np.ndarray = await self._server.ask(request, tokens)
-            return found
+            found = await self._ask(store, texts)
         except Refused as error:
-            if len(texts) > 1:
-                half = len(texts) // 2
-                return np.concatenate([await self._embed(texts[:half]), await self._embed(texts[half:])])
-            if len(texts[0]) <= _SHORTEST:
-                raise UserError(f'the server of {self._model.name!r} refuses {texts[0][:60]!r} ({error})') from error
-            self.cut += 1
-            return await self._embed([texts[0][:len(texts[0]) // 2]])
+            if half:
+                await self._embed(store, texts[:half])
+                await self._embed(store, texts[half:])
+                return
+            found = await self._beginning(store, texts[0], error)
+        store.add(texts, *found)
 
-    def _read(self, answer: Any, count: int) -> np.ndarray:
+    async def _beginning(self, store: VectorStore, text: str, error: Refused) -> tuple[np.ndarray, int]:
+        """As `_ask`, for as much of a text as the server takes; `error` says why it did not take all."""
+        self.cut += 1
+        while len(text) > _SHORTEST:
+            text = text[:len(text) // 2]
+            try:
+                return await self._ask(store, [text])
+            except Refused as again:
+                error = again
+        raise UserError(f'the server of {self._model.name!r} refuses {text[:60]!r} ({error})') from error
+
+    async def _ask(self, store: VectorStore, texts: Sequence[str]) -> tuple[np.ndarray, int]:
+        """Unit vectors [len(texts), E], and the tokens that they took."""
+        tokens = self._estimate(texts)
+
+        async def request(client: Any) -> tuple[np.ndarray, int]:
+            return self._read(await client.embeddings.create(model=self._model.name, input=list(texts), **self._more),
+                              texts)
+
+        async def lost() -> None:
+            store.charge(tokens)
+            self.tokens += tokens
+            await self._budget.lost(self._dollars(tokens))
+
+        found: tuple[np.ndarray, int] = await self._server.ask(request, tokens, lost)
+        self.tokens += found[1]
+        self._budget.spent += self._dollars(found[1])
+        return found
+
+    def _read(self, answer: Any, texts: Sequence[str]) -> tuple[np.ndarray, int]:
         try:
             by_number = sorted(answer.data, key=lambda one: one.index)
             found = np.array([one.embedding for one in by_number], np.float32)
-            tokens = answer.usage.prompt_tokens if answer.usage else 0
+            tokens = estimate.counted(answer.usage, self._estimate(texts), 0).prompt
         except (AttributeError, TypeError, ValueError) as error:
             raise Broken from error
-        if found.ndim != 2 or len(found) != count or not found.shape[1] or not np.isfinite(found).all():
+        if found.ndim != 2 or len(found) != len(texts) or not found.shape[1] or not np.isfinite(found).all():
             raise Broken
         if self._more and found.shape[1] != self._more['dimensions']:
             raise UserError(f'--config.encode.dimensions={self._more["dimensions"]}: the server of '
                             f'{self._model.name!r} gives {found.shape[1]}; set it to 0')
-        self.tokens += tokens or 0
-        self._budget.spent = self._dollars(self.tokens)
-        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+        if getattr(answer.usage, 'prompt_tokens', None):
+            self._counted += tokens
+            self._expected += _rough(texts)
+        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12), tokens
+
+
+def _rough(texts: Sequence[str]) -> float:
+    return sum(map(estimate.rough, texts))

@@ -64,7 +64,7 @@ def open_matched(vectors: pathlib.Path, ids: pathlib.Path, wanted: Sequence[str]
 
 def _read_ids(path: pathlib.Path) -> list[str]:
     try:
-        listed = path.read_text(encoding='utf-8').removesuffix('\n').split('\n')
+        listed = path.read_text(encoding='utf-8-sig').removesuffix('\n').split('\n')
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f'{path}: cannot be read ({error}); give a text file with one id a line') from error
     listed = [line.rstrip('\r') for line in listed]

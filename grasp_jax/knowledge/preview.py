@@ -20,7 +20,8 @@ class Estimate:
 
     Attributes:
       prompts: in all.
-      answered: of them that have an answer, or that will get the filled template.
+      different: of them, equal ones counted once; the rest is about these.
+      answered: those that have an answer, or that will get the filled template.
       tokens: of what is left; those of answers are means of the answers so far, or the most that is allowed.
       measured: whether the counts of earlier answers went into it.
       usd: price, None where it is not known.
@@ -29,6 +30,7 @@ class Estimate:
     """
 
     prompts: int
+    different: int
     answered: int
     tokens: Usage
     measured: bool
@@ -48,13 +50,14 @@ def estimate(asked: Questions, config: ml_collections.ConfigDict, store: pathlib
         totals = responses.totals(asked.model.name)
         known = Tokens.learned(totals)
         left = tokens = 0
-        for prompt in generate.pending(asked.prompts(), responses, limits.tries):
+        seen: set[str] = set()
+        for prompt in generate.pending(asked.prompts(), responses, limits.tries, seen):
             left += 1
             tokens += known.of(prompt.messages)
     answer = asked.model.max_tokens if known.answer is None else known.answer
     usage = Usage(tokens, round(left * answer))
     priced = asked.model.price is not None
-    return Estimate(len(asked), len(asked) - left, usage, known.answer is not None,
+    return Estimate(len(asked), len(seen), len(seen) - left, usage, known.answer is not None,
                     asked.model.cost(usage) if priced else None, asked.model.cost(totals.usage) if priced else None,
                     _hours(left, usage, limits, known.seconds))
 
@@ -68,15 +71,16 @@ def _hours(left: int, usage: Usage, limits: Limits, seconds: float | None) -> fl
 
 def as_text(found: Estimate, model: str) -> str:
     """The estimate for people."""
-    share = found.answered / max(found.prompts, 1)
+    share = found.answered / max(found.different, 1)
     basis = 'by the counts of earlier answers' if found.measured else 'by a rule of thumb; answers as long as allowed'
     price = 'not known (config.llm.prices)' if found.usd is None else f'${found.usd:,.2f}, ${found.spent:,.2f} so far'
-    hours = 'not known before some answers came' if found.hours is None else f'{found.hours:,.2f}'
+    hours = 'not known before the server has answered' if found.hours is None else f'{found.hours:,.2f}'
     return '\n'.join([
         f'model             {model}',
         f'prompts           {found.prompts:,}',
+        f'equal to others   {found.prompts - found.different:,}',
         f'settled already   {found.answered:,} ({share:.1%})',
-        f'left to ask       {found.prompts - found.answered:,}',
+        f'left to ask       {found.different - found.answered:,}',
         f'tokens            {found.tokens.prompt:,} of prompts, {found.tokens.completion:,} of answers ({basis})',
         f'price             {price}',
         f'hours             {hours}'])

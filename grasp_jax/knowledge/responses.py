@@ -12,11 +12,11 @@ import json
 import pathlib
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from grasp_jax.errors import UserError
-from grasp_jax.knowledge.database import connect, select_among
+from grasp_jax.knowledge.database import connect, reading, select_among, writing
 
 _SCHEMA = """
 create table if not exists answers (
@@ -33,7 +33,7 @@ create table if not exists lines_read (digest blob primary key);
 
 
 class Usage(NamedTuple):
-    """Tokens of one answer, as the server counts them (0 where it does not)."""
+    """Tokens of one answer, as the server counts them, else as they are estimated."""
 
     prompt: int = 0
     completion: int = 0
@@ -69,10 +69,11 @@ class Totals(NamedTuple):
       answers: accepted ones.
       rejected: others.
       usage: tokens of both.
-      counted: accepted answers whose tokens a server counted; the rest is about these.
+      counted: accepted answers whose tokens a server counted.
       usage_counted: their tokens.
       estimated: tokens of their prompts as they were estimated (`estimate.rough_of`).
-      seconds: that they took.
+      timed: accepted answers whose time is known; of those that came as files it is not.
+      seconds: that these took.
     """
 
     answers: int
@@ -81,6 +82,7 @@ class Totals(NamedTuple):
     counted: int
     usage_counted: Usage
     estimated: float
+    timed: int
     seconds: float
 
 
@@ -120,10 +122,19 @@ class Responses:
             seconds: float = 0.0) -> None:
         """Keeps an accepted answer; the first one stays where there are two.
 
+        Args:
+          key: under which it is found again.
+          model: who answered.
+          request: the body that was sent (JSON).
+          text: of the answer.
+          usage: its tokens.
+          estimated: tokens of the prompt as they were estimated; 0 where `usage` is an estimate too.
+          seconds: that it took; 0 where nobody knows.
+
         Raises:
           UserError: the file cannot be written.
         """
-        with self._writing():
+        with writing(self._database, self.path):
             self._database.execute('insert or ignore into answers values (?, ?, ?, ?, ?, ?, ?, ?, ?)', (
                 key, model, json.dumps(request, ensure_ascii=False), text, *usage, estimated, seconds, time.time()))
 
@@ -140,7 +151,7 @@ class Responses:
         Raises:
           UserError: the file cannot be written.
         """
-        with self._writing():
+        with writing(self._database, self.path):
             if line:
                 digest = hashlib.sha256(line.strip().encode()).digest()
                 new = self._database.execute('insert or ignore into lines_read values (?)', (digest,)).rowcount
@@ -150,45 +161,75 @@ class Responses:
                 'insert into rejected (key, model, reason, text, final, prompt_tokens, completion_tokens, at) '
                 'values (?, ?, ?, ?, ?, ?, ?, ?)', (key, model, reason, text, int(final), *usage, time.time()))
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        """All or nothing of what is written inside."""
-        try:
-            with self._database:  # commits at the end, rolls back where something is raised
-                self._database.execute('begin immediate')
-                yield
-        except sqlite3.Error as error:
-            raise UserError(f'{self.path}: cannot be written ({error}); make room or see who holds it, then the same '
-                            'command goes on') from error
+    def lose(self, model: str, usage: Usage) -> None:
+        """Keeps what a request may have cost whose answer never came: it counts as spent, and as no try of its prompt.
+
+        Raises:
+          UserError: the file cannot be written.
+        """
+        self.reject('', model, 'no answer came', '', usage)
 
     def texts(self, keys: Iterable[str]) -> dict[str, str]:
-        """The accepted answers among `keys`."""
-        return dict(select_among(self._database, 'select key, text from answers where key in ({})', keys))
+        """The accepted answers among `keys`.
+
+        Raises:
+          UserError: the file is damaged.
+        """
+        with self._reading():
+            return dict(select_among(self._database, 'select key, text from answers where key in ({})', keys))
 
     def rejections(self, keys: Iterable[str]) -> dict[str, Rejections]:
-        """Of those among `keys` that were rejected, how."""
+        """Of those among `keys` that were rejected, how.
+
+        Raises:
+          UserError: the file is damaged.
+        """
         query = 'select key, reason, final from rejected where key in ({}) order by id'
         found: dict[str, Rejections] = {}
-        for key, reason, final in select_among(self._database, query, keys):
+        with self._reading():
+            rows = select_among(self._database, query, keys)
+        for key, reason, final in rows:
             before = found.get(key, NONE)
             found[key] = Rejections(before.tries + 1, before.final or bool(final), reason,
                                     before.cut_off + (reason == CUT_OFF))
         return found
 
     def totals(self, model: str) -> Totals:
-        """What was answered by a model so far, in every run."""
+        """What was answered by a model so far, in every run.
+
+        Raises:
+          UserError: the file is damaged.
+        """
         count = 'count(*), coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0)'
-        more = 'coalesce(sum(estimated), 0), coalesce(sum(seconds), 0)'
-        answers, *tokens = self._one(f'select {count} from answers where model = ?', model)
-        rejected, *others = self._one(f'select {count} from rejected where model = ?', model)
-        counted, prompt, completion, estimated, seconds = self._one(
-            f'select {count}, {more} from answers where model = ? and prompt_tokens > 0 and estimated > 0', model)
+        timing = 'coalesce(sum(seconds > 0), 0), coalesce(sum(seconds), 0)'
+        with self._reading():
+            answers, *tokens, timed, seconds = self._one(
+                f'select {count}, {timing} from answers where model = ?', model)
+            rejected, *others = self._one(f'select {count} from rejected where model = ?', model)
+            counted, prompt, completion, estimated = self._one(
+                f'select {count}, coalesce(sum(estimated), 0) from answers where model = ? and prompt_tokens > 0 '
+                'and estimated > 0', model)
         usage = Usage(*(one + other for one, other in zip(tokens, others, strict=True)))
-        return Totals(answers, rejected, usage, counted, Usage(prompt, completion), estimated, seconds)
+        return Totals(answers, rejected, usage, counted, Usage(prompt, completion), estimated, timed, seconds)
+
+    def last_settings(self, model: str) -> dict[str, Any] | None:
+        """What the last accepted answer of a model was asked with, its messages aside; None where there is none.
+
+        Raises:
+          UserError: the file is damaged.
+        """
+        query = 'select request from answers where model = ? order by rowid desc limit 1'
+        with self._reading():
+            row = self._database.execute(query, (model,)).fetchone()
+        found: dict[str, Any] | None = json.loads(row[0]) if row else None
+        return {key: value for key, value in found.items() if key != 'messages'} if found else None
 
     def _one(self, query: str, model: str) -> tuple[Any, ...]:
         found: tuple[Any, ...] = self._database.execute(query, (model,)).fetchone()
         return found
+
+    def _reading(self) -> contextlib.AbstractContextManager[None]:
+        return reading(self.path, 'put a sound copy in its place, or name another --config.llm.store')
 
     def is_sound(self) -> bool:
         """Whether sqlite finds the file whole."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tqdm import tqdm
 
+from grasp_jax import artefacts
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge.vector_store import VectorStore
 
@@ -44,7 +45,8 @@ class SentenceEncoder:
         self._batch_size = batch_size
         self.facts = {'model': model, 'token_limit': self._encoder.max_seq_length,
                       'library': sentence_transformers.__version__}
-        self.identity = {'kind': 'sentence_transformers', **self.facts, 'files': _files(place)}
+        self.facts['model_files'] = checksum(model)
+        self.identity = {'kind': 'sentence_transformers', **self.facts}
 
     def __call__(self, store: VectorStore, blocks: Iterator[Sequence[str]], count: int) -> None:
         """Embeds all blocks; each is kept when it is done."""
@@ -67,11 +69,16 @@ def check(model: str) -> None:
     _location(model)
 
 
-def _files(place: str) -> list[list[str | int]]:
-    """Name, size and time of the files of a model in a folder: another model there is another one."""
-    folder = pathlib.Path(place)
-    found = sorted(path for path in folder.rglob('*') if path.is_file()) if folder.is_dir() else []
-    return [[str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns] for path in found]
+def checksum(model: str) -> str:
+    """Hex SHA-256 over names and bytes of a model's files, so that another one in the same folder is another model;
+    empty where it lies in no folder (the library fetches it, or it is gone)."""
+    try:
+        folder = pathlib.Path(_location(model))
+    except UserError:
+        return ''
+    files = sorted(path for path in folder.rglob('*') if path.is_file()) if folder.is_dir() else []
+    named = [(str(path.relative_to(folder)), artefacts.file_checksum(path)) for path in files]
+    return artefacts.fingerprint('model', named, []) if named else ''
 
 
 def _location(model: str) -> str:

@@ -1,7 +1,6 @@
 """Requests to a server of OpenAI's interface, many at once, until each has an answer.
 
-The official client repeats what its server asks to repeat (429, 5xx, lost connections); what it does not cover (broken
-bodies, a server that stays away longer) is repeated here.
+The official client repeats nothing: it would do so unseen, and a request whose answer is lost may have been paid for.
 """
 
 import asyncio
@@ -11,19 +10,23 @@ import json
 import logging
 import random
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import ml_collections
 
 from grasp_jax import errors
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge.language_model import LanguageModel
+from grasp_jax.knowledge.pace import Pace
 
 LOG = logging.getLogger(__name__)
 Job = TypeVar('Job')
-CLIENT_RETRIES = 4  # of the official client, a few seconds in all
-_PAUSES = (2.0, 5.0, 10.0, 20.0, 40.0, 60.0)  # seconds, ours
+_PAUSES = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 15.0, 15.0, 30.0, 30.0, 60.0, 60.0)  # seconds, between repetitions
+_LONGEST_WISH = 60.0  # seconds that are waited because a server asks for it
+_TIMEOUTS = 2  # repetitions of a request whose answer took too long
+_LOST = 5  # and of one whose answer was lost in any way
+_NEVER_SENT = ('ConnectError', 'ConnectTimeout', 'PoolTimeout')  # of the client's transport
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +78,13 @@ class Broken(Exception):
     """A body that is no answer; the client does not look."""
 
 
+class _Failure(NamedTuple):
+    reason: str
+    lost: bool = False  # whether it was sent, and may have been paid for
+    late: bool = False
+    wish: float = 0.0  # seconds that the server asks to wait
+
+
 class Server:
     """One server.
 
@@ -97,7 +107,7 @@ class Server:
         self.model, self.limits, self.stopped, self.signal = model, limits, '', 0
         self._openai, self._options = _openai(), model.client_options()
         self._client: Any = None
-        self._pace: _Pace | None = None
+        self._pace: Pace | None = None
         self._halted: asyncio.Event | None = None  # set by a signal
         self._warned = False
 
@@ -111,7 +121,7 @@ class Server:
             raise failure
 
     async def _work(self, job: Callable[[Job], Awaitable[None]], feed: Iterator[Job]) -> BaseException | None:
-        self._pace, self._halted = _Pace(self.limits), asyncio.Event()
+        self._pace, self._halted = Pace(self.limits.requests_per_minute, self.limits.tokens_per_minute), asyncio.Event()
         loop, halted = asyncio.get_running_loop(), self._halted
         workers: list[asyncio.Task[None]] = []
 
@@ -139,7 +149,7 @@ class Server:
         caught = [number for number in (signal.SIGINT, signal.SIGTERM)
                   if _can_catch(loop, number, functools.partial(stop, number))]
         try:
-            async with self._openai.AsyncOpenAI(**self._options, max_retries=CLIENT_RETRIES,
+            async with self._openai.AsyncOpenAI(**self._options, max_retries=0,
                                                 timeout=self.limits.timeout) as self._client:
                 workers += [loop.create_task(one()) for _ in range(self.limits.concurrency)]
                 await asyncio.gather(*workers, return_exceptions=True)
@@ -162,20 +172,22 @@ class Server:
             raise errors.Stopped(why)
         raise UserError(why)
 
-    async def ask(self, request: Callable[[Any], Awaitable[Any]], tokens: int) -> Any:
+    async def ask(self, request: Callable[[Any], Awaitable[Any]], tokens: int,
+                  lost: Callable[[], Awaitable[None]]) -> Any:
         """What `request(client)` returns, whatever it takes to get it.
 
         Args:
           request: one call of the client; raises `Broken` where the body is no answer.
           tokens: that it will take at most.
+          lost: is told of each time that it was sent and no answer came, which may cost as much as one.
 
         Raises:
           Refused: the server will never answer it.
           Stopped: a stop came before it was sent.
-          UserError: the server cannot be used, or stays away.
+          UserError: the server cannot be used, stays away, or is too slow.
         """
-        openai, name = self._openai, self.model.name
         assert self._pace is not None, 'inside `work` only'
+        late = gone = 0
         for pause in (*_PAUSES, None):
             if self._pace.limited:
                 await self._unless_halted(self._pace.wait(tokens))
@@ -183,26 +195,55 @@ class Server:
                 raise Stopped
             try:
                 return await request(self._client)
-            except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
-                raise UserError(f'the server of {name!r} refuses ({error.status_code}): {_line(error)}; check '
-                                f'--config.llm.model, base_url and ${self.model.key_variable}') from error
-            except openai.APIStatusError as error:
-                if error.status_code == 402 or getattr(error, 'code', None) == 'insufficient_quota':
-                    raise UserError(f'the server of {name!r}: {_line(error)}; answers are kept') from error
-                if error.status_code < 500 and error.status_code not in (408, 409, 429):
-                    raise Refused(f'error {error.status_code}: {_line(error)}') from error
-                reason = f'error {error.status_code}'
-            except (openai.APIError, json.JSONDecodeError, UnicodeDecodeError, Broken) as error:
-                reason = type(error).__name__
-            where = self.model.base_url or 'OpenAI'
-            if pause is None:
-                raise UserError(f'the server of {name!r} ({where}) keeps failing ({reason}); what was answered is '
-                                'kept, the same command goes on')
-            if not self._warned:
-                LOG.warning('the server of %r (%s) fails: %s; trying again for some minutes', name, where, reason)
-            self._warned = True
-            await self._unless_halted(asyncio.sleep(pause * random.uniform(0.1, 1.0)))
+            except asyncio.CancelledError:  # by a second signal: it may be paid for all the same
+                await lost()
+                raise
+            except (self._openai.APIError, json.JSONDecodeError, UnicodeDecodeError, Broken) as error:
+                failure = self._failure(error)
+            late, gone = late + failure.late, gone + failure.lost
+            if failure.lost:
+                await lost()
+            if pause is None or late > _TIMEOUTS or gone > _LOST:
+                self._fail(failure)
+            self._warn(failure)
+            if not self.stopped:
+                wait = max(failure.wish, pause * random.uniform(0.1, 1.0))
+                await self._unless_halted(asyncio.sleep(wait))
         raise AssertionError('not reached')
+
+    def _failure(self, error: Exception) -> _Failure:
+        """What went wrong, where asking again may help.
+
+        Raises:
+          Refused, UserError: it will not.
+        """
+        openai, name = self._openai, self.model.name
+        if isinstance(error, (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)):
+            raise UserError(f'the server of {name!r} refuses ({error.status_code}): {_line(error)}; check '
+                            f'--config.llm.model, base_url and ${self.model.key_variable}') from error
+        if isinstance(error, openai.APIStatusError):
+            if error.status_code == 402 or getattr(error, 'code', None) == 'insufficient_quota':
+                raise UserError(f'the server of {name!r}: {_line(error)}; answers are kept') from error
+            if error.status_code < 500 and error.status_code not in (408, 409, 429):
+                raise Refused(f'error {error.status_code}: {_line(error)}') from error
+            return _Failure(f'error {error.status_code}', wish=_wish(error.response.headers))
+        sent = type(error.__cause__).__name__ not in _NEVER_SENT
+        return _Failure(type(error).__name__, sent, sent and isinstance(error, openai.APITimeoutError))
+
+    def _fail(self, failure: _Failure) -> NoReturn:
+        remedy = (f'; answers take longer than --config.llm.timeout={self.limits.timeout:g} seconds: raise it, or '
+                  'lower --config.llm.concurrency' if failure.late else '')
+        raise UserError(f'the server of {self.model.name!r} ({self._where()}) keeps failing ({failure.reason}); what '
+                        f'was answered is kept, the same command goes on{remedy}')
+
+    def _warn(self, failure: _Failure) -> None:
+        if not self._warned:
+            LOG.warning('the server of %r (%s) fails: %s; trying again for some minutes', self.model.name,
+                        self._where(), failure.reason)
+        self._warned = True
+
+    def _where(self) -> str:
+        return self.model.base_url or 'OpenAI'
 
     async def _unless_halted(self, waiting: Coroutine[Any, Any, None]) -> None:
         """Waits, but not on after a signal."""
@@ -217,26 +258,6 @@ class Server:
                 task.cancel()
 
 
-class _Pace:
-    """Waits until a request may go out.
-
-    Attributes:
-      limited: whether it ever has to.
-    """
-
-    def __init__(self, limits: Limits):
-        from aiolimiter import AsyncLimiter  # comes with the extra
-        self._requests = AsyncLimiter(limits.requests_per_minute, 60) if limits.requests_per_minute else None
-        self._tokens = AsyncLimiter(limits.tokens_per_minute, 60) if limits.tokens_per_minute else None
-        self.limited = bool(self._requests or self._tokens)
-
-    async def wait(self, tokens: int) -> None:
-        if self._requests:
-            await self._requests.acquire()
-        if self._tokens:
-            await self._tokens.acquire(min(tokens, self._tokens.max_rate))
-
-
 def _openai() -> Any:
     try:
         import aiolimiter  # noqa: F401 (so that what is missing is said before anything is asked)
@@ -244,6 +265,16 @@ def _openai() -> Any:
     except ImportError as error:
         raise UserError(f'language models need their extra ({error}): pip install "grasp_jax[llm]"') from error
     return openai
+
+
+def _wish(headers: Mapping[str, str]) -> float:
+    """Seconds that a server asks to wait, 0 where it does not say."""
+    try:
+        seconds = (float(headers['retry-after-ms']) / 1000 if 'retry-after-ms' in headers
+                   else float(headers.get('retry-after', 0)))
+    except ValueError:  # a date
+        return 0.0
+    return min(seconds, _LONGEST_WISH) if seconds > 0 else 0.0
 
 
 def _line(error: Any) -> str:

@@ -1,10 +1,11 @@
 """Every vector that a model made of a text, kept once and found again by the text: a killed run embeds nothing twice.
 
 One folder per model, so that vectors of two models never mix: `manifest.json` says which, `vectors.f32` holds the rows
-one after the other (little-endian float32), `index.sqlite` says which text's vector is in which row. Rows are on the
-disk before the index knows of them.
+one after the other (little-endian float32), `index.sqlite` says which text's vector is in which row, and what they took
+in tokens. Rows are on the disk before the index knows of them.
 """
 
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -16,16 +17,19 @@ import numpy as np
 
 from grasp_jax import artefacts
 from grasp_jax.errors import UserError
-from grasp_jax.knowledge.database import TOGETHER, connect, in_chunks, select_among
+from grasp_jax.knowledge.database import TOGETHER, connect, in_chunks, reading, select_among, writing
 
-_SCHEMA = 'create table if not exists rows (key blob primary key, row integer not null)'
+_SCHEMA = """
+create table if not exists rows (key blob primary key, row integer not null);
+create table if not exists spent (id integer primary key, tokens integer not null);
+"""
 
 
 class VectorStore:
     """The vectors of one model; a context manager. Several processes may use one folder at once.
 
     Attributes:
-      width: E; 0 while there is no vector.
+      width: E; 0 while no vector was seen here.
     """
 
     def __init__(self, root: pathlib.Path, model: dict[str, Any]):
@@ -42,11 +46,7 @@ class VectorStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._manifest, self._rows = self.folder / artefacts.MANIFEST, self.folder / 'vectors.f32'
         self._model, self.width = artefacts.as_json(model), 0
-        if self._manifest.exists():
-            found = artefacts.read_json(self._manifest)
-            if found.get('model') != self._model:
-                raise UserError(f'{self._manifest}: speaks of another model; delete the folder')
-            self.width = int(found['width'])
+        self._learn_width()
         try:
             self._index = connect(self.folder / 'index.sqlite', _SCHEMA)
         except sqlite3.Error as error:
@@ -58,14 +58,28 @@ class VectorStore:
     def __exit__(self, *_: object) -> None:
         self._index.close()
 
+    def _learn_width(self) -> None:
+        """Another process may have kept the first vector since this one looked."""
+        if self.width or not self._manifest.exists():
+            return
+        found = artefacts.read_json(self._manifest)
+        if found.get('model') != self._model:
+            raise UserError(f'{self._manifest}: speaks of another model; delete the folder')
+        self.width = int(found['width'])
+
     def rows(self, texts: Sequence[str]) -> np.ndarray:
-        """int64 [len(texts)]: the row of each text's vector, -1 where there is none."""
+        """int64 [len(texts)]: the row of each text's vector, -1 where there is none.
+
+        Raises:
+          UserError: the index is damaged.
+        """
         keys = [_key(text) for text in texts]
-        known = dict(select_among(self._index, 'select key, row from rows where key in ({})', keys))
+        with self._reading():
+            known = dict(select_among(self._index, 'select key, row from rows where key in ({})', keys))
         return np.array([known.get(key, -1) for key in keys], np.int64)
 
-    def add(self, texts: Sequence[str], vectors: np.ndarray) -> None:
-        """Keeps the vectors [len(texts), E] of texts that have none yet.
+    def add(self, texts: Sequence[str], vectors: np.ndarray, tokens: int = 0) -> None:
+        """Keeps the vectors [len(texts), E] of texts that have none yet, and the tokens that they took.
 
         Raises:
           UserError: the width is another than before, a number is not finite, or the files cannot be written.
@@ -73,15 +87,9 @@ class VectorStore:
         vectors = np.ascontiguousarray(vectors, '<f4')
         if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
             raise UserError(f'{self._model}: its vectors are no {len(texts)} rows of finite numbers')
-        if not self.width:
-            self.width = vectors.shape[1]
-            artefacts.write_json(self._manifest, {'model': self._model, 'width': self.width})
-        if vectors.shape[1] != self.width:
-            raise UserError(f'{self._model}: its vectors are {vectors.shape[1]} wide, those before {self.width}; the '
-                            f'model has changed, so name its --config.llm.revision, or delete {self.folder}')
-        try:
-            self._index.execute('begin immediate')
-            first = self._index.execute('select coalesce(max(row) + 1, 0) from rows').fetchone()[0]
+        with writing(self._index, self.folder):
+            self._require_width(vectors.shape[1])
+            first = self._count()
             with self._rows.open('r+b' if self._rows.exists() else 'w+b') as file:
                 file.seek(first * self.width * 4)
                 file.write(vectors.tobytes())
@@ -89,26 +97,56 @@ class VectorStore:
                 os.fsync(file.fileno())
             self._index.executemany('insert or ignore into rows values (?, ?)',
                                     [(_key(text), first + number) for number, text in enumerate(texts)])
-            self._index.execute('commit')
-        except sqlite3.Error as error:
-            raise UserError(f'{self.folder}: cannot be written ({error}); make room or see who holds it, then the same '
-                            'command goes on') from error
-        finally:
-            if self._index.in_transaction:
-                self._index.execute('rollback')
+            self._index.execute('insert into spent (tokens) values (?)', (tokens,))
+
+    def _require_width(self, width: int) -> None:
+        """The first vector says how wide all are."""
+        self._learn_width()
+        if not self.width:
+            artefacts.write_json(self._manifest, {'model': self._model, 'width': width})
+            self.width = width
+        if width != self.width:
+            raise UserError(f'{self._model}: its vectors are {width} wide, those before {self.width}; the model has '
+                            f'changed, so name its --config.llm.revision, or delete {self.folder}')
+
+    def charge(self, tokens: int) -> None:
+        """Keeps tokens that were spent without a vector to show for them.
+
+        Raises:
+          UserError: the index cannot be written.
+        """
+        with writing(self._index, self.folder):
+            self._index.execute('insert into spent (tokens) values (?)', (tokens,))
+
+    def spent(self) -> int:
+        """Tokens that all vectors took, in every run.
+
+        Raises:
+          UserError: the index is damaged.
+        """
+        with self._reading():
+            return int(self._index.execute('select coalesce(sum(tokens), 0) from spent').fetchone()[0])
 
     def table(self) -> np.ndarray:
         """All rows [?, E], memory-mapped.
 
         Raises:
-          UserError: the file is shorter than the index says.
+          UserError: the file is shorter than the index says, or the index is damaged.
         """
-        count = self._index.execute('select coalesce(max(row) + 1, 0) from rows').fetchone()[0]
+        with self._reading():
+            count = self._count()
+        self._learn_width()
         if not count:
             return np.zeros((0, self.width), np.float32)
         if not self._rows.exists() or self._rows.stat().st_size < count * self.width * 4:
             raise UserError(f'{self._rows}: is shorter than {count} rows; delete {self.folder}')
         return np.memmap(self._rows, '<f4', 'r', shape=(count, self.width))
+
+    def _count(self) -> int:
+        return int(self._index.execute('select coalesce(max(row) + 1, 0) from rows').fetchone()[0])
+
+    def _reading(self) -> contextlib.AbstractContextManager[None]:
+        return reading(self.folder / 'index.sqlite', f'delete {self.folder}, its vectors are then made anew')
 
     def missing(self, texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
         """Blocks of at most `size` different texts without a vector."""

@@ -5,15 +5,23 @@
 Every request that it answers well is written to LOG as a line of JSON before the answer leaves, so that a test can
 count who was asked how often. Faults: shares of requests that get 429, 500, a lost connection, a cut body; `empty`,
 the share of prompts whose answer is always empty; `slow`, the share that waits; `delay` seconds for every answer;
-`refuses`, the status of all; `dense`, tokens of each word of a prompt; `long_answers`, of three times the length;
-`half`, with half of a character at their end.
+`refuses`, the status of all; `refused`, the share of prompts that get 400, without any delay; `dense`, tokens of each
+word of a prompt; `long_answers`, of three times the length; `half`, with half of a character at their end; `uncounted`,
+without `usage`; `content`, what stands in the place of each answer's text, in which `TEXT` becomes the text; `longest`,
+words of the longest block of texts that is embedded.
 """
 
 import asyncio
 import hashlib
 import json
+import math
 import random
 import sys
+
+
+def share_of(text):
+    """A number from 0 to 1 that depends on the text alone."""
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 16 ** 8
 
 
 def answer_to(body):
@@ -28,8 +36,7 @@ def tokens(text):
 
 def chat(body, faults):
     prompt = ' '.join(message['content'] for message in body['messages'])
-    share = int(hashlib.sha256(prompt.encode()).hexdigest()[:8], 16) / 16 ** 8
-    text = '' if share < faults.get('empty', 0) else answer_to(body)
+    text = '' if share_of(prompt) < faults.get('empty', 0) else answer_to(body)
     if faults.get('long_answers'):
         text = text * 3
     if faults.get('half'):
@@ -38,10 +45,12 @@ def chat(body, faults):
     finish = 'length' if tokens(text) > limit else 'stop'
     text = ' '.join(text.split()[:limit])
     counted = tokens(prompt) * faults.get('dense', 1)
+    usage = {'prompt_tokens': counted, 'completion_tokens': tokens(text), 'total_tokens': counted + tokens(text)}
+    if 'content' in faults:
+        text = json.loads(json.dumps(faults['content']).replace('TEXT', text))
     return {'id': 'x', 'object': 'chat.completion', 'created': 0, 'model': body['model'], 'choices': [
         {'index': 0, 'finish_reason': finish, 'message': {'role': 'assistant', 'content': text}}],
-        'usage': {'prompt_tokens': counted, 'completion_tokens': tokens(text),
-                  'total_tokens': counted + tokens(text)}}
+        **({} if faults.get('uncounted') else {'usage': usage})}
 
 
 def embeddings(body, faults):
@@ -53,7 +62,14 @@ def embeddings(body, faults):
         data.append({'object': 'embedding', 'index': index, 'embedding': [rng.gauss(0, 1) for _ in range(16)]})
     count = sum(map(tokens, texts)) * faults.get('dense', 1)
     return {'object': 'list', 'model': body['model'], 'data': data,
-            'usage': {'prompt_tokens': count, 'total_tokens': count}}
+            **({} if faults.get('uncounted') else {'usage': {'prompt_tokens': count, 'total_tokens': count}})}
+
+
+def refused(path, body, faults):
+    """Whether this request is never answered, whatever happens."""
+    if path.endswith('embeddings'):
+        return sum(map(tokens, body['input'])) > faults.get('longest', math.inf)
+    return share_of(body['messages'][-1]['content']) < faults.get('refused', 0)
 
 
 def response(status, payload):
@@ -86,6 +102,10 @@ class Server:
         self.arrived.write('.')
         self.arrived.flush()
         faults, dice = self.faults, self.random.random()
+        if refused(path, body, faults):
+            writer.write(response(400, {'error': {'message': 'no such thing', 'type': 'x', 'code': None}}))
+            await writer.drain()
+            return True
         await asyncio.sleep(faults.get('delay', 0) + (0.3 if self.random.random() < faults.get('slow', 0) else 0))
         if status := faults.get('refuses'):
             writer.write(response(status, {'error': {'message': 'no such thing', 'type': 'x', 'code': None}}))

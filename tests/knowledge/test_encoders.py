@@ -1,6 +1,8 @@
 """Encoders and tables: vectors that are deterministic, centred, matched by id, and checked at the door."""
 
 import importlib.util
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from grasp_jax.config import default
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.errors import UserError
-from grasp_jax.knowledge import encoders, lsa, tables
+from grasp_jax.knowledge import encoders, lsa, sentence_encoder, tables
 
 ITEM_IDS, USER_IDS = [f'i{i}' for i in range(40)], [f'u{u}' for u in range(25)]
 COLOURS = ('red', 'green', 'blue', 'violet', 'orange')
@@ -118,7 +120,8 @@ def test_precomputed_is_matched_by_id(dataset, files, tmp_path, center):
     checksums = encoders.vector_checksums(config)
     order = np.random.default_rng(2).permutation(40)
     np.save(folder / 'item.npy', np.load(folder / 'item.npy')[order])
-    (folder / 'item.txt').write_text('\r\n'.join(ITEM_IDS[row] for row in order))
+    # As an editor on Windows saves it: with other ends of lines and a mark at the beginning.
+    (folder / 'item.txt').write_text('\r\n'.join(ITEM_IDS[row] for row in order), encoding='utf-8-sig')
     _, permuted, users_again = run(dataset, config, tmp_path / 'b')
     assert np.allclose(permuted, items, atol=1e-6) and np.array_equal(users_again, users)
     assert encoders.vector_checksums(config) != checksums
@@ -216,3 +219,20 @@ def test_beauty_vectors_are_matched_by_id(real_data, tmp_path):
     assert facts['width'] == 384
     assert np.array_equal(np.load(tmp_path / 'items.npy')[1:],
                           np.load(folder / 'item_embeddings_minilm.npy')[::-1])
+
+
+def test_another_model_in_the_same_folder_is_another_model(tmp_path):
+    model = tmp_path / 'model'
+    (model / 'deep').mkdir(parents=True)
+    (model / 'deep' / 'weights').write_bytes(b'first')
+    settings = config_of(kind='sentence_transformers', model=str(model)).encode
+    facts = {'model_files': sentence_encoder.checksum(str(model))}
+    encoders.require_same(settings, facts, tmp_path)
+    os.utime(model / 'deep' / 'weights', (1, 1))  # copied
+    encoders.require_same(settings, facts, tmp_path)
+    (model / 'deep' / 'weights').write_bytes(b'other')
+    with pytest.raises(UserError, match='of another model than --config.encode.model=.*model is now'):
+        encoders.require_same(settings, facts, tmp_path)
+    shutil.rmtree(model)
+    encoders.require_same(settings, facts, tmp_path)  # vectors that are there need no model
+    assert not sentence_encoder.checksum('all-MiniLM-L6-v2')

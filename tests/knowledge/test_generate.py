@@ -202,6 +202,8 @@ def test_a_server_that_refuses_everything_ends_the_run_and_settles_nothing(scrip
         with pytest.raises(UserError, match='refuses whatever it is asked'):
             write(config_for(url, {'temperature': 0.5}), 30, tmp_path / 'out')
         assert write(config_for(url, {'temperature': 0.5}), 10, tmp_path / 'out')[2]['fallbacks'] == 10
+        # The settings that it has answered with are right.
+        assert write(config_for(url), 52, tmp_path / 'out')[2]['fallbacks'] == 22
     with scripted() as (url, log):
         assert write(config_for(url, {'temperature': 0.5}), 10, tmp_path / 'out')[2]['sent'] == 0
 
@@ -243,9 +245,10 @@ def test_the_key_is_stored_nowhere(scripted, tmp_path, monkeypatch, capfd):
 def test_a_server_that_is_not_there_and_a_missing_key_are_one_line(tmp_path, monkeypatch):
     pytest.importorskip('openai', reason='the extra [llm] is not installed')
     monkeypatch.setattr('grasp_jax.knowledge.server._PAUSES', (0.01,))
-    monkeypatch.setattr('grasp_jax.knowledge.server.CLIENT_RETRIES', 0)
     with pytest.raises(UserError, match='keeps failing .APIConnectionError.; what was answered is kept'):
         write(config_for('http://127.0.0.1:9/v1'), 4, tmp_path / 'out')
+    with Responses(tmp_path / 'out' / 'store.sqlite') as store:
+        assert store.totals('scripted').rejected == 0  # nothing was sent
     monkeypatch.delenv('OPENAI_API_KEY', raising=False)
     with pytest.raises(UserError, match='OPENAI_API_KEY'):
         write(config_for(''), 4, tmp_path / 'out')
@@ -255,6 +258,20 @@ def test_a_server_that_is_not_there_and_a_missing_key_are_one_line(tmp_path, mon
     ('Fine.', 'stop', None, '', ''), ('', 'stop', None, '', 'empty'), ('  ', 'stop', None, '', 'empty'),
     (None, 'stop', 'No.', '', 'refused'), ("I'm sorry, but I can't help.", 'stop', None, '', 'refused'),
     ('Sorry seems to be the hardest word, says the label.', 'stop', None, '', ''),
+    ("I am so sorry. I can't say.", 'stop', None, '', 'refused'),
+    ('Sorry, I cannot assist with that.', 'stop', None, '', 'refused'),
+    ("Sorry, but I can't.", 'stop', None, '', 'refused'), ('Sorry, I’m unable to.', 'stop', None, '', 'refused'),
+    ("I can't provide that.", 'stop', None, '', 'refused'), ('I cannot help.', 'stop', None, '', 'refused'),
+    ('**I can’t create that.**', 'stop', None, '', 'refused'), ("i'm sorry, no", 'stop', None, '', 'refused'),
+    ('As an AI language model, I cannot say.', 'stop', None, '', 'refused'),
+    ('As an AI, I have no view.', 'stop', None, '', 'refused'),
+    ('As an AI assistant made by somebody, I cannot.', 'stop', None, '', 'refused'),
+    ('As an AI-powered toothbrush, it suits people who like gadgets.', 'stop', None, '', ''),
+    ('As an AI speaker, it suits people who talk to it.', 'stop', None, '', ''),
+    ('Sorry, Not Sorry is a sheer lip gloss.', 'stop', None, '', ''),
+    ("I Can't Believe It's Not Butter spray suits cooks.", 'stop', None, '', ''),
+    ("I can't believe it's not butter spray suits cooks.", 'stop', None, '', ''),
+    ("I'm Sorry is a card for friends.", 'stop', None, '', ''),
     ('Half a sen', 'length', None, '', 'cut off'), ('', 'length', None, '', 'cut off'),
     ('First. Conclusion: good.', 'stop', None, 'Conclusion:', ''),
     ('First. Conclusion:', 'stop', None, 'Conclusion:', "without 'Conclusion:'"),

@@ -1,5 +1,7 @@
 """Estimates before anything is asked."""
 
+import dataclasses
+
 import pytest
 from ask_many import config_for, questions
 
@@ -27,6 +29,19 @@ def test_estimates_learn_from_the_servers_counts(scripted, tmp_path):
     assert known.tokens.completion == pytest.approx(asked_then.completion, rel=0.1)
     assert known.usd + known.spent == pytest.approx(facts['usd'], rel=0.1)
     assert 'rule of thumb' in preview.as_text(fresh, 'x') and 'earlier answers' in preview.as_text(known, 'x')
+
+
+def test_equal_prompts_are_counted_once(scripted, tmp_path):
+    config = config_for('http://localhost:1/v1')
+    asked = questions(config, 10)
+    asked = dataclasses.replace(asked, items=[*asked.items, ('twin', asked.items[0][1])])
+    found = preview.estimate(asked, config, tmp_path)
+    assert (found.prompts, found.different, found.answered) == (11, 10, 0)
+    assert 'equal to others   1\nsettled already   0 (0.0%)\nleft to ask       10\n' in preview.as_text(found, 'x')
+    with scripted() as (url, _), pytest.raises(UserError, match='; 2 of 10 prompts are settled'):
+        limited = config_for(url, {'max_requests': 2})
+        asked = dataclasses.replace(asked, model=language_model.from_config(limited))
+        model_texts.write(asked, limited, tmp_path / 'store.sqlite', tmp_path)
 
 
 def test_limits_set_the_pace(tmp_path):

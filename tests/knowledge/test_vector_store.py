@@ -9,6 +9,7 @@ from ask_many import config_for
 
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import encoders
+from grasp_jax.knowledge.responses import Responses
 from grasp_jax.knowledge.vector_store import VectorStore, fill
 
 ITEMS = [f'Item number {number}.' for number in range(70)]
@@ -71,7 +72,6 @@ def test_models_never_mix(scripted, tmp_path):
 
 def test_a_stopped_run_keeps_what_it_has(scripted, tmp_path, monkeypatch):
     monkeypatch.setattr('grasp_jax.knowledge.server._PAUSES', ())
-    monkeypatch.setattr('grasp_jax.knowledge.server.CLIENT_RETRIES', 0)
     with scripted({'500': 0.6}) as (url, log):
         with pytest.raises(UserError, match='keeps failing'):
             embed(config_of(url), tmp_path)
@@ -105,3 +105,51 @@ def test_rows_written_by_a_run_that_died_before_its_commit_are_written_again(tmp
     (folder / 'vectors.f32').write_bytes(b'')
     with VectorStore(tmp_path, model) as store, pytest.raises(UserError, match='shorter'):
         store.table()
+
+
+def test_a_store_that_another_process_filled_is_as_wide_as_it_made_it(tmp_path):
+    with VectorStore(tmp_path, {'name': 'a'}) as one, VectorStore(tmp_path, {'name': 'a'}) as other:
+        one.add(['a', 'b'], np.eye(2))
+        assert other.table().tolist() == [[1, 0], [0, 1]] and other.width == 2
+    with VectorStore(tmp_path, {'name': 'b'}) as one, VectorStore(tmp_path, {'name': 'b'}) as other:
+        one.add(['a', 'b'], np.eye(2))
+        with pytest.raises(UserError, match='are 3 wide, those before 2'):
+            other.add(['c'], np.zeros((1, 3)))
+
+
+def test_what_is_embedded_of_a_refused_block_is_kept(scripted, tmp_path):
+    texts = ['a b', 'c d', 'e f', 'g h i j']
+    with scripted({'longest': 3}) as (url, log):
+        with pytest.raises(UserError, match="refuses 'g h i j'"):
+            embed(config_of(url), tmp_path, texts, [])
+        assert log() == [['a b'], ['c d'], ['e f']]
+    with scripted({'longest': 4}) as (url, log):
+        assert np.allclose(embed(config_of(url), tmp_path, texts, [])[1], truth(texts), atol=1e-6)
+        assert log() == [['g h i j']]
+
+
+def test_a_text_that_is_halved_again_and_again_is_cut_once(scripted, tmp_path):
+    long = ' '.join(['word'] * 320)
+    with scripted({'longest': 50}) as (url, log):
+        found, items, _ = embed(config_of(url), tmp_path, [long], [])
+        assert found.facts['texts_cut'] == 1 and np.allclose(items, truth(log()[0]), atol=1e-6)
+
+
+@pytest.mark.parametrize('name', ['index.sqlite', 'store.sqlite'])
+def test_a_damaged_store_is_one_line(tmp_path, name):
+    def used(damaged):
+        with VectorStore(tmp_path, {'name': 'a'}) as vectors, Responses(vectors.folder / 'store.sqlite') as answers:
+            keys = [f'{number:064}' for number in range(300)]
+            if not damaged:
+                vectors.add(keys, np.ones((300, 2)))
+                for key in keys[:8]:
+                    answers.put(key, 'm', {}, 'A text. ' * 200)
+                return vectors.folder / name
+            (vectors.rows if name == 'index.sqlite' else answers.texts)(keys)
+
+    path = used(False)
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b'\xff' * (len(content) - 4096))
+    with pytest.raises(UserError, match=f'{name}: cannot be read .*(delete|copy)') as caught:
+        used(True)
+    assert '\n' not in str(caught.value)
