@@ -2,7 +2,8 @@
 
 A manifest holds the fingerprint of what went in (the stage's config and its inputs' fingerprints), checksums of the
 files that came out and library versions. A stage is built under a temporary name and renamed when complete. One that is
-found complete is looked through before it is used: a copy that broke off is refused.
+found complete is looked through before it is used: a copy that broke off is refused, and so is a stage whose
+forerunners were made again and came out otherwise.
 """
 
 import collections.abc
@@ -36,12 +37,14 @@ class Artefact:
     Attributes:
       path: the folder.
       fingerprint: hex SHA-256 of the stage's name, config and inputs.
+      contents: hex SHA-256 of its files and of those that it was made from.
       facts: what the stage reported about itself (JSON values), shown in the report.
       reused: whether it was found complete instead of built now.
     """
 
     path: pathlib.Path
     fingerprint: str
+    contents: str
     facts: dict[str, Any]
     reused: bool
 
@@ -61,7 +64,8 @@ def file_checksum(path: pathlib.Path) -> str:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
-def build(path: pathlib.Path, config: Any, inputs: collections.abc.Sequence[str], make: Make) -> Artefact:
+def build(path: pathlib.Path, config: Any, inputs: collections.abc.Sequence[str], make: Make,
+          made_of: str = '') -> Artefact:
     """Returns the artefact at `path`, made by `make(folder)` unless a complete one of the same fingerprint is there.
 
     Args:
@@ -69,17 +73,18 @@ def build(path: pathlib.Path, config: Any, inputs: collections.abc.Sequence[str]
       config: everything in the config that the result depends on (JSON values).
       inputs: fingerprints of the artefacts and checksums of the files that it is made from.
       make: fills an empty folder and returns facts about the result.
+      made_of: `contents` of the artefacts that it is made from.
 
     Raises:
-      UserError: the folder holds an artefact of another config, or a damaged one.
+      UserError: the folder holds an artefact of another config or of other contents, or a damaged one.
     """
     mark = fingerprint(path.name, config, inputs)
     manifest = _read_manifest(path)
     if manifest is not None:
-        _require_same(path, manifest, mark, config)
+        _require_same(path, manifest, mark, config, made_of)
         require_whole(path, f'delete {path}, and the same command makes it again')
         shutil.rmtree(unfinished(path), ignore_errors=True)  # a kill may have come between the last two steps
-        return Artefact(path, mark, manifest['facts'], reused=True)
+        return Artefact(path, mark, _contents(made_of, manifest), manifest['facts'], reused=True)
     partial = path.with_name(path.name + _PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -92,13 +97,18 @@ def build(path: pathlib.Path, config: Any, inputs: collections.abc.Sequence[str]
             shutil.rmtree(rest)
         raise
     files = {str(file.relative_to(partial)): file for file in sorted(partial.rglob('*')) if file.is_file()}
-    write_json(partial / MANIFEST, {
-        'stage': path.name, 'fingerprint': mark, 'config': config, 'inputs': list(inputs), 'facts': facts,
-        'files': {name: file_checksum(file) for name, file in files.items()},
-        'bytes': {name: file.stat().st_size for name, file in files.items()}, 'versions': versions()})
+    manifest = {
+        'stage': path.name, 'fingerprint': mark, 'config': config, 'inputs': list(inputs), 'made_of': made_of,
+        'facts': facts, 'files': {name: file_checksum(file) for name, file in files.items()},
+        'bytes': {name: file.stat().st_size for name, file in files.items()}, 'versions': versions()}
+    write_json(partial / MANIFEST, manifest)
     os.replace(partial, path)
     shutil.rmtree(rest, ignore_errors=True)
-    return Artefact(path, mark, facts, reused=False)
+    return Artefact(path, mark, _contents(made_of, manifest), facts, reused=False)
+
+
+def _contents(made_of: str, manifest: dict[str, Any]) -> str:
+    return fingerprint('contents', manifest['files'], [made_of])
 
 
 def unfinished(folder: pathlib.Path) -> pathlib.Path:
@@ -132,7 +142,7 @@ def lock(folder: pathlib.Path, name: str = '.lock') -> Iterator[None]:
 
 
 def claim(folder: pathlib.Path, config: dict[str, Any], inputs: collections.abc.Sequence[str], usual: Any = None,
-          free: Mapping[str, collections.abc.Sequence[str]] | None = None) -> None:
+          free: Mapping[str, collections.abc.Sequence[str]] | None = None, made_of: str | None = None) -> None:
     """Marks a folder that is filled bit by bit (a training run) as belonging to a config, or checks that it does.
 
     Args:
@@ -140,9 +150,10 @@ def claim(folder: pathlib.Path, config: dict[str, Any], inputs: collections.abc.
       config, inputs: as in `build`.
       usual: values of settings that change nothing; a folder from before there was such a setting keeps its owner.
       free: by section the settings that may change.
+      made_of: as in `build`; None asks for nothing.
 
     Raises:
-      UserError: the folder belongs to another config.
+      UserError: the folder belongs to another config, or was filled from other contents.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / MANIFEST).exists():
@@ -151,11 +162,11 @@ def claim(folder: pathlib.Path, config: dict[str, Any], inputs: collections.abc.
         for section, names in (free or {}).items():
             before = manifest['config'].get(section, {})
             known[section] = {**known[section], **{name: before[name] for name in names if name in before}}
-        _require_same(folder, manifest, fingerprint(folder.name, known, inputs), known)
+        _require_same(folder, manifest, fingerprint(folder.name, known, inputs), known, made_of)
     else:
         write_json(folder / MANIFEST, {
             'stage': folder.name, 'fingerprint': fingerprint(folder.name, config, inputs), 'config': config,
-            'inputs': list(inputs), 'versions': versions()})
+            'inputs': list(inputs), 'made_of': made_of or '', 'versions': versions()})
 
 
 def _without_new(config: Any, before: Any, usual: Any) -> Any:
@@ -225,11 +236,15 @@ def _read_manifest(path: pathlib.Path) -> dict[str, Any] | None:
     return read_json(path / MANIFEST)
 
 
-def _require_same(path: pathlib.Path, manifest: dict[str, Any], mark: str, config: Any) -> None:
+def _require_same(path: pathlib.Path, manifest: dict[str, Any], mark: str, config: Any, made_of: str | None) -> None:
     if manifest['fingerprint'] != mark:
         raise UserError(f'{path}: was made with another config or other data '
                         f'({_difference(manifest["config"], config)}); choose another --workdir (or --stages) or '
                         'delete this folder')
+    # Older manifests do not say what they were made of.
+    if made_of and manifest.get('made_of') and manifest['made_of'] != made_of:
+        raise UserError(f'{path}: was made from stages that have come out otherwise since they were made again; '
+                        'bring those of before back, choose another --workdir or delete this folder')
 
 
 def require_whole(path: pathlib.Path, remedy: str) -> None:

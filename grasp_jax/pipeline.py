@@ -54,6 +54,7 @@ class Knowledge:
       offline: what some methods get from the vectors before training.
       stages: facts of each stage, for the report.
       fingerprint: of everything above.
+      contents: of the files of the stages, see `artefacts.Artefact`.
     """
 
     dataset: Dataset
@@ -61,6 +62,7 @@ class Knowledge:
     offline: Offline
     stages: dict[str, dict[str, Any]]
     fingerprint: str
+    contents: str
 
 
 def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, shared: pathlib.Path | None = None,
@@ -85,7 +87,7 @@ def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, share
     (shared or workdir).mkdir(parents=True, exist_ok=True)
     knowledge = hosts.one_after_another(lambda: prepare_knowledge(config, shared or workdir))
     run = run_on(config, knowledge)
-    folders = [train_and_test(run, seed, workdir / f'seed{seed}', knowledge.fingerprint)
+    folders = [train_and_test(run, seed, workdir / f'seed{seed}', knowledge.fingerprint, knowledge.contents)
                for seed in config.train.seeds]
     if not hosts.is_writer():
         return {}
@@ -114,7 +116,7 @@ def refresh_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path,
     check_config(config)
     if config.model.method == 'none':
         raise UserError('--mode=refresh: method none has neither texts nor vectors; run it as it is')
-    refresh.start(folder, previous, answers_folder(config, previous))
+    refresh.start(folder, previous, answers_folder(config, previous), config)
     done = prepare_knowledge(config, folder)
     known = refresh.before(folder)
     assert known is not None, 'it was just said'
@@ -122,11 +124,12 @@ def refresh_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path,
 
 
 class _Stages:
-    """Runs stages in one folder, and keeps what each said about itself."""
+    """Runs stages in one folder, each made from those before, and keeps what each said about itself."""
 
     def __init__(self, folder: pathlib.Path):
         self.folder = folder
         self.facts: dict[str, dict[str, Any]] = {}
+        self.contents = ''
 
     def run(self, name: str, settings: Any, inputs: list[str], make: Callable[[pathlib.Path], dict[str, Any]]) -> str:
         """Runs one unless it is up to date; returns its fingerprint."""
@@ -136,9 +139,9 @@ class _Stages:
             LOG.info('%s: started', name)
             return {**make(partial), 'seconds': round(time.perf_counter() - begin, 1)}
 
-        done = artefacts.build(self.folder / name, settings, inputs, timed)
+        done = artefacts.build(self.folder / name, settings, inputs, timed, self.contents)
         LOG.info('%s: %s (%s)', name, 'up to date' if done.reused else f'{done.facts["seconds"]} s', done.path)
-        self.facts[name] = done.facts
+        self.facts[name], self.contents = done.facts, done.contents
         return done.fingerprint
 
 
@@ -166,7 +169,7 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
     stages = _Stages(folder)
     dataset, mark = _prepare_data(config, stages)
     if config.model.method == 'none':
-        return Knowledge(dataset, None, Offline(), stages.facts, mark)
+        return Knowledge(dataset, None, Offline(), stages.facts, mark, stages.contents)
     known = refresh.before(folder)
     answers = answers_folder(config, folder)
 
@@ -198,6 +201,7 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
 
     inputs = [mark, *texts, *encoders.vector_checksums(config), *earlier]
     mark = stages.run('encode', encoders.stage_settings(config), inputs, encode_texts)
+    encoders.require_same(config.encode, stages.facts['encode'], folder / 'encode')
     mark = stages.run('retrieve', config.retrieve.to_dict(), [mark], find_neighbours)
     found = load_tables(folder / 'encode', folder / 'retrieve', dataset.interactions.num_users,
                         dataset.interactions.num_items)
@@ -210,7 +214,7 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
         offline = offline._replace(similar_users=np.load(folder / 'retrieve' / USER_NEIGHBOURS, allow_pickle=False))
     tables = Tables(users=found.users, users_similar=found.users_similar, items=found.items,
                     items_similar=found.items_similar)
-    return Knowledge(dataset, tables, offline, stages.facts, mark)
+    return Knowledge(dataset, tables, offline, stages.facts, mark, stages.contents)
 
 
 def answers_folder(config: ml_collections.ConfigDict, folder: pathlib.Path) -> pathlib.Path:
@@ -227,7 +231,7 @@ def run_on(config: ml_collections.ConfigDict, knowledge: Knowledge) -> Run:
                     knowledge.dataset.negatives, knowledge.tables, knowledge.offline)
 
 
-def train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str) -> pathlib.Path:
+def train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str, made_of: str = '') -> pathlib.Path:
     """Trains one seed and ranks its test items, unless that is done; goes on where a killed run stopped.
 
     A second run that is pointed at the same folder waits for the first.
@@ -236,40 +240,43 @@ def train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str) -> pa
       run: what to train.
       seed: the seed.
       folder: gets `run.json`, checkpoints, metrics and `test_ranks.npz`.
-      inputs: fingerprint of the stages before.
+      inputs, made_of: fingerprint and contents of the stages before.
 
     Returns:
       `folder`.
 
     Raises:
-      UserError: the folder belongs to another config.
+      UserError: the folder belongs to another config or other contents.
       Stopped: SIGTERM or a preemption notice came, and the state is saved.
     """
     with artefacts.lock(folder) if hosts.is_writer() else contextlib.nullcontext():
-        return _train_and_test(run, seed, folder, inputs)
+        return _train_and_test(run, seed, folder, inputs, made_of)
 
 
-def claim_run(folder: pathlib.Path, config: ml_collections.ConfigDict, inputs: Sequence[str]) -> None:
+def claim_run(folder: pathlib.Path, config: ml_collections.ConfigDict, inputs: Sequence[str],
+              made_of: str | None = None) -> None:
     """Marks the folder of a seed as belonging to a config, or checks that it does.
 
     Args:
       folder: of the seed.
       config: the full config.
       inputs: fingerprints of the stages before.
+      made_of: their contents; None where they are not at hand.
 
     Raises:
-      UserError: the folder belongs to another config.
+      UserError: the folder belongs to another config or other contents.
     """
     settings = {'model': config.model.to_dict(), 'evaluate': config.evaluate.to_dict(), 'train': {
         key: value for key, value in config.train.to_dict().items() if key not in _OF_NO_CONSEQUENCE}}
     # A new setting's default leaves things as they were, so that runs from before it stay what they are.
-    artefacts.claim(folder, settings, inputs, default().to_dict(), _OF_THE_REPORT)
+    artefacts.claim(folder, settings, inputs, default().to_dict(), _OF_THE_REPORT, made_of)
 
 
-def _train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str) -> pathlib.Path:
-    config = run.config
-    hosts.one_after_another(lambda: claim_run(folder, config, [inputs]))
-    if hosts.agree((folder / RANKS_FILE).exists()):
+def _train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str, made_of: str) -> pathlib.Path:
+    done = hosts.agree((folder / RANKS_FILE).exists())
+    # What is done may have been done elsewhere, where vectors differ in their last bits.
+    hosts.one_after_another(lambda: claim_run(folder, run.config, [inputs], None if done else made_of))
+    if done:
         LOG.info('seed %d: up to date (%s)', seed, folder)
         return folder
     best = train(run, seed, folder)

@@ -58,26 +58,30 @@ class Before:
         return self.dataset.item_ids if name == 'items' else self.dataset.user_ids
 
 
-def start(folder: pathlib.Path, previous: pathlib.Path, answers: pathlib.Path) -> None:
+def start(folder: pathlib.Path, previous: pathlib.Path, answers: pathlib.Path,
+          config: ml_collections.ConfigDict) -> None:
     """Says of a new folder of stages that it follows another one.
 
     Args:
       folder: the new one.
       previous: the other one.
       answers: where the answers are that the other one was made with, so that the new one asks for none of them again.
+      config: the full config.
 
     Raises:
-      UserError: the other one is not complete, or the new one holds something else.
+      UserError: the other one is not complete or cannot be refreshed, or the new one holds something else.
     """
-    what = {'previous': str(previous.absolute()), 'marks': _marks(previous)}
+    marks = _marks(previous)
+    what = {'previous': str(previous.absolute()), 'marks': marks}
     if (folder / MARK).exists():
         known = artefacts.read_json(folder / MARK)
         if {key: known.get(key) for key in what} != what:
             raise UserError(f'{folder}: follows another folder than {previous}, or {previous} has changed; name '
                             'another --workdir')
         return
-    if folder.absolute() == previous.absolute() or (folder / 'prepare').exists():
+    if folder.absolute() == previous.absolute() or any((folder / stage).exists() for stage in _STAGES[1:]):
         raise UserError(f'{folder}: holds stages already; name a new --workdir for the refreshed ones')
+    check(Before(previous, marks), config)
     folder.mkdir(parents=True, exist_ok=True)
     artefacts.write_json(folder / MARK, {**what, 'answers': str(answers.absolute())})
 
@@ -120,10 +124,11 @@ def check(known: Before, config: ml_collections.ConfigDict) -> None:
     if _marks(known.folder) != known.marks:
         raise UserError(f'{known.folder}: has changed since a refresh from it began; name another --workdir')
     settings = encoders.stage_settings(config)
-    earlier = artefacts.read_json(known.folder / 'encode' / artefacts.MANIFEST)['config']
-    if earlier != artefacts.as_json(settings):
+    earlier = artefacts.read_json(known.folder / 'encode' / artefacts.MANIFEST)
+    if earlier['config'] != artefacts.as_json(settings):
         raise UserError(f'{known.folder}: its vectors were made with another section encode; refresh with the same '
                         'one, or start afresh')
+    encoders.require_same(config.encode, earlier['facts'], known.folder / 'encode')
     if settings['kind'] == 'precomputed' or settings['corrupt']['share']:
         raise UserError('--mode=refresh: needs an encoder that makes vectors of texts, and none of them made wrong; '
                         'start afresh with precomputed vectors')
@@ -223,12 +228,12 @@ def _write(old: pathlib.Path, new: pathlib.Path, places: np.ndarray,
     table[:offset] = 0
     for block in tables.blocks(len(places), earlier.shape[1]):
         table[offset + block.start:offset + block.stop] = earlier[np.maximum(places[block], 0) + offset]
-    made = np.asarray(source[rows], np.float32)
-    if encoders.mean_of(old).exists():
-        mean = np.load(encoders.mean_of(old), allow_pickle=False)
+    mean = np.load(encoders.mean_of(old), allow_pickle=False) if encoders.mean_of(old).exists() else None
+    if mean is not None:
         np.save(encoders.mean_of(new), mean, allow_pickle=False)
-        made = encoders.centred(made, mean)
-    table[offset + np.flatnonzero(places < 0)] = made
+    if len(rows):  # else the encoder may not have said how wide its vectors are
+        made = np.asarray(source[rows], np.float32)
+        table[offset + np.flatnonzero(places < 0)] = made if mean is None else encoders.centred(made, mean)
     table.flush()
 
 

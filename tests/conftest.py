@@ -10,9 +10,14 @@ import subprocess
 import sys
 import tempfile
 
-# Tests spend their time in the compiler: without its optimisations it takes two thirds as long.
-os.environ['XLA_FLAGS'] = (os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
-                           ' --xla_backend_optimization_level=0')
+# Tests spend their time in the compiler: without its optimisations and fused loops it takes half as long. Programs that
+# do the same with other parts around them then differ in their last bits, so tests marked `bits` have the fused loops.
+os.environ.setdefault('XLA_FLAGS_GIVEN', os.environ.get('XLA_FLAGS', ''))  # workers get what is set here
+os.environ['XLA_FLAGS_ONE_DEVICE'] = '--xla_backend_optimization_level=0'
+if 'GRASP_JAX_TESTS_FUSE' not in os.environ:
+    os.environ['XLA_FLAGS_ONE_DEVICE'] += ' --xla_cpu_use_fusion_emitters=false'
+os.environ['XLA_FLAGS'] = ' '.join((os.environ['XLA_FLAGS_GIVEN'], '--xla_force_host_platform_device_count=8',
+                                    os.environ['XLA_FLAGS_ONE_DEVICE']))
 os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ['JAX_NUMPY_RANK_PROMOTION'] = 'raise'
 os.environ.setdefault('MPLBACKEND', 'agg')
@@ -26,6 +31,19 @@ if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """Runs a test marked `bits` in a process of its own: a process compiles with the flags that it began with."""
+    if 'GRASP_JAX_TESTS_FUSE' in os.environ or pyfuncitem.get_closest_marker('bits') is None:
+        return None
+    environment = {key: value for key, value in os.environ.items() if not key.startswith('PYTEST_')}
+    environment['GRASP_JAX_TESTS_FUSE'] = 'yes'
+    done = subprocess.run([sys.executable, '-m', 'pytest', '-p', 'no:cacheprovider', pyfuncitem.nodeid],
+                          cwd=pyfuncitem.config.rootpath, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    return True
 
 
 @pytest.fixture
@@ -44,7 +62,7 @@ def real_data():
 def module():
     """Runs `python -m grasp_jax.NAME FLAGS...` on one device, from the project's folder."""
     def run(name: str, *flags: str) -> subprocess.CompletedProcess:
-        environment = {**os.environ, 'XLA_FLAGS': '--xla_backend_optimization_level=0'}
+        environment = {**os.environ, 'XLA_FLAGS': os.environ['XLA_FLAGS_ONE_DEVICE']}
         return subprocess.run([sys.executable, '-m', f'grasp_jax.{name}', *flags], capture_output=True, text=True,
                               cwd=ROOT, env=environment, check=False)
 

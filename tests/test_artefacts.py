@@ -1,6 +1,7 @@
 """Artefacts: complete or not there, made once, refused when something else is asked for."""
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -113,6 +114,28 @@ def test_a_claimed_folder_belongs_to_its_config(tmp_path):
     artefacts.claim(tmp_path / 'seed42', {'lr': 1}, ['x'])
     with pytest.raises(UserError, match='lr: 1 -> 2'):
         artefacts.claim(tmp_path / 'seed42', {'lr': 2}, ['x'])
+
+
+def test_what_was_made_from_a_stage_that_has_come_out_otherwise_is_refused(tmp_path):
+    first = artefacts.build(tmp_path / 'encode', {}, [], maker([], 'vectors'))
+    artefacts.build(tmp_path / 'retrieve', {}, [first.fingerprint], maker([], 'lists'), first.contents)
+    artefacts.claim(tmp_path / 'seed42', {}, [], made_of=first.contents)
+
+    def again(text):
+        shutil.rmtree(tmp_path / 'encode')
+        made = artefacts.build(tmp_path / 'encode', {}, [], maker([], text))
+        assert artefacts.build(tmp_path / 'encode', {}, [], maker([])).contents == made.contents
+        found = artefacts.build(tmp_path / 'retrieve', {}, [made.fingerprint], maker([], 'lists'), made.contents)
+        artefacts.claim(tmp_path / 'seed42', {}, [], made_of=made.contents)
+        return found
+
+    assert again('vectors').reused
+    with pytest.raises(UserError, match='retrieve: was made from stages that have come out otherwise'):
+        again('others')
+    shutil.rmtree(tmp_path / 'retrieve')
+    with pytest.raises(UserError, match='seed42: was made from stages'):
+        again('others')
+    artefacts.claim(tmp_path / 'seed42', {}, [])  # what is done may have been done elsewhere
 
 
 def test_order_of_keys_does_not_matter_and_values_do():

@@ -30,7 +30,7 @@ SMALL = ('--config.data.min_user=3', '--config.data.min_item=1', '--config.encod
 def call(*flags, data=None):
     """Runs the command; returns its exit code and what it said on standard error."""
     environment = {**os.environ, 'GRASP_JAX_DATA': str(data)} if data else dict(os.environ)
-    environment.update({'XLA_FLAGS': '--xla_backend_optimization_level=0', 'HOME': HOME.name})
+    environment.update({'XLA_FLAGS': os.environ['XLA_FLAGS_ONE_DEVICE'], 'HOME': HOME.name})
     if not data:
         environment.pop('GRASP_JAX_DATA', None)
     done = subprocess.run([sys.executable, '-m', 'grasp_jax.main', *flags], cwd=ROOT, env=environment,

@@ -2,6 +2,7 @@
 
 import collections
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from grasp_jax import refresh
 from grasp_jax.config import default
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import tables
-from grasp_jax.pipeline import prepare_knowledge, refresh_knowledge, run_pipeline
+from grasp_jax.pipeline import prepare_data, prepare_knowledge, refresh_knowledge, run_pipeline
 from grasp_jax.retrieval import exact
 from grasp_jax.retrieval.neighbours import groups_of
 
@@ -100,6 +101,19 @@ def test_only_what_changed_is_asked_and_embedded(scripted, tmp_path):
     assert report['stages']['encode']['items_encoded'] == 1
 
 
+def test_nothing_changed_and_no_vector_is_kept_elsewhere(scripted, tmp_path):
+    with scripted() as (url, _):
+        config = config_of(tmp_path / 'data', rows(), 'openai', url)
+        prepare_knowledge(config, tmp_path / 'monday')
+        shutil.rmtree(tmp_path / 'llm' / 'vectors')
+        prepare_data(config, tmp_path / 'tuesday')  # as --dry_run does
+        found = dict(refresh_knowledge(config, tmp_path / 'tuesday', tmp_path / 'monday'))
+    assert found['items encoded'] == found['users encoded'] == 0
+    for name in ('items', 'users'):
+        np.testing.assert_array_equal(*(np.load(tmp_path / day / 'encode' / f'{name}.npy')
+                                        for day in ('monday', 'tuesday')))
+
+
 def test_a_fitted_lsa_serves_the_next_days(tmp_path):
     first = prepare_knowledge(config_of(tmp_path / 'data1', rows(), 'lsa'), tmp_path / 'monday')
     config = config_of(tmp_path / 'data2', changed_log(), 'lsa')
@@ -155,7 +169,8 @@ def test_what_cannot_be_refreshed_is_refused(tmp_path):
     other.encode.width = 8
     with pytest.raises(UserError, match='another section encode'):
         refresh_knowledge(other, tmp_path / 'tuesday', tmp_path / 'monday')
-    refresh.start(tmp_path / 'wednesday', tmp_path / 'monday', tmp_path / 'llm')
+    assert not (tmp_path / 'tuesday').exists(), 'what is refused leaves nothing in the way'
+    refresh.start(tmp_path / 'wednesday', tmp_path / 'monday', tmp_path / 'llm', config)
     manifest = tmp_path / 'monday' / 'encode' / 'manifest.json'
     manifest.write_text(manifest.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
     with pytest.raises(UserError, match='has changed since'):

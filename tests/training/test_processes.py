@@ -32,7 +32,7 @@ def processes():
             address = f'127.0.0.1:{free.getsockname()[1]}'
         # One device each. XLA waits for ever in a collective where it has fewer threads than that takes.
         environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(HERE), str(HERE.parent.parent)]),
-                       'XLA_FLAGS': '--xla_backend_optimization_level=0', 'NPROC': '4'}
+                       'XLA_FLAGS': os.environ['XLA_FLAGS_ONE_DEVICE'], 'NPROC': '4'}
         for number in range(count):
             command = [sys.executable, HERE / 'train_small.py', folder, str(epochs), address, str(count), str(number),
                        str(parts)]
