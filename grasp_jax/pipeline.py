@@ -273,10 +273,13 @@ def claim_run(folder: pathlib.Path, config: ml_collections.ConfigDict, inputs: S
 
 
 def _train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str, made_of: str) -> pathlib.Path:
-    done = hosts.agree((folder / RANKS_FILE).exists())
-    # What is done may have been done elsewhere, where vectors differ in their last bits.
-    hosts.one_after_another(lambda: claim_run(folder, run.config, [inputs], None if done else made_of))
-    if done:
+    def claim() -> bool:
+        done = (folder / RANKS_FILE).exists()
+        # What is done may have been done elsewhere, where vectors differ in their last bits.
+        claim_run(folder, run.config, [inputs], None if done else made_of)
+        return done
+
+    if hosts.agree(hosts.one_after_another(claim)):
         LOG.info('seed %d: up to date (%s)', seed, folder)
         return folder
     best = train(run, seed, folder)

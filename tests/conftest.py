@@ -10,12 +10,12 @@ import subprocess
 import sys
 import tempfile
 
-# Tests spend their time in the compiler: without its optimisations and fused loops it takes half as long. Programs that
-# do the same with other parts around them then differ in their last bits, so tests marked `bits` have the fused loops.
+# Tests spend their time in the compiler: without its optimisations and fused loops it takes half as long. Without fused
+# loops, whether a product and a sum become one instruction depends on what stands around them; AVX has none such,
+# so that equal sums stay equal to the last bit.
 os.environ.setdefault('XLA_FLAGS_GIVEN', os.environ.get('XLA_FLAGS', ''))  # workers get what is set here
-os.environ['XLA_FLAGS_ONE_DEVICE'] = '--xla_backend_optimization_level=0'
-if 'GRASP_JAX_TESTS_FUSE' not in os.environ:
-    os.environ['XLA_FLAGS_ONE_DEVICE'] += ' --xla_cpu_use_fusion_emitters=false'
+os.environ['XLA_FLAGS_ONE_DEVICE'] = ('--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false'
+                                      ' --xla_cpu_max_isa=AVX')
 os.environ['XLA_FLAGS'] = ' '.join((os.environ['XLA_FLAGS_GIVEN'], '--xla_force_host_platform_device_count=8',
                                     os.environ['XLA_FLAGS_ONE_DEVICE']))
 os.environ['JAX_PLATFORMS'] = 'cpu'
@@ -31,19 +31,6 @@ if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem):
-    """Runs a test marked `bits` in a process of its own: a process compiles with the flags that it began with."""
-    if 'GRASP_JAX_TESTS_FUSE' in os.environ or pyfuncitem.get_closest_marker('bits') is None:
-        return None
-    environment = {key: value for key, value in os.environ.items() if not key.startswith('PYTEST_')}
-    environment['GRASP_JAX_TESTS_FUSE'] = 'yes'
-    done = subprocess.run([sys.executable, '-m', 'pytest', '-p', 'no:cacheprovider', pyfuncitem.nodeid],
-                          cwd=pyfuncitem.config.rootpath, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-    return True
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from grasp_jax.errors import UserError
+from grasp_jax.knowledge.answers import judge, text_of
 from grasp_jax.knowledge.database import in_chunks
 from grasp_jax.knowledge.estimate import rough_of
-from grasp_jax.knowledge.generate import Prompt, judge, text_of
+from grasp_jax.knowledge.generate import Prompt
 from grasp_jax.knowledge.language_model import LanguageModel
 from grasp_jax.knowledge.responses import NONE, Responses, Usage
 

@@ -38,7 +38,7 @@ def reading(path: pathlib.Path, remedy: str) -> Iterator[None]:
     """
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, ValueError) as error:
         raise UserError(f'{path}: cannot be read ({error}); {remedy}') from error
 
 

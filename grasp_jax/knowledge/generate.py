@@ -5,7 +5,6 @@ that the prompt stays unanswered and its caller falls back to a text of its own.
 """
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -13,8 +12,8 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from grasp_jax import artefacts
-from grasp_jax.data.json_lines import without_halves
 from grasp_jax.errors import UserError
+from grasp_jax.knowledge.answers import judge, text_of
 from grasp_jax.knowledge.budget import Budget
 from grasp_jax.knowledge.database import TOGETHER, in_chunks
 from grasp_jax.knowledge.estimate import ENOUGH, Tokens, counted, rough, rough_of
@@ -25,17 +24,6 @@ from grasp_jax.knowledge.server import Broken, Limits, Refused, Server, Stopped
 _ALL = 20  # so many final refusals before a run's first answer are not about the prompts
 # Entries of a request that the client has a parameter for.
 _STANDARD = ('model', 'messages', 'temperature', 'seed', 'max_tokens', 'max_completion_tokens', 'top_p')
-# Capitals tell "I can't say" from a product that is called "I Can't Wait".
-_REFUSAL = re.compile(r"""\W*(?:
-    [Ii](?:['’]?m|\ am)\ (?:\w+\ )?sorry\b |
-    [Ii]\ apologi[sz]e\b |
-    [Ss]orry\W+(?:but|this|that|there|unable|not\ able|as\ an\ AI)\b |
-    [Ss]orry\W+(?:I|[Ww]e)(?:['’]\w+)?\ [a-z] |
-    [Ii]\ can(?:['’]?t|\ ?not)\ (?!believe|wait|resist|live\ without|get\ enough) |
-    [Ii](?:['’]?m|\ am)\ (?:unable|not\ able)\ to\b |
-    [Aa]s\ an?\ (?:AI\ (?:large\ )?(?:language\ )?|(?:large\ )?language\ )model\b |
-    [Aa]s\ an\ AI(?:\ assistant)?,?\ I\b |
-    [Aa]s\ an\ AI\ [^,.!?]{1,60},\ (?:I|my)\b)""", re.VERBOSE)
 
 
 class Prompt(NamedTuple):
@@ -77,33 +65,6 @@ def pending(prompts: Iterable[Prompt], store: Responses, tries: int, seen: set[s
                 yield prompt
 
 
-def judge(text: str | None, finish: str | None, refusal: str | None, keep_after: str) -> str:
-    """Why an answer is not accepted; empty where it is."""
-    if refusal or finish == 'content_filter' or text and _REFUSAL.match(text):
-        return 'refused'
-    if finish == 'length':  # maybe before the first word, where a model thinks ahead of it
-        return CUT_OFF
-    if not text or not text.strip():
-        return 'empty'
-    if keep_after and not text.rpartition(keep_after)[2].strip() or keep_after and keep_after not in text:
-        return f'without {keep_after!r}'
-    return ''
-
-
-def text_of(content: Any) -> str:
-    """The text of an answer's content: a text, a list of parts of which some are texts, or nothing.
-
-    Raises:
-      TypeError, KeyError: it is something else.
-    """
-    if isinstance(content, list):
-        parts = [part if isinstance(part, dict) else vars(part) for part in content]
-        content = ''.join(part['text'] or '' for part in parts if part.get('type') in ('text', 'output_text'))
-    if content is not None and not isinstance(content, str):
-        raise TypeError('its content is no text')
-    return without_halves(content or '')
-
-
 class Generator:
     """One pass over prompts."""
 
@@ -113,8 +74,9 @@ class Generator:
         self._tokens = Tokens()
         self._answered, self._learn_at = 0, ENOUGH
         self._known = False  # whether this model has ever answered
-        self._trusted = False  # whether it has in this run, or before with the same settings
-        self._held: list[tuple[Prompt, _Reply]] = []  # final refusals while it has not
+        self._trusted = False  # whether it has in this run
+        self._before: list[dict[str, str]] = []  # messages that it has answered, asked with the same settings
+        self._held: list[tuple[Prompt, _Reply]] = []  # final refusals while it is not trusted
         self._asking = 0  # prompts that may still get an answer
         self._budget: Budget | None = None
         self._bar: Any = None
@@ -147,9 +109,9 @@ class Generator:
         (total, left), totals = self._count(prompts), self._store.totals(self._model.name)
         if not left:  # another process asked while this one waited
             return
-        settings = {key: value for key, value in self._model.body([]).items() if key != 'messages'}
         self._tokens, self._known = Tokens.learned(totals), totals.answers > 0
-        self._trusted = self._store.last_settings(self._model.name) == settings
+        last = self._store.last_request(self._model.name)
+        self._before = last['messages'] if last == self._model.body(last.get('messages', [])) else []
         self._server = Server(self._model, self._limits)
         self._budget = Budget(self._server, self._model.cost(totals.usage))
         with tqdm(total=total, initial=total - left, desc=what, unit='prompt', mininterval=0.5) as self._bar:
@@ -158,7 +120,9 @@ class Generator:
         if left or self._server.signal:  # a signal ends more than the questions
             self._server.give_up(f'{what}: {self._server.stopped}; {total - left:,} of {total:,} prompts are settled, '
                                  f'{self._price()}; the same command goes on with the rest')
-        if self._held and not self._known:
+        if self._held and self._before:
+            self._server.work(lambda _: self._ask_again(), iter([None]))
+        elif self._held and not self._known:
             raise self._refuses_all()
         self._trust()
 
@@ -231,7 +195,32 @@ class Generator:
         while len(self._held) >= _ALL and self._asking and not self._server.stopped:
             await asyncio.sleep(0.02)  # an answer that is under way may still come, and lets them all go
         if len(self._held) >= _ALL and not self._server.stopped:
-            raise self._refuses_all()
+            await self._ask_again()
+
+    async def _ask_again(self) -> None:
+        """Asks what was answered before: where it still is, the refusals held are about the prompts.
+
+        Raises:
+          UserError: it is refused too, or nothing was answered before.
+        """
+        self._asking += 1
+        try:
+            if not (self._before and await self._is_answered(self._before)):
+                raise self._refuses_all()
+        finally:
+            self._asking -= 1
+        self._trust()
+
+    async def _is_answered(self, messages: list[dict[str, str]]) -> bool:
+        assert self._budget is not None, 'inside `run` only'
+        most = Usage(self._tokens.of(messages), self._model.max_tokens)
+        async with self._budget.request(self._model.cost(most)) as may_go:
+            if not may_go:
+                raise Stopped
+            reply = await self._ask(self._model, Prompt('', '', messages), most)
+            self._budget.spent += self._model.cost(reply.usage)
+        self._store.reject('', self._model.name, 'asked again', '', reply.usage)
+        return not reply.final
 
     def _trust(self) -> None:
         self._trusted = True

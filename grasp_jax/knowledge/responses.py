@@ -212,8 +212,8 @@ class Responses:
         usage = Usage(*(one + other for one, other in zip(tokens, others, strict=True)))
         return Totals(answers, rejected, usage, counted, Usage(prompt, completion), estimated, timed, seconds)
 
-    def last_settings(self, model: str) -> dict[str, Any] | None:
-        """What the last accepted answer of a model was asked with, its messages aside; None where there is none.
+    def last_request(self, model: str) -> dict[str, Any]:
+        """The body that the last accepted answer of a model was asked with; empty where there is none.
 
         Raises:
           UserError: the file is damaged.
@@ -221,8 +221,8 @@ class Responses:
         query = 'select request from answers where model = ? order by rowid desc limit 1'
         with self._reading():
             row = self._database.execute(query, (model,)).fetchone()
-        found: dict[str, Any] | None = json.loads(row[0]) if row else None
-        return {key: value for key, value in found.items() if key != 'messages'} if found else None
+            found: dict[str, Any] = json.loads(row[0]) if row else {}
+        return found
 
     def _one(self, query: str, model: str) -> tuple[Any, ...]:
         found: tuple[Any, ...] = self._database.execute(query, (model,)).fetchone()

@@ -1,5 +1,6 @@
 """Vectors from a sentence-transformers model, by name, by path, or the one that a package carries offline."""
 
+import functools
 import importlib.util
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -45,8 +46,9 @@ class SentenceEncoder:
         self._batch_size = batch_size
         self.facts = {'model': model, 'token_limit': self._encoder.max_seq_length,
                       'library': sentence_transformers.__version__}
-        self.facts['model_files'] = checksum(model)
-        self.identity = {'kind': 'sentence_transformers', **self.facts}
+        files = checksum(model)
+        self.identity = {'kind': 'sentence_transformers', **self.facts, 'files': files or []}
+        self.facts['model_files'] = files
 
     def __call__(self, store: VectorStore, blocks: Iterator[Sequence[str]], count: int) -> None:
         """Embeds all blocks; each is kept when it is done."""
@@ -69,14 +71,17 @@ def check(model: str) -> None:
     _location(model)
 
 
+@functools.cache
 def checksum(model: str) -> str:
     """Hex SHA-256 over names and bytes of a model's files, so that another one in the same folder is another model;
-    empty where it lies in no folder (the library fetches it, or it is gone)."""
+    empty where it lies in no folder (the library fetches it, or it is gone). Hidden files and notes are no part of it.
+    Once for each process: large models take seconds."""
     try:
         folder = pathlib.Path(_location(model))
     except UserError:
         return ''
-    files = sorted(path for path in folder.rglob('*') if path.is_file()) if folder.is_dir() else []
+    files = sorted(path for path in folder.rglob('*') if path.is_file() and path.suffix != '.md'
+                   and not any(part.startswith('.') for part in path.relative_to(folder).parts))
     named = [(str(path.relative_to(folder)), artefacts.file_checksum(path)) for path in files]
     return artefacts.fingerprint('model', named, []) if named else ''
 

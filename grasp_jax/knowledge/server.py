@@ -25,7 +25,7 @@ Job = TypeVar('Job')
 _PAUSES = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 15.0, 15.0, 30.0, 30.0, 60.0, 60.0)  # seconds, between repetitions
 _LONGEST_WISH = 60.0  # seconds that are waited because a server asks for it
 _TIMEOUTS = 2  # repetitions of a request whose answer took too long
-_LOST = 5  # and of one whose answer was lost in any way
+_LOST = (0.0, 1.0, 5.0, 15.0, 30.0)  # seconds before each, of one whose answer was lost in any way
 _NEVER_SENT = ('ConnectError', 'ConnectTimeout', 'PoolTimeout')  # of the client's transport
 
 
@@ -203,11 +203,11 @@ class Server:
             late, gone = late + failure.late, gone + failure.lost
             if failure.lost:
                 await lost()
-            if pause is None or late > _TIMEOUTS or gone > _LOST:
+            if pause is None or late > _TIMEOUTS or gone > len(_LOST):
                 self._fail(failure)
             self._warn(failure)
             if not self.stopped:
-                wait = max(failure.wish, pause * random.uniform(0.1, 1.0))
+                wait = max(failure.wish, pause * random.uniform(0.1, 1.0), _LOST[gone - 1] if failure.lost else 0.0)
                 await self._unless_halted(asyncio.sleep(wait))
         raise AssertionError('not reached')
 
@@ -238,7 +238,7 @@ class Server:
 
     def _warn(self, failure: _Failure) -> None:
         if not self._warned:
-            LOG.warning('the server of %r (%s) fails: %s; trying again for some minutes', self.model.name,
+            LOG.warning('the server of %r (%s) fails: %s; trying again for a while', self.model.name,
                         self._where(), failure.reason)
         self._warned = True
 

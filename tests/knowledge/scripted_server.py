@@ -5,7 +5,8 @@
 Every request that it answers well is written to LOG as a line of JSON before the answer leaves, so that a test can
 count who was asked how often. Faults: shares of requests that get 429, 500, a lost connection, a cut body; `empty`,
 the share of prompts whose answer is always empty; `slow`, the share that waits; `delay` seconds for every answer;
-`refuses`, the status of all; `refused`, the share of prompts that get 400, without any delay; `dense`, tokens of each
+`refuses`, the status of all; `refused`, the share of prompts that get 400, without any delay, `refused_from`, things
+from this number on get it; `dense`, tokens of each
 word of a prompt; `long_answers`, of three times the length; `half`, with half of a character at their end; `uncounted`,
 without `usage`; `content`, what stands in the place of each answer's text, in which `TEXT` becomes the text; `longest`,
 words of the longest block of texts that is embedded.
@@ -16,6 +17,7 @@ import hashlib
 import json
 import math
 import random
+import re
 import sys
 
 
@@ -69,7 +71,9 @@ def refused(path, body, faults):
     """Whether this request is never answered, whatever happens."""
     if path.endswith('embeddings'):
         return sum(map(tokens, body['input'])) > faults.get('longest', math.inf)
-    return share_of(body['messages'][-1]['content']) < faults.get('refused', 0)
+    prompt = body['messages'][-1]['content']
+    things = map(int, re.findall(r'Thing (\d+)', prompt))
+    return share_of(prompt) < faults.get('refused', 0) or max(things, default=0) >= faults.get('refused_from', math.inf)
 
 
 def response(status, payload):

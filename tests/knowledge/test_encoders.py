@@ -224,15 +224,23 @@ def test_beauty_vectors_are_matched_by_id(real_data, tmp_path):
 def test_another_model_in_the_same_folder_is_another_model(tmp_path):
     model = tmp_path / 'model'
     (model / 'deep').mkdir(parents=True)
-    (model / 'deep' / 'weights').write_bytes(b'first')
-    settings = config_of(kind='sentence_transformers', model=str(model)).encode
-    facts = {'model_files': sentence_encoder.checksum(str(model))}
-    encoders.require_same(settings, facts, tmp_path)
-    os.utime(model / 'deep' / 'weights', (1, 1))  # copied
-    encoders.require_same(settings, facts, tmp_path)
-    (model / 'deep' / 'weights').write_bytes(b'other')
-    with pytest.raises(UserError, match='of another model than --config.encode.model=.*model is now'):
+    weights = model / 'deep' / 'weights'
+    weights.write_bytes(b'first')
+    settings, known = config_of(kind='sentence_transformers', model=str(model)).encode, sentence_encoder.checksum
+    facts = {'model_files': known(str(model))}
+
+    def check():
+        known.cache_clear()  # as in another process
         encoders.require_same(settings, facts, tmp_path)
+
+    os.utime(weights, (1, 1))  # copied
+    (model / 'README.md').write_text('seen')
+    (model / '.cache').mkdir()
+    (model / '.cache' / 'lock').touch()
+    check()
+    weights.write_bytes(b'other')
+    with pytest.raises(UserError, match='of another model than --config.encode.model=.*model is now'):
+        check()
     shutil.rmtree(model)
-    encoders.require_same(settings, facts, tmp_path)  # vectors that are there need no model
-    assert not sentence_encoder.checksum('all-MiniLM-L6-v2')
+    check()  # vectors that are there need no model
+    assert not known('all-MiniLM-L6-v2')

@@ -14,7 +14,7 @@ from ask_many import config_for, questions
 
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import model_texts
-from grasp_jax.knowledge.generate import judge
+from grasp_jax.knowledge.answers import judge
 from grasp_jax.knowledge.responses import Responses
 
 HERE = pathlib.Path(__file__).parent
@@ -60,7 +60,7 @@ def test_faults_change_nothing_but_the_empty_answers(scripted, tmp_path):
 
 
 def test_kills_lose_nothing_that_was_paid_for(scripted, tmp_path):
-    count, rng = 2000, random.Random(0)
+    count, rng = 800, random.Random(0)
     store = tmp_path / 'out' / 'store.sqlite'
     with scripted(DRILL) as (url, log):
         command = [sys.executable, HERE / 'ask_many.py', url, store, tmp_path / 'out', str(count)]
@@ -68,9 +68,9 @@ def test_kills_lose_nothing_that_was_paid_for(scripted, tmp_path):
         while kills < 5:
             known, before = stored(store), len(log())
             with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
-                wanted = rng.randint(50, 350)
+                wanted = rng.randint(20, 120)
                 while run.poll() is None and len(log()) < before + wanted:
-                    time.sleep(0.01)
+                    time.sleep(0.03)
                 kills += run.poll() is None
                 run.send_signal(signal.SIGKILL)
                 run.wait()
@@ -202,8 +202,14 @@ def test_a_server_that_refuses_everything_ends_the_run_and_settles_nothing(scrip
         with pytest.raises(UserError, match='refuses whatever it is asked'):
             write(config_for(url, {'temperature': 0.5}), 30, tmp_path / 'out')
         assert write(config_for(url, {'temperature': 0.5}), 10, tmp_path / 'out')[2]['fallbacks'] == 10
-        # The settings that it has answered with are right.
-        assert write(config_for(url), 52, tmp_path / 'out')[2]['fallbacks'] == 22
+        # Where the settings are those that it has answered with, it is asked again what it answered then.
+        for count in (52, 31):
+            with pytest.raises(UserError, match='refuses whatever it is asked'):
+                write(config_for(url), count, tmp_path / 'out')
+    for count in (31, 100):  # one that is refused, and more than twenty
+        with scripted({'refused_from': 15}) as (url, log):
+            assert write(config_for(url), count, tmp_path / 'out')[2]['fallbacks'] == count - 30
+            assert len(log()) == 1
     with scripted() as (url, log):
         assert write(config_for(url, {'temperature': 0.5}), 10, tmp_path / 'out')[2]['sent'] == 0
 
@@ -257,6 +263,8 @@ def test_a_server_that_is_not_there_and_a_missing_key_are_one_line(tmp_path, mon
 @pytest.mark.parametrize('text, finish, refusal, mark, reason', [
     ('Fine.', 'stop', None, '', ''), ('', 'stop', None, '', 'empty'), ('  ', 'stop', None, '', 'empty'),
     (None, 'stop', 'No.', '', 'refused'), ("I'm sorry, but I can't help.", 'stop', None, '', 'refused'),
+    ("Sorry, can't help with that.", 'stop', None, '', 'refused'),
+    ('As an AI, my guidelines do not allow this.', 'stop', None, '', 'refused'),
     ('Sorry seems to be the hardest word, says the label.', 'stop', None, '', ''),
     ("I am so sorry. I can't say.", 'stop', None, '', 'refused'),
     ('Sorry, I cannot assist with that.', 'stop', None, '', 'refused'),

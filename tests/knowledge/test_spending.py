@@ -74,6 +74,7 @@ def test_the_cap_of_embeddings_is_one_for_all_runs(scripted, tmp_path):
 def test_what_was_sent_and_never_answered_is_charged_and_sent_a_few_times(scripted, tmp_path, monkeypatch, fault,
                                                                           timeout, sends, said):
     monkeypatch.setattr('grasp_jax.knowledge.server._PAUSES', (0.0,) * 20)
+    monkeypatch.setattr('grasp_jax.knowledge.server._LOST', (0.0,) * 5)
     with scripted(fault) as (url, _):
         config = config_for(url, {'prices': PRICES, 'timeout': timeout, 'concurrency': 1})
         prompt = round(rough_of(next(questions(config, 1).prompts()).messages))

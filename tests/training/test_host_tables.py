@@ -26,7 +26,6 @@ def trained(run, epochs=2):
     return jax.device_get(state.params), losses
 
 
-@pytest.mark.bits
 @pytest.mark.parametrize('settings', [
     {'user_context': 'text'}, {'user_context': 'prefix', 'backbone': 'gru4rec'},
     {'user_context': 'text', 'backbone': 'bert4rec', 'space': 'hidden'}], ids=str)

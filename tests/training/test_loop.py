@@ -24,11 +24,12 @@ from grasp_jax.training.run import make_run
 HERE = pathlib.Path(__file__).resolve().parent
 
 
-@pytest.mark.parametrize(('backbone', 'epochs'), (('sasrec', 5), ('gru4rec', 5), ('bert4rec', 20)))
+@pytest.mark.parametrize(('backbone', 'epochs', 'rate'), (('sasrec', 3, 1e-2), ('gru4rec', 3, 1e-2),
+                                                          ('bert4rec', 10, 5e-3)))
 @pytest.mark.parametrize('method', ('none', 'llm_init', 'rlmrec', 'llm_esr', 'grasp'))
-def test_every_pair_learns(small_run, tmp_path, backbone, epochs, method):
+def test_every_pair_learns(small_run, tmp_path, backbone, epochs, rate, method):
     run = small_run(backbone=backbone, method=method, hidden_size=16, num_layers=0,  # as deep as usual
-                    train={'max_epochs': epochs, 'patience': epochs})
+                    train={'max_epochs': epochs, 'patience': epochs, 'learning_rate': rate, 'batch_size': 8})
     best = loop.train(run, 0, tmp_path)
     lines = read_metrics(tmp_path)
     assert lines[-1]['loss'] < 0.9 * lines[0]['loss']

@@ -33,7 +33,6 @@ def test_parts_add_up_to_the_batch(small_run, settings, train):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.bits
 @pytest.mark.parametrize('settings', CASES, ids=str)
 def test_one_device_and_four_give_the_same_bits(small_run, settings):
     """Wherever the vectors lie."""

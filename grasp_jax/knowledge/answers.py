@@ -1,0 +1,47 @@
+"""What is an answer, and what is none."""
+
+import re
+from typing import Any
+
+from grasp_jax.data.json_lines import without_halves
+from grasp_jax.knowledge.responses import CUT_OFF
+
+# Capitals tell "I can't say" from a product that is called "I Can't Wait".
+_REFUSAL = re.compile(r"""\W*(?:
+    [Ii](?:['’]?m|\ am)\ (?:\w+\ )?sorry\b |
+    [Ii]\ apologi[sz]e\b |
+    [Ss]orry\W+(?:but|this|that|there|unable|not\ able|as\ an\ AI)\b |
+    [Ss]orry\W+(?:I|[Ww]e)(?:['’]\w+)?\ [a-z] |
+    [Ss]orry,\ (?:can|no\b|your\ request) |
+    [Ii]\ can(?:['’]?t|\ ?not)\ (?!believe|wait|resist|live\ without|get\ enough) |
+    [Ii](?:['’]?m|\ am)\ (?:unable|not\ able)\ to\b |
+    [Aa]s\ an?\ (?:AI\ (?:large\ )?(?:language\ )?|(?:large\ )?language\ )model\b |
+    [Aa]s\ an\ AI(?:\ assistant)?,?\ (?:I|my)\b |
+    [Aa]s\ an\ AI\ [^,.!?]{1,60},\ (?:I|my)\b)""", re.VERBOSE)
+
+
+def judge(text: str | None, finish: str | None, refusal: str | None, keep_after: str) -> str:
+    """Why an answer is not accepted; empty where it is."""
+    if refusal or finish == 'content_filter' or text and _REFUSAL.match(text):
+        return 'refused'
+    if finish == 'length':  # maybe before the first word, where a model thinks ahead of it
+        return CUT_OFF
+    if not text or not text.strip():
+        return 'empty'
+    if keep_after and not text.rpartition(keep_after)[2].strip() or keep_after and keep_after not in text:
+        return f'without {keep_after!r}'
+    return ''
+
+
+def text_of(content: Any) -> str:
+    """The text of an answer's content: a text, a list of parts of which some are texts, or nothing.
+
+    Raises:
+      TypeError, KeyError: it is something else.
+    """
+    if isinstance(content, list):
+        parts = [part if isinstance(part, dict) else vars(part) for part in content]
+        content = ''.join(part['text'] or '' for part in parts if part.get('type') in ('text', 'output_text'))
+    if content is not None and not isinstance(content, str):
+        raise TypeError('its content is no text')
+    return without_halves(content or '')
