@@ -105,13 +105,14 @@ def draw_negatives(interactions: Interactions, count: int, seed: int) -> np.ndar
     return drawn
 
 
-def fewest_negatives(interactions: Interactions, count: int) -> int:
-    """The smallest number of negatives that an evaluated user really gets when `count` are asked for."""
+def numbers_of_negatives(interactions: Interactions) -> tuple[int, int]:
+    """The smallest and the largest number of items that an evaluated user never touched; twice the whole catalogue
+    where nobody is evaluated."""
     owner = np.repeat(np.arange(interactions.num_users, dtype=np.int64), interactions.lengths)
     pairs = np.unique(owner * (interactions.num_items + 1) + interactions.items)
     different = np.bincount(pairs // (interactions.num_items + 1), minlength=interactions.num_users)
-    own = different[interactions.evaluated_users()]
-    return int(min(count, interactions.num_items - own.max())) if len(own) else count
+    left = interactions.num_items - different[interactions.evaluated_users()]
+    return (int(left.min()), int(left.max())) if len(left) else (interactions.num_items, interactions.num_items)
 
 
 def head_mask(counts: np.ndarray, threshold: int) -> np.ndarray:

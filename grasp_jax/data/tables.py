@@ -3,6 +3,7 @@
 import collections.abc
 import datetime
 import functools
+import logging
 import pathlib
 import warnings
 import zlib
@@ -16,6 +17,8 @@ import pyarrow.parquet
 
 from grasp_jax.data import json_lines, log
 from grasp_jax.errors import UserError
+
+LOG = logging.getLogger(__name__)
 
 
 def read_table(path: pathlib.Path) -> pd.DataFrame:
@@ -127,6 +130,11 @@ def read_attributes(path: pathlib.Path, config: ml_collections.ConfigDict, id_co
             raise UserError(f'{path}, row {row}: describes {config[id_column]} {identity!r} again and differently '
                             f'from row {rows[identity]}; delete one of the two rows')
         rows.setdefault(identity, row)
+    if len(found) < len(wanted) / 2:
+        other = next((identity for identity in ids if identity not in wanted), ids[0])
+        LOG.warning('%s: describes %d of the %d ids in the interactions; they have %r and this table %r: if these are '
+                    'two ways to write one id, write it alike', path, len(found), len(wanted),
+                    min(wanted - found.keys()), other)
     return found
 
 

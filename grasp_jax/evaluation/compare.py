@@ -4,7 +4,7 @@ import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from grasp_jax import artefacts
 from grasp_jax.errors import UserError
@@ -71,9 +71,14 @@ def _other_borders(report: Tree, first: Tree) -> dict[str, str]:
     return {key: f'{key[5:]}s from {mine[key]}, not {theirs[key]}' for key in mine if mine[key] != theirs[key]}
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f'command line: {message} (see --help)')
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code, 2 with one line on standard error where something is wrong."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         'python -m grasp_jax.evaluation.compare', epilog=LEGEND,
         description='Prints a table of finished runs; the first is what the others are compared with.')
     parser.add_argument('workdirs', nargs='+', type=pathlib.Path, metavar='WORKDIR',
@@ -82,8 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--plot', type=pathlib.Path, metavar='FILE.png',
                         help='also draw NDCG@10 by backbone and method')
     parser.add_argument('--seed', type=int, default=0, help='seed of the bootstrap (default: 0)')
-    flags = parser.parse_args(arguments)
     try:
+        flags = parser.parse_args(arguments)
         if flags.seed < 0:
             raise UserError(f'--seed={flags.seed}: must be 0 or more')
         reports = [load_report(workdir) for workdir in flags.workdirs]

@@ -215,7 +215,8 @@ def _of_group(test: Tree, group: str | None, name: str) -> float:
 
 def _protocol_title(report: Tree, protocol: str) -> str:
     if protocol == 'sampled':
-        most, fewest = report['protocol']['negatives'], report['protocol'].get('fewest_negatives')
+        fewest = report['protocol'].get('fewest_negatives')
+        most = report['protocol'].get('most_negatives', report['protocol']['negatives'])
         return f'Sampled protocol: target + {most if fewest in (None, most) else f"{fewest} to {most}"} negatives'
     return f'Full protocol: all {report["data"]["items"]:,} items'
 

@@ -11,7 +11,7 @@ Keys of report.json (fractions, not percent; null where a group is empty):
 | `seeds`, `seed` | all seeds of the run; `seed` only where there is one |
 | `command` | the command that makes this report again, where it is known |
 | `data` | `users`, `items`, `interactions`, `mean_length`, `density`, `evaluated_users` |
-| `protocol` | sentences on `split`, `sampled`, `full`, `ties`, `selection`, `groups`; `warning` of cut-offs that ties alone can reach, null where there are none; `negatives` asked for and `fewest_negatives` that a user got (a small catalogue has no more), `negatives_seed`; `select_by`, the protocol of the validation figures; `candidates`, a fingerprint that two reports share when users, test items and negatives are the same |
+| `protocol` | sentences on `split`, `sampled`, `full`, `ties`, `selection`, `groups`; `warning` of cut-offs that ties alone can reach, null where there are none; `negatives` asked for, `fewest_negatives` and `most_negatives` that a user got (a small catalogue has no more), `negatives_seed`; `select_by`, the protocol of the validation figures; `candidates`, a fingerprint that two reports share when users, test items and negatives are the same |
 | `thresholds` | `head_user`, `head_item`: training interactions from which a user or item is head |
 | `counts` | evaluated users in all and in each group |
 | `test.sampled`, `test.full` | `NDCG@k`, `HR@k` for each k, `MRR`: all evaluated users under either protocol |
@@ -37,7 +37,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from grasp_jax import artefacts
-from grasp_jax.data.interactions import Interactions, evenly_spread, fewest_negatives
+from grasp_jax.data.interactions import Interactions, evenly_spread, numbers_of_negatives
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation import groups, metrics, plots
 from grasp_jax.evaluation.history import History, load_history
@@ -138,9 +138,9 @@ def _data_facts(interactions: Interactions, evaluated: int) -> Tree:
 
 def _protocol(config: ConfigDict, interactions: Interactions) -> Tree:
     section = config.evaluate
-    left = fewest_negatives(interactions, interactions.num_items)
-    fewest = min(section.negatives, left)
-    drawn = f'{section.negatives}' if fewest == section.negatives else f'{fewest} to {section.negatives}'
+    left, most_left = numbers_of_negatives(interactions)
+    fewest, most = min(section.negatives, left), min(section.negatives, most_left)
+    drawn = f'{most}' if fewest == most else f'{fewest} to {most}'
     return {
         'split': 'leave-one-out: the last item of a user tests, the one before validates, the rest trains; users with '
                  'fewer than 3 interactions only train'
@@ -152,8 +152,8 @@ def _protocol(config: ConfigDict, interactions: Interactions) -> Tree:
         'selection': f'the epoch with the best validation NDCG@10 ({section.select_by}), patience '
                      f'{config.train.patience} epochs; the test items are looked at once, with that epoch',
         'groups': groups.described(config), 'warning': _warning(section.ks, {'sampled': fewest, 'full': left}),
-        'negatives': section.negatives, 'fewest_negatives': fewest, 'negatives_seed': section.seed,
-        'select_by': section.select_by,
+        'negatives': section.negatives, 'fewest_negatives': fewest, 'most_negatives': most,
+        'negatives_seed': section.seed, 'select_by': section.select_by,
         'candidates': _candidates(interactions, section.negatives, section.seed, section.users)}
 
 

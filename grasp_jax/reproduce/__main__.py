@@ -66,7 +66,7 @@ def main(_: Sequence[str]) -> None:
     if _PLAN.value:
         for cell in chosen:
             left = runs.seeds_left(folder / cell.name, seeds)
-            print(f'{"left" if left else "done":6}{cell.group:18}{cell.label}'
+            print(f'{"left" if left else "done":6}{cell.group:22}{cell.label}'
                   + (f' (seeds {", ".join(map(str, left))})' if left else ''))
         return
     base = runs.load_config(grid.DATASETS[dataset])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from grasp_jax.data.interactions import Interactions, draw_negatives, fewest_negatives, head_mask
+from grasp_jax.data.interactions import Interactions, draw_negatives, head_mask, numbers_of_negatives
 
 
 def make(rows, num_items) -> Interactions:
@@ -69,11 +69,13 @@ def test_head_is_the_top_fifth_with_ties_or_a_threshold():
     assert head_mask(np.zeros(0, int), 0).shape == (0,)
 
 
-def test_fewest_negatives_is_what_the_draw_gives():
+def test_numbers_of_negatives_are_what_the_draw_gives():
     rng = np.random.default_rng(0)
     lengths = rng.integers(1, 9, 30)
     items = np.concatenate([rng.integers(1, 13, length) for length in lengths]).astype(np.int32)
     interactions = Interactions(np.concatenate([[0], np.cumsum(lengths)]), items, 12)
+    fewest, most = numbers_of_negatives(interactions)
+    assert fewest < most
     for count in (3, 8, 50):
         drawn = (draw_negatives(interactions, count, seed=0) > 0).sum(1)
-        assert fewest_negatives(interactions, count) == drawn.min()
+        assert (drawn.min(), drawn.max()) == (min(count, fewest), min(count, most))

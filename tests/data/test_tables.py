@@ -176,6 +176,15 @@ def test_a_whole_number_is_one_id_however_it_is_stored(tmp_path, config):
     assert tables.read_interactions(save(frame, tmp_path / 'r.parquet'), config).user_ids == ['1', str(2**53)]
 
 
+def test_ids_that_another_table_writes_otherwise_are_said(tmp_path, config, caplog):
+    path = tmp_path / 'products.csv'
+    path.write_text('product,title\n1.0,Soap\n2.0,Oil\n7,Cream\n')
+    tables.read_attributes(path, config, 'item_column', ['1.0', '7'])
+    assert not caplog.messages
+    tables.read_attributes(path, config, 'item_column', ['1', '2', '7'])
+    assert 'describes 1 of the 3 ids in the interactions; they have \'1\' and this table \'1.0\'' in caplog.text
+
+
 @pytest.mark.parametrize('value', [1.5, 1e300, float('inf')])
 @pytest.mark.parametrize('name', ['r.jsonl', 'r.parquet'])
 def test_a_number_that_is_no_id_is_refused(tmp_path, config, name, value):

@@ -10,7 +10,7 @@ import pytest
 
 from grasp_jax import config as configs
 from grasp_jax.data import filters, readers
-from grasp_jax.data.interactions import Interactions, evenly_spread, fewest_negatives
+from grasp_jax.data.interactions import Interactions, evenly_spread, numbers_of_negatives
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation import compare, history, metrics, plots, report
 from grasp_jax.training import metrics_log
@@ -171,9 +171,12 @@ def test_head_and_tail_from_other_borders_are_not_set_side_by_side(workdirs, tmp
     assert 'head items from 4 and from 5' in capsys.readouterr().err
 
 
-def test_a_seed_below_zero_is_refused(workdirs, capsys):
-    assert compare.main([*map(str, workdirs), '--seed=-1']) == 2
-    assert capsys.readouterr().err == 'error: --seed=-1: must be 0 or more\n'
+@pytest.mark.parametrize(('flags', 'message'), [
+    (['--seed=-1'], '--seed=-1: must be 0 or more'),
+    (['--plt=x.png'], 'command line: unrecognized arguments: --plt=x.png (see --help)')])
+def test_a_wrong_flag_is_one_line(workdirs, capsys, flags, message):
+    assert compare.main([*map(str, workdirs), *flags]) == 2
+    assert capsys.readouterr().err == f'error: {message}\n'
 
 
 @pytest.mark.parametrize(('rows', 'repeats', 'words'), [
@@ -199,7 +202,7 @@ def test_the_example_of_own_data_reports_no_cut_off_that_ties_alone_can_reach():
     path = pathlib.Path(__file__).resolve().parents[2] / 'configs' / 'own_data.py'
     config = runpy.run_path(str(path))['get_config']()
     example = filters.sequences(readers.Reader(config).log, config.data).interactions
-    assert not metrics.tied_hits(config.evaluate.ks, fewest_negatives(example, config.evaluate.negatives))
+    assert not metrics.tied_hits(config.evaluate.ks, numbers_of_negatives(example)[0])
 
 
 def test_ranks_of_another_data_set_are_refused(tmp_path, shop):
