@@ -142,7 +142,7 @@ def lock(folder: pathlib.Path, name: str = '.lock') -> Iterator[None]:
 
 
 def claim(folder: pathlib.Path, config: dict[str, Any], inputs: collections.abc.Sequence[str], usual: Any = None,
-          free: Mapping[str, collections.abc.Sequence[str]] | None = None, made_of: str | None = None) -> None:
+          free: Mapping[str, collections.abc.Sequence[str]] | None = None, made_of: str = '') -> None:
     """Marks a folder that is filled bit by bit (a training run) as belonging to a config, or checks that it does.
 
     Args:
@@ -150,7 +150,7 @@ def claim(folder: pathlib.Path, config: dict[str, Any], inputs: collections.abc.
       config, inputs: as in `build`.
       usual: values of settings that change nothing; a folder from before there was such a setting keeps its owner.
       free: by section the settings that may change.
-      made_of: as in `build`; None asks for nothing.
+      made_of: as in `build`; empty asks for nothing.
 
     Raises:
       UserError: the folder belongs to another config, or was filled from other contents.
@@ -166,7 +166,7 @@ def claim(folder: pathlib.Path, config: dict[str, Any], inputs: collections.abc.
     else:
         write_json(folder / MANIFEST, {
             'stage': folder.name, 'fingerprint': fingerprint(folder.name, config, inputs), 'config': config,
-            'inputs': list(inputs), 'made_of': made_of or '', 'versions': versions()})
+            'inputs': list(inputs), 'made_of': made_of, 'versions': versions()})
 
 
 def _without_new(config: Any, before: Any, usual: Any) -> Any:
@@ -236,7 +236,7 @@ def _read_manifest(path: pathlib.Path) -> dict[str, Any] | None:
     return read_json(path / MANIFEST)
 
 
-def _require_same(path: pathlib.Path, manifest: dict[str, Any], mark: str, config: Any, made_of: str | None) -> None:
+def _require_same(path: pathlib.Path, manifest: dict[str, Any], mark: str, config: Any, made_of: str) -> None:
     if manifest['fingerprint'] != mark:
         raise UserError(f'{path}: was made with another config or other data '
                         f'({_difference(manifest["config"], config)}); choose another --workdir (or --stages) or '

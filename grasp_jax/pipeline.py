@@ -254,14 +254,14 @@ def train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str, made_
 
 
 def claim_run(folder: pathlib.Path, config: ml_collections.ConfigDict, inputs: Sequence[str],
-              made_of: str | None = None) -> None:
+              made_of: str = '') -> None:
     """Marks the folder of a seed as belonging to a config, or checks that it does.
 
     Args:
       folder: of the seed.
       config: the full config.
       inputs: fingerprints of the stages before.
-      made_of: their contents; None where they are not at hand.
+      made_of: their contents; empty where they are not at hand.
 
     Raises:
       UserError: the folder belongs to another config or other contents.
@@ -276,7 +276,7 @@ def _train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str, made
     def claim() -> bool:
         done = (folder / RANKS_FILE).exists()
         # What is done may have been done elsewhere, where vectors differ in their last bits.
-        claim_run(folder, run.config, [inputs], None if done else made_of)
+        claim_run(folder, run.config, [inputs], '' if done else made_of)
         return done
 
     if hosts.agree(hosts.one_after_another(claim)):

@@ -81,7 +81,7 @@ def start(folder: pathlib.Path, previous: pathlib.Path, answers: pathlib.Path,
         return
     if folder.absolute() == previous.absolute() or any((folder / stage).exists() for stage in _STAGES[1:]):
         raise UserError(f'{folder}: holds stages already; name a new --workdir for the refreshed ones')
-    check(Before(previous, marks), config)
+    _require_fit(previous, config)
     folder.mkdir(parents=True, exist_ok=True)
     artefacts.write_json(folder / MARK, {**what, 'answers': str(answers.absolute())})
 
@@ -123,12 +123,17 @@ def check(known: Before, config: ml_collections.ConfigDict) -> None:
     """
     if _marks(known.folder) != known.marks:
         raise UserError(f'{known.folder}: has changed since a refresh from it began; name another --workdir')
+    _require_fit(known.folder, config)
+
+
+def _require_fit(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+    """The part of `check` about the encoder."""
     settings = encoders.stage_settings(config)
-    earlier = artefacts.read_json(known.folder / 'encode' / artefacts.MANIFEST)
+    earlier = artefacts.read_json(folder / 'encode' / artefacts.MANIFEST)
     if earlier['config'] != artefacts.as_json(settings):
-        raise UserError(f'{known.folder}: its vectors were made with another section encode; refresh with the same '
-                        'one, or start afresh')
-    encoders.require_same(config.encode, earlier['facts'], known.folder / 'encode')
+        raise UserError(f'{folder}: its vectors were made with another section encode; refresh with the same one, or '
+                        'start afresh')
+    encoders.require_same(config.encode, earlier['facts'], folder / 'encode')
     if settings['kind'] == 'precomputed' or settings['corrupt']['share']:
         raise UserError('--mode=refresh: needs an encoder that makes vectors of texts, and none of them made wrong; '
                         'start afresh with precomputed vectors')

@@ -1,6 +1,8 @@
 """`benchmark evaluate`: ranking all users under both protocols, against the reference's plain form on a few users."""
 
+import functools
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -53,17 +55,22 @@ def measure(size: workload.Size, backbone: str, method: str, interactions: Inter
             jax.block_until_ready(evaluator.rank_batch(params, parts, 0, full))  # compiles
         else:
             evaluator(params, full)
-        theirs = [other.seconds()] if other and full else []
-        begin = time.perf_counter()
-        evaluator(params, full)
-        seconds = time.perf_counter() - begin
+        theirs = [_seconds(other.scores)] if other and full else []
+        seconds = _seconds(functools.partial(evaluator, params, full))
         result[protocol] = {'grasp_jax_s': seconds, 'grasp_jax_s_per_user': seconds / count}
         if other and full:
-            slower = float(np.mean([*theirs, other.seconds()])) / other.users
-            result[protocol] |= {'pytorch_s_per_user': slower, 'pytorch_users': other.users,
+            theirs.append(_seconds(other.scores))
+            per_user = float(np.mean(theirs)) / other.users
+            result[protocol] |= {'pytorch_s_per_user': per_user, 'pytorch_users': other.users,
                                  'largest_difference': other.largest_difference}
-            result['ratio'] = slower * count / seconds
+            result['ratio'] = per_user * count / seconds
     return result
+
+
+def _seconds(program: Callable[[], Any]) -> float:
+    begin = time.perf_counter()
+    program()
+    return time.perf_counter() - begin
 
 
 class _Other:
@@ -80,18 +87,13 @@ class _Other:
                                     run.interactions, None if run.data.tables is None else tables, params)
         self._chosen = np.arange(users)  # everybody has enough interactions to be evaluated
         self._inputs = _padded(run, self._chosen)
-        scores = self._scores()  # warms up
+        scores = self.scores()  # warms up
         difference = np.abs(_scores(run, params, users) - scores).max() / np.abs(scores).max()
         self.largest_difference = float(difference)
 
-    def _scores(self) -> np.ndarray:
+    def scores(self) -> np.ndarray:
+        """Of all items, [users, m]."""
         return self._reference.rank_all(self._chosen, *self._inputs, _CHUNKS[self._reference.device])
-
-    def seconds(self) -> float:
-        """Of one call."""
-        begin = time.perf_counter()
-        self._scores()
-        return time.perf_counter() - begin
 
 
 def _scores(run: Run, params: Any, users: int) -> np.ndarray:

@@ -116,13 +116,13 @@ class Generator:
         self._budget = Budget(self._server, self._model.cost(totals.usage))
         with tqdm(total=total, initial=total - left, desc=what, unit='prompt', mininterval=0.5) as self._bar:
             self._server.work(self._one, pending(prompts(), self._store, self._limits.tries))
+            if self._held and self._before and not self._server.stopped:
+                self._server.work(lambda _: self._ask_again(), iter([None]))
         left = self._count(prompts)[1] if self._server.stopped else 0
         if left or self._server.signal:  # a signal ends more than the questions
             self._server.give_up(f'{what}: {self._server.stopped}; {total - left:,} of {total:,} prompts are settled, '
                                  f'{self._price()}; the same command goes on with the rest')
-        if self._held and self._before:
-            self._server.work(lambda _: self._ask_again(), iter([None]))
-        elif self._held and not self._known:
+        if self._held and not self._known:
             raise self._refuses_all()
         self._trust()
 
@@ -149,17 +149,11 @@ class Generator:
 
     async def _until_answered(self, prompt: Prompt) -> '_Reply | None':
         """Asks until there is an answer or no try is left; returns a refusal that is final."""
-        assert self._budget is not None, 'inside `run` only'
         before = self._store.rejections([prompt.key]).get(prompt.key, NONE)
         cut_off = before.cut_off
         for _ in range(before.tries, self._limits.tries):
-            model, begin = self._model.with_room(2 ** cut_off), time.monotonic()
-            most = Usage(self._tokens.of(prompt.messages), model.max_tokens)
-            async with self._budget.request(model.cost(most)) as may_go:
-                if not may_go:
-                    raise Stopped
-                reply = await self._ask(model, prompt, most)
-                self._budget.spent += model.cost(reply.usage)
+            begin = time.monotonic()
+            reply = await self._pay_for(self._model.with_room(2 ** cut_off), prompt.messages)
             if reply.final:
                 return reply
             if not reply.reason:
@@ -205,22 +199,13 @@ class Generator:
         """
         self._asking += 1
         try:
-            if not (self._before and await self._is_answered(self._before)):
+            reply = await self._pay_for(self._model, self._before) if self._before else None
+            if reply is None or reply.final:
                 raise self._refuses_all()
         finally:
             self._asking -= 1
+        self._store.charge(self._model.name, reply.usage, 'asked again')
         self._trust()
-
-    async def _is_answered(self, messages: list[dict[str, str]]) -> bool:
-        assert self._budget is not None, 'inside `run` only'
-        most = Usage(self._tokens.of(messages), self._model.max_tokens)
-        async with self._budget.request(self._model.cost(most)) as may_go:
-            if not may_go:
-                raise Stopped
-            reply = await self._ask(self._model, Prompt('', '', messages), most)
-            self._budget.spent += self._model.cost(reply.usage)
-        self._store.reject('', self._model.name, 'asked again', '', reply.usage)
-        return not reply.final
 
     def _trust(self) -> None:
         self._trusted = True
@@ -233,9 +218,24 @@ class Generator:
         return UserError(f'the server of {self._model.name!r} refuses whatever it is asked ({reason}); see to the '
                          'settings of config.llm, nothing of this is kept')
 
-    async def _ask(self, model: LanguageModel, prompt: Prompt, most: Usage) -> '_Reply':
+    async def _pay_for(self, model: LanguageModel, messages: list[dict[str, str]]) -> '_Reply':
+        """As `_ask`, within the caps.
+
+        Raises:
+          Stopped: they leave no room, or a stop came.
+        """
+        assert self._budget is not None, 'inside `run` only'
+        most = Usage(self._tokens.of(messages), model.max_tokens)
+        async with self._budget.request(model.cost(most)) as may_go:
+            if not may_go:
+                raise Stopped
+            reply = await self._ask(model, messages, most)
+            self._budget.spent += model.cost(reply.usage)
+        return reply
+
+    async def _ask(self, model: LanguageModel, messages: list[dict[str, str]], most: Usage) -> '_Reply':
         """One answer, which takes `most` tokens at most, or a refusal that is final."""
-        body = model.body(prompt.messages)
+        body = model.body(messages)
         known = {key: value for key, value in body.items() if key in _STANDARD}
         more = {key: value for key, value in body.items() if key not in _STANDARD}
 
@@ -244,7 +244,7 @@ class Generator:
 
         async def lost() -> None:
             assert self._budget is not None, 'inside `run` only'
-            self._store.lose(model.name, most)
+            self._store.charge(model.name, most, 'no answer came')
             await self._budget.lost(model.cost(most))
 
         try:

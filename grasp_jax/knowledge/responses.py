@@ -161,13 +161,13 @@ class Responses:
                 'insert into rejected (key, model, reason, text, final, prompt_tokens, completion_tokens, at) '
                 'values (?, ?, ?, ?, ?, ?, ?, ?)', (key, model, reason, text, int(final), *usage, time.time()))
 
-    def lose(self, model: str, usage: Usage) -> None:
-        """Keeps what a request may have cost whose answer never came: it counts as spent, and as no try of its prompt.
+    def charge(self, model: str, usage: Usage, why: str) -> None:
+        """Keeps what a request may have cost that gave no answer to keep: it is spent, and no try of a prompt.
 
         Raises:
           UserError: the file cannot be written.
         """
-        self.reject('', model, 'no answer came', '', usage)
+        self.reject('', model, why, '', usage)
 
     def texts(self, keys: Iterable[str]) -> dict[str, str]:
         """The accepted answers among `keys`.

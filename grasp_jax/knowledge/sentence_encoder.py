@@ -47,6 +47,7 @@ class SentenceEncoder:
         self.facts = {'model': model, 'token_limit': self._encoder.max_seq_length,
                       'library': sentence_transformers.__version__}
         files = checksum(model)
+        # Stores hold a list where there is no folder.
         self.identity = {'kind': 'sentence_transformers', **self.facts, 'files': files or []}
         self.facts['model_files'] = files
 

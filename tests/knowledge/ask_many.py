@@ -31,6 +31,12 @@ def config_for(url, settings=None):
     return config
 
 
+def write(config, count, folder):
+    """Texts of items and of users, and facts; what was answered is kept in `folder`."""
+    folder.mkdir(exist_ok=True)
+    return model_texts.write(questions(config, count), config, folder / 'store.sqlite', folder)
+
+
 def main():
     url, store, out, count = sys.argv[1:5]
     config = config_for(url, json.loads(sys.argv[5]) if len(sys.argv) > 5 else {})

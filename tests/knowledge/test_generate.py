@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from ask_many import config_for, questions
+from ask_many import config_for, write
 
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import model_texts
@@ -19,11 +19,6 @@ from grasp_jax.knowledge.responses import Responses
 
 HERE = pathlib.Path(__file__).parent
 DRILL = {'429': 0.05, '500': 0.05, 'dropped': 0.02, 'cut': 0.02, 'empty': 0.01, 'slow': 0.02}
-
-
-def write(config, count, folder):
-    folder.mkdir(exist_ok=True)
-    return model_texts.write(questions(config, count), config, folder / 'store.sqlite', folder)
 
 
 def test_answers_are_asked_for_once(scripted, tmp_path):
@@ -206,6 +201,9 @@ def test_a_server_that_refuses_everything_ends_the_run_and_settles_nothing(scrip
         for count in (52, 31):
             with pytest.raises(UserError, match='refuses whatever it is asked'):
                 write(config_for(url), count, tmp_path / 'out')
+    with scripted({'refused_from': 15}) as (url, log):  # what cannot be asked again settles nothing
+        with pytest.raises(UserError, match='max_requests=1 is reached; 30 of 31 prompts are settled'):
+            write(config_for(url, {'max_requests': 1}), 31, tmp_path / 'out')
     for count in (31, 100):  # one that is refused, and more than twenty
         with scripted({'refused_from': 15}) as (url, log):
             assert write(config_for(url), count, tmp_path / 'out')[2]['fallbacks'] == count - 30

@@ -4,21 +4,16 @@ import asyncio
 import re
 
 import pytest
-from ask_many import config_for, questions
+from ask_many import config_for, questions, write
 from test_vector_store import config_of, embed
 
 from grasp_jax.errors import UserError
-from grasp_jax.knowledge import language_model, model_texts, server
+from grasp_jax.knowledge import language_model, server
 from grasp_jax.knowledge.estimate import ENOUGH, Tokens, rough_of
 from grasp_jax.knowledge.responses import Responses, Usage
 from grasp_jax.knowledge.vector_store import VectorStore
 
 PRICES = (('scripted', 1000.0, 1000.0), ('vectors', 1000.0, 0.0))
-
-
-def write(config, count, folder):
-    folder.mkdir(exist_ok=True)
-    return model_texts.write(questions(config, count), config, folder / 'store.sqlite', folder)
 
 
 def totals_of(folder):
