@@ -83,8 +83,8 @@ def reading_flags(remedy: str) -> Iterator[None]:
         if 'Traceback (' in text:
             text = text.replace('\\n', '\n').strip('\n"\'').splitlines()[-1]
         text = text.rpartition('Error: ')[2]
-        text = text.replace('\\n', ' ').replace("\\'", '').strip('"\'')
-        text = ' '.join(text.split())
+        text = ' '.join(text.replace('\\n', ' ').replace("\\'", '').split())
+        text = text[1:-1] if text[:1] in ('"', "'") and text[-1:] == text[0] else text
         key, *guess = text.split()
         if key.isidentifier() and (not guess or guess[0] == 'Did'):  # all that an unknown key says of itself
             text = f'there is no setting {key!r}. {" ".join(guess)}'.rstrip('. ')

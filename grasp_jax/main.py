@@ -25,6 +25,7 @@ from ml_collections import config_flags
 
 from grasp_jax.command import only_flags, reading_flags, require_config_file, run_app
 from grasp_jax.errors import UserError
+from grasp_jax.recipes import RECIPES
 
 _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'Config file, as configs/beauty.py, or with a variant, as configs/beauty.py:minilm.',
@@ -106,11 +107,20 @@ def _default_name() -> str:
     return pathlib.Path(path).stem + (f'_{variant}' if variant else '')
 
 
+def _no_recipe_by_name_alone() -> None:
+    """Refuses a recipe that is named on the command line and not taken: reports would show its name."""
+    name = config_flags.get_override_values(flags.FLAGS['config']).get('train.recipe')
+    if name in RECIPES:
+        raise UserError(f'--config.train.recipe={name}: is the name in reports and changes no setting; take the recipe '
+                        f'with the config, as --config=configs/demo.py:{name} or configs/beauty.py:minilm,{name}')
+
+
 def _parse(argv: Sequence[str]) -> list[str]:
     """Parses flags; what is wrong with them is an error of one line."""
     with reading_flags('--help and grasp_jax/config.py'):
         rest: list[str] = flags.FLAGS(list(argv), known_only=False)
         require_config_file(_CONFIG, 'configs/demo.py')
+        _no_recipe_by_name_alone()
     for name, takes in (('dry_run', _MODE.value == 'run'), ('batch', _MODE.value in ('export', 'import')),
                         ('requests_per_file', _MODE.value == 'export'), ('processes', bool(_COORDINATOR.value)),
                         ('process', bool(_COORDINATOR.value))):

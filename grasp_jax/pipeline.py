@@ -158,9 +158,10 @@ def _prepare_data(config: ml_collections.ConfigDict, stages: _Stages) -> tuple[D
     mark = stages.run('prepare', {'data': data, 'evaluate': drawn}, source_checksums(config),
                       lambda partial: prepare(config, partial))
     facts = stages.facts['prepare']
-    LOG.info('%s users, %s items (%s with attributes), %s interactions; left out by the filter: %s users, %s items, '
-             '%s interactions', *(f'{number:,}' for number in (
-                 facts['users'], facts['items'], facts['items_with_attributes'], facts['interactions'],
+    LOG.info('%s users (%s with attributes), %s items (%s with attributes), %s interactions; left out by the filter: '
+             '%s users, %s items, %s interactions', *(f'{number:,}' for number in (
+                 facts['users'], facts['users_with_attributes'], facts['items'], facts['items_with_attributes'],
+                 facts['interactions'],
                  *(facts['dropped'][key] for key in ('users', 'items', 'interactions')))))
     return dataset_files.load(stages.folder / 'prepare'), mark
 

@@ -193,7 +193,7 @@ def churn(known: Before, dataset: Dataset, texts: tuple[Sequence[str], Sequence[
                   (f'{name} with another text', stayed - same),
                   (f'{name} encoded', stages['encode'][f'{name}_encoded']),
                   (f'{name} whose neighbours were searched for', neighbours['searched']),
-                  (f'{name} whose neighbours are others', neighbours['moved'])]
+                  (f'{name} whose neighbours are others, also by what is new', neighbours['moved'])]
     spent = (stages['describe'].get('usd_of_this_run') or 0.0) + (stages['encode'].get('usd') or 0.0)
     return [*found, ('prompts sent', stages['describe'].get('sent', 0)),
             ('dollars spent, as far as prices are known', round(spent, 4))]

@@ -27,7 +27,7 @@ from grasp_jax.command import reading_flags, run_app
 from grasp_jax.errors import UserError
 
 _SIZE = flags.DEFINE_enum('size', 'beauty_5core', sorted(workload.SIZES),
-                          'Sizes of data, vectors and batches (sweep has its own); tiny takes seconds.')
+                          'Sizes of data, vectors and batches (sweep has its own); tiny takes a minute.')
 _BACKBONES = flags.DEFINE_list('backbones', 'sasrec,gru4rec,bert4rec', 'Backbones to measure.')
 _METHODS = flags.DEFINE_list('methods', 'grasp,none', 'Methods to measure; the reference has none and grasp.')
 _ROUNDS = flags.DEFINE_integer('rounds', 7, 'Timed calls of each program.', lower_bound=1)

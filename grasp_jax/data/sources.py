@@ -102,6 +102,7 @@ def _download(data: ml_collections.ConfigDict) -> pathlib.Path:
 
 
 def _nowhere(data: ml_collections.ConfigDict, reason: str) -> str:
+    public = data.kind == 'amazon' and data.category and data.name
     return (f'data set {data.name!r} was not found ({reason}): give --config.data.source=DIR, or put it at '
-            f'${VARIABLE}/{data.name or "<name>"}, or let it be downloaded to ~/.cache/grasp_jax (Amazon categories, '
-            'needs the network)')
+            f'${VARIABLE}/{data.name or "<name>"}'
+            + (', or let it be downloaded to ~/.cache/grasp_jax (needs the network)' if public else ''))

@@ -42,6 +42,8 @@ def read_table(path: pathlib.Path) -> pd.DataFrame:
             frame = frame[[name for name in frame if not name.startswith('__index_level_')]]  # what pandas adds
         else:
             frame = _read_text(path, '\t' if kind == 'tsv' else ',')
+    except UnicodeDecodeError as error:
+        raise UserError(f'{path}: is not UTF-8 (byte {error.object[error.start]:#x}); save it as UTF-8') from error
     except (OSError, EOFError, ValueError, zlib.error, pd.errors.ParserWarning) as error:
         reason = ' '.join(str(error).split())
         raise UserError(f'{path}: cannot be read as {kind} ({reason}); correct or replace the file') from error
@@ -168,10 +170,19 @@ def read_inter(path: pathlib.Path) -> log.InteractionLog:
 
 def _column(frame: pd.DataFrame, path: pathlib.Path, config: ml_collections.ConfigDict, key: str) -> pd.Series:
     name = config[key]
+    found = list(map(str, frame.columns))
+    if len(found) == 1 and name in (other := found[0].replace('"', '').split(_separator_of(found[0]))):
+        raise UserError(f'{path}: its columns seem to be parted by {_separator_of(found[0])!r} ({len(other)} of them); '
+                        'part them by commas, or by tabs in a file called .tsv')
     if name not in frame.columns:
-        raise UserError(f'{path}: has no column {name!r} (it has {", ".join(map(str, frame.columns))}); '
+        raise UserError(f'{path}: has no column {name!r} (it has {", ".join(found)}); '
                         f'set --config.data.{key}')
     return frame[name]
+
+
+def _separator_of(header: str) -> str:
+    """What parts the names of a header that commas or tabs do not part."""
+    return max(';\t|,', key=header.count)
 
 
 def _ids(frame: pd.DataFrame, path: pathlib.Path, config: ml_collections.ConfigDict, key: str) -> np.ndarray:
@@ -207,6 +218,7 @@ def _times(frame: pd.DataFrame, path: pathlib.Path, config: ml_collections.Confi
         except pyarrow.ArrowInvalid:  # one of them does not fit
             values = _calendar(values.astype(str))
     elif len(values) and isinstance(values.iloc[0], str) and not _is_number(values.iloc[0]):
+        _refuse_mixed(values, path)
         values = _calendar(values)
     numbers = pd.to_numeric(values.astype(object), errors='coerce')
     times = numbers.to_numpy(np.float64, na_value=np.nan)
@@ -227,6 +239,17 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _refuse_mixed(values: pd.Series, path: pathlib.Path) -> None:
+    """Refuses dates of which some name their offset from UTC and others none: their order would be a guess."""
+    text = values.astype(str).str.strip()
+    clock = text.str.contains(':')
+    offset = text.str.contains(r':\d\d.*(?:Z|[+-]\d\d(?::?\d\d)?)$', case=False)
+    if (clock & offset).any() and (clock & ~offset).any():
+        row = values.index[int(np.argmax((clock & ~offset).to_numpy(bool)))]
+        raise UserError(f'{path}, row {row}: column {values.name!r} is {text[row]!r}, without an offset from UTC, '
+                        'which other rows have; write it in all rows or in none')
 
 
 def _calendar(values: pd.Series) -> pd.Series:

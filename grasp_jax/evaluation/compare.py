@@ -10,7 +10,7 @@ from grasp_jax import artefacts
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation import significance, tables
 from grasp_jax.evaluation.metrics import seed_ranks
-from grasp_jax.evaluation.plots import comparison
+from grasp_jax.evaluation.plots import check_comparison, comparison
 from grasp_jax.evaluation.report import load_report
 
 Tree = dict[str, Any]
@@ -91,7 +91,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flags = parser.parse_args(arguments)
         if flags.seed < 0:
             raise UserError(f'--seed={flags.seed}: must be 0 or more')
+        if flags.plot and flags.plot.suffix not in ('.png', '.pdf', '.svg'):
+            raise UserError(f'--plot={flags.plot}: name a .png, .pdf or .svg file')
         reports = [load_report(workdir) for workdir in flags.workdirs]
+        if flags.plot:
+            check_comparison(reports, [workdir.resolve().name for workdir in flags.workdirs], flags.plot)
         rows = compare_workdirs(flags.workdirs, reports, flags.seed)
         below = [*filter(None, [border_note(flags.workdirs, reports)]), LEGEND]
         print(tables.aligned(rows, 4), *below, sep='\n\n')

@@ -113,29 +113,44 @@ def group_bars(report: Tree, path: pathlib.Path) -> None:
     save(figure, path)
 
 
+def check_comparison(reports: Sequence[Tree], names: Sequence[str], path: pathlib.Path) -> None:
+    """Refuses what `comparison` cannot draw.
+
+    Args:
+      reports: what each report.json holds.
+      names: of their runs.
+      path: the picture.
+
+    Raises:
+      UserError: two data sets, two borders of tail items, or two runs that nothing in the picture would tell apart.
+    """
+    if len({report['dataset'] for report in reports}) > 1:
+        raise UserError(f'{path}: a picture shows one data set; leave out the runs of others')
+    borders = list(dict.fromkeys(report['thresholds']['head_item'] for report in reports))
+    if len(borders) > 1:
+        raise UserError(f'{path}: the runs have head items from {" and from ".join(map(str, borders))} training '
+                        'interactions on; leave out those of other borders')
+    first: dict[tuple[str, ...], str] = {}
+    for report, name in zip(reports, names, strict=True):
+        key = (report['backbone'], *_variant(report))
+        if key in first:
+            raise UserError(f'{path}: {first[key]} and {name} have the same backbone, method, gate and recipe, by '
+                            'which a picture tells runs apart; leave one of them out')
+        first[key] = name
+
+
 def comparison(reports: Sequence[Tree], path: pathlib.Path) -> None:
     """Several reports side by side: NDCG@10, sampled protocol, over all users and over those with a tail target.
 
     Args:
       reports: what each report.json holds, all of one data set; methods (with their settings) are the bars, backbones
         the places.
-      path: the PNG to write.
-
-    Raises:
-      UserError: two data sets, two borders of tail items, or two runs that nothing in the picture would tell apart.
+      path: the picture to write; `check_comparison` says whether it can be drawn.
     """
     name = f'NDCG@{headline_k(reports[0])}'
     backbones = list(dict.fromkeys(report['backbone'] for report in reports))
     methods = list(dict.fromkeys(map(_variant, reports)))
     by_key = {(report['backbone'], _variant(report)): report for report in reports}
-    if len({report['dataset'] for report in reports}) > 1:
-        raise UserError(f'{path}: a picture shows one data set; leave out the runs of others')
-    if len(by_key) < len(reports):
-        raise UserError(f'{path}: two runs have the same backbone, method, gate and recipe; leave one of them out')
-    borders = list(dict.fromkeys(report['thresholds']['head_item'] for report in reports))
-    if len(borders) > 1:
-        raise UserError(f'{path}: the runs have head items from {" and from ".join(map(str, borders))} training '
-                        'interactions on; leave out those of other borders')
     counts = {len(report['seeds']) for report in reports}
     spread = _seeds(reports[0]) if len(counts) == 1 else ', lines: std over seeds where there are several'
     figure, panels = figure_of(2, 'What world knowledge adds to each backbone',

@@ -67,7 +67,7 @@ def check(model: str) -> None:
       UserError: says what to install.
     """
     if importlib.util.find_spec('sentence_transformers') is None:
-        raise UserError('--config.encode.kind=sentence_transformers needs its extra: pip install "grasp_jax[text]", or '
+        raise UserError('--config.encode.kind=sentence_transformers needs its extra: pip install -e ".[text]", or '
                         'use --config.encode.kind=lsa')
     _location(model)
 

@@ -263,7 +263,7 @@ def _openai() -> Any:
         import aiolimiter  # noqa: F401 (so that what is missing is said before anything is asked)
         import openai
     except ImportError as error:
-        raise UserError(f'language models need their extra ({error}): pip install "grasp_jax[llm]"') from error
+        raise UserError(f'language models need their extra ({error}): pip install -e ".[llm]"') from error
     return openai
 
 

@@ -89,13 +89,18 @@ def test_parquet_dates_are_times(tmp_path, config):
     ('user,product,when\nu,i,1\n', r"no column 'customer' \(it has user, product, when\); set --config.data.user"),
     ('customer,product,date\nu,i,1\n', "has no column 'when'"),
     ('customer,product,when\n', 'holds no interactions'),
+    ('customer;product;when\nu;i;1\n', r"parted by ';' \(3 of them\); part them by commas"),
+    ('"customer"\t"product"\t"when"\nu\ti\t1\n', 'by tabs in a file called .tsv'),
+    ('customer,product,when\nu,i,2024-01-02\nu,j,2024-01-02 03:04:05Z\nu,i,2024-01-03T00:00\n',
+     "row 3: column 'when' is '2024-01-03T00:00', without an offset from UTC"),
+    ('customer,product,when\nu,caf\udce9,1\n', r'r\.csv: is not UTF-8 \(byte 0xe9\); save it as UTF-8'),
     ('', 'cannot be read as csv'),
     ('customer,product,when\nu,i,1\nu,i,2,3,4\n', 'cannot be read as csv'),
     ('customer,product,when\nu,i,1,9\nu,i,2,9\n', 'cannot be read as csv'),
 ])
 def test_a_wrong_table_is_named_by_file_and_row(tmp_path, config, text, words):
     path = tmp_path / 'r.csv'
-    path.write_text(text)
+    path.write_text(text, 'utf-8', 'surrogateescape')  # a lone surrogate stands for a byte that is not UTF-8
     with pytest.raises(UserError, match=words) as error:
         tables.read_interactions(path, config)
     assert str(error.value).startswith(str(path)) and '\n' not in str(error.value)

@@ -145,7 +145,9 @@ def test_comparison_table_tests_only_what_can_be_compared(workdirs, tmp_path, sh
     assert 'other users or negatives' in other and out.read_text().count('\n| ') == 4
     picture = str(tmp_path / 'picture.png')
     assert compare.main([str(workdirs[0]), str(workdirs[0]), '--plot', picture]) == 2
-    assert 'two runs have the same backbone' in capsys.readouterr().err
+    printed = capsys.readouterr()
+    name = workdirs[0].name
+    assert f'{name} and {name} have the same backbone' in printed.err and not printed.out  # known before the table is
     assert compare.main([*map(str, workdirs), '--plot', picture]) == 0
     capsys.readouterr()
     assert compare.main([str(tmp_path / 'nowhere')]) == 2
@@ -173,6 +175,7 @@ def test_head_and_tail_from_other_borders_are_not_set_side_by_side(workdirs, tmp
 
 @pytest.mark.parametrize(('flags', 'message'), [
     (['--seed=-1'], '--seed=-1: must be 0 or more'),
+    (['--plot=new/x.gif'], '--plot=new/x.gif: name a .png, .pdf or .svg file'),
     (['--plt=x.png'], 'command line: unrecognized arguments: --plt=x.png (see --help)')])
 def test_a_wrong_flag_is_one_line(workdirs, capsys, flags, message):
     assert compare.main([*map(str, workdirs), *flags]) == 2
