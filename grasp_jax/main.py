@@ -122,6 +122,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
         require_config_file(_CONFIG, 'configs/demo.py')
         _no_recipe_by_name_alone()
     for name, takes in (('dry_run', _MODE.value == 'run'), ('batch', _MODE.value in ('export', 'import')),
+                        ('n', _MODE.value == 'prompts' or _DRY_RUN.value), ('stopped_code', _MODE.value == 'run'),
                         ('requests_per_file', _MODE.value == 'export'), ('processes', bool(_COORDINATOR.value)),
                         ('process', bool(_COORDINATOR.value))):
         if flags.FLAGS[name].present and not takes:
@@ -130,7 +131,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
                             'see --help')
     if _MODE.value in ('export', 'import') and not _BATCH.value:
         raise UserError(f'--mode={_MODE.value} needs --batch=DIR')
-    if (_MODE.value == 'refresh') != (_PREVIOUS.value is not None):
+    if (_MODE.value == 'refresh') != bool(_PREVIOUS.value):
         raise UserError('command line: --mode=refresh and --previous=DIR go together')
     if _COORDINATOR.value and (_MODE.value != 'run' or _DRY_RUN.value):
         raise UserError(f'--coordinator={_COORDINATOR.value}: several processes train; everything else is done by one')

@@ -53,8 +53,9 @@ def test_crashes_are_started_again_and_nothing_else(launch, then, code, runs):
 
 
 @pytest.mark.parametrize('other', ['exit 75', 'sleep 1; echo saved >>"$NOTES"; exit 75'])
-def test_a_run_that_was_stopped_and_saved_is_not_started_again(launch, other):
-    process, notes = launch(2, f'if [[ $* == *--process=0* ]]; then exit 75; fi; {other}', '--stopped_code=75')
+@pytest.mark.parametrize('form', [['--stopped_code=75'], ['-stopped_code', '75']])
+def test_a_run_that_was_stopped_and_saved_is_not_started_again(launch, other, form):
+    process, notes = launch(2, f'if [[ $* == *--process=0* ]]; then exit 75; fi; {other}', *form)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 75 and 'start again' not in said
     assert ('saved' in other) == ('saved' in notes.read_text()), 'nobody is killed'

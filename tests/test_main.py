@@ -115,6 +115,8 @@ def test_missing_data_names_the_ways_that_there_are(tmp_path):
     (['--config=configs/beauty.py:glove'], ['glove', 'minilm']),
     (['--config=configs/demo.py', 'extra'], ['extra']),
     (['--config=configs/demo.py', '--mode=audit', '--dry_run'], ['--dry_run', '--mode=audit']),
+    (['--config=configs/demo.py', '--mode=audit', '--n=7'], ['--n', '--mode=audit']),
+    (['--config=configs/demo.py', '--mode=refresh', '--previous='], ['--previous=DIR']),
     (['--config=configs/demo.py', '--batch=answers'], ['--batch', '--mode=run']),
     (['--config=configs/demo.py', '--processes=4'], ['--processes', '--coordinator']),
     (['--config=configs/demo.py', '--stages=README.md'], ['README.md', 'File exists']),

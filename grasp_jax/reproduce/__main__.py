@@ -63,19 +63,20 @@ def main(_: Sequence[str]) -> None:
     dataset, recipe = _DATASET.value, _RECIPE.value
     folder = pathlib.Path(_WORKDIR.value) / dataset / recipe
     seeds = [int(seed) for seed in _SEEDS.value]
+    base = runs.load_config(grid.DATASETS[dataset])
+    shared = base, recipe, seeds, json.loads(_CHANGES.value)
+    runs.require_same(cells, *shared, folder)
+    runs.claim_changes(cells, shared[-1], folder, note=_RUN.value and not _PLAN.value)
+    part, parts = map(int, _SHARD.value.split('/'))
+    chosen = chosen[part - 1::parts]
     if _PLAN.value:
         for cell in chosen:
             left = runs.seeds_left(folder / cell.name, seeds)
             print(f'{"left" if left else "done":6}{cell.group:22}{cell.label}'
                   + (f' (seeds {", ".join(map(str, left))})' if left else ''))
         return
-    base = runs.load_config(grid.DATASETS[dataset])
-    shared = base, recipe, seeds, json.loads(_CHANGES.value)
-    runs.require_same(cells, *shared, folder)
-    runs.claim_changes(cells, shared[-1], folder, note=_RUN.value)
     if _RUN.value:
-        part, parts = map(int, _SHARD.value.split('/'))
-        runs.run_cells(chosen[part - 1::parts], *shared, folder)
+        runs.run_cells(chosen, *shared, folder)
     out = pathlib.Path(_OUT.value) if _OUT.value else pathlib.Path(_WORKDIR.value)
     target = out / f'{what}_{dataset}_{recipe}'
     if _FIGURE.value in _WRITERS:
@@ -133,12 +134,12 @@ def _parse(argv: Sequence[str]) -> list[str]:
     """Parses flags; what is wrong with them is an error of one line."""
     with reading_flags('--help'):
         rest: list[str] = flags.FLAGS(list(argv), known_only=False)
-        if not all(seed.strip().isdigit() for seed in _SEEDS.value) or not _SEEDS.value:
+        if not all(seed.strip().isdecimal() for seed in _SEEDS.value) or not _SEEDS.value:
             raise UserError(f'--seeds={",".join(_SEEDS.value)}: give numbers, as 42,43,44')
-        if not all(share.strip().isdigit() and 0 < int(share) <= 100 for share in _SHARES.value):
+        if not all(share.strip().isdecimal() and 0 < int(share) <= 100 for share in _SHARES.value):
             raise UserError(f'--shares={",".join(_SHARES.value)}: give percents from 1 to 100, as 25,50')
         part, _, parts = _SHARD.value.partition('/')
-        if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+        if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
             raise UserError(f'--shard={_SHARD.value}: give a part and the number of parts, as 2/4')
         if not isinstance(json.loads(_CHANGES.value), dict):
             raise UserError(f'--changes={_CHANGES.value}: give a JSON object, as {{"train.max_epochs": 2}}')

@@ -36,13 +36,15 @@ def write(study: Any, config: ml_collections.ConfigDict, folder: pathlib.Path) -
     kept, several = sum(not is_stopped(trial) for trial in trials), 's' * (len(trials) > 1)
     state = (f'{len(trials)} trial{several}, {kept} of them trained to the end and {len(trials) - kept} stopped early; '
              f'validation NDCG@10 ({config.evaluate.select_by}), %, seed {config.train.seeds[0]}.')
-    flags = ' '.join(f'--config.{name}={value}' for name, value in study.best_trial.user_attrs['settings'].items())
+    flags = ' '.join(f'--config.{name}={value}' for name, value in trials[0].user_attrs['settings'].items())
+    best = ['The best settings:', f'```\n{flags}\n```'] if kept else ['No trial was trained to the end yet.']
     rows = _rows(trials)
     _plot(trials, title, state, folder / PICTURE)
     artefacts.write_text(folder / TABLE, '\n\n'.join([
-        f'## {title}', state, markdown(rows, 2), 'The best settings:', f'```\n{flags}\n```',
+        f'## {title}', state, markdown(rows, 2), *best,
         f'![what each setting does]({PICTURE})']) + '\n')
-    return '\n'.join([title, state, '', aligned(rows[:_SHOWN + 1], 2), '', f'all trials: {folder / TABLE}', flags])
+    return '\n'.join([title, state, '', aligned(rows[:_SHOWN + 1], 2), '', f'all trials: {folder / TABLE}',
+                      flags if kept else best[0]])
 
 
 def ranked(study: Any) -> list[Any]:

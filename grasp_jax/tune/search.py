@@ -11,10 +11,12 @@ import ml_collections
 
 from grasp_jax import artefacts
 from grasp_jax.config import changed, default
-from grasp_jax.errors import Diverged, UserError
+from grasp_jax.errors import Diverged, Stopped, UserError
 from grasp_jax.tune.spaces import SPACES, STARTS
 
 LOG = logging.getLogger(__name__)
+_TRIES = 3  # of settings that end in an error of the program or the device
+_FAILED = 'error'  # the attribute that such a trial has
 
 
 def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: pathlib.Path,
@@ -90,7 +92,15 @@ def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: 
             LOG.warning('trial %d: %s', trial.number, error)
             shutil.rmtree(folder)
             raise optuna.TrialPruned from error
-        except (Exception, KeyboardInterrupt):  # for Optuna it failed; its checkpoints are found again
+        except (Stopped, KeyboardInterrupt, UserError, OSError):  # its checkpoints will be found
+            study.enqueue_trial(trial.params)
+            raise
+        except Exception as error:  # as memory that did not suffice: perhaps not the next time
+            if _failures(study, trial) >= _TRIES - 1:
+                LOG.warning('trial %d: failed %d times, passed over (%s)', trial.number, _TRIES, error)
+                shutil.rmtree(folder)
+                raise optuna.TrialPruned from error
+            trial.set_user_attr(_FAILED, str(error))
             study.enqueue_trial(trial.params)
             raise
         shutil.rmtree(folder)  # its checkpoints; the study keeps what matters
@@ -106,6 +116,11 @@ def _claim(workdir: pathlib.Path, config: ml_collections.ConfigDict, space: str)
     settings = config.to_dict()
     del settings['llm'], settings['data']['source']  # who wrote the texts and where the files lie is no matter here
     artefacts.claim(workdir, settings, [space], default().to_dict())
+
+
+def _failures(study: Any, trial: Any) -> int:
+    """How often the same settings ended in an error before."""
+    return sum(_FAILED in other.user_attrs and other.params == trial.params for other in study.trials)
 
 
 def _say(study: Any, trial: Any) -> None:

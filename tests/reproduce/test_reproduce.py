@@ -219,9 +219,11 @@ def test_the_command_runs_a_grid_and_goes_on(module, tmp_path):
     assert '1 of 21 rows are done; seeds 0,' in other.stdout, 'a table is about the seeds that are asked for'
     both = module('reproduce', *flags, '--methods=none', '--seeds=0,1', '--norun')
     assert '2 of 21 rows are done; seeds 0, 1,' in both.stdout, 'a filter says what is run, not what is shown'
-    plan = module('reproduce', '--table=2', '--dataset=demo', '--seeds=0,1', '--plan', f'--workdir={tmp_path}')
+    unfiltered = (flags[0], flags[1], *flags[-2:], '--plan')
+    plan = module('reproduce', *unfiltered, '--seeds=0,1')
     assert plan.stdout.count('done') == 1 and plan.stdout.count('left') == 20
     assert 'LLMInit (seeds 0)' in plan.stdout
+    assert module('reproduce', *unfiltered, '--seeds=0', '--shard=2/7').stdout.count('\n') == 3, 'a share of the rows'
     mixed = module('reproduce', '--table=2', '--dataset=demo', '--norun', '--seeds=1', f'--workdir={tmp_path}')
     assert mixed.returncode == 2 and 'train.max_epochs: 1 -> ' in mixed.stderr, 'runs with other settings'
 

@@ -116,6 +116,23 @@ def test_settings_that_do_not_train_are_passed_over(config, tmp_path, monkeypatc
     assert report.reached(study.trials[0]) == 0
 
 
+def test_settings_that_fail_whenever_they_are_tried_are_passed_over(config, tmp_path, monkeypatch):
+    train, folders = loop.train, []
+
+    def fails(run, seed, folder, watch):
+        folders.append(folder.name)
+        if folder.name == folders[0]:
+            raise RuntimeError('RESOURCE_EXHAUSTED')
+        return train(run, seed, folder, watch)
+
+    monkeypatch.setattr(loop, 'train', fails)
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            search(config, 'small', 2, tmp_path, tmp_path)
+    study = search(config, 'small', 2, tmp_path, tmp_path)
+    assert [trial.state.name for trial in study.trials] == ['FAIL', 'FAIL', 'PRUNED', 'COMPLETE']
+
+
 def test_a_trial_that_was_stopped_early_is_said_to_be_and_is_not_the_best(config, tmp_path, monkeypatch, caplog):
     tries, train = [], loop.train
 
@@ -166,6 +183,16 @@ def test_parts_that_do_not_fit_are_said_before_the_stages(config, tmp_path):
     with pytest.raises(UserError, match=r'config\.train\.parts=-1'):
         search(changed(config, {'train.parts': -1}), 'small', 1, tmp_path, tmp_path / 'stages')
     assert not list(tmp_path.iterdir()), 'nothing is begun'
+
+
+def test_the_report_of_a_search_without_a_whole_trial_says_so(tmp_path):
+    study = optuna.create_study(study_name='small', direction='maximize')
+    study.add_trial(optuna.trial.create_trial(
+        params={'learning_rate': 0.1}, distributions={'learning_rate': optuna.distributions.FloatDistribution(0.1, 1)},
+        state=optuna.trial.TrialState.PRUNED, user_attrs={'settings': {'train.learning_rate': 0.1}}))
+    said = 'No trial was trained to the end yet.'
+    assert report.write(study, default(), tmp_path).splitlines()[-1] == said
+    assert said in (tmp_path / report.TABLE).read_text()
 
 
 def test_the_report_holds_every_trial_and_the_best_first(tmp_path):
