@@ -98,7 +98,7 @@ def test_wrong_settings_are_refused(dataset, tmp_path, encode, texts, complaint)
 
 @pytest.mark.skipif(importlib.util.find_spec('sentence_transformers') is not None, reason='the extra is installed')
 def test_sentence_transformers_names_the_remedy(dataset, tmp_path):
-    with pytest.raises(UserError, match=r'grasp_jax\[text\]'):
+    with pytest.raises(UserError, match=r'pip install -e "\.\[text\]"'):
         encoders.encode(dataset, ITEM_TEXTS, USER_TEXTS, config_of(kind='sentence_transformers'), tmp_path)
 
 
