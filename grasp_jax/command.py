@@ -121,6 +121,16 @@ def only_flags(rest: list[str]) -> list[str]:
     return rest
 
 
+def require_picture(flag: str, path: pathlib.Path) -> None:
+    """Refuses a name that no picture can have.
+
+    Raises:
+      UserError: its ending is another one.
+    """
+    if path.suffix not in ('.png', '.pdf', '.svg'):
+        raise UserError(f'--{flag}={path}: name a .png, .pdf or .svg file')
+
+
 def _log_own_progress() -> None:
     """Shows what this program says and, of the libraries, warnings only."""
     absl_logging.set_verbosity(absl_logging.WARNING)

@@ -23,7 +23,7 @@ import jax
 from absl import flags
 
 from grasp_jax.benchmark import workload
-from grasp_jax.command import reading_flags, run_app
+from grasp_jax.command import reading_flags, require_picture, run_app
 from grasp_jax.errors import UserError
 
 _SIZE = flags.DEFINE_enum('size', 'beauty_5core', sorted(workload.SIZES),
@@ -162,8 +162,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
     for name in ('backbones', 'methods', 'meshes'):
         if not flags.FLAGS[name].value:
             raise UserError(f'--{name}: names none')
-    if rest[1] == 'sweep' and pathlib.Path(_PLOT.value).suffix not in ('.png', '.pdf', '.svg'):
-        raise UserError(f'--plot={_PLOT.value}: name a .png, .pdf or .svg file')
+    if rest[1] == 'sweep':
+        require_picture('plot', pathlib.Path(_PLOT.value))
     if rest[1] == 'llm_esr' and not pathlib.Path(_CLONE.value, 'main.py').is_file():
         raise UserError(f'--clone={_CLONE.value}: there is no main.py; clone the repository of LLM-ESR and name its '
                         'folder')

@@ -34,7 +34,7 @@ def locate(config: ml_collections.ConfigDict) -> pathlib.Path:
     base = os.environ.get(VARIABLE, '')
     if base and data.name and (pathlib.Path(base).expanduser() / data.name).is_dir():
         return pathlib.Path(base).expanduser() / data.name
-    if data.kind != 'amazon' or not data.category or not data.name:
+    if not _is_public(data):
         raise UserError(_nowhere(data, 'config.data.source is empty and no public address is known for it'))
     try:
         return _download(data)
@@ -87,6 +87,11 @@ def _first(folder: pathlib.Path, names: list[str], role: str) -> pathlib.Path:
     raise UserError(f'{folder}: has no {" or ".join(names)}; put it there or set --config.data.{role}_file')
 
 
+def _is_public(data: ml_collections.ConfigDict) -> bool:
+    """Whether there is an address to download it from."""
+    return bool(data.kind == 'amazon' and data.category and data.name)
+
+
 def _download(data: ml_collections.ConfigDict) -> pathlib.Path:
     """Fetches the reviews and the metadata of a category into the cache."""
     layout = amazon.layout_of(data)
@@ -102,7 +107,6 @@ def _download(data: ml_collections.ConfigDict) -> pathlib.Path:
 
 
 def _nowhere(data: ml_collections.ConfigDict, reason: str) -> str:
-    public = data.kind == 'amazon' and data.category and data.name
     return (f'data set {data.name!r} was not found ({reason}): give --config.data.source=DIR, or put it at '
             f'${VARIABLE}/{data.name or "<name>"}'
-            + (', or let it be downloaded to ~/.cache/grasp_jax (needs the network)' if public else ''))
+            + (', or let it be downloaded to ~/.cache/grasp_jax (needs the network)' if _is_public(data) else ''))

@@ -170,19 +170,16 @@ def read_inter(path: pathlib.Path) -> log.InteractionLog:
 
 def _column(frame: pd.DataFrame, path: pathlib.Path, config: ml_collections.ConfigDict, key: str) -> pd.Series:
     name = config[key]
-    found = list(map(str, frame.columns))
-    if len(found) == 1 and name in (other := found[0].replace('"', '').split(_separator_of(found[0]))):
-        raise UserError(f'{path}: its columns seem to be parted by {_separator_of(found[0])!r} ({len(other)} of them); '
-                        'part them by commas, or by tabs in a file called .tsv')
-    if name not in frame.columns:
-        raise UserError(f'{path}: has no column {name!r} (it has {", ".join(found)}); '
-                        f'set --config.data.{key}')
-    return frame[name]
-
-
-def _separator_of(header: str) -> str:
-    """What parts the names of a header that commas or tabs do not part."""
-    return max(';\t|,', key=header.count)
+    if name in frame.columns:
+        return frame[name]
+    header = ', '.join(map(str, frame.columns))
+    if len(frame.columns) == 1:
+        separator = max(';\t|,', key=header.count)
+        parts = header.replace('"', '').split(separator)
+        if name in parts:
+            raise UserError(f'{path}: its columns seem to be parted by {separator!r} ({len(parts)} of them); part them '
+                            'by commas, or by tabs in a file called .tsv')
+    raise UserError(f'{path}: has no column {name!r} (it has {header}); set --config.data.{key}')
 
 
 def _ids(frame: pd.DataFrame, path: pathlib.Path, config: ml_collections.ConfigDict, key: str) -> np.ndarray:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from grasp_jax import artefacts
+from grasp_jax.command import require_picture
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation import significance, tables
 from grasp_jax.evaluation.metrics import seed_ranks
@@ -91,8 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flags = parser.parse_args(arguments)
         if flags.seed < 0:
             raise UserError(f'--seed={flags.seed}: must be 0 or more')
-        if flags.plot and flags.plot.suffix not in ('.png', '.pdf', '.svg'):
-            raise UserError(f'--plot={flags.plot}: name a .png, .pdf or .svg file')
+        if flags.plot:
+            require_picture('plot', flags.plot)
         reports = [load_report(workdir) for workdir in flags.workdirs]
         if flags.plot:
             check_comparison(reports, [workdir.resolve().name for workdir in flags.workdirs], flags.plot)
