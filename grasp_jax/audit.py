@@ -74,7 +74,7 @@ def _texts(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathlib.
 
 def _batches(interactions: Interactions, config: ml_collections.ConfigDict) -> Check:
     """Every batch of the first epochs, at the places where it reads."""
-    sequences = training_sequences(interactions, model_spec(config, interactions.num_items).row_width)
+    sequences = training_sequences(interactions, model_spec(config, interactions.num_items))
     seen = 0
     for epoch in range(_EPOCHS):
         plan = batches.epoch_plan(sequences, config.train.batch_size, int(config.train.seeds[0]), epoch)
@@ -85,7 +85,7 @@ def _batches(interactions: Interactions, config: ml_collections.ConfigDict) -> C
 
 def _similar(interactions: Interactions, similar: np.ndarray, config: ml_collections.ConfigDict) -> Check:
     spec = model_spec(config, interactions.num_items)
-    plan = batches.epoch_plan(training_sequences(interactions, spec.row_width), config.train.batch_size, 0, 0)
+    plan = batches.epoch_plan(training_sequences(interactions, spec), config.train.batch_size, 0, 0)
     theirs = [each.placement for each in SimilarUsers(interactions, similar, spec).plan(plan, 1)]
     for placement in theirs:
         require_training_part(interactions, placement, 'the sequences of similar users')

@@ -1,5 +1,6 @@
 """Settings that cannot work are refused before anything is read or made."""
 
+import math
 from collections.abc import Iterable
 
 import ml_collections
@@ -21,7 +22,8 @@ _POSITIVE = (('train', 'batch_size'), ('train', 'max_epochs'), ('train', 'patien
 _NOT_NEGATIVE = (('train', 'weight_decay'), ('train', 'last_only'), ('train', 'epoch_steps'), ('evaluate', 'seed'),
                  ('evaluate', 'users'), ('evaluate', 'head_user'), ('evaluate', 'head_item'), ('encode', 'seed'),
                  ('encode', 'dimensions'), ('retrieve', 'reduce_to'))
-_SHARES = (('train', 'calibration'), ('train', 'mask_prob'), ('train', 'mask_last_prob'))
+_SHARES = (('train', 'calibration'), ('train', 'mask_prob'), ('train', 'mask_last_prob'), ('train', 'popularity'))
+_SEEDS = 2 ** 32  # JAX takes seeds that are so far apart for the same
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
@@ -30,6 +32,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     Raises:
       UserError: names the setting and the remedy.
     """
+    _check_finite(config)
     spec = model_spec(config, num_items=1)
     check_recipe(config, spec)
     corruption.check(config.encode.corrupt)
@@ -47,12 +50,21 @@ def check_config(config: ml_collections.ConfigDict) -> None:
             known = ', '.join(filter(None, choices))
             raise UserError(f'config.{section}.{key}={config[section][key]!r}: choose one of {known}')
     mesh = tuple(config.train.mesh)
-    if len(mesh) != 2 or not all(isinstance(size, int) and (size == -1 or size > 0) for size in mesh):
+    if len(mesh) != 2 or not all(type(size) is int and (size == -1 or size > 0) for size in mesh):
         raise UserError(f'config.train.mesh={mesh}: give devices along data and along model, as (-1, 1)')
     _check_numbers('config.train.seeds', config.train.seeds, 0, '(42, 43, 44)')
     _check_numbers('config.evaluate.ks', config.evaluate.ks, 1, '(1, 5, 10)')
+    if max(config.train.seeds) >= _SEEDS:
+        raise UserError(f'config.train.seeds={tuple(config.train.seeds)}: must be below {_SEEDS}')
     if spec.reads_text:
         _check_texts(config)
+
+
+def _check_finite(config: ml_collections.ConfigDict) -> None:
+    for section in ('model', 'train'):
+        for key, value in config[section].to_dict().items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f'config.{section}.{key}={value}: must be a finite number')
 
 
 def _check_texts(config: ml_collections.ConfigDict) -> None:

@@ -69,7 +69,10 @@ def test_what_tables_on_the_host_cannot_do_is_refused_at_the_door(settings):
     ('train', 'seeds', (-1,), 'from 0 on'), ('train', 'seeds', (1, 1), 'different'),
     ('evaluate', 'ks', (), r'as \(1, 5'), ('evaluate', 'ks', ('10',), 'from 1 on'),
     ('evaluate', 'ks', (0,), 'from 1 on'), ('evaluate', 'head_item', -1, '0 or more'),
-    ('train', 'weight_decay', float('nan'), '0 or more'), ('train', 'mask_prob', 1.5, 'from 0 to 1'),
+    ('train', 'weight_decay', float('nan'), 'finite'), ('train', 'learning_rate', float('inf'), 'finite'),
+    ('train', 'temperature', float('inf'), 'finite'), ('model', 'auxiliary_weight', float('nan'), 'finite'),
+    ('train', 'seeds', (5, 5 + 2 ** 32), 'below 4294967296'), ('train', 'mesh', (True, 1), 'along data'),
+    ('train', 'popularity', 50.0, 'from 0 to 1'), ('train', 'mask_prob', 1.5, 'from 0 to 1'),
     ('text', 'writer', 'poet', 'template or model'), ('encode', 'kind', 'lsaa', 'choose one of hashed'),
     ('encode', 'dtype', 'int8', 'float16'), ('retrieve', 'method', 'magic', 'scann'),
     ('encode', 'batch_size', 0, 'above 0'), ('train', 'mesh', (1,), 'along data and along model'),
@@ -80,6 +83,8 @@ def test_what_tables_on_the_host_cannot_do_is_refused_at_the_door(settings):
 def test_settings_that_cannot_work_are_refused(section, key, value, word):
     config = default()
     config[section].update({key: value})
+    if key == 'popularity':
+        config.train.update({'shared_negatives': True, 'loss': 'sampled_softmax'})
     with pytest.raises(UserError, match=word) as caught:
         check_config(config)
     assert f'config.{section}.{key}' in str(caught.value) and '\n' not in str(caught.value)

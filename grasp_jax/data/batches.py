@@ -103,9 +103,11 @@ class Ends(NamedTuple):
         return states[self.row, self.column]
 
 
-def ends(placement: Placement, appended: int = 0) -> Ends:
-    """The last position of each user of a packed batch, the one behind the sequence where `appended` is 1."""
-    last = jnp.maximum(placement.column + placement.length - 1 + appended, 0)
+def ends(placement: Placement, appended: int = 0, longest: int | None = None) -> Ends:
+    """The last position of each user of a packed batch, the one behind the sequence where `appended` is 1; where a
+    sequence has more than `longest` items, the position of that number."""
+    length = placement.length if longest is None else jnp.minimum(placement.length, longest)
+    last = jnp.maximum(placement.column + length - 1 + appended, 0)
     return Ends(jnp.asarray(placement.row), jnp.asarray(last), (jnp.asarray(placement.length) > 0).astype(jnp.int32))
 
 

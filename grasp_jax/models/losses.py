@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from grasp_jax.models.attention import lead
+from grasp_jax.models.attention import row_dot
 from grasp_jax.models.products import in_blocks, summed
 
 NEVER = -1e9  # a score that counts for nothing in a softmax
@@ -24,9 +24,9 @@ def binary_cross_entropy(positive: jax.Array, negative: jax.Array, weight: jax.A
     L = -1/|B| sum_j [ y_j log s_j + (1 - y_j) log(1 - s_j) ], s = sigmoid(score), |B| the number of scored candidates.
 
     Args:
-      positive: [R, W], scores of the true items.
-      negative: [R, W, N], scores of the negatives.
-      weight: [R, W], 1 where a position has a target, else 0.
+      positive: [G, T], scores of the true items.
+      negative: [G, T, N], scores of the negatives.
+      weight: [G, T], 1 where there is a target, else 0.
 
     Returns:
       scalar; 0 where no position counts.
@@ -57,31 +57,43 @@ def generalised_bce(positive: jax.Array, negative: jax.Array, weight: jax.Array,
     return _mean(losses, weight)
 
 
-def sampled_softmax(positive: jax.Array, negative: jax.Array, weight: jax.Array,
-                    log_chance: jax.Array | None = None) -> jax.Array:
+def sampled_softmax(positive: jax.Array, negative: jax.Array, weight: jax.Array) -> jax.Array:
     """Cross entropy of the true item among itself and N negatives.
+
+    Where some items are drawn more often than others, what comes in is scores less `log_chance`, those of the true
+    items too (Bengio and Senecal, 2008): then chances of the whole catalogue are learned.
 
     Args:
       positive, negative, weight: as in `binary_cross_entropy`.
-      log_chance: [N], log of how often each negative is drawn, relative to a uniform draw; it is taken off the
-        negatives' scores (Bengio and Senecal, 2008). None: a uniform draw.
 
     Returns:
       scalar, the mean over positions.
     """
-    if log_chance is not None:
-        negative = negative - lead(log_chance, negative)
     scores = jnp.concatenate([positive[..., None], negative], -1)
     return _mean(jax.nn.logsumexp(scores, -1) - positive, weight)
 
 
-def full_softmax(queries: jax.Array, positive: jax.Array, items: jax.Array, weight: jax.Array,
+def log_chance(cumulative: jax.Array, ids: jax.Array) -> jax.Array:
+    """Log of how often items are drawn, relative to a uniform draw.
+
+    Args:
+      cumulative: [m], cumulated chances of items 1..m.
+      ids: int [...].
+
+    Returns:
+      [...]; any number for id 0.
+    """
+    chance = jnp.diff(cumulative, prepend=0.0) * len(cumulative)
+    return jnp.log(jnp.maximum(chance, 1e-9))[ids - 1]
+
+
+def full_softmax(queries: jax.Array, true: jax.Array, items: jax.Array, weight: jax.Array,
                  dtype: str = 'float32') -> jax.Array:
     """Cross entropy of the true item in the whole catalogue; holds the scores of one block of items at a time.
 
     Args:
       queries: [G, T, F].
-      positive: [G, T], scores of the true items.
+      true: int [G, T], rows of the true items.
       items: [m, F]; scores are dot products with queries.
       weight: [G, T].
       dtype: in which queries and items are multiplied, as in `log_sum_exp`.
@@ -89,7 +101,9 @@ def full_softmax(queries: jax.Array, positive: jax.Array, items: jax.Array, weig
     Returns:
       scalar, the mean over positions.
     """
-    among = log_sum_exp(queries.reshape(-1, queries.shape[-1]), items, dtype).reshape(positive.shape)
+    among = log_sum_exp(queries.reshape(-1, queries.shape[-1]), items, dtype).reshape(true.shape)
+    # Of rounded factors too, or a loss could fall below zero.
+    positive = row_dot(*(factor.astype(dtype).astype(jnp.float32) for factor in (queries, items[true])))
     return _mean(among - positive, weight)
 
 

@@ -35,13 +35,13 @@ class Encoded(NamedTuple):
     context: Any
 
 
-class Company(NamedTuple):
-    """Similar users of a batch, K for each of its B users.
+class Sequences(NamedTuple):
+    """Users' inputs as in testing.
 
     Attributes:
       packed: their sequences.
       masked: bool [R, W], the mask behind each sequence where the backbone needs one.
-      ends: fields [B * K], where their last states are.
+      ends: fields [B], where their last states are.
     """
 
     packed: Packed
@@ -78,8 +78,8 @@ class Recommender(nn.Module):
         """
         inputs, parts, context = self.represent_rows(tables, users, packed, masked, train=train)
         if self.is_initializing() and self.spec.method == 'rlmrec':
-            nothing = Ends(*(jnp.zeros(1, jnp.int32),) * 3)
-            self._align(tables, users, packed, masked, nothing, Encoded(inputs, parts, context))
+            self._align(tables, users, packed, masked, Encoded(inputs, parts, context), inputs[:, 0],
+                        jnp.ones(len(inputs), bool))
         return Encoded(self.run_backbone(inputs, packed, train=train), parts, context)
 
     def run_backbone(self, inputs: jax.Array, packed: Packed, *, train: bool, ends: Ends | None = None) -> jax.Array:
@@ -138,11 +138,6 @@ class Recommender(nn.Module):
         seen = there & _past(own)
         return seen, seen if self.spec.causal else there
 
-    def training_scores(self, tables: Tables | None, users: jax.Array, packed: Packed, drawn: Drawn, *,
-                        train: bool) -> jax.Array:
-        """As `score_targets` after a forward pass over the rows; arguments as in `__call__`."""
-        return self.score_targets(tables, self(tables, users, packed, drawn.masked, train=train), drawn)
-
     def score_targets(self, tables: Tables | None, encoded: Encoded, drawn: Drawn) -> jax.Array:
         """Scores the true item and the negatives of every position that is to be predicted.
 
@@ -173,7 +168,7 @@ class Recommender(nn.Module):
         return jnp.concatenate([positive[..., None], shared], -1) + offset[..., None]
 
     def softmax_terms(self, tables: Tables | None, encoded: Encoded, drawn: Drawn,
-                      dtype: str = 'float32') -> tuple[jax.Array, jax.Array, jax.Array]:
+                      dtype: str = 'float32') -> tuple[jax.Array, jax.Array]:
         """What a softmax over the whole catalogue needs, where items look alike to every user.
 
         Args:
@@ -181,49 +176,49 @@ class Recommender(nn.Module):
           dtype: of factors in the products of the whole catalogue, as in `products.product`.
 
         Returns:
-          states [G, T, H], scores of the true items [G, T] and representations of items 1..m, [m, H]: not folded, as
-          every item meets every state and features are wider.
+          states [G, T, H] and representations of items 1..m, [m, H]: not folded, as every item meets every state and
+          features are wider.
         """
-        states = drawn.targets.pick(encoded.states)
-
-        def represent(context: Any, parts: Any, dtype: str = 'float32') -> jax.Array:
-            found: jax.Array = self.encoder.represent(self.encoder.features(context, parts), dtype)
-            return found
-
-        context, true = self._true_items(encoded.parts, encoded.context, drawn)
         everything = self.catalogue(tables, jnp.arange(1, self.spec.num_items + 1), dtype)
-        nobody = jax.tree.map(lambda field: jnp.zeros((self.spec.num_items, field.shape[-1])), context)
-        return states, row_dot(states, represent(context, true)), represent(nobody, everything, dtype)
+        nobody = jax.tree.map(lambda field: jnp.zeros((self.spec.num_items, field.shape[-1])), encoded.context)
+        items: jax.Array = self.encoder.represent(self.encoder.features(nobody, everything), dtype)
+        return drawn.targets.pick(encoded.states), items
 
-    def auxiliary(self, tables: Tables | None, users: jax.Array, packed: Packed, drawn: Drawn, ends: Ends,
-                  encoded: Encoded, company: tuple[Company, ...]) -> jax.Array:
+    def auxiliary(self, tables: Tables | None, users: jax.Array, packed: Packed, drawn: Drawn, encoded: Encoded,
+                  last: Ends | Sequences, similar: tuple[Sequences, ...]) -> jax.Array:
         """The method's own loss, not weighted; zero where it has none.
 
         Args:
           tables, users, packed: as in `__call__`.
           drawn: what was drawn for the batch.
-          ends: fields [B], where each user's last state is.
           encoded: of the batch's rows.
-          company: similar users by the width of their rows, for LLM-ESR.
+          last: where in `encoded` the states are that users are ranked by; the sequences to find them with where the
+            batch's rows do not have them, as those of BERT4Rec, in which other items are hidden.
+          similar: K similar users of each user by the width of their rows, for LLM-ESR.
         """
-        if company:
-            # Everybody is in rows of one width; what is picked in the others does not count.
-            exist = jnp.sum(jnp.stack([each.ends.exist for each in company]), 0).reshape(len(users), -1)
-            last = [self._last_states(tables, each) * each.ends.exist[:, None] for each in company]
-            similar = jnp.sum(jnp.stack(last), 0).reshape(*exist.shape, -1)
-            return distillation(ends.pick(encoded.states), similar, exist, ends.exist.astype(similar.dtype))
+        if self.spec.method not in ('rlmrec', 'llm_esr'):
+            return jnp.zeros(())
+        if isinstance(last, Sequences):
+            states, there = self._last_states(tables, last, train=True), last.ends.exist
+        else:
+            states, there = last.pick(encoded.states), last.exist
         if self.spec.method == 'rlmrec':
-            return self._align(tables, users, packed, drawn.masked, ends, encoded)
-        return jnp.zeros(())
+            return self._align(tables, users, packed, drawn.masked, encoded, states, there > 0)
+        # Everybody is in rows of one width; what is picked in the others does not count.
+        exist = jnp.sum(jnp.stack([each.ends.exist for each in similar]), 0).reshape(len(users), -1)
+        found = [self._last_states(tables, each, train=False) * each.ends.exist[:, None] for each in similar]
+        teachers = jnp.sum(jnp.stack(found), 0).reshape(*exist.shape, -1)
+        return distillation(states, teachers, exist, there.astype(teachers.dtype))
 
-    def _last_states(self, tables: Tables | None, company: Company) -> jax.Array:
-        """States [B * K, ?] behind the sequences of similar users, dropout off."""
-        nobody = jnp.zeros(len(company.ends.row), jnp.int32)
-        inputs, _, _ = self.represent_rows(tables, nobody, company.packed, company.masked)
-        return self.run_backbone(inputs, company.packed, train=False, ends=company.ends)
+    def _last_states(self, tables: Tables | None, sequences: Sequences, *, train: bool) -> jax.Array:
+        """States [B, ?] behind sequences."""
+        nobody = jnp.zeros(len(sequences.ends.row), jnp.int32)
+        inputs, _, _ = self.represent_rows(tables, nobody, sequences.packed, sequences.masked, train=train)
+        return self.run_backbone(inputs, sequences.packed, train=train, ends=sequences.ends)
 
-    def _align(self, tables: Tables | None, users: jax.Array, packed: Packed, masked: jax.Array, ends: Ends,
-               encoded: Encoded) -> jax.Array:
+    def _align(self, tables: Tables | None, users: jax.Array, packed: Packed, masked: jax.Array, encoded: Encoded,
+               states: jax.Array, there: jax.Array) -> jax.Array:
+        """RLMRec's loss; states [B, H] of the users and bool [B], who of them is there."""
         def flat(field: jax.Array) -> jax.Array:
             return field.reshape(packed.items.size, -1)
 
@@ -232,8 +227,7 @@ class Recommender(nn.Module):
         if self.spec.alignment == 'generative':
             return self.alignment.generative(flat(encoded.states), vectors, ids, masked.reshape(-1))
         people = text_rows(tables.users, tables.user_slots, users)
-        return self.alignment.contrastive(flat(encoded.parts), vectors, ids, ends.pick(encoded.states), people,
-                                          ends.exist > 0)
+        return self.alignment.contrastive(flat(encoded.parts), vectors, ids, states, people, there)
 
     def _true_items(self, parts: Any, context: Any, drawn: Drawn) -> tuple[Any, Any]:
         """Contexts and parts of the true items at the targets, [G, T, ?]."""
@@ -247,7 +241,7 @@ class Recommender(nn.Module):
                         drawn: Drawn) -> tuple[jax.Array, jax.Array]:
         """Features of the true item [G, T, 1, F] and of the negatives [G, T, N, F] of each target.
 
-        `parts` and `context` are those of `Encoded`, the others as in `training_scores`.
+        `parts` and `context` are those of `Encoded`, the others as in `score_targets`.
         """
         context, true = self._true_items(parts, context, drawn)
         negatives = self.encoder.parts(self.encoder.look_up(tables, drawn.negatives, self.spec.table_mesh))

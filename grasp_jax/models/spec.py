@@ -106,6 +106,17 @@ class ModelSpec:
         return self.method == 'llm_esr' and self.auxiliary_weight > 0
 
     @property
+    def reads_last_states(self) -> bool:
+        """Whether the method's own loss reads the states that users are ranked by."""
+        return self.reads_similar_users or (self.method == 'rlmrec' and self.alignment == 'contrastive'
+                                            and self.auxiliary_weight > 0)
+
+    @property
+    def appended(self) -> int:
+        """Positions behind a sequence where its last state is read: the mask that BERT4Rec fills in."""
+        return 0 if self.causal else 1
+
+    @property
     def views(self) -> int:
         """Representations of an item that stand side by side, each `hidden_size` wide."""
         return 2 if self.method == 'llm_esr' else 1

@@ -22,8 +22,8 @@ from grasp_jax.training.sharding import state_shapes
 from grasp_jax.training.step import TrainState
 
 LOG = logging.getLogger(__name__)
-# The newest two, so that one that was cut short leaves one to go on from.
-_NEWEST = 2
+# The newest two, so that one that was cut short leaves one to go on from; the best two, for it may be the best as well.
+_NEWEST, _BEST = 2, 2
 # Signs of a failure to read that may pass; anything else is bytes that are not what was saved.
 _PASSING = ('permission', 'resource_exhausted', 'out of memory', 'unavailable', 'deadline', 'cancelled', 'aborted',
             'input/output error', 'stale file', 'too many open files', 'timed out')
@@ -139,7 +139,7 @@ class Checkpoints(_States):
     def __init__(self, folder: pathlib.Path):
         """Opens or creates `folder`."""
         super().__init__(folder, _POLICIES.AnyPreservationPolicy([
-            _POLICIES.LatestN(_NEWEST), _POLICIES.BestN(get_metric_fn=_merit, n=1)]))
+            _POLICIES.LatestN(_NEWEST), _POLICIES.BestN(get_metric_fn=_merit, n=_BEST)]))
 
     def save(self, epoch: int, state: TrainState, value: float) -> None:
         """Saves the state after `epoch` with its validation value; returns before it is on disk."""

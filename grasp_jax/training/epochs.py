@@ -11,7 +11,7 @@ import numpy as np
 from grasp_jax.data import batches
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.errors import Diverged, UserError
-from grasp_jax.models.spec import Tables, padded_rows
+from grasp_jax.models.spec import ModelSpec, Tables, padded_rows
 from grasp_jax.training.host_tables import HostTables
 from grasp_jax.training.run import Run
 from grasp_jax.training.sharding import put_replicated
@@ -47,8 +47,9 @@ class Chunk(NamedTuple):
     data: Data
 
 
-def training_sequences(interactions: Interactions, width: int) -> batches.Sequences:
-    """The training part of everybody who has an input and a target; rows are `width` wide.
+def training_sequences(interactions: Interactions, spec: ModelSpec) -> batches.Sequences:
+    """The training part of everybody who has an input and a target, with room for a mask behind it where the method's
+    own loss reads the state there.
 
     Raises:
       UserError: nobody has.
@@ -58,7 +59,8 @@ def training_sequences(interactions: Interactions, width: int) -> batches.Sequen
     if not len(users):
         raise UserError('the data: no user has two training interactions; lower the filter config.data.min_user or '
                         'bring more data')
-    return batches.Sequences(users, interactions.indptr[users], lengths[users], width)
+    return batches.Sequences(users, interactions.indptr[users], lengths[users], spec.row_width,
+                             spec.appended if spec.reads_last_states else 0)
 
 
 class Epochs:
@@ -76,7 +78,7 @@ class Epochs:
           UserError: nobody has two training interactions.
         """
         self._run, self._seed, self._settings = run, seed, run.config.train
-        self.sequences = training_sequences(run.interactions, run.model.spec.row_width)
+        self.sequences = training_sequences(run.interactions, run.model.spec)
         self._spec = train_spec(run.config)
         self._key = step_key(seed)
         self._targets = target_count(run.model, self._spec)

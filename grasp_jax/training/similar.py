@@ -28,9 +28,11 @@ class SimilarUsers:
           spec: of the model.
         """
         self._similar = similar
-        self._sequences = batches.Sequences(np.arange(interactions.num_users), interactions.indptr[:-1],
-                                            interactions.input_lengths('train'), spec.row_width,
-                                            appended=0 if spec.causal else 1)
+        lengths = interactions.input_lengths('train')
+        kept = np.minimum(lengths, spec.max_length)  # as many as a user is ranked by
+        self._sequences = batches.Sequences(np.arange(interactions.num_users),
+                                            interactions.indptr[:-1] + lengths - kept, kept, spec.row_width,
+                                            spec.appended)
         self.widths = (-(-spec.row_width // _NARROWER), spec.row_width)
 
     def plan(self, plan: batches.Plan, groups: int, min_rows: tuple[int, ...] = (1, 1)) -> tuple[batches.Plan, ...]:

@@ -14,7 +14,7 @@ from grasp_jax.data import batches, draws
 from grasp_jax.data.draws import Drawn
 from grasp_jax.models import losses
 from grasp_jax.models.alignment import HIDDEN_SHARE
-from grasp_jax.models.recommender import Company, Encoded, Recommender
+from grasp_jax.models.recommender import Encoded, Recommender, Sequences
 from grasp_jax.models.spec import ModelSpec, Tables
 from grasp_jax.training import parts
 from grasp_jax.training.sharding import split_rows, state_shardings, whole
@@ -181,31 +181,34 @@ class Batch(NamedTuple):
     Attributes:
       users: int32 [B].
       packed: their rows.
-      ends: where their last states are.
-      company: similar users by the width of their rows, empty where the method reads none.
+      last: where their last states are, as in `Recommender.auxiliary`.
+      similar: similar users by the width of their rows, empty where the method reads none.
     """
 
     users: jax.Array
     packed: batches.Packed
-    ends: batches.Ends
-    company: tuple[Company, ...] = ()
+    last: batches.Ends | Sequences
+    similar: tuple[Sequences, ...] = ()
 
 
 def make_batch(model: Recommender, mesh: Mesh, shape: batches.Shape, items: jax.Array, step: batches.Steps) -> Batch:
     """Lays one step's users out in rows, and their similar users where the method reads them."""
-    packed = split_rows(batches.pack_rows(items, step.users, shape.rows, model.spec.row_width), mesh)
-    known = (Company(*input_rows(model.spec, mesh, items, placement, *grid))
-             for placement, grid in zip(step.similar, shape.similar, strict=True))
-    return Batch(jnp.asarray(step.users.user), packed, batches.ends(step.users), tuple(known))
+    spec = model.spec
+    packed = split_rows(batches.pack_rows(items, step.users, shape.rows, spec.row_width), mesh)
+    last: batches.Ends | Sequences = batches.ends(step.users, longest=spec.max_length)
+    if spec.reads_last_states and spec.appended:
+        last = input_rows(spec, mesh, items, step.users, shape.rows)
+    similar = (input_rows(spec, mesh, items, placement, *grid)
+               for placement, grid in zip(step.similar, shape.similar, strict=True))
+    return Batch(jnp.asarray(step.users.user), packed, last, tuple(similar))
 
 
 def input_rows(spec: ModelSpec, mesh: Mesh, items: jax.Array, placement: batches.Placement, rows: int,
-               width: int | None = None) -> tuple[batches.Packed, jax.Array, batches.Ends]:
-    """Users' inputs as in testing, behind them the mask where the backbone needs one: packed rows, by default as wide
-    as in training, which places in them are masked, and where the last states are."""
-    appended = 0 if spec.causal else 1
-    packed = split_rows(batches.pack_rows(items, placement, rows, width or spec.row_width, appended), mesh)
-    return packed, (packed.items == 0) & (packed.segment > 0), batches.ends(placement, appended)
+               width: int | None = None) -> Sequences:
+    """Users' inputs as in testing, behind them the mask where the backbone needs one; rows are by default as wide as
+    in training."""
+    packed = split_rows(batches.pack_rows(items, placement, rows, width or spec.row_width, spec.appended), mesh)
+    return Sequences(packed, (packed.items == 0) & (packed.segment > 0), batches.ends(placement, spec.appended))
 
 
 def batch_loss(params: Any, model: Recommender, spec: TrainSpec, data: Data, batch: Batch, drawn: Drawn,
@@ -217,8 +220,8 @@ def batch_loss(params: Any, model: Recommender, spec: TrainSpec, data: Data, bat
         weight = model.spec.auxiliary_weight
         if not weight:
             return ranking
-        return ranking + weight * model.auxiliary(data.tables, batch.users, batch.packed, drawn, batch.ends, encoded,
-                                                  batch.company)
+        return ranking + weight * model.auxiliary(data.tables, batch.users, batch.packed, drawn, encoded, batch.last,
+                                                  batch.similar)
 
     found: Any = model.apply({'params': params}, rngs={'dropout': dropout_key}, method=loss)
     return jnp.asarray(found)
@@ -228,31 +231,24 @@ def ranking_loss(model: Recommender, spec: TrainSpec, data: Data, batch: Batch, 
                  encoded: Encoded) -> jax.Array:
     """The recipe's loss over the targets (Eq. 6 under the paper's recipe)."""
     weight = drawn.targets.exist.astype(jnp.float32)
-    if spec.loss == 'softmax':
-        queries, positive, items = model.softmax_terms(data.tables, encoded, drawn, spec.softmax_dtype)
-        return losses.full_softmax(queries / spec.temperature, positive / spec.temperature, items, weight,
-                                   spec.softmax_dtype)
-    scores = model.score_targets(data.tables, encoded, drawn) / spec.temperature
-    positive, negative = scores[..., 0], scores[..., 1:]
     items = batch.packed.items
     true = drawn.targets.pick(jnp.roll(items, -1, 1) if model.spec.causal else items)
+    if spec.loss == 'softmax':
+        queries, catalogue = model.softmax_terms(data.tables, encoded, drawn, spec.softmax_dtype)
+        return losses.full_softmax(queries / spec.temperature, true - 1, catalogue, weight, spec.softmax_dtype)
+    scores = model.score_targets(data.tables, encoded, drawn) / spec.temperature
+    positive, negative = scores[..., 0], scores[..., 1:]
     drawn_ids = drawn.negatives if spec.own_negatives else drawn.negatives[None, None]
+    if data.cumulative is not None:
+        positive -= losses.log_chance(data.cumulative, true)
+        negative -= losses.log_chance(data.cumulative, drawn_ids)
     negative = jnp.where(true[..., None] == drawn_ids, losses.NEVER, negative)
     if spec.loss == 'bce':
         return losses.binary_cross_entropy(positive, negative, weight)
     if spec.loss == 'gbce':
         share = min(1.0, spec.negatives / max(model.spec.num_items - 1, 1))
         return losses.generalised_bce(positive, negative, weight, share, spec.calibration)
-    chance = None if spec.own_negatives else log_chance(data.cumulative, drawn.negatives)
-    return losses.sampled_softmax(positive, negative, weight, chance)
-
-
-def log_chance(cumulative: jax.Array | None, ids: jax.Array) -> jax.Array | None:
-    """Log of how often items [N] are drawn, relative to a uniform draw; None where the draw is uniform."""
-    if cumulative is None:
-        return None
-    chance = jnp.diff(cumulative, prepend=0.0)[ids - 1] * len(cumulative)
-    return jnp.log(jnp.maximum(chance, 1e-9))
+    return losses.sampled_softmax(positive, negative, weight)
 
 
 def loss_and_gradient(params: Any, model: Recommender, spec: TrainSpec, mesh: Mesh, data: Data, batch: Batch,
@@ -262,10 +258,10 @@ def loss_and_gradient(params: Any, model: Recommender, spec: TrainSpec, mesh: Me
         return jax.value_and_grad(batch_loss)(params, model, spec, data, batch, drawn, dropout_key)
 
     def loss(params: Any, known: Any, packed: batches.Packed, drawn: Drawn, key: jax.Array) -> jax.Array:
-        data, users, ends = known
-        return batch_loss(params, model, spec, data, Batch(users, packed, ends), drawn, key)
+        data, users, last = known
+        return batch_loss(params, model, spec, data, Batch(users, packed, last), drawn, key)
 
-    known = data, batch.users, batch.ends
+    known = data, batch.users, batch.last
     return parts.value_and_grad(loss, mesh, spec.parts, params, known, batch.packed, drawn, dropout_key)
 
 

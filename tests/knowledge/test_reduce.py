@@ -1,9 +1,7 @@
 """The stage `reduce`."""
 
 import numpy as np
-import pytest
 
-from grasp_jax.errors import UserError
 from grasp_jax.knowledge.reduce import START_SCALE, load_reduced, reduce_items
 
 
@@ -22,6 +20,15 @@ def test_directions_that_matter_are_kept_in_their_proportions(tmp_path):
     np.testing.assert_allclose(ratio, ratio.mean(), rtol=0.1)
 
 
-def test_more_components_than_there_are_is_an_error(tmp_path):
-    with pytest.raises(UserError, match='cannot be reduced to it; use at most 5'):
-        reduce_items(np.ones((20, 5), np.float32), 6, tmp_path)
+def test_columns_beyond_the_components_are_as_in_a_fresh_table(tmp_path):
+    """Vectors 64 wide, as those of the demo, for a model of width 128, as in the recipe `strong`."""
+    items = np.concatenate([np.zeros((1, 64)), np.random.default_rng(0).normal(size=(500, 64))]).astype(np.float32)
+    facts = reduce_items(items, 128, tmp_path)
+    reduced = load_reduced(tmp_path)
+    assert reduced.shape == (501, 128) and not reduced[0].any() and facts['components'] == 64
+    np.testing.assert_allclose([reduced[1:, :64].std(), reduced[1:, 64:].std()], START_SCALE, rtol=0.02)
+    assert facts['variance_kept'] > 0.999
+    again = tmp_path / 'again'
+    again.mkdir()
+    reduce_items(items, 128, again)
+    np.testing.assert_array_equal(reduced, load_reduced(again))

@@ -3,8 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from grasp_jax.models.alignment import info_nce, unit
+from grasp_jax.config import default
+from grasp_jax.models.alignment import Alignment, info_nce, unit
+from grasp_jax.models.spec import model_spec
 
 
 def test_info_nce_by_hand():
@@ -25,6 +28,23 @@ def test_it_falls_as_each_query_nears_its_own_key():
     others, counts = ~jnp.eye(6, dtype=bool), jnp.ones(6, bool)
     far = info_nce(jax.random.normal(jax.random.key(1), (6, 8)), keys, others, counts, 0.2)
     assert info_nce(keys, keys, others, counts, 0.2) < 0.2 * far
+
+
+@pytest.mark.parametrize('alignment', ('contrastive', 'generative'))
+def test_an_item_that_stands_there_twice_is_no_negative_of_itself(alignment):
+    """Nor is padding: with these negatives out, nobody is left to be told from."""
+    config = default()
+    config.model.update({'method': 'rlmrec', 'alignment': alignment, 'hidden_size': 4})
+    model = Alignment(model_spec(config, num_items=9, llm_width=6))
+    ids, rng = jnp.array([7, 7, 0, 7]), np.random.default_rng(0)
+    rows, vectors = rng.normal(size=(4, 4)), rng.normal(size=(4, 6))
+    given = ((rows, vectors, ids, rows[:1], vectors[:1], jnp.ones(1, bool)) if alignment == 'contrastive' else
+             (rows, vectors, ids, jnp.ones(4, bool)))
+    form = getattr(Alignment, alignment)
+    params = model.init(jax.random.key(0), *given, method=form)
+    np.testing.assert_allclose(model.apply(params, *given, method=form), 0, atol=1e-6)
+    other = model.apply(params, *given[:2], jnp.array([7, 7, 0, 3]), *given[3:], method=form)
+    assert other > 0.01
 
 
 def test_nothing_to_align_gives_zero_and_no_nan():

@@ -41,13 +41,44 @@ def test_gbce_by_hand_and_its_two_ends():
                                    rtol=1e-6)
 
 
-def test_sampled_softmax_by_hand_and_corrected_for_the_draw():
+def test_sampled_softmax_by_hand():
     positive, negative = np.array([[0.3, 9.0]]), np.array([[[-0.2, 1.5], [9.0, 9.0]]])
-    weight, chance = np.array([[1.0, 0.0]]), np.log(np.array([0.5, 2.0]))
     plain = -np.log(np.exp(0.3) / np.exp([0.3, -0.2, 1.5]).sum())
-    np.testing.assert_allclose(losses.sampled_softmax(positive, negative, weight), plain, rtol=1e-6)
-    corrected = -np.log(np.exp(0.3) / (np.exp(0.3) + np.exp(-0.2) / 0.5 + np.exp(1.5) / 2))
-    np.testing.assert_allclose(losses.sampled_softmax(positive, negative, weight, chance), corrected, rtol=1e-6)
+    np.testing.assert_allclose(losses.sampled_softmax(positive, negative, np.array([[1.0, 0.0]])), plain, rtol=1e-6)
+
+
+def test_log_chance_is_relative_to_a_uniform_draw():
+    chance = np.float32([0.5, 0.25, 0.125, 0.125])
+    found = losses.log_chance(np.cumsum(chance), np.array([[1, 4], [3, 2]]))
+    np.testing.assert_allclose(found, np.log(4 * np.array([[0.5, 0.125], [0.125, 0.25]])), rtol=1e-5)
+
+
+def test_corrected_for_the_draw_the_true_chances_are_learned():
+    """Zipf's law over 60 items, negatives drawn by the square root of how frequent they are."""
+    true = 1 / np.arange(1, 61)
+    true /= true.sum()
+    cumulative = jax.numpy.cumsum(jax.numpy.sqrt(true) / np.sqrt(true).sum())
+
+    def learned(corrected):
+        def loss(scores, key):
+            ours, theirs = jax.random.split(key)
+            ids = jax.random.choice(ours, 60, (512,), p=true)
+            drawn = jax.numpy.searchsorted(cumulative, jax.random.uniform(theirs, (20,)))
+            positive, negative = scores[ids], jax.numpy.broadcast_to(scores[drawn][None], (512, 20))
+            if corrected:
+                positive -= losses.log_chance(cumulative, ids + 1)
+                negative -= losses.log_chance(cumulative, drawn + 1)[None]
+            negative = jax.numpy.where(ids[:, None] == drawn[None], losses.NEVER, negative)
+            return losses.sampled_softmax(positive, negative, jax.numpy.ones(512))
+
+        def step(scores, number):
+            gradient = jax.grad(loss)(scores, jax.random.fold_in(jax.random.key(0), number))
+            return scores - 20 / (1 + number / 100) * gradient, None
+
+        return jax.nn.softmax(jax.lax.scan(step, jax.numpy.zeros(60), jax.numpy.arange(1500))[0])
+
+    far, near = (float(np.sum(true * np.log(true / np.asarray(learned(how))))) for how in (False, True))
+    assert near < 0.02 < 0.05 < far
 
 
 def test_the_softmax_in_blocks_equals_the_plain_one(monkeypatch):
@@ -86,6 +117,15 @@ def test_all_items_as_negatives_make_the_sampled_softmax_the_full_one():
     others = np.array([[item for item in range(9) if item != mine] for mine in true])
     positive = np.take_along_axis(scores, true[:, None], 1)[:, 0]
     weight = np.array([1.0, 1.0, 0.0, 1.0])
-    full = losses.full_softmax(queries[None], positive[None], items, weight[None])
+    full = losses.full_softmax(queries[None], true[None], items, weight[None])
     sampled = losses.sampled_softmax(positive[None], np.take_along_axis(scores, others, 1)[None], weight[None])
     np.testing.assert_allclose(full, sampled, rtol=1e-5)
+
+
+def test_a_loss_of_rounded_factors_stays_above_zero():
+    """An item far ahead of all others: its own score must be the one that is in the sum."""
+    queries, items = 3 * jax.random.normal(jax.random.key(0), (2, 50, 64)) + 1
+    true = np.argmax(queries @ items.T, -1)
+    one_by_one = [losses.full_softmax(query[None, None], np.array([[row]]), items, np.ones((1, 1)), 'bfloat16')
+                  for query, row in zip(queries, true, strict=True)]
+    assert min(one_by_one) > -1e-4, 'but for the order of sums'

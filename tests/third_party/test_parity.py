@@ -94,7 +94,11 @@ def test_weights_there_and_back(both):
 
 def test_logits(both):
     drawn = both.drawn(0)
-    score = jax.jit(functools.partial(both.model.apply, train=False, method=Recommender.training_scores))
+
+    def forward(model, tables, users, packed, drawn):
+        return model.score_targets(tables, model(tables, users, packed, drawn.masked, train=False), drawn)
+
+    score = jax.jit(functools.partial(both.model.apply, method=forward))
     scores = score({'params': both.state.params}, both.data.tables, both.placement.user, both.packed, drawn)
     # Users one after the other, each in the order of time: the order of the padded batch.
     place = np.nonzero(drawn.targets.exist)

@@ -49,16 +49,17 @@ def roomy_plans(monkeypatch):
 
 @pytest.fixture
 def small_run(small_data):
-    """Makes a run: settings of the model section, mesh shape and number of devices; other tables where given."""
-    def make(mesh=(1, 1), train=None, other=None, **settings):
+    """Makes a run: settings of the model section, mesh shape and number of devices; other tables and other work done
+    before training where given."""
+    def make(mesh=(1, 1), train=None, other=None, offline=None, **settings):
         interactions, negatives, tables = small_data
         tables = other or tables
         config = small_config(**settings)
         config.train.update(train or {})
         devices = jax.devices()[:mesh[0] * mesh[1]]
         hidden = config.model.hidden_size
-        offline = Offline(start=(0.3 * tables.items[:, :hidden]).astype(np.float32),
-                          similar_users=(np.arange(USERS)[:, None] + np.arange(1, 4)) % USERS)
+        offline = offline or Offline(start=(0.3 * tables.items[:, :hidden]).astype(np.float32),
+                                     similar_users=(np.arange(USERS)[:, None] + np.arange(1, 4)) % USERS)
         return make_run(config, make_mesh(mesh, devices), interactions, negatives,
                         None if config.model.method == 'none' else tables, offline)
 

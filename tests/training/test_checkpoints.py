@@ -48,6 +48,18 @@ def test_a_best_checkpoint_that_is_damaged_names_its_remedy(small_run, tmp_path)
         loop.test_ranks(run, 0, tmp_path, best)
 
 
+def test_a_damaged_newest_checkpoint_that_is_the_best_leaves_the_best_before_it(small_run, tmp_path):
+    run = small_run(method='none')
+    state = run.fresh_state(0)
+    with Checkpoints(tmp_path) as checkpoints:
+        for epoch, value in enumerate((0.1, 0.5, 0.2, 0.3, 0.6)):
+            checkpoints.save(epoch, state, value)
+    spoil(tmp_path / '4' / 'state', 'cut')
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.resume(run.state_shapes(0), run.mesh)[0] == 3
+        assert checkpoints.best().epoch == 1
+
+
 @pytest.mark.parametrize('damage', ['cut', 'gone', 'bit'])
 def test_a_damaged_checkpoint_is_passed_over(small_run, final_state, tmp_path, damage, caplog):
     through, damaged = tmp_path / 'through', tmp_path / 'damaged'

@@ -25,7 +25,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 
 @pytest.mark.parametrize(('backbone', 'epochs', 'rate'), (('sasrec', 3, 1e-2), ('gru4rec', 3, 1e-2),
-                                                          ('bert4rec', 10, 5e-3)))
+                                                          ('bert4rec', 12, 5e-3)))
 @pytest.mark.parametrize('method', ('none', 'llm_init', 'rlmrec', 'llm_esr', 'grasp'))
 def test_every_pair_learns(small_run, tmp_path, backbone, epochs, rate, method):
     run = small_run(backbone=backbone, method=method, hidden_size=16, num_layers=0,  # as deep as usual

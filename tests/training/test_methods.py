@@ -32,8 +32,8 @@ def reached(run):
     def auxiliary(params):
         def call(model):
             encoded = model(run.data.tables, batch.users, batch.packed, drawn.masked, train=True)
-            return model.auxiliary(run.data.tables, batch.users, batch.packed, drawn, batch.ends, encoded,
-                                   batch.company)
+            return model.auxiliary(run.data.tables, batch.users, batch.packed, drawn, encoded, batch.last,
+                                   batch.similar)
         return run.model.apply({'params': params}, rngs={'dropout': key}, method=call)
 
     return jax.jit(jax.grad(auxiliary))(state.params), batch, drawn
@@ -64,7 +64,7 @@ def test_distillation_reaches_the_users_own_items_and_not_those_of_the_teachers(
     assert moved(gradients, 'encoder', 'adapter_first') > 0
     rows = set(np.flatnonzero(np.abs(gradients['encoder']['embedding']).max(1)))
     own = set(np.asarray(batch.packed.items).ravel())
-    theirs = {item for each in batch.company for item in np.asarray(each.packed.items).ravel()}
+    theirs = {item for each in batch.similar for item in np.asarray(each.packed.items).ravel()}
     assert rows and rows <= own
     assert theirs - own, 'the teachers have items of their own'
 

@@ -5,22 +5,17 @@ import numpy as np
 import pytest
 
 from grasp_jax.benchmark import communication
-from grasp_jax.data import batches
 from grasp_jax.errors import UserError
 from grasp_jax.training.epochs import Epochs
 from grasp_jax.training.sharding import make_mesh
-from grasp_jax.training.step import target_count, train_spec, train_steps
+from grasp_jax.training.step import train_spec, train_steps
 
 
 def few_steps(run):
-    lengths = run.interactions.input_lengths('train')
-    known = batches.Sequences(np.arange(len(lengths)), run.interactions.indptr[:-1], lengths, run.model.spec.row_width)
-    groups = run.mesh.size
-    plan = batches.epoch_plan(known, 16, seed=0, epoch=0, min_rows=16)
-    targets = target_count(run.model, train_spec(run.config))
-    shape = batches.Shape(plan.num_rows, groups, targets(plan, groups) if targets else 0)
-    state, losses = train_steps(run.model, train_spec(run.config), run.mesh, shape, run.data,
-                                run.fresh_state(0), batches.Steps(plan.steps(0, 3)))
+    epochs = Epochs(run, 0)
+    chunk = next(epochs.chunks(0))
+    assert bool(chunk.steps.similar) == (run.model.spec.method == 'llm_esr')
+    state, losses = epochs.dispatch(run.fresh_state(0), chunk)
     ranks = run.evaluator('valid')(state.params, full=True)
     return jax.device_get(state.params), np.asarray(losses), ranks
 
@@ -29,7 +24,8 @@ def few_steps(run):
     ((2, 4), {'method': 'none'}),
     ((8, 1), {'gate': 'calibrated', 'user_context': 'prefix', 'backbone': 'bert4rec'}),
     ((1, 8), {'gate': 'calibrated', 'user_context': 'prefix', 'backbone': 'bert4rec'}),
-    ((2, 4), {'method': 'llm_esr'}),
+    ((2, 4), {'method': 'llm_esr'}), ((2, 4), {'method': 'llm_esr', 'backbone': 'bert4rec'}),
+    ((4, 2), {'method': 'rlmrec', 'backbone': 'bert4rec'}),
     ((2, 4), {'backbone': 'gru4rec', 'method': 'grasp_id', 'user_context': 'text'})], ids=str)
 def test_one_device_equals_eight(small_run, mesh, settings):
     params, losses, ranks = few_steps(small_run(**settings))
