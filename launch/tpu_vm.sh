@@ -23,14 +23,16 @@ for flag in "$@"; do
   [[ $flag != --workdir* ]] || { echo "error: $flag: the work folder is BUCKET/runs/$name, which all hosts see" >&2; exit 2; }
 done
 [[ -z $(git status --porcelain) ]] || echo "changes that are not committed stay here" >&2
-folder=${bucket#*/}
-only=
-[[ $folder == "$bucket" ]] || only="--only-dir=$folder"
+mount=(gcsfuse --implicit-dirs)
+[[ $bucket != */* ]] || mount+=("--only-dir=${bucket#*/}")
+mount+=("${bucket%%/*}" shared)
 archive=$(mktemp --suffix=.tar.gz)
 trap 'rm -f "$archive"' EXIT
 git archive --format=tar.gz --output="$archive" HEAD
 
 call gcloud compute tpus tpu-vm scp "$archive" "$name:grasp_jax.tar.gz" --zone="$zone" --worker=all
-everywhere "mkdir -p grasp_jax shared && tar xzf grasp_jax.tar.gz -C grasp_jax && (mountpoint -q shared || gcsfuse --implicit-dirs $only ${bucket%%/*} shared)"
+# What is left of an earlier commit goes, what is installed stays.
+everywhere "mkdir -p grasp_jax shared && find grasp_jax -mindepth 1 -maxdepth 1 ! -name .venv -exec rm -rf {} + && tar xzf grasp_jax.tar.gz -C grasp_jax"
+everywhere "if mountpoint -q shared; then fusermount -u shared; fi && $(printf '%q ' "${mount[@]}")"
 flags=$(printf '%q ' --coordinator=auto --workdir="../shared/runs/$name" "$@")
 everywhere "cd grasp_jax && GRASP_JAX_DATA=../shared/data EXTRAS=[tpu] bash launch/run.sh $flags"

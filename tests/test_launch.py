@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import time
@@ -134,6 +135,38 @@ def signal_after(process, notes, lines):
     while starts(notes) < lines and time.monotonic() < until:
         time.sleep(0.001)
     process.send_signal(signal.SIGTERM)
+
+
+SETUP = """#!/usr/bin/env bash
+if [[ $2 == *sys.version\\)* ]]; then echo {version}; fi
+if [[ $2 == venv ]]; then rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python; echo venv {version} >>notes; fi
+if [[ $2 == pip ]]; then echo "pip ${{@: -1}}" >>notes; fi
+"""
+
+
+def test_setup_installs_what_is_missing_and_heeds_python(tmp_path):
+    """A script stands in for the interpreter and for what it installs."""
+    (tmp_path / 'launch').mkdir()
+    (tmp_path / 'setup.py').touch()
+    shutil.copy(ROOT / 'launch' / 'setup.sh', tmp_path / 'launch')
+    for version in ('one', 'two'):
+        (tmp_path / version).write_text(SETUP.format(version=version))
+        (tmp_path / version).chmod(0o755)
+
+    def done(extras, python):
+        (tmp_path / 'notes').write_text('')
+        result = subprocess.run(['bash', '-euo', 'pipefail', '-c', 'source launch/setup.sh "$1"', '-', extras],
+                                cwd=tmp_path, env={**os.environ, 'PYTHON': python}, capture_output=True, text=True)
+        return (tmp_path / 'notes').read_text().splitlines() if result.returncode == 0 else result.stderr
+
+    one, two = './one', './two'
+    assert done('', one) == ['venv one', 'pip .'] and done('', one) == []
+    assert done('[test]', one) == ['pip .[test]']
+    assert done('', one) == done('[test]', '') == [], 'both are there'
+    assert done('', two) == ['venv two', 'pip .'] and done('[test]', two) == ['pip .[test]']
+    assert 'no-such' in done('', './no-such') and done('', two) == [], 'what is there stays'
+    (tmp_path / 'setup.py').write_text('# another')
+    assert done('', two) == ['pip .'] and done('[test]', two) == ['pip .[test]']
 
 
 def test_a_run_that_was_stopped_ends_with_the_code_asked_for(monkeypatch, capsys):
