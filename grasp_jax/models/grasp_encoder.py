@@ -57,7 +57,8 @@ class GraspEncoder(ItemEncoder):
         self.output_kernel = self.param('output_kernel', KERNEL_INIT, (inner, hidden))
         self.output_bias = self.param('output_bias', nn.initializers.zeros, (hidden,))
         if self.spec.gate == 'calibrated':
-            # Scores of unit vectors are cosines / sqrt(D); this gate starts from the cosines themselves.
+            # Scores of unit vectors are cosines / sqrt(D); this gate starts from the cosines themselves (of the global
+            # level, whose vectors are joined of two: from sqrt(2) times the cosine).
             start = nn.initializers.constant(0.5 * math.log(width))
             self.log_scale = self.param('log_scale', start, (attention.LEVELS,))
             self.gate_bias = self.param('gate_bias', nn.initializers.zeros, (attention.LEVELS,))
