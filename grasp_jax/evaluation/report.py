@@ -141,12 +141,14 @@ def _protocol(config: ConfigDict, interactions: Interactions) -> Tree:
     left, most_left = numbers_of_negatives(interactions)
     fewest, most = min(section.negatives, left), min(section.negatives, most_left)
     drawn = f'{most}' if fewest == most else f'{fewest} to {most}'
+    all_of_them = most_left <= section.negatives
     return {
         'split': 'leave-one-out: the last item of a user tests, the one before validates, the rest trains; users with '
                  'fewer than 3 interactions only train'
                  + (f'; {section.users} evenly spread users are ranked' if section.users else ''),
         'sampled': f'the target among itself and {drawn} negatives, drawn once (seed {section.seed}) '
-                   "from the items the user never interacted with, the same for every model",
+                   'from the items the user never interacted with, the same for every model'
+                   + (', which are all there are: in the test both protocols are one' if all_of_them else ''),
         'full': f"the target among all {interactions.num_items:,} items less those in the user's input",
         'ties': 'count half: rank = 1 + better + equal / 2',
         'selection': f'the epoch with the best validation NDCG@10 ({section.select_by}), patience '

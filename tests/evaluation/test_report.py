@@ -201,6 +201,13 @@ def test_few_negatives_are_warned_of(workdirs, tmp_path, shop, monkeypatch):
     assert report.load_report(workdirs[0])['protocol']['warning'] is None
 
 
+def test_where_all_items_are_negatives_the_protocols_are_said_to_be_one(tmp_path, shop):
+    most = numbers_of_negatives(shop)[1]
+    for count, one in ((most, True), (most - 1, False)):
+        found = run(tmp_path / str(count), shop, negatives=count)
+        assert ('both protocols are one' in found['protocol']['sampled']) == one
+
+
 def test_the_example_of_own_data_reports_no_cut_off_that_ties_alone_can_reach():
     path = pathlib.Path(__file__).resolve().parents[2] / 'configs' / 'own_data.py'
     config = runpy.run_path(str(path))['get_config']()
