@@ -17,6 +17,14 @@ from ml_collections import config_flags
 from grasp_jax.errors import EndedElsewhere, Stopped, UserError
 
 EXIT_USER_ERROR = 2
+flags.disclaim_key_flags()  # a flag that is defined here is its caller's, whose --help shows it
+
+
+def define_stopped_code() -> flags.FlagHolder:
+    """Defines --stopped_code for the command that calls this."""
+    return flags.DEFINE_integer(
+        'stopped_code', 0, 'Exit code of a run that SIGTERM or a preemption notice stopped and that is saved. '
+        'Controllers that start failed jobs again, as JobSet, want another one than 0.', lower_bound=0, upper_bound=255)
 
 
 def run_app(program: Callable[[Sequence[str]], None], parse: Callable[[Sequence[str]], list[str]],

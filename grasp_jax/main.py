@@ -23,7 +23,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from grasp_jax.command import only_flags, reading_flags, require_config_file, run_app
+from grasp_jax.command import define_stopped_code, only_flags, reading_flags, require_config_file, run_app
 from grasp_jax.errors import UserError
 from grasp_jax.recipes import RECIPES
 
@@ -51,9 +51,7 @@ _COORDINATOR = flags.DEFINE_string(
     'Open MPI says who is there. Empty: one process. launch/ has scripts for each.')
 _PROCESSES = flags.DEFINE_integer('processes', 0, 'How many there are, where a coordinator is named.', lower_bound=0)
 _PROCESS = flags.DEFINE_integer('process', -1, 'Which of them this is, from 0.')
-_STOPPED_CODE = flags.DEFINE_integer(
-    'stopped_code', 0, 'Exit code of a run that SIGTERM or a preemption notice stopped and that is saved. Controllers '
-    'that start failed jobs again, as JobSet, want another one than 0.', lower_bound=0, upper_bound=255)
+_STOPPED_CODE = define_stopped_code()
 
 
 def main(_: Sequence[str]) -> None:

@@ -82,7 +82,7 @@ def write_report(
     report = {
         'schema': SCHEMA, **_names(config), 'command': command, 'data': _data_facts(interactions, counts['users']),
         'protocol': _protocol(config, interactions), 'thresholds': groups.thresholds(interactions, config),
-        'counts': counts, **_over_seeds(runs), 'runs': runs, 'stages': stages, 'versions': artefacts.versions()}
+        'counts': counts, **_over_seeds(runs), 'runs': runs, 'stages': stages, 'versions': _versions(run_dirs)}
     (workdir / 'plots').mkdir(parents=True, exist_ok=True)
     plots.training_curve(report, histories, workdir / 'plots' / 'training_curve.png')
     plots.metric_by_k(report, workdir / 'plots' / 'metric_by_k.png')
@@ -105,6 +105,18 @@ def load_report(path: pathlib.Path) -> Tree:
     if not isinstance(report, dict) or report.get('schema') != SCHEMA:
         raise UserError(f'{path}: is not a report of schema {SCHEMA}; run the program on its workdir again')
     return report
+
+
+def _versions(run_dirs: Sequence[pathlib.Path]) -> dict[str, str]:
+    """Versions that the seeds were made with, as their manifests say; several of a name where they differ."""
+    found: dict[str, list[str]] = {}
+    for run_dir in run_dirs:
+        manifest = run_dir / artefacts.MANIFEST
+        made = artefacts.read_json(manifest).get('versions') if manifest.exists() else None
+        for name, version in (made or artefacts.versions()).items():
+            known = found.setdefault(name, [])
+            known += [version] if version not in known else []
+    return {name: ' and '.join(versions) for name, versions in found.items()}
 
 
 def of_seeds(report: Tree, seeds: Sequence[int]) -> Tree | None:

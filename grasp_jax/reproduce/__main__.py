@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from grasp_jax.command import only_flags, reading_flags, run_app
+from grasp_jax.command import define_stopped_code, only_flags, reading_flags, run_app
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation.tables import BACKBONES, METHODS
 from grasp_jax.recipes import RECIPES
@@ -52,6 +52,7 @@ _WRITERS = {'robustness': 'write_robustness', '3': 'write_case_study'}
 # Filters that a table or figure knows.
 _FILTERS = {'2': ('backbones', 'methods'), '3': ('backbones', 'methods'), 'figure 3': ('backbones',),
             'figure robustness': ('backbones', 'methods', 'kinds', 'shares')}
+_STOPPED_CODE = define_stopped_code()
 
 
 def main(_: Sequence[str]) -> None:
@@ -160,4 +161,4 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 if __name__ == '__main__':
-    run_app(main, _parse, resumable=True)
+    run_app(main, _parse, resumable=True, stopped_code=lambda: _STOPPED_CODE.value)

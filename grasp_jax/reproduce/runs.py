@@ -84,19 +84,17 @@ def run_cells(cells: Sequence[Cell], base: ml_collections.ConfigDict, recipe: st
     begin = time.monotonic()
     fresh = 0
     for number, cell in enumerate(cells, start=1):
-        missing = bool(seeds_left(folder / cell.name, seeds))
-        LOG.info('%d of %d: %s, %s', number, len(cells), cell.group, cell.label)
-        config = config_of(cell, base, recipe, _with_finished(folder / cell.name, seeds), changes)
-        run_pipeline(config, folder / cell.name, stages_of(config, folder))
-        fresh += missing
+        workdir = folder / cell.name
+        missing = seeds_left(workdir, seeds)
+        LOG.info('%d of %d: %s, %s%s', number, len(cells), cell.group, cell.label, '' if missing else ': up to date')
+        fresh += bool(missing)
+        while missing:
+            config = config_of(cell, base, recipe, sorted({*seeds, *_finished(workdir)}), changes)
+            run_pipeline(config, workdir, stages_of(config, folder))
+            missing = seeds_left(workdir, sorted(_finished(workdir)))  # another grid may have reported on its own alone
         left = sum(bool(seeds_left(folder / other.name, seeds)) for other in cells[number:])
         if fresh and left:
             LOG.info('about %.0f minutes left for %d runs', (time.monotonic() - begin) / fresh * left / 60, left)
-
-
-def _with_finished(workdir: pathlib.Path, seeds: Sequence[int]) -> list[int]:
-    """Seeds that are asked for, and those that are done: a report is about both."""
-    return sorted({*seeds, *_finished(workdir)})
 
 
 def _finished(workdir: pathlib.Path) -> set[int]:
@@ -196,7 +194,20 @@ def is_done(workdir: pathlib.Path) -> bool:
 
 
 def reports(cells: Sequence[Cell], seeds: Sequence[int], folder: pathlib.Path) -> dict[str, dict[str, Any]]:
-    """Reports on some seeds of the cells that are done, by name."""
+    """Reports on some seeds of the cells that are done, by name.
+
+    Raises:
+      UserError: their candidates are not the same, so that they are of other data or other negatives.
+    """
     found = {cell.name: of_seeds(load_report(folder / cell.name), seeds)
              for cell in cells if is_done(folder / cell.name)}
-    return {name: report for name, report in found.items() if report is not None}
+    known = {name: report for name, report in found.items() if report is not None}
+    ranked: dict[str, str] = {}  # by what was ranked, a cell
+    for name, report in known.items():
+        if (candidates := report.get('protocol', {}).get('candidates')) is not None:
+            ranked.setdefault(candidates, name)
+    if len(ranked) > 1:
+        one, other = list(ranked.values())[:2]
+        raise UserError(f'{folder / other}: was ranked among other candidates than {folder / one}, so its data or its '
+                        'negatives are others; move one of them away, or choose another --workdir')
+    return known

@@ -11,7 +11,7 @@ from typing import Any
 from grasp_jax import artefacts
 from grasp_jax.evaluation import significance
 from grasp_jax.evaluation.metrics import seed_ranks
-from grasp_jax.evaluation.tables import markdown
+from grasp_jax.evaluation.tables import BACKBONES, markdown
 from grasp_jax.reproduce.grid import Cell
 from grasp_jax.reproduce.published import Row
 
@@ -92,13 +92,16 @@ def as_markdown(rows: Sequence[Line], protocol: str, columns: Sequence[str]) -> 
 
 
 def as_csv(rows: Sequence[Line], columns: Sequence[str]) -> str:
-    """One line for each row, protocol and column; `gain` in percent over the row that it is compared with, on the
-    seeds that both have."""
+    """One line for each row, protocol and column; `gain_points` over the row that it is compared with, on the seeds
+    that both have, in points of percent as the figures are. `group` is what the row stands under besides its backbone,
+    as wrong texts and their share."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(('backbone', 'method', 'protocol', 'metric', 'ours', 'std', 'seeds', 'paper', 'difference',
-                     'against', 'gain', 'p', 'note'))
+    writer.writerow(('backbone', 'group', 'method', 'protocol', 'metric', 'ours', 'std', 'seeds', 'paper',
+                     'difference', 'against', 'gain_points', 'p', 'note'))
     for line in rows:
+        backbone = BACKBONES[line.cell.settings['model.backbone']]
+        group = '' if line.cell.group == backbone else line.cell.group
         for protocol in PROTOCOLS:
             for column in columns:
                 mean, spread = value(line.report, protocol, column)
@@ -106,7 +109,7 @@ def as_csv(rows: Sequence[Line], columns: Sequence[str]) -> str:
                 against = line.against.get(protocol, {}) if column == 'N@10' else {}
                 gain = 100 * against['difference'] if against else None
                 writer.writerow((
-                    line.cell.group, line.cell.label, protocol, column, _or_empty(mean), _or_empty(spread),
+                    backbone, group, line.cell.label, protocol, column, _or_empty(mean), _or_empty(spread),
                     len(line.report['seeds']), _or_empty(paper, '.2f'),
                     _or_empty(None if paper is None else mean - paper), line.rivals[protocol] if against else '',
                     _or_empty(gain), _or_empty(against.get('p_value'), '.2e'),

@@ -14,7 +14,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from grasp_jax import artefacts
-from grasp_jax.command import only_flags, reading_flags, require_config_file, run_app
+from grasp_jax.command import define_stopped_code, only_flags, reading_flags, require_config_file, run_app
 from grasp_jax.tune import report
 from grasp_jax.tune.search import search
 from grasp_jax.tune.spaces import SPACES
@@ -25,6 +25,7 @@ _TRIALS = flags.DEFINE_integer('trials', 20, 'Trials in all, those of earlier ca
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/tune', 'Folder for the study, its trials and what they share.')
 _STAGES = flags.DEFINE_string('stages', None, 'Folder of prepared data and vectors. Default: the work folder.')
 _OUT = flags.DEFINE_string('out', None, 'Folder of the table and the picture. Default: the work folder.')
+_STOPPED_CODE = define_stopped_code()
 
 
 def main(_: Sequence[str]) -> None:
@@ -44,4 +45,4 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 if __name__ == '__main__':
-    run_app(main, _parse, resumable=True)
+    run_app(main, _parse, resumable=True, stopped_code=lambda: _STOPPED_CODE.value)

@@ -36,7 +36,7 @@ def run(workdir, shop, seeds=(42,), method='grasp', best=0.3, **evaluate):
     users, targets = users[chosen], targets[chosen]
     run_dirs = [workdir / f'seed_{seed}' for seed in seeds]
     for seed, run_dir in zip(seeds, run_dirs, strict=True):
-        run_dir.mkdir(parents=True)
+        run_dir.mkdir(parents=True, exist_ok=True)
         place = best * np.random.default_rng(seed).random(len(users))
         metrics.save_ranks(run_dir, metrics.Ranks(users, targets, 1 + np.floor(101 * place), 1 + np.floor(150 * place)))
         lines = [{'epoch': epoch, 'step': 9 * epoch, 'loss': 1 / epoch, 'sequences_per_s': 10.0, 'seconds': 2.0,
@@ -199,6 +199,14 @@ def test_few_negatives_are_warned_of(workdirs, tmp_path, shop, monkeypatch):
     assert line in found['protocol']['warning']
     assert line in report.render_terminal(found) and line in (tmp_path / 'report.md').read_text()
     assert report.load_report(workdirs[0])['protocol']['warning'] is None
+
+
+def test_versions_are_those_that_the_seeds_were_made_with(tmp_path, shop):
+    today = run(tmp_path / 'new', shop)['versions']
+    for seed, jax in ((42, '0.1'), (43, '0.2')):
+        (tmp_path / f'old/seed_{seed}').mkdir(parents=True)
+        (tmp_path / f'old/seed_{seed}/manifest.json').write_text(json.dumps({'versions': {**today, 'jax': jax}}))
+    assert run(tmp_path / 'old', shop, seeds=(42, 43))['versions'] == {**today, 'jax': '0.1 and 0.2'}
 
 
 def test_where_all_items_are_negatives_the_protocols_are_said_to_be_one(tmp_path, shop):

@@ -81,6 +81,41 @@ def test_a_seed_that_no_report_is_about_is_left(tmp_path):
     assert runs.seeds_left(tmp_path / 'cell', (1, 2)) == [2]
 
 
+def test_a_seed_that_another_grid_finishes_meanwhile_is_in_the_report(tmp_path, monkeypatch):
+    cell, base = grid.overall('demo')[0], runs.load_config(str(ROOT / 'configs/demo.py'))
+    calls = []
+
+    def run_pipeline(config, workdir, stages):
+        calls.append(tuple(config.train.seeds))
+        shutil.rmtree(workdir, ignore_errors=True)
+        finished(tmp_path, cell.name, 1, calls[-1])
+        if len(calls) == 1:  # the other one ends a moment later and reports on its own seed alone
+            ranks = (workdir / 'seed1/test_ranks.npz').read_bytes()
+            shutil.rmtree(workdir)
+            finished(tmp_path, cell.name, 1, (2,))
+            (workdir / 'seed1').mkdir()
+            (workdir / 'seed1/test_ranks.npz').write_bytes(ranks)
+
+    monkeypatch.setattr(runs, 'run_pipeline', run_pipeline)
+    runs.run_cells([cell], base, 'paper', (1,), {}, tmp_path)
+    assert calls == [(1,), (1, 2)]
+    before = (tmp_path / cell.name / 'report.json').stat().st_mtime_ns
+    runs.run_cells([cell], base, 'paper', (2,), {}, tmp_path)
+    assert len(calls) == 2 and (tmp_path / cell.name / 'report.json').stat().st_mtime_ns == before, 'nothing was left'
+
+
+def test_runs_among_other_candidates_are_not_set_side_by_side(tmp_path):
+    cells = grid.overall('beauty')[:3]
+    for cell, candidates in zip(cells, ('a', None, 'b'), strict=True):
+        finished(tmp_path, cell.name, 1)
+        path = tmp_path / cell.name / 'report.json'
+        report = json.loads(path.read_text())
+        path.write_text(json.dumps({**report, 'protocol': {'candidates': candidates} if candidates else {}}))
+    assert len(runs.reports(cells[:2], (1, 2), tmp_path)) == 2, 'a report from before they were noted'
+    with pytest.raises(UserError, match=f'{cells[2].name}: was ranked among other candidates than .*{cells[0].name}'):
+        runs.reports(cells, (1, 2), tmp_path)
+
+
 def test_wrong_texts_touch_only_the_methods_that_read_them():
     found = {kind: {cell.settings['model.method']: cell.name
                     for cell in grid.robustness('demo', [kind], (50,), 'gru4rec')
@@ -134,7 +169,7 @@ def test_a_table_compares_forms_of_grasp_with_the_best_other_method(tmp_path):
         assert float(first['ours']) == 2.5 and float(first['difference']) == 2.5 - float(first['paper'])
         assert rows['plain', 'full', column]['paper'] == ''
         gain = rows['GRASP, calibrated, prefix', 'sampled', column]
-        assert (gain['against'] == 'LLMInit' and float(gain['gain']) > 0) == (what == 'table2')
+        assert (gain['against'] == 'LLMInit' and float(gain['gain_points']) > 0) == (what == 'table2')
     text = (tmp_path / 'table2.md').read_text()
     grasp = [row for row in text.splitlines() if row.startswith('| SASRec | GRASP, calibrated')]
     assert grasp and all('↑\\*\\*' in row for row in grasp)
@@ -262,6 +297,9 @@ def test_the_hallucination_curve_on_the_shop(module, tmp_path):
     cells = [row.split('|')[3:5] for row in gates[2:]]
     assert [pairs.strip() for pairs, _ in cells] == ['all candidates, user wrong', 'the next item, user wrong']
     assert all(0.45 < float(gate.split('±')[0]) < 0.6 for _, gate in cells)
+    with (tmp_path / 'robustness_demo_paper.csv').open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert {row['backbone'] for row in rows} == {'SASRec'} and 'users_swap, 100%' in {row['group'] for row in rows}
     kept = next(tmp_path.glob('demo/paper/*printed*/seed1/gates.json'))
     before = kept.read_text()
     kept.unlink()
