@@ -3,12 +3,11 @@
 Each leaves an artefact that the next one reads; what is there and still fits is not made again.
 """
 
-import contextlib
 import dataclasses
 import logging
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from typing import Any
 
 import ml_collections
@@ -16,13 +15,12 @@ import numpy as np
 
 from grasp_jax import artefacts, refresh
 from grasp_jax.checks import check_config, check_devices
-from grasp_jax.config import default
+from grasp_jax.config import changed
 from grasp_jax.data import dataset as dataset_files
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.prepare import prepare, source_checksums
 from grasp_jax.errors import UserError
-from grasp_jax.evaluation.metrics import RANKS_FILE, save_ranks
-from grasp_jax.evaluation.report import write_report
+from grasp_jax.evaluation.report import load_report, write_report
 from grasp_jax.knowledge import encoders
 from grasp_jax.knowledge.describe import ITEMS as ITEM_TEXTS
 from grasp_jax.knowledge.describe import USERS as USER_TEXTS
@@ -33,15 +31,11 @@ from grasp_jax.knowledge.tables import load_tables
 from grasp_jax.models.spec import Tables, model_spec
 from grasp_jax.retrieval.neighbours import USER_NEIGHBOURS, retrieve
 from grasp_jax.training import hosts
-from grasp_jax.training.loop import test_ranks, train
 from grasp_jax.training.run import Offline, Run, make_run
+from grasp_jax.training.seeds import claim_run, finished_seeds, train_and_test
 from grasp_jax.training.sharding import make_mesh
 
 LOG = logging.getLogger(__name__)
-# Settings that change how a run is carried out, not what comes out of it.
-_OF_NO_CONSEQUENCE = ('recipe', 'seeds', 'steps_per_call', 'mesh', 'tables', 'chunk_mb')
-# Settings that shape the report alone: of a finished run they may change.
-_OF_THE_REPORT = {'evaluate': ('ks', 'head_user', 'head_item')}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +60,7 @@ class Knowledge:
 
 
 def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, shared: pathlib.Path | None = None,
-                 command: str = '') -> dict[str, Any]:
+                 command: str = '', every_seed: bool = False) -> dict[str, Any]:
     """Brings a work folder up to date.
 
     Args:
@@ -74,6 +68,7 @@ def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, share
       workdir: gets runs, report and plots.
       shared: gets the stages before training, so that several work folders use them; default: `workdir`.
       command: the command line, for the report.
+      every_seed: whether the report is also about seeds that are done in `workdir` and not named by the config.
 
     Returns:
       The report; of several processes, the first one's alone, the others return nothing.
@@ -87,12 +82,37 @@ def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, share
     (shared or workdir).mkdir(parents=True, exist_ok=True)
     knowledge = hosts.one_after_another(lambda: prepare_knowledge(config, shared or workdir))
     run = run_on(config, knowledge)
-    folders = [train_and_test(run, seed, workdir / f'seed{seed}', knowledge.fingerprint, knowledge.contents)
-               for seed in config.train.seeds]
+    before = set(config.train.seeds) & set(finished_seeds(workdir))
+    for seed in config.train.seeds:
+        train_and_test(run, seed, workdir / f'seed{seed}', knowledge.fingerprint, knowledge.contents)
     if not hosts.is_writer():
         return {}
     with artefacts.lock(workdir):  # a process that waited for a run may be here at the same moment
-        return write_report(workdir, config, folders, knowledge.stages, knowledge.dataset.interactions, command)
+        if every_seed:
+            config = _with_finished(config, workdir, knowledge.fingerprint)
+        return write_report(workdir, config, [workdir / f'seed{seed}' for seed in config.train.seeds],
+                            _as_reported(knowledge.stages, workdir, before), knowledge.dataset.interactions, command)
+
+
+def _with_finished(config: ml_collections.ConfigDict, workdir: pathlib.Path, inputs: str) -> ml_collections.ConfigDict:
+    """A config that names the seeds that are done as well, which have to be its own."""
+    others = set(finished_seeds(workdir)) - set(config.train.seeds)
+    for seed in others:
+        claim_run(workdir / f'seed{seed}', config, [inputs])
+    return changed(config, {'train.seeds': tuple(sorted({*config.train.seeds, *others}))})
+
+
+def _as_reported(stages: dict[str, dict[str, Any]], workdir: pathlib.Path,
+                 seeds: Collection[int]) -> dict[str, dict[str, Any]]:
+    """Facts of the stages that `seeds`, done before, were made from, if there is a report on one of them: stages that
+    are made again, as for results that were handed on, take other seconds."""
+    try:
+        report = load_report(workdir)
+    except UserError:  # none yet, or a damaged one that is about to be replaced
+        return stages
+    if not any(run['seed'] in seeds for run in report['runs']):
+        return stages
+    return {name: {**facts, **report.get('stages', {}).get(name, {})} for name, facts in stages.items()}
 
 
 def prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Knowledge:
@@ -230,61 +250,3 @@ def run_on(config: ml_collections.ConfigDict, knowledge: Knowledge) -> Run:
     """A run of a config on what the stages before training left, on the mesh that the config asks for."""
     return make_run(config, make_mesh(tuple(config.train.mesh)), knowledge.dataset.interactions,
                     knowledge.dataset.negatives, knowledge.tables, knowledge.offline)
-
-
-def train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str, made_of: str = '') -> pathlib.Path:
-    """Trains one seed and ranks its test items, unless that is done; goes on where a killed run stopped.
-
-    A second run that is pointed at the same folder waits for the first.
-
-    Args:
-      run: what to train.
-      seed: the seed.
-      folder: gets `run.json`, checkpoints, metrics and `test_ranks.npz`.
-      inputs, made_of: fingerprint and contents of the stages before.
-
-    Returns:
-      `folder`.
-
-    Raises:
-      UserError: the folder belongs to another config or other contents.
-      Stopped: SIGTERM or a preemption notice came, and the state is saved.
-    """
-    with artefacts.lock(folder) if hosts.is_writer() else contextlib.nullcontext():
-        return _train_and_test(run, seed, folder, inputs, made_of)
-
-
-def claim_run(folder: pathlib.Path, config: ml_collections.ConfigDict, inputs: Sequence[str],
-              made_of: str = '') -> None:
-    """Marks the folder of a seed as belonging to a config, or checks that it does.
-
-    Args:
-      folder: of the seed.
-      config: the full config.
-      inputs: fingerprints of the stages before.
-      made_of: their contents; empty where they are not at hand.
-
-    Raises:
-      UserError: the folder belongs to another config or other contents.
-    """
-    settings = {'model': config.model.to_dict(), 'evaluate': config.evaluate.to_dict(), 'train': {
-        key: value for key, value in config.train.to_dict().items() if key not in _OF_NO_CONSEQUENCE}}
-    # A new setting's default leaves things as they were, so that runs from before it stay what they are.
-    artefacts.claim(folder, settings, inputs, default().to_dict(), _OF_THE_REPORT, made_of)
-
-
-def _train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str, made_of: str) -> pathlib.Path:
-    def claim() -> bool:
-        done = (folder / RANKS_FILE).exists()
-        # What is done may have been done elsewhere, where vectors differ in their last bits.
-        claim_run(folder, run.config, [inputs], '' if done else made_of)
-        return done
-
-    if hosts.agree(hosts.one_after_another(claim)):
-        LOG.info('seed %d: up to date (%s)', seed, folder)
-        return folder
-    best = train(run, seed, folder)
-    ranks = test_ranks(run, seed, folder, best)
-    if hosts.is_writer():
-        save_ranks(folder, ranks)
-    return folder

@@ -78,6 +78,7 @@ def main(_: Sequence[str]) -> None:
         return
     if _RUN.value:
         runs.run_cells(chosen, *shared, folder)
+        runs.require_same(cells, *shared, folder)  # what lay there may be of other data than what was run now
     out = pathlib.Path(_OUT.value) if _OUT.value else pathlib.Path(_WORKDIR.value)
     target = out / f'{what}_{dataset}_{recipe}'
     if _FIGURE.value in _WRITERS:

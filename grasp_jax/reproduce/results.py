@@ -115,7 +115,7 @@ def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
                                                               runs.stages_of(config, folder))))
     if gates:
         parts += ['### Gates where a text is wrong and where it is right', robustness.gates_as_markdown(gates)]
-    artefacts.write_text(target.with_suffix('.csv'), tables.as_csv(rows, robustness.COLUMNS))
+    artefacts.write_text(target.with_suffix('.csv'), tables.as_csv(rows, robustness.COLUMNS, robustness.corruption))
     artefacts.write_text(target.with_suffix('.md'), '\n\n'.join(parts) + '\n')
     return target.with_suffix('.md')
 

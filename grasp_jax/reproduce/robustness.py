@@ -55,6 +55,12 @@ def measure_gates(config: ml_collections.ConfigDict, workdir: pathlib.Path, stag
     return result
 
 
+def corruption(cell: Cell) -> dict[str, str | int]:
+    """Columns of the CSV on what is wrong: the kind, as 'users_swap', and how many percent of the texts."""
+    kind, share = wrong_texts(cell)
+    return {'corruption': kind, 'share_percent': share}
+
+
 def as_markdown(rows: Sequence[Line], protocol: str) -> str:
     """NDCG@10 of all, tail and head items by kind and share, and what share of the clean figure over the same seeds is
     left."""

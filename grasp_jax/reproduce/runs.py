@@ -1,11 +1,12 @@
 """Runs the cells of a grid, one after the other; what is done is not done again."""
 
+import collections
 import importlib.util
 import json
 import logging
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -13,18 +14,21 @@ import ml_collections
 from grasp_jax import artefacts, recipes
 from grasp_jax.config import changed
 from grasp_jax.errors import UserError
-from grasp_jax.evaluation.metrics import RANKS_FILE
 from grasp_jax.evaluation.report import load_report, of_seeds
 from grasp_jax.models.spec import model_spec
-from grasp_jax.pipeline import claim_run, prepare_knowledge, run_on, run_pipeline
+from grasp_jax.pipeline import prepare_knowledge, run_on, run_pipeline
 from grasp_jax.reproduce.grid import Cell
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.run import Run
+from grasp_jax.training.seeds import claim_run, finished_seeds
 from grasp_jax.training.step import ranked_params, train_spec
 
 LOG = logging.getLogger(__name__)
 # Sections of the config whose settings all runs of a table share.
 _SHARED = ('data', 'text', 'encode', 'retrieve', 'evaluate')
+# What reports state of what was ranked; older ones lack some of it.
+_RANKED = {'data': ('users', 'items', 'interactions', 'evaluated_users'),
+           'protocol': ('negatives', 'negatives_seed', 'candidates')}
 
 
 def load_config(path_and_variant: str) -> ml_collections.ConfigDict:
@@ -88,24 +92,19 @@ def run_cells(cells: Sequence[Cell], base: ml_collections.ConfigDict, recipe: st
         missing = seeds_left(workdir, seeds)
         LOG.info('%d of %d: %s, %s%s', number, len(cells), cell.group, cell.label, '' if missing else ': up to date')
         fresh += bool(missing)
-        while missing:
-            config = config_of(cell, base, recipe, sorted({*seeds, *_finished(workdir)}), changes)
-            run_pipeline(config, workdir, stages_of(config, folder))
-            missing = seeds_left(workdir, sorted(_finished(workdir)))  # another grid may have reported on its own alone
+        if missing:
+            config = config_of(cell, base, recipe, sorted({*seeds, *finished_seeds(workdir)}), changes)
+            run_pipeline(config, workdir, stages_of(config, folder), every_seed=True)
         left = sum(bool(seeds_left(folder / other.name, seeds)) for other in cells[number:])
         if fresh and left:
             LOG.info('about %.0f minutes left for %d runs', (time.monotonic() - begin) / fresh * left / 60, left)
-
-
-def _finished(workdir: pathlib.Path) -> set[int]:
-    return {int(path.parent.name.removeprefix('seed')) for path in workdir.glob(f'seed*/{RANKS_FILE}')}
 
 
 def seeds_left(workdir: pathlib.Path, seeds: Sequence[int]) -> list[int]:
     """The seeds of a cell that are yet to be run, or to be reported on."""
     if not is_done(workdir):
         return list(seeds)
-    done = _finished(workdir) & {run['seed'] for run in load_report(workdir)['runs']}
+    done = {run['seed'] for run in load_report(workdir)['runs']} & set(finished_seeds(workdir))
     return [seed for seed in seeds if seed not in done]
 
 
@@ -126,7 +125,7 @@ def claim_changes(cells: Sequence[Cell], changes: dict[str, Any], folder: pathli
     """
     ours = {key: value for key, value in changes.items() if key.partition('.')[0] in _SHARED and key != 'data.source'}
     noted = folder / 'changes.json'
-    if not noted.exists() and not any(_finished(folder / cell.name) for cell in cells):
+    if not noted.exists() and not any(finished_seeds(folder / cell.name) for cell in cells):
         if note:
             folder.mkdir(parents=True, exist_ok=True)
             artefacts.write_json(noted, ours)
@@ -139,7 +138,8 @@ def claim_changes(cells: Sequence[Cell], changes: dict[str, Any], folder: pathli
 
 def require_same(cells: Sequence[Cell], base: ml_collections.ConfigDict, recipe: str, seeds: Sequence[int],
                  changes: dict[str, Any], folder: pathlib.Path) -> None:
-    """Refuses finished runs that were made with other settings, which a table would mix with the rest.
+    """Refuses finished runs that were made with other settings or of other data, texts or vectors, which a table would
+    mix with the rest.
 
     Args:
       cells: the grid.
@@ -147,13 +147,34 @@ def require_same(cells: Sequence[Cell], base: ml_collections.ConfigDict, recipe:
       folder: of the runs.
 
     Raises:
-      UserError: names a run and its setting.
+      UserError: names a run and what differs.
     """
+    made_of: dict[tuple[pathlib.Path, str], dict[pathlib.Path, str]] = {}  # inputs, of runs that read the same stage
     for cell in cells:
         config = config_of(cell, base, recipe, seeds, changes)
-        for seed in sorted(_finished(folder / cell.name)):
+        spec = model_spec(config, num_items=1)
+        read = f'reduce{spec.hidden_size}' if spec.starts_from_text else 'retrieve' if spec.reads_text else 'prepare'
+        for seed in finished_seeds(folder / cell.name):
             run_dir = folder / cell.name / f'seed{seed}'
-            claim_run(run_dir, config, artefacts.read_json(run_dir / artefacts.MANIFEST)['inputs'])
+            inputs = artefacts.read_json(run_dir / artefacts.MANIFEST)['inputs']
+            claim_run(run_dir, config, inputs)
+            alike = made_of.setdefault((stages_of(config, folder), read), {})
+            alike[run_dir] = ', '.join(each[:8] for each in inputs)
+    for inputs_of in made_of.values():
+        if odd := _odd_one(inputs_of):
+            run_dir, other = odd
+            raise UserError(f'{run_dir}: was made of other data, texts or vectors than {other} (inputs '
+                            f'{inputs_of[run_dir]}, not {inputs_of[other]}); move it away, or choose another --workdir')
+    reports(cells, seeds, folder)  # refuses other candidates
+
+
+def _odd_one(stated: Mapping[pathlib.Path, Any]) -> tuple[pathlib.Path, pathlib.Path] | None:
+    """A folder that states something else than most do, and one of these; None where all state the same."""
+    if len(set(stated.values())) < 2:
+        return None
+    usual = collections.Counter(stated.values()).most_common(1)[0][0]
+    return (next(path for path, value in stated.items() if value != usual),
+            next(path for path, value in stated.items() if value == usual))
 
 
 def stages_of(config: ml_collections.ConfigDict, folder: pathlib.Path) -> pathlib.Path:
@@ -202,12 +223,13 @@ def reports(cells: Sequence[Cell], seeds: Sequence[int], folder: pathlib.Path) -
     found = {cell.name: of_seeds(load_report(folder / cell.name), seeds)
              for cell in cells if is_done(folder / cell.name)}
     known = {name: report for name, report in found.items() if report is not None}
-    ranked: dict[str, str] = {}  # by what was ranked, a cell
-    for name, report in known.items():
-        if (candidates := report.get('protocol', {}).get('candidates')) is not None:
-            ranked.setdefault(candidates, name)
-    if len(ranked) > 1:
-        one, other = list(ranked.values())[:2]
-        raise UserError(f'{folder / other}: was ranked among other candidates than {folder / one}, so its data or its '
-                        'negatives are others; move one of them away, or choose another --workdir')
+    for section, fields in _RANKED.items():
+        for field in fields:
+            stated = {folder / name: report[section][field] for name, report in known.items()
+                      if report.get(section, {}).get(field) is not None}
+            if odd := _odd_one(stated):
+                workdir, other = odd
+                raise UserError(f'{workdir}: was ranked among other candidates than {other} ({section}.{field} '
+                                f'{stated[workdir]}, not {stated[other]}), so its data or its negatives are others; '
+                                'move it away, or choose another --workdir')
     return known

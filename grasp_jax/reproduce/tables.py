@@ -5,7 +5,7 @@ import dataclasses
 import io
 import math
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from grasp_jax import artefacts
@@ -91,17 +91,26 @@ def as_markdown(rows: Sequence[Line], protocol: str, columns: Sequence[str]) -> 
     return markdown([header, *body], 2)
 
 
-def as_csv(rows: Sequence[Line], columns: Sequence[str]) -> str:
+def _group(cell: Cell) -> dict[str, str | int]:
+    return {'group': '' if cell.group == BACKBONES[cell.settings['model.backbone']] else cell.group}
+
+
+def as_csv(rows: Sequence[Line], columns: Sequence[str],
+           under: Callable[[Cell], dict[str, str | int]] = _group) -> str:
     """One line for each row, protocol and column; `gain_points` over the row that it is compared with, on the seeds
-    that both have, in points of percent as the figures are. `group` is what the row stands under besides its backbone,
-    as wrong texts and their share."""
+    that both have, in points of percent as the figures are.
+
+    Args:
+      rows: at least one.
+      columns: as in `value`.
+      under: names and values of what a row stands under besides its backbone.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(('backbone', 'group', 'method', 'protocol', 'metric', 'ours', 'std', 'seeds', 'paper',
+    writer.writerow(('backbone', *under(rows[0].cell), 'method', 'protocol', 'metric', 'ours', 'std', 'seeds', 'paper',
                      'difference', 'against', 'gain_points', 'p', 'note'))
     for line in rows:
-        backbone = BACKBONES[line.cell.settings['model.backbone']]
-        group = '' if line.cell.group == backbone else line.cell.group
+        start = BACKBONES[line.cell.settings['model.backbone']], *under(line.cell).values(), line.cell.label
         for protocol in PROTOCOLS:
             for column in columns:
                 mean, spread = value(line.report, protocol, column)
@@ -109,7 +118,7 @@ def as_csv(rows: Sequence[Line], columns: Sequence[str]) -> str:
                 against = line.against.get(protocol, {}) if column == 'N@10' else {}
                 gain = 100 * against['difference'] if against else None
                 writer.writerow((
-                    backbone, group, line.cell.label, protocol, column, _or_empty(mean), _or_empty(spread),
+                    *start, protocol, column, _or_empty(mean), _or_empty(spread),
                     len(line.report['seeds']), _or_empty(paper, '.2f'),
                     _or_empty(None if paper is None else mean - paper), line.rivals[protocol] if against else '',
                     _or_empty(gain), _or_empty(against.get('p_value'), '.2e'),

@@ -47,75 +47,6 @@ def test_every_name_is_one_run_and_every_run_has_one_name(cells):
     assert len(set.union(*configs.values())) == len(configs), 'one run, one name'
 
 
-def test_changes_leave_alone_what_a_row_is_about():
-    base = runs.load_config(str(ROOT / 'configs/beauty.py:minilm'))
-    cell = grid.curves()[0]
-    with pytest.raises(UserError, match=r"--changes: retrieve.k is what the row 'k = 1' is about"):
-        runs.config_of(cell, base, 'paper', (42,), {'retrieve.k': 7})
-    assert runs.config_of(cell, base, 'strong', (42,), {'train.loss': 'gbce'}).train.loss == 'gbce'
-
-
-def test_runs_on_other_vectors_are_not_mixed(tmp_path):
-    """A run's own config is of its model and training alone."""
-    cells, lsa = grid.overall('beauty')[:2], {'encode.kind': 'lsa', 'retrieve.k': 3}
-    folder = tmp_path / 'new'
-    runs.claim_changes(cells, lsa, folder, note=False)
-    assert not folder.exists()
-    for changes in (lsa, lsa, {**lsa, 'data.source': 'elsewhere', 'train.max_epochs': 2}):
-        runs.claim_changes(cells, changes, folder)
-    with pytest.raises(UserError, match=r'were made with --changes={"encode.kind": "lsa".*, not {}; choose another'):
-        runs.claim_changes(cells, {}, folder)
-    finished(tmp_path / 'handed_on', cells[0].name, 1)
-    runs.claim_changes(cells, {}, tmp_path / 'handed_on')
-    with pytest.raises(UserError, match=r'were made with --changes={}, not'):
-        runs.claim_changes(cells, lsa, tmp_path / 'handed_on')
-
-
-def test_a_seed_that_no_report_is_about_is_left(tmp_path):
-    """As after a kill between a run's ranks and the report."""
-    finished(tmp_path, 'cell', 1, seeds=(1, 2))
-    assert runs.seeds_left(tmp_path / 'cell', (1, 2, 3)) == [3]
-    path = tmp_path / 'cell/report.json'
-    report = json.loads(path.read_text())
-    path.write_text(json.dumps({**report, 'runs': report['runs'][:1]}))
-    assert runs.seeds_left(tmp_path / 'cell', (1, 2)) == [2]
-
-
-def test_a_seed_that_another_grid_finishes_meanwhile_is_in_the_report(tmp_path, monkeypatch):
-    cell, base = grid.overall('demo')[0], runs.load_config(str(ROOT / 'configs/demo.py'))
-    calls = []
-
-    def run_pipeline(config, workdir, stages):
-        calls.append(tuple(config.train.seeds))
-        shutil.rmtree(workdir, ignore_errors=True)
-        finished(tmp_path, cell.name, 1, calls[-1])
-        if len(calls) == 1:  # the other one ends a moment later and reports on its own seed alone
-            ranks = (workdir / 'seed1/test_ranks.npz').read_bytes()
-            shutil.rmtree(workdir)
-            finished(tmp_path, cell.name, 1, (2,))
-            (workdir / 'seed1').mkdir()
-            (workdir / 'seed1/test_ranks.npz').write_bytes(ranks)
-
-    monkeypatch.setattr(runs, 'run_pipeline', run_pipeline)
-    runs.run_cells([cell], base, 'paper', (1,), {}, tmp_path)
-    assert calls == [(1,), (1, 2)]
-    before = (tmp_path / cell.name / 'report.json').stat().st_mtime_ns
-    runs.run_cells([cell], base, 'paper', (2,), {}, tmp_path)
-    assert len(calls) == 2 and (tmp_path / cell.name / 'report.json').stat().st_mtime_ns == before, 'nothing was left'
-
-
-def test_runs_among_other_candidates_are_not_set_side_by_side(tmp_path):
-    cells = grid.overall('beauty')[:3]
-    for cell, candidates in zip(cells, ('a', None, 'b'), strict=True):
-        finished(tmp_path, cell.name, 1)
-        path = tmp_path / cell.name / 'report.json'
-        report = json.loads(path.read_text())
-        path.write_text(json.dumps({**report, 'protocol': {'candidates': candidates} if candidates else {}}))
-    assert len(runs.reports(cells[:2], (1, 2), tmp_path)) == 2, 'a report from before they were noted'
-    with pytest.raises(UserError, match=f'{cells[2].name}: was ranked among other candidates than .*{cells[0].name}'):
-        runs.reports(cells, (1, 2), tmp_path)
-
-
 def test_wrong_texts_touch_only_the_methods_that_read_them():
     found = {kind: {cell.settings['model.method']: cell.name
                     for cell in grid.robustness('demo', [kind], (50,), 'gru4rec')
@@ -299,7 +230,8 @@ def test_the_hallucination_curve_on_the_shop(module, tmp_path):
     assert all(0.45 < float(gate.split('±')[0]) < 0.6 for _, gate in cells)
     with (tmp_path / 'robustness_demo_paper.csv').open() as lines:
         rows = list(csv.DictReader(lines))
-    assert {row['backbone'] for row in rows} == {'SASRec'} and 'users_swap, 100%' in {row['group'] for row in rows}
+    assert {row['backbone'] for row in rows} == {'SASRec'} and {row['corruption'] for row in rows} == {'users_swap'}
+    assert {row['share_percent'] for row in rows} == {'0', '10', '25', '50', '75', '100'} and 'gain_points' in rows[0]
     kept = next(tmp_path.glob('demo/paper/*printed*/seed1/gates.json'))
     before = kept.read_text()
     kept.unlink()

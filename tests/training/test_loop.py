@@ -14,9 +14,9 @@ import jax
 import numpy as np
 import pytest
 
-from grasp_jax import artefacts, pipeline
+from grasp_jax import artefacts
 from grasp_jax.errors import Stopped, UserError
-from grasp_jax.training import loop
+from grasp_jax.training import loop, seeds
 from grasp_jax.training.epochs import Epochs
 from grasp_jax.training.metrics_log import read_metrics
 from grasp_jax.training.run import make_run
@@ -71,7 +71,7 @@ def test_a_short_epoch_is_the_beginning_of_a_whole_one_and_the_next_has_other_us
 def test_two_runs_in_one_folder_take_turns(small_run, tmp_path):
     run = small_run(method='none', train={'max_epochs': 1})
     with artefacts.lock(tmp_path):
-        second = threading.Thread(target=pipeline.train_and_test, args=(run, 0, tmp_path, 'x'))
+        second = threading.Thread(target=seeds.train_and_test, args=(run, 0, tmp_path, 'x'))
         second.start()
         second.join(1)
         assert second.is_alive() and not (tmp_path / artefacts.MANIFEST).exists(), 'it has not even claimed the folder'

@@ -13,6 +13,7 @@ from grasp_jax.errors import Stopped, UserError
 from grasp_jax.training import loop
 from grasp_jax.tune import report, spaces
 from grasp_jax.tune.search import search
+from tests.reproduce.test_runs import stopped_in_training
 
 
 @pytest.fixture
@@ -243,3 +244,11 @@ def test_every_space_names_settings_that_there_are():
         if name == 'strong':
             found.model.num_layers = 0  # which stands for the backbone's usual two
             assert found.to_dict() == default('strong').to_dict(), 'the search begins with the recipe as it stands'
+
+
+def test_a_search_that_is_stopped_ends_with_the_code_that_is_asked_for(tmp_path):
+    code, said = stopped_in_training(
+        tmp_path, 'tune', '--config=configs/demo.py:strong', '--config.model.method=none',
+        '--config.train.max_epochs=10000', '--config.train.patience=10000', '--config.data.shop.customers=100',
+        f'--workdir={tmp_path}', '--trials=1', '--stopped_code=75')
+    assert code == 75 and 'the same command goes on from there' in said, said
