@@ -122,7 +122,8 @@ def check_comparison(reports: Sequence[Tree], names: Sequence[str], path: pathli
       path: the picture.
 
     Raises:
-      UserError: two data sets, two borders of tail items, or two runs that nothing in the picture would tell apart.
+      UserError: two data sets, two borders of tail items, other candidates, or two runs that nothing in the picture
+        would tell apart.
     """
     if len({report['dataset'] for report in reports}) > 1:
         raise UserError(f'{path}: a picture shows one data set; leave out the runs of others')
@@ -130,6 +131,9 @@ def check_comparison(reports: Sequence[Tree], names: Sequence[str], path: pathli
     if len(borders) > 1:
         raise UserError(f'{path}: the runs have head items from {" and from ".join(map(str, borders))} training '
                         'interactions on; leave out those of other borders')
+    if len({report['protocol']['candidates'] for report in reports}) > 1:
+        raise UserError(f'{path}: the runs were ranked among other candidates, so their figures cannot be set side by '
+                        'side; leave out those of other users or negatives')
     first: dict[tuple[str, ...], str] = {}
     for report, name in zip(reports, names, strict=True):
         key = (report['backbone'], *_variant(report))

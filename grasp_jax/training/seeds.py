@@ -23,7 +23,8 @@ _OF_THE_REPORT = {'evaluate': ('ks', 'head_user', 'head_item')}
 
 def finished_seeds(workdir: pathlib.Path) -> list[int]:
     """The seeds of a work folder whose test items are ranked, in order."""
-    return sorted(int(path.parent.name.removeprefix('seed')) for path in workdir.glob(f'seed*/{RANKS_FILE}'))
+    names = (path.parent.name.removeprefix('seed') for path in workdir.glob(f'seed*/{RANKS_FILE}'))
+    return sorted(int(name) for name in names if name.isdecimal())  # not of a copy, as seed42_old
 
 
 def train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str, made_of: str = '') -> pathlib.Path:

@@ -173,6 +173,15 @@ def test_head_and_tail_from_other_borders_are_not_set_side_by_side(workdirs, tmp
     assert 'head items from 4 and from 5' in capsys.readouterr().err
 
 
+def test_runs_among_other_candidates_are_not_drawn_side_by_side(workdirs, tmp_path, capsys):
+    shutil.copytree(workdirs[1], tmp_path / 'other')
+    found = report.load_report(workdirs[1])
+    found['protocol']['candidates'] = 'another'
+    (tmp_path / 'other/report.json').write_text(json.dumps(found))
+    assert compare.main([str(workdirs[0]), str(tmp_path / 'other'), '--plot', str(tmp_path / 'picture.png')]) == 2
+    assert 'other candidates' in capsys.readouterr().err and not (tmp_path / 'picture.png').exists()
+
+
 @pytest.mark.parametrize(('flags', 'message'), [
     (['--seed=-1'], '--seed=-1: must be 0 or more'),
     (['--plot=new/x.gif'], '--plot=new/x.gif: name a .png, .pdf or .svg file'),

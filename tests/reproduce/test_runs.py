@@ -60,6 +60,7 @@ def test_runs_on_other_vectors_are_not_mixed(tmp_path):
 def test_a_seed_that_no_report_is_about_is_left(tmp_path):
     """As after a kill between a run's ranks and the report."""
     finished(tmp_path, 'cell', 1, seeds=(1, 2))
+    shutil.copytree(tmp_path / 'cell/seed1', tmp_path / 'cell/seed1_old')  # somebody's copy is nobody's seed
     assert runs.seeds_left(tmp_path / 'cell', (1, 2, 3)) == [3]
     path = tmp_path / 'cell/report.json'
     report = json.loads(path.read_text())
