@@ -118,6 +118,6 @@ def _padded(run: Run, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for row, user in enumerate(users):
         newest = run.interactions.sequence(user, 'test')[-spec.max_length:]
         padded[row, :len(newest)] = newest
-        lengths[row] = len(newest) + (0 if spec.causal else 1)
+        lengths[row] = len(newest) + spec.appended
     return padded, lengths
 

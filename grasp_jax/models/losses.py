@@ -83,8 +83,8 @@ def log_chance(cumulative: jax.Array, ids: jax.Array) -> jax.Array:
     Returns:
       [...]; any number for id 0.
     """
-    chance = jnp.diff(cumulative, prepend=0.0) * len(cumulative)
-    return jnp.log(jnp.maximum(chance, 1e-9))[ids - 1]
+    chance = jnp.diff(cumulative, prepend=0.0)[ids - 1] * len(cumulative)
+    return jnp.log(jnp.maximum(chance, 1e-9))
 
 
 def full_softmax(queries: jax.Array, true: jax.Array, items: jax.Array, weight: jax.Array,

@@ -35,7 +35,7 @@ class Encoded(NamedTuple):
     context: Any
 
 
-class Sequences(NamedTuple):
+class Inputs(NamedTuple):
     """Users' inputs as in testing.
 
     Attributes:
@@ -185,7 +185,7 @@ class Recommender(nn.Module):
         return drawn.targets.pick(encoded.states), items
 
     def auxiliary(self, tables: Tables | None, users: jax.Array, packed: Packed, drawn: Drawn, encoded: Encoded,
-                  last: Ends | Sequences, similar: tuple[Sequences, ...]) -> jax.Array:
+                  last: Ends | Inputs, similar: tuple[Inputs, ...]) -> jax.Array:
         """The method's own loss, not weighted; zero where it has none.
 
         Args:
@@ -198,7 +198,7 @@ class Recommender(nn.Module):
         """
         if self.spec.method not in ('rlmrec', 'llm_esr'):
             return jnp.zeros(())
-        if isinstance(last, Sequences):
+        if isinstance(last, Inputs):
             states, there = self._last_states(tables, last, train=True), last.ends.exist
         else:
             states, there = last.pick(encoded.states), last.exist
@@ -210,7 +210,7 @@ class Recommender(nn.Module):
         teachers = jnp.sum(jnp.stack(found), 0).reshape(*exist.shape, -1)
         return distillation(states, teachers, exist, there.astype(teachers.dtype))
 
-    def _last_states(self, tables: Tables | None, sequences: Sequences, *, train: bool) -> jax.Array:
+    def _last_states(self, tables: Tables | None, sequences: Inputs, *, train: bool) -> jax.Array:
         """States [B, ?] behind sequences."""
         nobody = jnp.zeros(len(sequences.ends.row), jnp.int32)
         inputs, _, _ = self.represent_rows(tables, nobody, sequences.packed, sequences.masked, train=train)

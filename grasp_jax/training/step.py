@@ -14,7 +14,7 @@ from grasp_jax.data import batches, draws
 from grasp_jax.data.draws import Drawn
 from grasp_jax.models import losses
 from grasp_jax.models.alignment import HIDDEN_SHARE
-from grasp_jax.models.recommender import Encoded, Recommender, Sequences
+from grasp_jax.models.recommender import Encoded, Inputs, Recommender
 from grasp_jax.models.spec import ModelSpec, Tables
 from grasp_jax.training import parts
 from grasp_jax.training.sharding import split_rows, state_shardings, whole
@@ -187,28 +187,30 @@ class Batch(NamedTuple):
 
     users: jax.Array
     packed: batches.Packed
-    last: batches.Ends | Sequences
-    similar: tuple[Sequences, ...] = ()
+    last: batches.Ends | Inputs
+    similar: tuple[Inputs, ...] = ()
 
 
 def make_batch(model: Recommender, mesh: Mesh, shape: batches.Shape, items: jax.Array, step: batches.Steps) -> Batch:
     """Lays one step's users out in rows, and their similar users where the method reads them."""
     spec = model.spec
     packed = split_rows(batches.pack_rows(items, step.users, shape.rows, spec.row_width), mesh)
-    last: batches.Ends | Sequences = batches.ends(step.users, longest=spec.max_length)
+    last: batches.Ends | Inputs
     if spec.reads_last_states and spec.appended:
         last = input_rows(spec, mesh, items, step.users, shape.rows)
+    else:
+        last = batches.ends(step.users, longest=spec.max_length)
     similar = (input_rows(spec, mesh, items, placement, *grid)
                for placement, grid in zip(step.similar, shape.similar, strict=True))
     return Batch(jnp.asarray(step.users.user), packed, last, tuple(similar))
 
 
 def input_rows(spec: ModelSpec, mesh: Mesh, items: jax.Array, placement: batches.Placement, rows: int,
-               width: int | None = None) -> Sequences:
+               width: int | None = None) -> Inputs:
     """Users' inputs as in testing, behind them the mask where the backbone needs one; rows are by default as wide as
     in training."""
     packed = split_rows(batches.pack_rows(items, placement, rows, width or spec.row_width, spec.appended), mesh)
-    return Sequences(packed, (packed.items == 0) & (packed.segment > 0), batches.ends(placement, spec.appended))
+    return Inputs(packed, (packed.items == 0) & (packed.segment > 0), batches.ends(placement, spec.appended))
 
 
 def batch_loss(params: Any, model: Recommender, spec: TrainSpec, data: Data, batch: Batch, drawn: Drawn,

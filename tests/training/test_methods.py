@@ -29,14 +29,16 @@ def reached(run):
     """Gradient of the auxiliary loss alone, its batch and what was drawn."""
     batch, drawn, key, state = first_batch(run)
 
-    def auxiliary(params):
-        def call(model):
-            encoded = model(run.data.tables, batch.users, batch.packed, drawn.masked, train=True)
-            return model.auxiliary(run.data.tables, batch.users, batch.packed, drawn, encoded, batch.last,
-                                   batch.similar)
-        return run.model.apply({'params': params}, rngs={'dropout': key}, method=call)
+    return jax.jit(jax.grad(functools.partial(own_loss, run, batch, drawn, key)))(state.params), batch, drawn
 
-    return jax.jit(jax.grad(auxiliary))(state.params), batch, drawn
+
+def own_loss(run, batch, drawn, key, params):
+    """The method's own loss, with dropout."""
+    def call(model):
+        encoded = model(run.data.tables, batch.users, batch.packed, drawn.masked, train=True)
+        return model.auxiliary(run.data.tables, batch.users, batch.packed, drawn, encoded, batch.last, batch.similar)
+
+    return run.model.apply({'params': params}, rngs={'dropout': key}, method=call)
 
 
 def moved(gradients, *path):

@@ -1,17 +1,19 @@
 """What the settings of a step do: temperature, correction for the draw, weights of losses, decay, dropout; and at which
 states a method's own loss looks."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from grasp_jax.models import losses
-from grasp_jax.models.recommender import Sequences
+from grasp_jax.models.recommender import Inputs
 from grasp_jax.training.epochs import Epochs
 from grasp_jax.training.run import Offline
 from grasp_jax.training.step import batch_loss, ranking_loss, train_spec
-from tests.training.test_methods import STRONG, first_batch
+from tests.training.test_methods import STRONG, first_batch, own_loss
 
 BACKBONES = ('sasrec', 'gru4rec', 'bert4rec')
 
@@ -107,18 +109,9 @@ def test_who_is_similar_to_nobody_but_oneself_has_nothing_to_learn(small_run, ba
     for similar, low, high in ((everybody, 0.0, 1e-8), (everybody[::-1], 1e-3, np.inf))[:1 + (backbone == 'sasrec')]:
         alone = small_run(method='llm_esr', backbone=backbone, dropout=0.0,
                           offline=Offline(run.offline.start, similar.copy()))
-        assert low <= own_loss(alone) <= high
-
-
-def own_loss(run):
-    batch, drawn, key, state = first_batch(run)
-
-    def call(model):
-        encoded = model(run.data.tables, batch.users, batch.packed, drawn.masked, train=True)
-        return model.auxiliary(run.data.tables, batch.users, batch.packed, drawn, encoded, batch.last, batch.similar)
-
-    return float(jax.jit(lambda params: run.model.apply({'params': params}, rngs={'dropout': key}, method=call))(
-        spread(state.params)))
+        batch, drawn, key, state = first_batch(alone)
+        loss = jax.jit(functools.partial(own_loss, alone, batch, drawn, key))
+        assert low <= loss(spread(state.params)) <= high
 
 
 @pytest.mark.parametrize('method', ('rlmrec', 'llm_esr'))
@@ -128,7 +121,7 @@ def test_own_losses_look_where_users_are_ranked(small_run, backbone, method):
     run = small_run(method=method, backbone=backbone, max_length=6)
     batch, _, _, _ = first_batch(run)
     rows = [batch.last, *batch.similar] if run.model.spec.appended else list(batch.similar)
-    assert all(isinstance(each, Sequences) for each in rows) and isinstance(batch.last, Sequences) == (
+    assert all(isinstance(each, Inputs) for each in rows) and isinstance(batch.last, Inputs) == (
         backbone == 'bert4rec')
     where = [(each.packed, each.ends) for each in rows] or [(batch.packed, batch.last)]
     longest = 0
