@@ -3,7 +3,8 @@
 A manifest holds the fingerprint of what went in (the stage's config and its inputs' fingerprints), checksums of the
 files that came out and library versions. A stage is built under a temporary name and renamed when complete. One that is
 found complete is looked through before it is used: a copy that broke off is refused, and so is a stage whose
-forerunners were made again and came out otherwise.
+forerunners were made again and came out otherwise. A finished training run stays what it is: its vectors may have been
+made on another machine and differ in their last bits. A report says where its seeds were trained on other contents.
 """
 
 import collections.abc
@@ -88,7 +89,7 @@ def build(path: pathlib.Path, config: Any, inputs: collections.abc.Sequence[str]
     partial = path.with_name(path.name + _PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    rest = _unfinished_of(mark, path)
+    rest = _unfinished_of(fingerprint('unfinished', mark, [made_of]), path)
     try:
         facts = make(partial)
     except BaseException:
@@ -113,12 +114,12 @@ def _contents(made_of: str, manifest: dict[str, Any]) -> str:
 
 def unfinished(folder: pathlib.Path) -> pathlib.Path:
     """A folder for what a stage that `build` makes in `folder` wants to find again after a kill; it goes when the stage
-    is complete, or when another config or other data are asked for."""
+    is complete, or when another config or other data are asked for, or the stages before came out otherwise."""
     return folder.with_name(folder.name.removesuffix(_PARTIAL) + _UNFINISHED)
 
 
 def _unfinished_of(mark: str, path: pathlib.Path) -> pathlib.Path:
-    """The folder `unfinished`, empty unless an earlier try left it for the same fingerprint."""
+    """The folder `unfinished`, empty unless an earlier try left it under the same mark."""
     rest = unfinished(path)
     if not (rest / _MARK).exists() or (rest / _MARK).read_text(encoding='utf-8') != mark:
         shutil.rmtree(rest, ignore_errors=True)

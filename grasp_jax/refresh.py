@@ -121,6 +121,9 @@ def check(known: Before, config: ml_collections.ConfigDict) -> None:
       UserError: the folder of before is gone or has changed, the encoder is another one than there, or it makes no
         vectors of texts.
     """
+    if not known.folder.is_dir():
+        raise UserError(f'{known.folder}: is gone, and a refresh began from it; bring it back or name another '
+                        '--workdir')
     if _marks(known.folder) != known.marks:
         raise UserError(f'{known.folder}: has changed since a refresh from it began; name another --workdir')
     _require_fit(known.folder, config)

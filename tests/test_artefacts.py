@@ -44,7 +44,7 @@ def test_a_failure_or_a_kill_leaves_nothing_that_looks_complete(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['encode']
 
 
-def test_what_is_unfinished_is_found_again_by_the_same_config_alone(tmp_path):
+def test_what_is_unfinished_is_found_again_by_the_same_config_and_contents_alone(tmp_path):
     found = []
 
     def killed(folder):
@@ -56,11 +56,18 @@ def test_what_is_unfinished_is_found_again_by_the_same_config_alone(tmp_path):
         found.append((artefacts.unfinished(folder) / 'block').exists())
         return {}
 
-    for width in (8, 8, 9):
+    for width, made_of in ((8, 'a'), (8, 'a'), (9, 'a'), (9, 'b')):
         with pytest.raises(KeyboardInterrupt):
-            artefacts.build(tmp_path / 'retrieve', {'width': width}, [], killed)
-    artefacts.build(tmp_path / 'retrieve', {'width': 9}, [], ends)
-    assert found == [False, True, False, True]
+            artefacts.build(tmp_path / 'retrieve', {'width': width}, [], killed, made_of)
+    artefacts.build(tmp_path / 'retrieve', {'width': 9}, [], ends, 'b')
+    assert found == [False, True, False, False, True]
+    assert [path.name for path in tmp_path.iterdir()] == ['retrieve']
+
+
+def test_what_a_kill_left_beside_a_complete_stage_goes(tmp_path):
+    artefacts.build(tmp_path / 'retrieve', {}, [], maker([]))
+    artefacts.unfinished(tmp_path / 'retrieve').mkdir()
+    artefacts.build(tmp_path / 'retrieve', {}, [], maker([]))
     assert [path.name for path in tmp_path.iterdir()] == ['retrieve']
 
 

@@ -50,6 +50,28 @@ def test_a_sequence_that_reaches_into_the_held_out_items_is_found(config, tmp_pa
         audit.require_training_part(known, plan.placement, 'a training batch')
 
 
+def test_what_training_reads_is_looked_at(config, tmp_path, monkeypatch):
+    real = audit.training_sequences
+
+    def longer(interactions, spec):
+        found = real(interactions, spec)
+        return dataclasses.replace(found, lengths=interactions.input_lengths('test')[found.users])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(audit, 'training_sequences', longer)
+        with pytest.raises(UserError, match='a training batch: reads a held-out item'):
+            audit.audit(config, tmp_path)
+
+    class Longer(audit.SimilarUsers):
+        def plan(self, *given):
+            return [dataclasses.replace(each, placement=each.placement._replace(
+                length=each.placement.length + 2 * (each.placement.length > 0))) for each in super().plan(*given)]
+
+    monkeypatch.setattr(audit, 'SimilarUsers', Longer)
+    with pytest.raises(UserError, match='sequences of similar users: reads a held-out item'):
+        audit.audit(config, tmp_path)
+
+
 def test_a_negative_of_the_users_own_is_found(config, tmp_path, monkeypatch):
     real = dataset_files.load
 

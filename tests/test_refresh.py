@@ -141,6 +141,29 @@ def test_other_groups_are_searched_for_anew(tmp_path):
     check_whole(tmp_path / 'wednesday', done)
 
 
+def test_more_neighbours_are_searched_for_anew(tmp_path):
+    config = config_of(tmp_path / 'data1', rows(), 'lsa')
+    prepare_knowledge(config, tmp_path / 'monday')
+    config.retrieve.k = 7
+    refresh_knowledge(config, tmp_path / 'tuesday', tmp_path / 'monday')
+    check_whole(tmp_path / 'tuesday', prepare_knowledge(config, tmp_path / 'tuesday').dataset, k=7)
+
+
+def test_what_moves_to_another_group_has_the_neighbours_of_that(tmp_path):
+    config = config_of(tmp_path / 'data1', rows(), 'lsa')
+    config.text.domain, config.retrieve.item_group = 'beauty', 'shelf'  # which no text of this domain tells
+    prepare_knowledge(config, tmp_path / 'monday')
+    path = tmp_path / 'data1' / 'items.jsonl'
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines[:3]:
+        line['shelf'] = f'shelf {1 - int(line["shelf"][-1])}'
+    path.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    changes = dict(refresh_knowledge(config, tmp_path / 'tuesday', tmp_path / 'monday'))
+    assert changes['items encoded'] == 0 < changes['items whose neighbours are others, also by what is new']
+    done = prepare_knowledge(config, tmp_path / 'tuesday').dataset
+    check_whole(tmp_path / 'tuesday', done, groups=groups_of(done.item_attributes, 'shelf', 'item_group'))
+
+
 def test_a_folder_of_before_that_is_damaged_is_refused(tmp_path):
     config = config_of(tmp_path / 'data1', rows(), 'lsa')
     prepare_knowledge(config, tmp_path / 'monday')
@@ -174,4 +197,7 @@ def test_what_cannot_be_refreshed_is_refused(tmp_path):
     manifest = tmp_path / 'monday' / 'encode' / 'manifest.json'
     manifest.write_text(manifest.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
     with pytest.raises(UserError, match='has changed since'):
+        prepare_knowledge(config, tmp_path / 'wednesday')
+    shutil.rmtree(tmp_path / 'monday')
+    with pytest.raises(UserError, match='monday: is gone, and a refresh began from it'):
         prepare_knowledge(config, tmp_path / 'wednesday')

@@ -18,9 +18,9 @@ Tree = dict[str, Any]
 LEGEND = """All numbers in percent. The columns of tail and head users and items are NDCG, sampled protocol, at the
 same k. The gain is the mean over users of the difference of NDCG (sampled) to the first run, in points of percent, with
 its bootstrap interval; * and ** mark p below 0.05 and 0.01 in a Wilcoxon signed-rank test over users, where the
-interval leaves out zero as well. Both are about the trained models, on these users: another seed of the same method
-would differ too. Several seeds of a run, those that both have, are averaged per user first. Runs on other users or
-other negatives are listed but not tested."""
+interval leaves out zero as well and the test's rank sums point the same way as the mean. Both are about the trained
+models, on these users: another seed of the same method would differ too. Several seeds of a run, those that both have,
+are averaged per user first. Runs on other users or other negatives are listed but not tested."""
 
 
 def compare_workdirs(workdirs: Sequence[pathlib.Path], reports: Sequence[Tree], seed: int = 0) -> list[list[str]]:
@@ -34,7 +34,7 @@ def compare_workdirs(workdirs: Sequence[pathlib.Path], reports: Sequence[Tree], 
     Raises:
       UserError: the ranks of a run cannot be read.
     """
-    k = tables.headline_k(reports[0])
+    k = tables.shared_k(reports) or tables.headline_k(reports[0])
     header = ['run', 'data', 'recipe', 'model', 'seeds',
               *(f'{name}@{k} {protocol}' for protocol in ('sampled', 'full') for name in ('NDCG', 'HR')),
               *tables.GROUP_NAMES.values(), 'gain (95% interval)', 'p']
@@ -94,6 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError(f'--seed={flags.seed}: must be 0 or more')
         if flags.plot:
             require_picture('plot', flags.plot)
+        for workdir in flags.workdirs:
+            if workdir.is_file():
+                raise UserError(f'{workdir}: is a file; name the folder that --workdir was')
         reports = [load_report(workdir) for workdir in flags.workdirs]
         if flags.plot:
             check_comparison(reports, [workdir.resolve().name for workdir in flags.workdirs], flags.plot)

@@ -14,7 +14,16 @@ from matplotlib.ticker import MaxNLocator
 from grasp_jax import artefacts
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation.history import History
-from grasp_jax.evaluation.tables import BACKBONES, GROUP_NAMES, METHODS, cut_offs, headline_k, model_name, variant
+from grasp_jax.evaluation.tables import (
+    BACKBONES,
+    GROUP_NAMES,
+    METHODS,
+    cut_offs,
+    headline_k,
+    model_name,
+    shared_k,
+    variant,
+)
 
 Tree = dict[str, Any]
 
@@ -122,8 +131,8 @@ def check_comparison(reports: Sequence[Tree], names: Sequence[str], path: pathli
       path: the picture.
 
     Raises:
-      UserError: two data sets, two borders of tail items, other candidates, or two runs that nothing in the picture
-        would tell apart.
+      UserError: two data sets, two borders of tail items, other candidates, no cut-off in common, or two runs that
+        nothing in the picture would tell apart.
     """
     if len({report['dataset'] for report in reports}) > 1:
         raise UserError(f'{path}: a picture shows one data set; leave out the runs of others')
@@ -134,6 +143,9 @@ def check_comparison(reports: Sequence[Tree], names: Sequence[str], path: pathli
     if len({report['protocol']['candidates'] for report in reports}) > 1:
         raise UserError(f'{path}: the runs were ranked among other candidates, so their figures cannot be set side by '
                         'side; leave out those of other users or negatives')
+    if shared_k(reports) is None:
+        raise UserError(f'{path}: the runs report no cut-off in common; run them again with the same '
+                        '--config.evaluate.ks, which trains nothing')
     first: dict[tuple[str, ...], str] = {}
     for report, name in zip(reports, names, strict=True):
         key = (report['backbone'], *_variant(report))
@@ -151,7 +163,7 @@ def comparison(reports: Sequence[Tree], path: pathlib.Path) -> None:
         the places.
       path: the picture to write; `check_comparison` says whether it can be drawn.
     """
-    name = f'NDCG@{headline_k(reports[0])}'
+    name = f'NDCG@{shared_k(reports)}'
     backbones = list(dict.fromkeys(report['backbone'] for report in reports))
     methods = list(dict.fromkeys(map(_variant, reports)))
     by_key = {(report['backbone'], _variant(report)): report for report in reports}

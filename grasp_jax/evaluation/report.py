@@ -22,6 +22,7 @@ Keys of report.json (fractions, not percent; null where a group is empty):
 | `std` | only with several seeds: `test` and `validation` as standard deviations (n - 1) over the seeds; these two are then means |
 | `runs` | per seed: `seed`, `run_dir` (relative), `test`, `validation`, `training` |
 | `stages` | what each stage said about itself |
+| `mixed` | which seeds were trained on stages of the same settings that came out otherwise, null where none were |
 | `versions` | Python and libraries |
 """  # noqa: E501 (a table row is one line)
 
@@ -82,7 +83,8 @@ def write_report(
     report = {
         'schema': SCHEMA, **_names(config), 'command': command, 'data': _data_facts(interactions, counts['users']),
         'protocol': _protocol(config, interactions), 'thresholds': groups.thresholds(interactions, config),
-        'counts': counts, **_over_seeds(runs), 'runs': runs, 'stages': stages, 'versions': _versions(run_dirs)}
+        'counts': counts, **_over_seeds(runs), 'runs': runs, 'stages': stages,
+        'mixed': _mixed(config.train.seeds, run_dirs), 'versions': _versions(run_dirs)}
     (workdir / 'plots').mkdir(parents=True, exist_ok=True)
     plots.training_curve(report, histories, workdir / 'plots' / 'training_curve.png')
     plots.metric_by_k(report, workdir / 'plots' / 'metric_by_k.png')
@@ -107,13 +109,29 @@ def load_report(path: pathlib.Path) -> Tree:
     return report
 
 
+def _manifest(run_dir: pathlib.Path) -> Tree:
+    path = run_dir / artefacts.MANIFEST
+    found: Tree = artefacts.read_json(path) if path.exists() else {}
+    return found
+
+
+def _mixed(seeds: Sequence[int], run_dirs: Sequence[pathlib.Path]) -> str | None:
+    """Stages that are made again, or made elsewhere, may come out otherwise; what was trained before stays."""
+    alike: dict[str, list[str]] = {}
+    for seed, run_dir in zip(seeds, run_dirs, strict=True):
+        if made_of := _manifest(run_dir).get('made_of'):  # older ones do not say
+            alike.setdefault(made_of, []).append(str(seed))
+    if len(alike) < 2:
+        return None
+    return (f'seeds {" and seeds ".join(map(", ".join, alike.values()))} were trained on other texts or vectors, made '
+            'by the same settings; means and deviations are over both')
+
+
 def _versions(run_dirs: Sequence[pathlib.Path]) -> dict[str, str]:
     """Versions that the seeds were made with, as their manifests say; several of a name where they differ."""
     found: dict[str, list[str]] = {}
     for run_dir in run_dirs:
-        manifest = run_dir / artefacts.MANIFEST
-        made = artefacts.read_json(manifest).get('versions') if manifest.exists() else None
-        for name, version in (made or artefacts.versions()).items():
+        for name, version in (_manifest(run_dir).get('versions') or artefacts.versions()).items():
             known = found.setdefault(name, [])
             known += [version] if version not in known else []
     return {name: ' and '.join(versions) for name, versions in found.items()}

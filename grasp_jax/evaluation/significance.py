@@ -66,7 +66,8 @@ def compare(
 
     Returns:
       difference (mean of a less mean of b), low and high (its bootstrap interval), p_value (two-sided Wilcoxon
-      signed-rank test; 1 where no user differs).
+      signed-rank test; 1 where no user differs), ranks (-1 to 1, the difference of that test's two rank sums as a share
+      of both: many small gains and a few large losses make it positive where the mean is negative).
 
     Raises:
       UserError: the two were evaluated on different users or test items.
@@ -76,8 +77,13 @@ def compare(
     # Averages over seeds leave differences of 1e-17 that would count as wins and losses in the signed-rank test.
     differences = np.round(a.values - b.values, 12)
     low, high = bootstrap_interval(differences, seed, resamples, confidence)
-    p_value = float(scipy.stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
-    return {'difference': float(differences.mean()), 'low': low, 'high': high, 'p_value': p_value}
+    changed = differences[differences != 0]
+    if not len(changed):
+        return {'difference': 0.0, 'low': low, 'high': high, 'p_value': 1.0, 'ranks': 0.0}
+    ranks = scipy.stats.rankdata(np.abs(changed))
+    return {'difference': float(differences.mean()), 'low': low, 'high': high,
+            'p_value': float(scipy.stats.wilcoxon(differences).pvalue),
+            'ranks': float(ranks @ np.sign(changed) / ranks.sum())}
 
 
 def compare_runs(a: str, of_a: Mapping[int, Ranks], b: str, of_b: Mapping[int, Ranks], protocol: str, k: int,
@@ -104,8 +110,8 @@ def compare_runs(a: str, of_a: Mapping[int, Ranks], b: str, of_b: Mapping[int, R
 
 
 def mark(found: Mapping[str, float]) -> str:
-    """'*' or '**' for p below 0.05 and 0.01 where the interval leaves out 0 as well, else ''."""
-    if found['p_value'] >= 0.05 or found['low'] <= 0 <= found['high']:
+    """'*' or '**' for p below 0.05 and 0.01 where the interval leaves out 0 and the rank sums say the same, else ''."""
+    if found['p_value'] >= 0.05 or found['low'] <= 0 <= found['high'] or found['difference'] * found['ranks'] <= 0:
         return ''
     return '**' if found['p_value'] < 0.01 else '*'
 

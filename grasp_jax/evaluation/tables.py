@@ -1,5 +1,6 @@
 """A report as text: report.md and the end of each run on the terminal."""
 
+from collections.abc import Sequence
 from typing import Any
 
 Tree = dict[str, Any]
@@ -19,8 +20,16 @@ def cut_offs(report: Tree) -> list[int]:
 
 def headline_k(report: Tree) -> int:
     """The cut-off that groups and comparisons are shown at: 10, or the largest one where 10 is not reported."""
-    ks = cut_offs(report)
-    return 10 if 10 in ks else ks[-1]
+    found = shared_k([report])
+    assert found is not None, 'a config has at least one'
+    return found
+
+
+def shared_k(reports: Sequence[Tree]) -> int | None:
+    """The cut-off that several reports are compared at: 10, or the largest one that all of them have; None where they
+    have none in common."""
+    ks = set.intersection(*(set(cut_offs(report)) for report in reports))
+    return 10 if 10 in ks else max(ks, default=None)
 
 
 def model_name(report: Tree) -> str:
@@ -113,8 +122,7 @@ def render_markdown(report: Tree) -> str:
 
 
 def _warning(report: Tree) -> list[str]:
-    warning = report['protocol'].get('warning')
-    return [f'Beware: {warning}.'] if warning else []
+    return [f'Beware: {warning}.' for warning in (report['protocol'].get('warning'), report.get('mixed')) if warning]
 
 
 def _left_out(stages: dict[str, Tree]) -> list[str]:

@@ -23,9 +23,9 @@ GROUPS = tuple(f'{group}:{metric}@{k}' for group in ('tail_user', 'tail_item', '
 LEGEND = """Percent, mean ± standard deviation over seeds. Under the sampled protocol the second line of a cell is the
 paper's figure and our difference to it; in brackets where the paper contradicts itself."""
 MARKS = """* and ** mark NDCG@10 over all users that differs from {rival}, p below 0.05 and 0.01 in a Wilcoxon
-signed-rank test over users where the bootstrap interval leaves out zero as well, each user's NDCG averaged over the
-seeds that both have; the arrow says which way. It is about the trained models on these users: two seeds of one method
-can differ as well."""
+signed-rank test over users where the bootstrap interval leaves out zero as well and mean and rank sums agree, each
+user's NDCG averaged over the seeds that both have; the arrow says which way. It is about the trained models on these
+users: two seeds of one method can differ as well."""
 RIVAL = 'the best method that is done and not a form of GRASP on the same backbone'
 
 

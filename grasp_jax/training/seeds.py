@@ -42,7 +42,7 @@ def train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str, made_
       `folder`.
 
     Raises:
-      UserError: the folder belongs to another config or other contents.
+      UserError: the folder belongs to another config, or it is not finished and was begun on other contents.
       Stopped: SIGTERM or a preemption notice came, and the state is saved.
     """
     with artefacts.lock(folder) if hosts.is_writer() else contextlib.nullcontext():

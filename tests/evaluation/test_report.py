@@ -8,6 +8,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from grasp_jax import artefacts
 from grasp_jax import config as configs
 from grasp_jax.data import filters, readers
 from grasp_jax.data.interactions import Interactions, evenly_spread, numbers_of_negatives
@@ -74,6 +75,8 @@ def test_where_some_users_are_ranked_the_report_counts_them_alone(tmp_path, shop
     found = run(tmp_path, shop, users=30)
     assert found['data']['evaluated_users'] == found['counts']['users'] == 30 and found['data']['users'] == 120
     assert '30 users evaluated' in report.render_terminal(found)
+    everybody = run(tmp_path / 'all', shop)
+    assert found['protocol']['candidates'] != everybody['protocol']['candidates']
 
 
 def test_groups_together_are_all_users(workdirs):
@@ -105,6 +108,18 @@ def test_what_a_report_says_of_some_seeds_is_what_a_report_on_them_says(tmp_path
         assert all(some.get(key) == alone.get(key) for key in ('seed', 'std'))
         assert [each['seed'] for each in some['runs']] == list(seeds)
     assert report.of_seeds(several, (9,)) is None
+
+
+def test_seeds_of_other_vectors_are_named(tmp_path, shop):
+    for seed, made_of in ((1, 'a'), (2, 'b'), (3, 'a'), (4, '')):
+        (tmp_path / f'seed_{seed}').mkdir()
+        artefacts.claim(tmp_path / f'seed_{seed}', {}, [], made_of=made_of)
+    words = 'seeds 1, 3 and seeds 2 were trained on other texts or vectors'
+    mixed = run(tmp_path, shop, seeds=(1, 2, 3, 4))
+    assert words in mixed['mixed']
+    assert words in report.render_terminal(mixed) and words in (tmp_path / 'report.md').read_text()
+    alike = run(tmp_path, shop, seeds=(1, 3, 4))
+    assert alike['mixed'] is None and 'Beware' not in report.render_terminal(alike)
 
 
 def test_pages_name_the_protocol_and_carry_the_numbers(workdirs):
@@ -180,6 +195,33 @@ def test_runs_among_other_candidates_are_not_drawn_side_by_side(workdirs, tmp_pa
     (tmp_path / 'other/report.json').write_text(json.dumps(found))
     assert compare.main([str(workdirs[0]), str(tmp_path / 'other'), '--plot', str(tmp_path / 'picture.png')]) == 2
     assert 'other candidates' in capsys.readouterr().err and not (tmp_path / 'picture.png').exists()
+
+
+def test_runs_are_compared_at_a_cut_off_that_all_report(workdirs, shop, tmp_path, monkeypatch, capsys):
+    run(tmp_path / 'few', shop, method='llm_init', ks=(1, 5))
+    run(tmp_path / 'none', shop, method='rlmrec', ks=(7,))
+    drawn, picture, draw = [], str(tmp_path / 'picture.png'), plots._bars
+
+    def spy(axes, x, heights, *rest):
+        drawn.append(heights)
+        draw(axes, x, heights, *rest)
+
+    monkeypatch.setattr(plots, '_bars', spy)
+    assert compare.main([str(workdirs[0]), str(tmp_path / 'few'), '--plot', picture]) == 0
+    printed = capsys.readouterr().out
+    assert 'NDCG@5 sampled' in printed and ' - ' not in printed
+    for name, heights in zip(('plain', 'few'), drawn, strict=False):
+        folder = workdirs[0] if name == 'plain' else tmp_path / name
+        assert heights == [100 * report.load_report(folder)['test']['sampled']['NDCG@5']]
+    assert compare.main([str(workdirs[0]), str(tmp_path / 'none')]) == 0  # the table has a dash
+    assert compare.main([str(workdirs[0]), str(tmp_path / 'none'), '--plot', picture]) == 2
+    assert 'no cut-off in common' in capsys.readouterr().err
+
+
+def test_a_report_in_place_of_its_folder_is_one_line(workdirs, capsys):
+    assert compare.main([str(workdirs[0]), str(workdirs[1] / 'report.json')]) == 2
+    message = f'{workdirs[1]}/report.json: is a file; name the folder that --workdir was'
+    assert capsys.readouterr().err == f'error: {message}\n'
 
 
 @pytest.mark.parametrize(('flags', 'message'), [

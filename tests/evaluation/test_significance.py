@@ -14,7 +14,7 @@ def scores(values, name='a', users=None):
 def test_no_difference_gives_one_and_an_empty_interval():
     values = np.random.default_rng(0).random(200)
     assert significance.compare(scores(values), scores(values, 'b'), 0) == {
-        'difference': 0.0, 'low': 0.0, 'high': 0.0, 'p_value': 1.0}
+        'difference': 0.0, 'low': 0.0, 'high': 0.0, 'p_value': 1.0, 'ranks': 0.0}
 
 
 def test_a_clear_gain_is_significant_and_signs_turn_with_the_order():
@@ -71,16 +71,30 @@ def test_a_method_is_compared_over_the_seeds_that_both_have():
     runs = {seed: Ranks(users, users + 1, 1 + rng.geometric(0.05, len(users)), np.ones(len(users)))
             for seed in (42, 43, 44)}
     same = significance.compare_runs('a', {42: runs[42]}, 'b', runs, 'sampled', 10, 0)
-    assert same == {'difference': 0.0, 'low': 0.0, 'high': 0.0, 'p_value': 1.0}
+    assert same == {'difference': 0.0, 'low': 0.0, 'high': 0.0, 'p_value': 1.0, 'ranks': 0.0}
     other = significance.compare_runs('a', {7: runs[44]}, 'b', runs, 'sampled', 10, 0)  # none is shared
     one = [significance.user_scores('c', [runs[seed]]) for seed in (44, 42)]
     assert other == significance.compare(*one, 0)
 
 
 def test_a_mark_needs_the_interval_beside_the_test():
-    found = {'difference': 0.1, 'low': 0.05, 'high': 0.2, 'p_value': 0.001}
+    found = {'difference': 0.1, 'low': 0.05, 'high': 0.2, 'p_value': 0.001, 'ranks': 0.3}
     assert significance.mark(found) == '**' and significance.mark({**found, 'p_value': 0.02}) == '*'
     assert significance.mark({**found, 'p_value': 0.06}) == '' == significance.mark({**found, 'low': -0.01})
+
+
+def test_no_mark_where_the_mean_and_the_ranks_point_apart():
+    values = np.r_[np.full(800, 0.02), np.full(200, -0.5)]  # a small gain for most, a large loss for some
+    found = significance.compare(scores(values), scores(np.zeros(1000), 'b'), 0)
+    assert found['high'] < 0 < found['ranks'] and found['p_value'] < 1e-10
+    assert significance.mark(found) == ''
+    assert significance.mark(significance.compare(scores(values + 0.5), scores(np.zeros(1000), 'b'), 0)) == '**'
+
+
+def test_noise_of_averages_over_seeds_is_no_difference():
+    three = np.full(300, (0.1 + 0.2 + 0.3) / 3)
+    assert (three != 0.2).all()
+    assert significance.compare(scores(three), scores(np.full(300, 0.2), 'b'), 0)['p_value'] == 1.0
 
 
 def test_other_users_are_refused():

@@ -6,6 +6,7 @@ import pytest
 
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation.gates import candidate_gates
+from grasp_jax.evaluation.ranks import Evaluator
 from grasp_jax.evaluation.scores import target_scores
 from grasp_jax.models.spec import Tables
 from grasp_jax.training.epochs import Epochs
@@ -109,6 +110,32 @@ def test_gates_and_scores_of_targets_are_the_same_and_those_of_one_user_at_a_tim
     np.testing.assert_allclose(gates['host'], gates['device'], atol=1e-6)
     np.testing.assert_allclose(scores['host'], scores['device'], atol=1e-5)
     assert np.ptp(gates['device'], axis=0).min() > 1e-3 and np.std(scores['device']) > 1e-3
+
+
+@pytest.mark.parametrize('settings', ({'method': 'none'}, {'gate': 'softmax'}, {'gate': 'calibrated'}), ids=str)
+def test_the_score_of_a_target_is_the_one_that_gives_its_rank(small_run, settings):
+    """Each candidate takes the place of the target once; so many of them score higher."""
+    run = small_run(max_length=5, **settings)
+    params, evaluator = run.fresh_state(0).params, run.evaluator('test')
+
+    def scores_among(negatives, targets=evaluator.targets):
+        other = Evaluator(run.model, run.mesh, run.data, run.interactions, 'test', negatives, 32)
+        other.targets = targets
+        return target_scores(other, params)
+
+    own, everybody = target_scores(evaluator, params), run.negatives['test']
+    rank = np.ones(len(own))
+    for column in range(everybody.shape[1]):
+        swapped = everybody.copy()
+        swapped[:, column] = evaluator.targets
+        theirs = scores_among(swapped, everybody[:, column])
+        rank += (theirs > own) + (theirs == own) / 2
+    np.testing.assert_array_equal(rank, evaluator(params, full=False).sampled)
+    among_few = np.abs(scores_among(everybody[:, :3]) / own)
+    if settings.get('gate') == 'softmax':  # 4 candidates share what 11 share else
+        assert (among_few > 1.5).all()
+    else:
+        np.testing.assert_allclose(among_few, 1, rtol=1e-6)
 
 
 def test_a_softmax_over_all_items_is_refused_with_tables_on_the_host(small_run, monkeypatch):
