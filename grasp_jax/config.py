@@ -34,7 +34,11 @@ def changed(config: ml_collections.ConfigDict, settings: Mapping[str, Any]) -> m
             place = copy
             for part in section.split('.'):
                 place = place[part]
-            place.lock()
+            before = place[key]
+            if isinstance(before, ml_collections.ConfigDict):
+                raise UserError(f'{name}: is a section; name its settings one by one, as {name}.{next(iter(before))}')
+            if value is None:
+                raise UserError(f'{name}=None: give a value, as {before!r}')
             place[key] = value
         except (KeyError, AttributeError) as error:
             raise UserError(f'there is no setting {name!r}; grasp_jax/config.py lists them all') from error

@@ -7,7 +7,11 @@
 # and end with 0, before and after it they end with 143; who then waits for answers that are paid for has GRACE seconds
 # (default 60).
 set -euo pipefail
-count=${1:?how many processes? bash launch/multiprocess.sh N [flags of grasp_jax.main]}
+if (($# < 1)); then
+  echo "error: bash launch/multiprocess.sh N [flags of grasp_jax.main]" >&2
+  exit 2
+fi
+count=$1
 shift
 [[ $count =~ ^[1-9][0-9]*$ ]] || { echo "error: '$count' is no number of processes" >&2; exit 2; }
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

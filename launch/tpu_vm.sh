@@ -20,7 +20,7 @@ call() { if [[ ${DRY_RUN:-} ]]; then printf '%q ' "$@" && echo; else "$@"; fi; }
 everywhere() { call gcloud compute tpus tpu-vm ssh "$name" --zone="$zone" --worker=all --command="$1"; }
 
 for flag in "$@"; do
-  [[ $flag != --workdir* ]] || { echo "error: $flag: the work folder is BUCKET/runs/$name, which all hosts see" >&2; exit 2; }
+  [[ ! $flag =~ ^--?workdir ]] || { echo "error: $flag: the work folder is BUCKET/runs/$name, which all hosts see" >&2; exit 2; }
 done
 [[ -z $(git status --porcelain) ]] || echo "changes that are not committed stay here" >&2
 mount=(gcsfuse --implicit-dirs)

@@ -40,6 +40,39 @@ def launch(tmp_path):
             process.kill()
 
 
+def test_without_arguments_it_says_how_it_is_called():
+    found = subprocess.run(['bash', 'launch/multiprocess.sh'], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == 2 and found.stderr.startswith('error: bash launch/multiprocess.sh N')
+
+
+@pytest.mark.parametrize('flag', ['--workdir=here', '-workdir=here', '-workdir'])
+def test_a_tpu_slice_has_its_work_folder_in_the_bucket(flag):
+    found = subprocess.run(['bash', 'launch/tpu_vm.sh', 'n', 'z', 'gs://b/f', flag], cwd=ROOT, capture_output=True,
+                           text=True, check=False, env={**os.environ, 'DRY_RUN': '1'})
+    assert found.returncode == 2 and 'the work folder is BUCKET/runs/n' in found.stderr
+
+
+@pytest.mark.parametrize(('flags', 'code', 'again'), [
+    ((), 0, True), ((), 143, True), ((), 2, False), (('--stopped_code=75',), 75, True),
+    (('-stopped_code', '75'), 75, True), (('--stopped_code=75',), 0, False)])
+def test_slurm_puts_a_saved_job_back_and_nothing_else(tmp_path, flags, code, again):
+    """Scripts stand in for SLURM; the step ends with its code once it is told to stop."""
+    notes = tmp_path / 'notes'
+    scripts = {'srun': f'trap "exit {code}" USR1; echo $$ >"$NOTES.step"; while :; do sleep 0.05; done',
+               'scancel': 'kill -USR1 "$(cat "$NOTES.step")"', 'scontrol': 'echo "$@" >"$NOTES"'}
+    for name, text in scripts.items():
+        (tmp_path / name).write_text(f'#!/usr/bin/env bash\n{text}\n')
+        (tmp_path / name).chmod(0o755)
+    environment = {**os.environ, 'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'NOTES': str(notes), 'SLURM_JOB_ID': '7'}
+    with subprocess.Popen(['bash', 'launch/slurm.sbatch', *flags], cwd=ROOT, env=environment,
+                          stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / 'notes.step').exists():
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert process.returncode == code and (notes.read_text() == 'requeue 7\n' if notes.exists() else False) == again
+
+
 def starts(notes):
     return len(notes.read_text().splitlines()) if notes.exists() else 0
 

@@ -69,7 +69,7 @@ def main(rest: Sequence[str]) -> None:
         return
     measured = {} if command == 'sweep' else {'size': {'name': _SIZE.value, **vars(size)}}  # it has sizes of its own
     found = {'command': command, **measured, 'machine': timing.machine(), 'results': results,
-             'matmul_flops_per_s': timing.matmul_rate()}
+             'complete': stopped is None, 'matmul_flops_per_s': timing.matmul_rate()}
     print(tables.render(found, _MARKDOWN.value))
     if command == 'sweep':
         from grasp_jax.benchmark import sweep
@@ -77,7 +77,9 @@ def main(rest: Sequence[str]) -> None:
     if _OUT.value:
         pathlib.Path(_OUT.value).write_text(json.dumps(found, indent=1) + '\n', encoding='utf-8')
         print(f'written: {_OUT.value}')
-    if stopped is not None and not isinstance(stopped, KeyboardInterrupt):
+    if isinstance(stopped, KeyboardInterrupt):
+        raise KeyboardInterrupt('what was measured until then is above')
+    if stopped is not None:
         raise stopped
 
 

@@ -26,18 +26,23 @@ def measure(run: Run, epochs: Epochs, state: TrainState, reference: Reference | 
     """Median seconds of each part, ours and the reference's; of our E-wide work also the rate it reaches."""
     result: dict[str, Any] = {}
     theirs = reference.parts() if reference is not None else {}
+    product, product_flops = timing.matmul()
+    wide = run.model.spec.gated and run.model.spec.space == 'llm'
     for name, program in _ours(run, epochs, state).items():
-        programs = {'grasp_jax': functools.partial(_repeat, program)}
+        programs: dict[str, Callable[[], Any]] = {'grasp_jax': functools.partial(_repeat, program)}
         if name in theirs:
             programs['pytorch'] = theirs[name]
+        if wide and name == 'item encoder':  # in turns as well: other work on the machine slows both
+            programs['matmul'] = product
         seconds = timing.alternate(programs, rounds, label=name)
         result[name] = {'grasp_jax_s': statistics.median(seconds['grasp_jax']) / _REPEATS}
         if name in theirs:
             result[name] |= {'pytorch_s': statistics.median(seconds['pytorch'])}
             result[name]['ratio'] = result[name]['pytorch_s'] / result[name]['grasp_jax_s']
-    if run.model.spec.gated and run.model.spec.space == 'llm':
-        rate = wide_flops(run, epochs.shape) / result['item encoder']['grasp_jax_s']
-        result['item encoder'] |= {'flops': wide_flops(run, epochs.shape), 'flops_per_s': rate}
+        if 'matmul' in programs:
+            flops = wide_flops(run, epochs.shape)
+            result[name] |= {'flops': flops, 'flops_per_s': flops / result[name]['grasp_jax_s'],
+                             'matmul_flops_per_s': product_flops / statistics.median(seconds['matmul'])}
     return result
 
 

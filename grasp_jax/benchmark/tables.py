@@ -35,7 +35,7 @@ def _train(found: dict[str, Any]) -> list[tuple[Rows, int]]:
     for result in found['results']:
         for name, part in result.get('parts', {}).items():
             rate = part.get('flops_per_s')
-            share = None if rate is None else 100 * rate / found['matmul_flops_per_s']
+            share = None if rate is None else 100 * rate / part['matmul_flops_per_s']
             parts.append([_model(result), name, f'{1e3 * part["grasp_jax_s"]:.2f}',
                           _number(part.get('pytorch_s'), '.2f', 1e3), _number(part.get('ratio'), '.1f'),
                           _number(rate, '.0f', 1e-9), _number(share, '.0f') + ('' if share is None else '%')])

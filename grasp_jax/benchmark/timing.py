@@ -65,13 +65,19 @@ def with_peak_memory(program: Callable[[], Result]) -> tuple[Result, int | None]
     return result, max(_status('VmHWM') - before, 0)
 
 
-def matmul_rate(rounds: int = 15) -> float:
-    """Floating-point operations per second of a large float32 matrix product with JAX: what the machine can do."""
+def matmul() -> tuple[Callable[[], Any], int]:
+    """A large float32 matrix product with JAX, which shows what the machine can do, and its floating-point
+    operations."""
     size = 2048 if jax.default_backend() == 'cpu' else 8192
     left = jnp.ones((size, size), jnp.float32)
     product = jax.jit(lambda a, b: a @ b)
-    seconds = alternate({'matmul': lambda: product(left, left).block_until_ready()}, rounds)['matmul']
-    return 2 * size ** 3 / statistics.median(seconds)
+    return lambda: product(left, left).block_until_ready(), 2 * size ** 3
+
+
+def matmul_rate(rounds: int = 15) -> float:
+    """Floating-point operations per second of `matmul`."""
+    program, flops = matmul()
+    return flops / statistics.median(alternate({'matmul': program}, rounds)['matmul'])
 
 
 def machine() -> dict[str, Any]:
@@ -82,7 +88,7 @@ def machine() -> dict[str, Any]:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {'date': datetime.date.today().isoformat(), 'processor': _processor(), 'cores': os.cpu_count(),
+    return {'date': datetime.date.today().isoformat(), 'processor': _processor(), 'cores': len(os.sched_getaffinity(0)),
             'device': f'{jax.device_count()} x {jax.devices()[0].device_kind}', 'python': platform.python_version(),
             'system': platform.system(), 'versions': versions, 'command': _command()}
 

@@ -28,7 +28,7 @@ _CHOICES = {
 # Weight of each method's auxiliary loss in its paper.
 _USUAL_WEIGHTS = {'rlmrec': 0.01, 'llm_esr': 0.1}
 # As in the papers of the backbones.
-_USUAL_LAYERS = {'sasrec': 2, 'gru4rec': 1, 'bert4rec': 2}
+USUAL_LAYERS = {'sasrec': 2, 'gru4rec': 1, 'bert4rec': 2}
 # Embedding tables get a multiple of this many rows, so that any mesh can split them evenly.
 ROW_MULTIPLE = 128
 Pick = Callable[[jax.Array], jax.Array]  # states [R, W, H] -> some of them, [..., H]
@@ -170,7 +170,7 @@ def model_spec(config: ml_collections.ConfigDict, num_items: int, llm_width: int
     for key, choices in _CHOICES.items():
         if values[key] not in choices:
             raise UserError(f'config.model.{key}={values[key]!r}: choose one of {", ".join(choices)}')
-    values['num_layers'] = values['num_layers'] or _USUAL_LAYERS[values['backbone']]
+    values['num_layers'] = values['num_layers'] or USUAL_LAYERS[values['backbone']]
     values['fusion_size'] = values['fusion_size'] or 2 * values['hidden_size']
     if values['auxiliary_weight'] > 0 and values['method'] not in _USUAL_WEIGHTS:
         raise UserError(f'config.model.auxiliary_weight={values["auxiliary_weight"]}: method {values["method"]} has no '

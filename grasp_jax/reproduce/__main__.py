@@ -57,7 +57,8 @@ _STOPPED_CODE = define_stopped_code()
 
 def main(_: Sequence[str]) -> None:
     """Makes one table or figure."""
-    from grasp_jax.reproduce import results, runs  # after the flags: --help need not wait for JAX
+    from grasp_jax.checks import check_config  # after the flags: --help need not wait for JAX
+    from grasp_jax.reproduce import results, runs
 
     what, cells = _what()
     chosen = list({cell.name: cell for cell in cells if _is_chosen(cell)}.values())
@@ -66,6 +67,8 @@ def main(_: Sequence[str]) -> None:
     seeds = [int(seed) for seed in _SEEDS.value]
     base = runs.load_config(grid.DATASETS[dataset])
     shared = base, recipe, seeds, json.loads(_CHANGES.value)
+    for cell in chosen:
+        check_config(runs.config_of(cell, *shared))
     runs.require_same(cells, *shared, folder)
     runs.claim_changes(cells, shared[-1], folder, note=_RUN.value and not _PLAN.value)
     part, parts = map(int, _SHARD.value.split('/'))
@@ -138,7 +141,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
         rest: list[str] = flags.FLAGS(list(argv), known_only=False)
         if not all(seed.strip().isdecimal() for seed in _SEEDS.value) or not _SEEDS.value:
             raise UserError(f'--seeds={",".join(_SEEDS.value)}: give numbers, as 42,43,44')
-        if not all(share.strip().isdecimal() and 0 < int(share) <= 100 for share in _SHARES.value):
+        if not all(share.strip().isdecimal() and 0 < int(share) <= 100 for share in _SHARES.value or ['']):
             raise UserError(f'--shares={",".join(_SHARES.value)}: give percents from 1 to 100, as 25,50')
         part, _, parts = _SHARD.value.partition('/')
         if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):

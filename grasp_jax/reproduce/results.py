@@ -52,7 +52,8 @@ def write(what: str, cells: Sequence[Cell], seeds: Sequence[int], folder: pathli
         plots.bars(rows, 'N@10' if what != 'table3' else 'tail_item:N@10', title, target.with_suffix('.png'))
     artefacts.write_text(target.with_suffix('.csv'), tables.as_csv(rows, columns))
     marks = tables.MARKS.format(rival=_RIVALS.get(what, tables.RIVAL))
-    legend = [tables.LEGEND, tables.losses(rows, folder),
+    published_too = tables.PUBLISHED if any(row.published for row in rows) else ''
+    legend = [tables.LEGEND + published_too, tables.losses(rows, folder),
               marks if 'N@10' in columns and any(row.against for row in rows) else '',
               published.OTHER_CUTS.get(rows[0].report['dataset'], '') if known else '']
     text = '\n\n'.join([*parts, f'![{title}]({target.name}.png)', *filter(None, legend)]) + '\n'
@@ -95,6 +96,9 @@ def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
     """
     # Not by a clean run or by one on wrong items that stands in for one on both.
     begun = {cell.wrong for cell in cells if cell.wrong == wrong_texts(cell)[0] and runs.is_done(folder / cell.name)}
+    if not begun:
+        raise UserError(f'{folder}: no run on wrong texts is done; leave out --norun, and --methods unless it names '
+                        'one that reads the texts in question')
     cells = [cell for cell in cells if wrong_texts(cell)[0] in begun]
     rows = _rows('the hallucination curve', cells, {}, seeds, folder)
     title = f'Hallucination curve, {rows[0].report["dataset"]}, {_backbone(rows[0].cell)}, recipe {recipe}'

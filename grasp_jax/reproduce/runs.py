@@ -125,15 +125,20 @@ def claim_changes(cells: Sequence[Cell], changes: dict[str, Any], folder: pathli
     """
     ours = {key: value for key, value in changes.items() if key.partition('.')[0] in _SHARED and key != 'data.source'}
     noted = folder / 'changes.json'
-    if not noted.exists() and not any(finished_seeds(folder / cell.name) for cell in cells):
+    if not any(path for cell in cells for path in (folder / cell.name).glob('seed*/*')):  # nothing is begun
         if note:
             folder.mkdir(parents=True, exist_ok=True)
             artefacts.write_json(noted, ours)
         return
-    theirs = artefacts.read_json(noted) if noted.exists() else {}
+    try:
+        theirs = artefacts.read_json(noted) if noted.exists() else {}
+    except UserError as error:
+        raise UserError(f'{noted}: cannot be read; write into it which --changes to {", ".join(_SHARED)} its runs were '
+                        'made with, as {"encode.kind": "lsa"}, or {} if with none') from error
     if theirs != ours:
-        raise UserError(f'{folder}: its runs were made with --changes={json.dumps(theirs)}, not {json.dumps(ours)}; '
-                        'choose another --workdir')
+        lost = '' if noted.exists() else f' (there is no {noted.name}; if it got lost, write into it what is so)'
+        raise UserError(f'{folder}: its runs were made with --changes={json.dumps(theirs)}{lost}, not '
+                        f'{json.dumps(ours)}; choose another --workdir')
 
 
 def require_same(cells: Sequence[Cell], base: ml_collections.ConfigDict, recipe: str, seeds: Sequence[int],
@@ -156,7 +161,7 @@ def require_same(cells: Sequence[Cell], base: ml_collections.ConfigDict, recipe:
         read = f'reduce{spec.hidden_size}' if spec.starts_from_text else 'retrieve' if spec.reads_text else 'prepare'
         for seed in finished_seeds(folder / cell.name):
             run_dir = folder / cell.name / f'seed{seed}'
-            inputs = artefacts.read_json(run_dir / artefacts.MANIFEST)['inputs']
+            inputs = _inputs(run_dir)
             claim_run(run_dir, config, inputs)
             alike = made_of.setdefault((stages_of(config, folder), read), {})
             alike[run_dir] = ', '.join(each[:8] for each in inputs)
@@ -166,6 +171,15 @@ def require_same(cells: Sequence[Cell], base: ml_collections.ConfigDict, recipe:
             raise UserError(f'{run_dir}: was made of other data, texts or vectors than {other} (inputs '
                             f'{inputs_of[run_dir]}, not {inputs_of[other]}); move it away, or choose another --workdir')
     reports(cells, seeds, folder)  # refuses other candidates
+
+
+def _inputs(run_dir: pathlib.Path) -> list[str]:
+    try:
+        found: list[str] = artefacts.read_json(run_dir / artefacts.MANIFEST)['inputs']
+    except UserError as error:
+        raise UserError(f'{run_dir}: its {artefacts.MANIFEST} is missing or damaged, so that nothing says what it was '
+                        'made of; move the folder away, and the same command runs this seed again') from error
+    return found
 
 
 def _odd_one(stated: Mapping[pathlib.Path, Any]) -> tuple[pathlib.Path, pathlib.Path] | None:

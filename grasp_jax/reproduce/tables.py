@@ -20,7 +20,8 @@ PROTOCOLS = ('sampled', 'full')
 OVERALL = tuple(f'{metric}@{k}' for metric in ('N', 'H') for k in (1, 3, 5, 10, 20))
 GROUPS = tuple(f'{group}:{metric}@{k}' for group in ('tail_user', 'tail_item', 'head_user', 'head_item')
                for k in (5, 10) for metric in ('N', 'H'))
-LEGEND = """Percent, mean ± standard deviation over seeds. Under the sampled protocol the second line of a cell is the
+LEGEND = 'Percent, mean ± standard deviation over seeds.'
+PUBLISHED = """ Under the sampled protocol the second line of a cell is the
 paper's figure and our difference to it; in brackets where the paper contradicts itself."""
 MARKS = """* and ** mark NDCG@10 over all users that differs from {rival}, p below 0.05 and 0.01 in a Wilcoxon
 signed-rank test over users where the bootstrap interval leaves out zero as well and mean and rank sums agree, each

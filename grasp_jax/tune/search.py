@@ -12,7 +12,7 @@ import ml_collections
 from grasp_jax import artefacts
 from grasp_jax.config import changed, default
 from grasp_jax.errors import Diverged, Stopped, UserError
-from grasp_jax.tune.spaces import SPACES, STARTS
+from grasp_jax.tune.spaces import SPACES, start_of
 
 LOG = logging.getLogger(__name__)
 _TRIES = 3  # of settings that end in an error of the program or the device
@@ -47,6 +47,9 @@ def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: 
 
     check_config(config)
     check_devices(config)
+    start = start_of(space, config)
+    if start:
+        _check_start(space, config, SPACES[space](optuna.trial.FixedTrial(start)))
     workdir.mkdir(parents=True, exist_ok=True)
     stages.mkdir(parents=True, exist_ok=True)
     _claim(workdir, config, space)
@@ -59,8 +62,16 @@ def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: 
     states = optuna.trial.TrialState
     finished = states.COMPLETE, states.PRUNED
     _take_up_again(study, states)
-    if space in STARTS and not study.get_trials(states=(*finished, states.WAITING)):
-        study.enqueue_trial(STARTS[space])
+    if start and not study.get_trials(states=(*finished, states.WAITING)):
+        study.enqueue_trial(start)
+
+    def clear(study: Any, trial: Any) -> None:
+        """The checkpoints of a trial that is over go once the study holds what matters."""
+        if trial.state in finished and 'settings' in trial.user_attrs:
+            shutil.rmtree(workdir / 'trials' / _name(trial.user_attrs['settings']), ignore_errors=True)
+
+    for trial in study.trials:
+        clear(study, trial)  # what a kill left
 
     def objective(trial: Any) -> float:
         settings = SPACES[space](trial)
@@ -86,28 +97,24 @@ def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: 
             run = run_on(tried, prepare_knowledge(tried, stages))
             best = train(run, int(tried.train.seeds[0]), folder, watch)
         except optuna.TrialPruned:
-            shutil.rmtree(folder)
             raise
         except Diverged as error:
             LOG.warning('trial %d: %s', trial.number, error)
-            shutil.rmtree(folder)
             raise optuna.TrialPruned from error
         except (Stopped, KeyboardInterrupt, UserError, OSError):  # its checkpoints will be found
-            study.enqueue_trial(trial.params)
+            _queue(study, trial.params, states)
             raise
         except Exception as error:  # as memory that did not suffice: perhaps not the next time
             if _failures(study, trial) >= _TRIES - 1:
                 LOG.warning('trial %d: failed %d times, passed over (%s)', trial.number, _TRIES, error)
-                shutil.rmtree(folder)
                 raise optuna.TrialPruned from error
             trial.set_user_attr(_FAILED, str(error))
-            study.enqueue_trial(trial.params)
+            _queue(study, trial.params, states)
             raise
-        shutil.rmtree(folder)  # its checkpoints; the study keeps what matters
         return best.value
 
     while (left := trials - len(study.get_trials(states=finished))) > 0:
-        study.optimize(objective, n_trials=left, callbacks=[_say])
+        study.optimize(objective, n_trials=left, callbacks=[_say, clear])
     return study
 
 
@@ -116,6 +123,16 @@ def _claim(workdir: pathlib.Path, config: ml_collections.ConfigDict, space: str)
     settings = config.to_dict()
     del settings['llm'], settings['data']['source']  # who wrote the texts and where the files lie is no matter here
     artefacts.claim(workdir, settings, [space], default().to_dict())
+
+
+def _check_start(space: str, config: ml_collections.ConfigDict, settings: dict[str, Any]) -> None:
+    """Refuses a space whose settings do not go with the config."""
+    from grasp_jax.checks import check_config
+    try:
+        check_config(changed(config, settings))
+    except UserError as error:
+        raise UserError(f'--space={space}: sets {", ".join(settings)}, and the config does not go with that ({error}); '
+                        'choose another space, or change what the space leaves alone') from error
 
 
 def _failures(study: Any, trial: Any) -> int:
@@ -134,8 +151,16 @@ def _say(study: Any, trial: Any) -> None:
 def _take_up_again(study: Any, states: Any) -> None:
     """A trial that was running when the search was killed is queued once more; its checkpoints are found again."""
     for trial in study.get_trials(states=(states.RUNNING,)):
+        _queue(study, trial.params, states)
         study.tell(trial.number, state=states.FAIL)
-        study.enqueue_trial(trial.params)
+
+
+def _queue(study: Any, params: dict[str, Any], states: Any) -> None:
+    """Queues settings unless they are waiting: a kill may come between this and the end of the trial that was running,
+    and the next search would queue them again."""
+    waiting = study.get_trials(states=(states.WAITING,))
+    if not any(trial.system_attrs.get('fixed_params') == params for trial in waiting):
+        study.enqueue_trial(params)
 
 
 def _name(settings: dict[str, Any]) -> str:

@@ -3,6 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import ml_collections
+
+from grasp_jax.models.spec import USUAL_LAYERS
+
 Settings = dict[str, Any]
 
 
@@ -36,9 +40,16 @@ def sampled(trial: Any) -> Settings:
 
 
 SPACES: dict[str, Callable[[Any], Settings]] = {'strong': strong, 'sampled': sampled}
-# The trial that a search begins with; of `strong` it is the recipe as it stands.
+# Of the trials that searches begin with.
 STARTS: dict[str, Settings] = {
     'strong': {'temperature': 0.26, 'learning_rate': 3.2e-4, 'weight_decay': 0.05, 'dropout': 0.3, 'hidden_size': 128,
                'num_layers': 2},
     'sampled': {'loss': 'sampled_softmax', 'negatives': 256, 'popularity': 0.0, 'temperature': 1.0,
                'learning_rate': 1e-3, 'dropout': 0.5, 'hidden_size': 64, 'num_layers': 2}}
+
+
+def start_of(space: str, config: ml_collections.ConfigDict) -> Settings:
+    """The trial that a search begins with, empty where a space has none; of `strong` it is the recipe as it stands."""
+    start = STARTS.get(space, {})
+    layers = {'num_layers': USUAL_LAYERS[config.model.backbone]} if 'num_layers' in start else {}
+    return {**start, **layers}

@@ -84,14 +84,30 @@ def test_tables_that_do_not_fit_the_disk_are_refused_at_once(monkeypatch):
 
 
 @pytest.mark.parametrize(('backbone', 'method'), (('sasrec', 'grasp'), ('bert4rec', 'none')))
-def test_both_sides_compute_the_same_loss_and_every_part_is_timed(tiny, backbone, method):
+def test_both_sides_compute_the_same_loss_and_every_part_is_timed(tiny, monkeypatch, backbone, method):
     pytest.importorskip('torch', reason='needs the [reference] extra')
+    called = []
+
+    def two_seconds_each(programs, rounds, **_):
+        for program in programs.values():
+            program()
+        called.extend(programs)
+        return {name: [2.0] * rounds for name in programs}
+
+    monkeypatch.setattr(timing, 'alternate', two_seconds_each)
     row = training.measure(TINY, backbone, method, *tiny, training.Options(rounds=1, steps=2))
     assert row['loss_difference'] < 1e-4
-    assert row['ratio'] == row['step']['pytorch']['median_s'] / row['step']['grasp_jax']['median_s']
+    # A call of ours takes two steps, or does a part five times, where the reference's takes one and does it once.
+    ours, theirs = row['step']['grasp_jax'], row['step']['pytorch']
+    assert (ours['median_s'], theirs['median_s'], row['ratio']) == (1.0, 2.0, 2.0)
+    assert (ours['sequences_per_s'], theirs['sequences_per_s']) == (TINY.batch_size, TINY.batch_size / 2)
     assert set(row['parts']) == {'batch', 'item encoder', 'backbone', 'optimizer'}
-    assert all(part['grasp_jax_s'] > 0 and part['pytorch_s'] > 0 for part in row['parts'].values())
-    assert ('flops' in row['parts']['item encoder']) == (method == 'grasp')
+    assert all((part['grasp_jax_s'], part['pytorch_s'], part['ratio']) == (0.4, 2.0, 5.0)
+               for part in row['parts'].values())
+    wide = row['parts']['item encoder']
+    assert called.count('matmul') == ('flops' in wide) == (method == 'grasp')
+    if method == 'grasp':
+        assert wide['flops_per_s'] == wide['flops'] / 0.4 and wide['matmul_flops_per_s'] == 2048 ** 3
     text = tables.render({'command': 'train', 'results': [row], **MACHINE})
     assert '200 users, 300 items' in text and f'{row["ratio"]:.1f}' in text
 
@@ -130,13 +146,17 @@ def test_wide_operations_are_counted_from_the_shapes(tiny):
 
 
 @pytest.mark.parametrize(('backbone', 'method'), (('sasrec', 'grasp'), ('bert4rec', 'grasp'), ('gru4rec', 'none')))
-def test_both_sides_rank_by_the_same_scores(tiny, backbone, method):
+def test_both_sides_rank_by_the_same_scores(tiny, monkeypatch, backbone, method):
     pytest.importorskip('torch', reason='needs the [reference] extra')
+    monkeypatch.setattr(evaluation, '_seconds', lambda program: (program(), 6.0)[1])
     negatives = workload.negatives_of(tiny[0])
     users = 10_000 if method == 'none' else 5  # more than there are: all
     row = evaluation.measure(TINY, backbone, method, tiny[0], negatives, tiny[1], users=users)
     assert row['both']['pytorch_users'] == min(users, TINY.users)
     assert row['both']['largest_difference'] < 1e-4 and row['users'] == TINY.users
+    assert row['both']['grasp_jax_s_per_user'] == 6.0 / TINY.users
+    assert row['both']['pytorch_s_per_user'] == 6.0 / min(users, TINY.users)
+    assert row['ratio'] == pytest.approx(TINY.users / min(users, TINY.users))
     assert f'{row["ratio"]:.0f}' in tables.render({'command': 'evaluate', 'results': [row], **MACHINE})
 
 

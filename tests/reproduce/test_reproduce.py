@@ -66,6 +66,11 @@ def test_every_row_of_the_papers_beauty_is_in_the_grid():
     assert {cell.published for cell in grid.ablation()} - {None} == set(published.table(4))
 
 
+def times(factor, tree):
+    """A tree of numbers, each times a factor."""
+    return {key: times(factor, value) if isinstance(value, dict) else factor * value for key, value in tree.items()}
+
+
 def finished(folder, name, scores, seeds=(1, 2)):
     """A work folder as a run leaves it, with ranks of a hundred users; `scores` is the best rank that occurs."""
     reports = []
@@ -79,10 +84,12 @@ def finished(folder, name, scores, seeds=(1, 2)):
         reports.append({'seed': seed, 'run_dir': f'seed{seed}'})
     test = {protocol: {f'{metric}@{k}': 0.1 / scores for metric in ('NDCG', 'HR') for k in (1, 3, 5, 10, 20)}
             for protocol in ('sampled', 'full')}
-    groups = {group: test['sampled'] for group in ('tail_user', 'head_user', 'tail_item', 'head_item')}
+    test['groups'] = {group: times(0.9 - 0.1 * number, test['sampled']) for number, group in enumerate(
+        ('tail_user', 'head_user', 'tail_item', 'head_item'))}
+    test['full'] = times(0.5, test['full'])
+    test['groups_full'] = {group: times(0.5, values) for group, values in test['groups'].items()}
     report = {'schema': 1, 'dataset': 'demo', 'recipe': 'paper', 'seeds': list(seeds), 'runs': reports,
-              'test': {**test, 'groups': groups, 'groups_full': groups},
-              'std': {'test': {**test, 'groups': groups, 'groups_full': groups}}}
+              'test': test, 'std': {'test': times(0.01, test)}}
     (folder / name / 'report.json').write_text(json.dumps(report))
 
 
@@ -97,7 +104,8 @@ def test_a_table_compares_forms_of_grasp_with_the_best_other_method(tmp_path):
         with target.with_suffix('.csv').open() as lines:
             rows = {(row['method'], row['protocol'], row['metric']): row for row in csv.DictReader(lines)}
         first = rows['plain', 'sampled', column]
-        assert float(first['ours']) == 2.5 and float(first['difference']) == 2.5 - float(first['paper'])
+        assert float(first['ours']) == (2.5 if what == 'table2' else 1.75)
+        assert float(first['difference']) == pytest.approx(float(first['ours']) - float(first['paper']))
         assert rows['plain', 'full', column]['paper'] == ''
         gain = rows['GRASP, calibrated, prefix', 'sampled', column]
         assert (gain['against'] == 'LLMInit' and float(gain['gain_points']) > 0) == (what == 'table2')
@@ -108,6 +116,17 @@ def test_a_table_compares_forms_of_grasp_with_the_best_other_method(tmp_path):
     found = runs.reports(cells, (1, 2), tmp_path)
     line = next(line for line in tables.lines(cells, found, {}, tmp_path) if line.cell.name == 'sasrec_grasp')
     assert line.against['sampled']['difference'] > 0 and line.against['sampled']['p_value'] < 1e-4
+
+
+def test_every_figure_stands_in_its_column(tmp_path):
+    cells = [cell for cell in grid.overall('beauty') if cell.name == 'sasrec_none']
+    finished(tmp_path, 'sasrec_none', 4)
+    found = runs.reports(cells, (1, 2), tmp_path)['sasrec_none']
+    for protocol, factor in (('sampled', 2.5), ('full', 1.25)):
+        for column, share in (('N@10', 1), ('tail_user:N@5', 0.9), ('head_user:H@5', 0.8), ('tail_item:N@10', 0.7),
+                              ('head_item:H@10', 0.6)):
+            mean, spread = tables.value(found, protocol, column)
+            assert mean == pytest.approx(factor * share) and spread == pytest.approx(0.01 * mean), (protocol, column)
 
 
 def test_table_4_compares_every_row_with_the_one_without_attention(tmp_path):
@@ -157,6 +176,23 @@ def test_gates_are_looked_at_only_where_it_is_known_whose_text_is_wrong(tmp_path
         finished(tmp_path, name, 1)
     text = results.write_robustness(cells, base, 'paper', (1, 2), {}, tmp_path, tmp_path / 'curve').read_text()
     assert '| users profile, 50% | GRASP as printed |' in text and '### Gates' not in text
+    assert "the paper's figure" not in text
+
+
+def test_what_is_left_is_a_share_of_the_clean_figure(tmp_path):
+    cells, base = grid.robustness('demo', ['items_noise'], (50,)), runs.load_config(str(ROOT / 'configs/demo.py'))
+    for name, best in (('sasrec_llm_init', 1), ('sasrec_llm_init_items_noise_50', 4)):
+        finished(tmp_path, name, best)
+    text = results.write_robustness(cells, base, 'paper', (1, 2), {}, tmp_path, tmp_path / 'curve').read_text()
+    row = next(line for line in text.splitlines() if line.startswith('| items noise, 50% | LLMInit'))
+    assert [cell.strip() for cell in row.split('|')[3:-1]] == ['2', '2.50', '25%', '1.75', '25%', '1.50', '25%']
+
+
+def test_the_curve_says_when_only_clean_runs_are_done(tmp_path):
+    cells, base = grid.robustness('demo', ['items_noise'], (50,)), runs.load_config(str(ROOT / 'configs/demo.py'))
+    finished(tmp_path, 'sasrec_none', 1)
+    with pytest.raises(UserError, match='no run on wrong texts is done.*--methods unless it names one'):
+        results.write_robustness(cells, base, 'paper', (1, 2), {}, tmp_path, tmp_path / 'curve')
 
 
 def test_the_case_study_needs_a_run_on_wrong_texts(tmp_path):
@@ -200,6 +236,9 @@ def test_the_command_runs_a_grid_and_goes_on(module, tmp_path):
     (('--table=2', '--changes=[1]'), 'give a JSON object'),
     (('--table=2', '--changes={"train.seeds": [1]}'), 'seeds are given by --seeds'),
     (('--table=2', '--changes={"model.nothing": 1}', '--dataset=demo'), 'nothing'),
+    (('--table=2', '--changes={"evaluate.ks": null}', '--dataset=demo'), 'evaluate.ks=None: give a value, as (1, 3'),
+    (('--table=2', '--changes={"data.shop": {}}', '--dataset=demo'), 'one by one, as data.shop.customers'),
+    (('--table=2', '--changes={"train.mesh": [1]}', '--dataset=demo', '--workdir=/nowhere'), 'config.train.mesh'),
     (('--figure=robustness', '--kinds=lies'), 'choose among users_swap'),
     (('--figure=robustness', '--shares=0'), 'percents from 1 to 100'),
     (('--figure=robustness', '--backbones=sasrec,gru4rec'), '--figure=robustness takes one'),

@@ -47,13 +47,22 @@ def test_runs_on_other_vectors_are_not_mixed(tmp_path):
     folder = tmp_path / 'new'
     runs.claim_changes(cells, lsa, folder, note=False)
     assert not folder.exists()
+    runs.claim_changes(cells, {}, folder)  # of a call that ended before a run began
     for changes in (lsa, lsa, {**lsa, 'data.source': 'elsewhere', 'train.max_epochs': 2}):
         runs.claim_changes(cells, changes, folder)
+        (folder / cells[0].name / 'seed1').mkdir(parents=True, exist_ok=True)
+        (folder / cells[0].name / 'seed1/manifest.json').touch()
     with pytest.raises(UserError, match=r'were made with --changes={"encode.kind": "lsa".*, not {}; choose another'):
         runs.claim_changes(cells, {}, folder)
+    (folder / 'changes.json').write_text('{')
+    with pytest.raises(UserError, match=r'changes.json: cannot be read; write into it which --changes to data, text,'):
+        runs.claim_changes(cells, lsa, folder)
+    (folder / cells[0].name / 'seed1/test_ranks.npz').touch()
+    with pytest.raises(UserError, match=r'seed1: its manifest.json is missing or damaged.*runs this seed again'):
+        runs.require_same(cells, runs.load_config(str(ROOT / 'configs/demo.py')), 'paper', (1,), {}, folder)
     finished(tmp_path / 'handed_on', cells[0].name, 1)
     runs.claim_changes(cells, {}, tmp_path / 'handed_on')
-    with pytest.raises(UserError, match=r'were made with --changes={}, not'):
+    with pytest.raises(UserError, match=r'were made with --changes={} \(there is no changes.json; if .*\), not'):
         runs.claim_changes(cells, lsa, tmp_path / 'handed_on')
 
 

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import logging
+import types
 
 import optuna
 import pytest
@@ -10,6 +11,7 @@ from grasp_jax import artefacts, pipeline
 from grasp_jax.checks import check_config
 from grasp_jax.config import changed, default
 from grasp_jax.errors import Stopped, UserError
+from grasp_jax.models.spec import model_spec
 from grasp_jax.training import loop
 from grasp_jax.tune import report, spaces
 from grasp_jax.tune.search import search
@@ -65,6 +67,63 @@ def test_a_killed_search_goes_on_with_the_trial_it_was_in(config, tmp_path, monk
     assert not list((tmp_path / 'trials').iterdir()), 'checkpoints go when a trial is over'
     assert len(tries) == 4
     assert search(config, 'small', 3, tmp_path, tmp_path).best_value == study.best_value and len(tries) == 4
+
+
+@pytest.mark.parametrize('place', ['enqueue_trial', 'tell'])
+def test_a_kill_while_a_trial_is_taken_up_again_loses_and_repeats_nothing(config, tmp_path, monkeypatch, place):
+    tries = interrupt_second(monkeypatch, SystemExit())
+    with pytest.raises(SystemExit):
+        search(config, 'small', 2, tmp_path, tmp_path)
+    real = getattr(optuna.Study, place)
+
+    def killed_behind(self, *given, **named):
+        real(self, *given, **named)
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Study, place, killed_behind)
+        with pytest.raises(SystemExit):
+            search(config, 'small', 2, tmp_path, tmp_path)
+    study = search(config, 'small', 2, tmp_path, tmp_path)
+    assert [trial.state.name for trial in study.trials] == ['COMPLETE', 'FAIL', 'COMPLETE']
+    assert study.trials[2].params == study.trials[1].params and len(tries) == 3
+
+
+def test_a_kill_before_a_value_is_stored_keeps_what_was_trained(config, tmp_path, monkeypatch):
+    def killed(study, trial):
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr('grasp_jax.tune.search._say', killed)  # the first thing behind the value's storing
+        with pytest.raises(SystemExit):
+            search(config, 'small', 1, tmp_path, tmp_path)
+    assert len(list((tmp_path / 'trials').iterdir())) == 1, 'the study has it first'
+    search(config, 'small', 1, tmp_path, tmp_path)
+    assert not list((tmp_path / 'trials').iterdir())
+
+
+def test_the_best_is_the_highest_and_a_weak_trial_is_stopped_early(config, tmp_path, monkeypatch):
+    reached = iter((0.3, 0.5, 0.4, 0.45, 0.2, 0.6))
+
+    def train(run, seed, folder, watch):
+        value = next(reached)
+        for epoch in range(15):
+            watch(epoch, value)
+        return types.SimpleNamespace(value=value)
+
+    monkeypatch.setattr(loop, 'train', train)
+    study = search(config, 'small', 6, tmp_path, tmp_path)
+    assert [trial.state.name for trial in study.trials] == ['COMPLETE'] * 4 + ['PRUNED', 'COMPLETE']
+    assert study.best_value == 0.6 and study.direction.name == 'MAXIMIZE'
+    assert len(study.trials[4].intermediate_values) == 11, 'not before ten epochs'
+
+
+def test_a_space_that_does_not_go_with_the_config_is_said_before_the_stages(config, tmp_path):
+    wrong = changed(config, {'model.num_heads': 3, 'model.hidden_size': 48})
+    check_config(wrong)
+    with pytest.raises(UserError, match='--space=strong: sets .*model.hidden_size.*num_heads=3'):
+        search(wrong, 'strong', 1, tmp_path / 'study', tmp_path / 'stages')
+    assert not list(tmp_path.iterdir()), 'nothing is begun'
 
 
 def test_a_stopped_search_goes_on_too_and_draws_new_settings(config, tmp_path, monkeypatch):
@@ -236,14 +295,17 @@ def test_whatever_a_space_draws_can_be_trained(space, recipe):
         check_config(changed(config, spaces.SPACES[space](study.ask())))
 
 
-def test_every_space_names_settings_that_there_are():
-    for name, start in spaces.STARTS.items():
-        found = changed(default('strong'), spaces.SPACES[name](optuna.trial.FixedTrial(start)))
+@pytest.mark.parametrize('backbone', ['sasrec', 'gru4rec'])
+def test_every_space_names_settings_that_there_are(backbone):
+    config = changed(default('strong'), {'model.backbone': backbone})
+    for name in spaces.STARTS:
+        start = spaces.start_of(name, config)
+        found = changed(config, spaces.SPACES[name](optuna.trial.FixedTrial(start)))
         for key, value in start.items():
             assert value in (found.train.get(key), found.model.get(key))
         if name == 'strong':
-            found.model.num_layers = 0  # which stands for the backbone's usual two
-            assert found.to_dict() == default('strong').to_dict(), 'the search begins with the recipe as it stands'
+            assert model_spec(found, 9) == model_spec(config, 9), 'the search begins with the recipe as it stands'
+            assert found.train.to_dict() == config.train.to_dict()
 
 
 def test_a_search_that_is_stopped_ends_with_the_code_that_is_asked_for(tmp_path):
