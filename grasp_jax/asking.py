@@ -87,4 +87,7 @@ def import_batches(config: ml_collections.ConfigDict, folder: pathlib.Path, file
 
 
 def _jsonl(path: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(path.glob('*.jsonl')) if path.is_dir() else [path]
+    """A file, or those of a folder that are not what was exported."""
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.glob('*.jsonl') if not file.match(batch_files.REQUESTS))

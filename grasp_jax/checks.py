@@ -61,7 +61,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
 
 
 def _check_finite(config: ml_collections.ConfigDict) -> None:
-    for section in ('model', 'train'):
+    for section in ('model', 'train', 'llm'):
         for key, value in config[section].to_dict().items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise UserError(f'config.{section}.{key}={value}: must be a finite number')

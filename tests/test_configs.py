@@ -107,8 +107,8 @@ def test_settings_that_do_not_go_together_are_refused():
 @pytest.mark.parametrize(('key', 'value', 'word'), [
     ('prices', ('mine', 0.15, 0.60), 'in one pair of brackets'),
     ('prices', (('mine', 0.1),), 'no model with its price'),
-    ('prices', (('mine', float('nan'), 0.1),), 'no model'), ('max_usd', float('nan'), '0 or more'),
-    ('key_variable', 'sk-secret', 'never the key itself'), ('base_url', 'http://me:secret@host/v1', 'without a name'),
+    ('prices', (('mine', float('nan'), 0.1),), 'no model'), ('max_usd', float('nan'), 'a finite number'),
+    ('key_variable', 'sk-secret', 'never the key itself'), ('base_url', 'http://me:secret@host/v1', 'without name'),
     ('extra', '{"n": 2}', "'n' is set by the program"), ('model', '', 'is missing')])
 def test_settings_of_the_language_model_are_looked_at_before_anything_is_asked(key, value, word):
     config = default()

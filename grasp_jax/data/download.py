@@ -49,8 +49,9 @@ def fetch(url: str, target: pathlib.Path) -> pathlib.Path:
     partial = target.with_name(target.name + '.partial')
     try:
         with artefacts.lock(target.parent):
-            if target.exists() and record.exists():
-                if artefacts.file_checksum(target) != record.read_text(encoding='utf-8').split()[0]:
+            known = record.read_text(encoding='utf-8').split() if target.exists() and record.exists() else []
+            if known:  # a record that lost its contents, as when the power fails, is none
+                if artefacts.file_checksum(target) != known[0]:
                     raise UserError(f'{target}: differs from what was downloaded ({record.name}); delete it and run '
                                     'again')
                 return target

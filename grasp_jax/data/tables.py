@@ -74,7 +74,9 @@ def _read_text(path: pathlib.Path, separator: str) -> pd.DataFrame:
             raise UserError(f'{path}: has two columns {repeated.iloc[0]!r}; rename one')
         frame: pd.DataFrame = read()
     frame.columns = frame.columns.str.strip()
-    return frame
+    # Row numbers, as pandas writes them: under no name, or under the one that it gives such a column when it reads it.
+    numbers = frame.columns.str.fullmatch(r'Unnamed: \d+(_level_\d+)?')
+    return frame.loc[:, ~numbers]
 
 
 def read_interactions(path: pathlib.Path, config: ml_collections.ConfigDict) -> log.InteractionLog:
@@ -217,10 +219,13 @@ def _times(frame: pd.DataFrame, path: pathlib.Path, config: ml_collections.Confi
     elif len(values) and isinstance(values.iloc[0], str) and not _is_number(values.iloc[0]):
         _refuse_mixed(values, path)
         values = _calendar(values)
-    numbers = pd.to_numeric(values.astype(object), errors='coerce')
+    values = values.astype(object).map(lambda value: None if isinstance(value, int) and abs(value) >= 2**64 else value)
+    numbers = pd.to_numeric(values, errors='coerce')
     times = numbers.to_numpy(np.float64, na_value=np.nan)
     whole = pd.api.types.is_integer_dtype(numbers)
     wrong = ~np.isfinite(times) | (whole & (np.abs(times) >= 2.0**63))
+    if not whole and not wrong.any():
+        _refuse_fractions(values, times, path)
     if wrong.any():
         place = int(np.argmax(wrong))
         raise UserError(f'{path}, row {frame.index[place]}: column {config.time_column!r} is '
@@ -228,6 +233,15 @@ def _times(frame: pd.DataFrame, path: pathlib.Path, config: ml_collections.Confi
                         '(as Unix seconds) or ISO 8601 dates in the whole column')
     # Nanoseconds since 1970 do not fit a float64 exactly, so whole numbers stay whole.
     return numbers.to_numpy(np.int64) if whole else times
+
+
+def _refuse_fractions(values: pd.Series, times: np.ndarray, path: pathlib.Path) -> None:
+    """Refuses whole numbers too large for a float64 beside numbers that are not whole: their order would be lost."""
+    integer = values.astype(str).str.strip().str.fullmatch(r'[+-]?\d+').to_numpy(bool)
+    if (integer & (np.abs(times) > 2**53)).any():
+        place = int(np.argmin(integer))
+        raise UserError(f'{path}, row {values.index[place]}: column {values.name!r} is {values.iloc[place]!r}, no '
+                        'whole number, while others are too large to be anything else; write whole numbers in all rows')
 
 
 def _is_number(text: str) -> bool:
@@ -241,8 +255,8 @@ def _is_number(text: str) -> bool:
 def _refuse_mixed(values: pd.Series, path: pathlib.Path) -> None:
     """Refuses dates of which some name their offset from UTC and others none: their order would be a guess."""
     text = values.astype(str).str.strip()
-    clock = text.str.contains(':')
-    offset = text.str.contains(r':\d\d.*(?:Z|[+-]\d\d(?::?\d\d)?)$', case=False)
+    clock = text.str.contains(r':|[T ]\d', case=False)
+    offset = text.str.contains(r'(?::\d\d|[T ]\d).*(?:Z|[+-]\d\d(?::?\d\d)?)$', case=False)
     if (clock & offset).any() and (clock & ~offset).any():
         row = values.index[int(np.argmax((clock & ~offset).to_numpy(bool)))]
         raise UserError(f'{path}, row {row}: column {values.name!r} is {text[row]!r}, without an offset from UTC, '

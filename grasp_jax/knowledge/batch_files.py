@@ -12,15 +12,17 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from grasp_jax.data.json_lines import without_halves
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge.answers import judge, text_of
 from grasp_jax.knowledge.database import in_chunks
-from grasp_jax.knowledge.estimate import rough_of
+from grasp_jax.knowledge.estimate import count_of, rough_of
 from grasp_jax.knowledge.generate import Prompt
 from grasp_jax.knowledge.language_model import LanguageModel
 from grasp_jax.knowledge.responses import NONE, Responses, Usage
 
 URL = '/v1/chat/completions'
+REQUESTS = 'requests_*.jsonl'
 
 
 def export(prompts: Iterable[Prompt], model: LanguageModel, store: Responses, folder: pathlib.Path,
@@ -41,7 +43,7 @@ def export(prompts: Iterable[Prompt], model: LanguageModel, store: Responses, fo
       UserError: the folder has files of an earlier export.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.glob('requests_*.jsonl')):
+    if any(folder.glob(REQUESTS)):
         raise UserError(f'{folder}: holds requests already; delete them or name another folder')
     files: list[pathlib.Path] = []
     count = 0
@@ -92,7 +94,7 @@ def load(files: Sequence[pathlib.Path], prompts: Iterable[Prompt], model: Langua
     rejected: Counter[str] = Counter()
     for path in files:
         try:
-            lines = path.open(encoding='utf-8', errors='replace')  # an odd character, not a lost answer
+            lines = path.open(encoding='utf-8-sig', errors='replace')  # an odd character, not a lost answer
         except OSError as error:
             raise UserError(f'{path}: cannot be read ({error.strerror})') from error
         with lines:
@@ -124,14 +126,15 @@ def _read(line: str, where: str, keep_after: str) -> tuple[str, str, str, Usage]
         key, response = str(found['custom_id']), found.get('response')
         # OpenAI wraps the answer in `body`; others write it as it is.
         answer = (response or {}).get('body', response) or {}
-        if found.get('error') or 'choices' not in answer or (response or {}).get('status_code', 200) >= 400:
+        status = (response or {}).get('status_code')
+        if found.get('error') or 'choices' not in answer or isinstance(status, int) and status >= 400:
             detail = found.get('error') or answer.get('error') or 'no answer'
             message = detail.get('message', detail) if isinstance(detail, dict) else detail
-            return key, '', f'error: {" ".join(str(message).split())[:100]}', Usage()
+            return key, '', f'error: {" ".join(without_halves(str(message)).split())[:100]}', Usage()
         choice, counted = answer['choices'][0], answer.get('usage') or {}
         message, finish = choice['message'], choice.get('finish_reason')
         text = text_of(message.get('content'))
-        usage = Usage(int(counted.get('prompt_tokens') or 0), int(counted.get('completion_tokens') or 0))
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        usage = Usage(count_of(counted.get('prompt_tokens')), count_of(counted.get('completion_tokens')))
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise UserError(f'{where}: is no answer of a batch ({error}); take the line out') from error
     return key, text, judge(text, finish, message.get('refusal'), keep_after), usage

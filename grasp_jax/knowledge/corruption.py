@@ -36,7 +36,7 @@ def check(settings: ml_collections.ConfigDict) -> None:
 
 def chosen(count: int, share: float, seed: int) -> np.ndarray:
     """int64, the entities of `count` that get a wrong vector, in random order; a larger share holds a smaller one."""
-    return np.random.default_rng(seed).permutation(count)[:math.ceil(share * count)]
+    return np.random.default_rng(seed).permutation(count)[:math.ceil(share * count - 1e-9)]
 
 
 def swapped(rows: np.ndarray, who: np.ndarray) -> np.ndarray:

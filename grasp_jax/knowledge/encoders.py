@@ -240,6 +240,7 @@ def _write_table(folder: pathlib.Path, name: str, source: np.ndarray | hashed.Ha
     return empty
 
 
+@np.errstate(over='ignore', invalid='ignore')  # what comes of it is looked at
 def _write(path: pathlib.Path, source: np.ndarray | hashed.HashedVectors, rows: np.ndarray, offset: int,
            settings: ml_collections.ConfigDict) -> int:
     """Writes `source[rows]` below `offset` rows of zeros, centred if asked; returns how many rows are zero.
@@ -258,7 +259,12 @@ def _write(path: pathlib.Path, source: np.ndarray | hashed.HashedVectors, rows: 
         vectors = np.asarray(source[rows[block]], np.float32)
         known = np.linalg.norm(vectors, axis=1, keepdims=True) > _TINY
         empty += int((~known).sum())
-        target[offset + block.start:offset + block.stop] = vectors if mean is None else centred(vectors, mean)
+        written = target[offset + block.start:offset + block.stop]
+        written[:] = vectors if mean is None else centred(vectors, mean)
+        wrong = ~np.isfinite(written).all(axis=1)
+        if wrong.any():
+            raise UserError(f'{path.stem}: vector {block.start + int(np.argmax(wrong))} has numbers too large for '
+                            f'{settings.dtype}; use --config.encode.dtype=float32, or vectors of about unit length')
     target.flush()
     return empty
 

@@ -12,6 +12,7 @@ from grasp_jax.knowledge.responses import Totals, Usage
 _UNPARTED = '\u0e00-\u109f\u1780-\u17ff\u2e80-\ud7ff\uf900-\ufaff\uff66-\uffdc\U00020000-\U0003ffff'
 _PIECE = re.compile(rf'[{_UNPARTED}]|[^\W\d_{_UNPARTED}]+|\d|[^\w\s]|_')
 _MESSAGE, _REPLY = 4, 3  # tokens that a chat template puts around a message and before the answer
+_MOST = 2**40  # tokens that an answer can have taken
 ENOUGH = 20  # answers from which a model's own counts are trusted
 
 
@@ -61,13 +62,14 @@ class Tokens:
 
 
 def counted(usage: Any, prompt: float, answer: float) -> Usage:
-    """What a server counted, as its body says (`usage`, which may be missing), else what was estimated.
-
-    Raises:
-      TypeError, ValueError: a count is no number.
-    """
+    """What a server counted, as its body says (`usage`, which may be missing), else what was estimated."""
     of_prompt, of_answer = (getattr(usage, name, None) for name in ('prompt_tokens', 'completion_tokens'))
-    return Usage(int(of_prompt or math.ceil(prompt)), int(of_answer or math.ceil(answer)))
+    return Usage(count_of(of_prompt) or math.ceil(prompt), count_of(of_answer) or math.ceil(answer))
+
+
+def count_of(tokens: Any) -> int:
+    """A server's count of tokens, 0 where it is none; an answer is not lost over an odd one."""
+    return int(tokens) if isinstance(tokens, (int, float)) and 0 < tokens < _MOST else 0
 
 
 def rough_of(messages: Iterable[Mapping[str, str]]) -> float:

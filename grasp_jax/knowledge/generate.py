@@ -16,10 +16,10 @@ from grasp_jax.errors import UserError
 from grasp_jax.knowledge.answers import judge, text_of
 from grasp_jax.knowledge.budget import Budget
 from grasp_jax.knowledge.database import TOGETHER, in_chunks
-from grasp_jax.knowledge.estimate import ENOUGH, Tokens, counted, rough, rough_of
+from grasp_jax.knowledge.estimate import ENOUGH, Tokens, count_of, counted, rough, rough_of
 from grasp_jax.knowledge.language_model import LanguageModel
 from grasp_jax.knowledge.responses import CUT_OFF, NONE, NOTHING, Responses, Usage
-from grasp_jax.knowledge.server import Broken, Limits, Refused, Server, Stopped
+from grasp_jax.knowledge.server import Limits, Refused, Server, Stopped, broken
 
 _ALL = 20  # so many final refusals before a run's first answer are not about the prompts
 # Entries of a request that the client has a parameter for.
@@ -79,12 +79,18 @@ class Generator:
         self._held: list[tuple[Prompt, _Reply]] = []  # final refusals while it is not trusted
         self._asking = 0  # prompts that may still get an answer
         self._budget: Budget | None = None
+        self._spent_before = 0.0  # dollars, in earlier runs
         self._bar: Any = None
 
     @property
     def sent(self) -> int:
         """Requests of this run, as `Budget` counts them."""
         return self._budget.sent if self._budget else 0
+
+    @property
+    def usd(self) -> float:
+        """Dollars of this run, as far as the price is known."""
+        return self._budget.spent - self._spent_before if self._budget else 0.0
 
     def run(self, prompts: Callable[[], Iterable[Prompt]], what: str) -> None:
         """Asks whatever has no answer yet. Another process that would ask for answers of the same store waits, so that
@@ -113,7 +119,8 @@ class Generator:
         last = self._store.last_request(self._model.name)
         self._before = last['messages'] if last == self._model.body(last.get('messages', [])) else []
         self._server = Server(self._model, self._limits)
-        self._budget = Budget(self._server, self._model.cost(totals.usage))
+        self._spent_before = self._model.cost(totals.usage)
+        self._budget = Budget(self._server, self._spent_before)
         with tqdm(total=total, initial=total - left, desc=what, unit='prompt', mininterval=0.5) as self._bar:
             self._server.work(self._one, pending(prompts(), self._store, self._limits.tries))
             if self._held and self._before and not self._server.stopped:
@@ -260,9 +267,9 @@ class Generator:
             length = most.completion if choice.finish_reason == 'length' else rough(text)
             used = counted(usage, most.prompt, length)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise Broken from error
+            raise broken(answer) from error
         reason = judge(text, choice.finish_reason, refusal, self._keep_after)
-        return _Reply(text, reason, used, counted=bool(getattr(usage, 'prompt_tokens', None)))
+        return _Reply(text, reason, used, counted=count_of(getattr(usage, 'prompt_tokens', None)) > 0)
 
 
 class _Reply(NamedTuple):

@@ -14,6 +14,8 @@ import ml_collections
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge.responses import Usage, request_key
 
+OPENAI = 'https://api.openai.com/v1'
+NO_KEY = 'none'  # what servers get that need none
 Messages = Sequence[dict[str, str]]
 # Keys begin with a prefix like `sk-`, whose hyphen no variable has; capitals as the custom is.
 _VARIABLE = re.compile(r'[A-Z_][A-Z0-9_]*')
@@ -82,7 +84,8 @@ class LanguageModel:
         if not key and not self.base_url:
             raise UserError(f'no key for the language model: set the environment variable {self.key_variable}, or '
                             '--config.llm.base_url for a server that needs none')
-        return {'api_key': key or 'none', **({'base_url': self.base_url} if self.base_url else {})}
+        # The address always: the client would take another one from the environment, and send the key there.
+        return {'api_key': key or NO_KEY, 'base_url': self.base_url or OPENAI}
 
 
 def from_config(config: ml_collections.ConfigDict, name: str | None = None) -> LanguageModel:
@@ -97,14 +100,21 @@ def from_config(config: ml_collections.ConfigDict, name: str | None = None) -> L
         raise UserError('--config.llm.model is missing: give the name by which the server knows the model')
     try:
         address = urllib.parse.urlsplit(section.base_url)
-        usable = not section.base_url or address.scheme in ('http', 'https') and address.netloc and address.port != 0
-    except ValueError:  # brackets that do not close, a port that is no number
+        usable = not section.base_url or (
+            address.scheme in ('http', 'https') and address.hostname and address.hostname.encode('idna')
+            and address.port != 0 and section.base_url.isprintable())
+    except ValueError:  # brackets that do not close, a port that is no number, no name of a host
         usable = False
     if not usable:
         raise UserError(f'--config.llm.base_url={section.base_url!r}: give an address like http://localhost:8000/v1')
     try:
-        extra = json.loads(section.extra)
-    except ValueError:
+        (name + section.revision).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f'--config.llm.model, revision: {name!r}, {section.revision!r} hold characters that no file '
+                        'can hold') from error
+    try:
+        extra = json.loads(section.extra, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
         extra = None
     if not isinstance(extra, dict):
         raise UserError(f'--config.llm.extra={section.extra!r}: give a JSON object, as \'{{"top_p": 0.9}}\'')
@@ -115,13 +125,17 @@ def from_config(config: ml_collections.ConfigDict, name: str | None = None) -> L
     if not _VARIABLE.fullmatch(section.key_variable):
         raise UserError('--config.llm.key_variable: give the name of the environment variable that holds the key, as '
                         'OPENAI_API_KEY, never the key itself')
-    if address.username or address.password:
-        raise UserError('--config.llm.base_url: give the address without a name or password, and the key in the '
-                        f'environment variable {section.key_variable}')
+    if address.username or address.password or address.query or address.fragment:
+        raise UserError('--config.llm.base_url: give the address without name, password or anything behind ? or #, and '
+                        f'the key in the environment variable {section.key_variable}')
     if section.max_tokens < 1:
         raise UserError(f'--config.llm.max_tokens={section.max_tokens}: must be 1 or more')
     return LanguageModel(name, section.revision, section.base_url, section.key_variable, section.temperature,
                          section.seed, section.max_tokens, extra, _prices(section.prices).get(name))
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f'{name} is no JSON')
 
 
 def _prices(entries: Any) -> dict[str, tuple[float, float]]:
@@ -132,7 +146,7 @@ def _prices(entries: Any) -> dict[str, tuple[float, float]]:
     """
     found = {}
     for entry in entries:
-        model, *prices = entry if isinstance(entry, (tuple, list)) else (entry,)
+        model, *prices = entry if isinstance(entry, (tuple, list)) and entry else (entry,)
         if not isinstance(model, str) or len(prices) != 2 or not all(
                 isinstance(price, (int, float)) and 0 <= price < math.inf for price in prices):
             raise UserError(f"--config.llm.prices: {entry!r} is no model with its price for prompts and for answers; "

@@ -88,6 +88,10 @@ def encode(item_texts: collections.abc.Sequence[str], user_texts: collections.ab
     except ValueError as error:
         raise UserError(f'the item texts cannot be encoded by lsa ({error}); give the items titles or attributes, '
                         'or use --config.encode.kind=precomputed') from error
+    if counts.shape[1] < 2:
+        raise UserError(f'the item texts cannot be encoded by lsa (all that they share is the word '
+                        f'{", ".join(map(repr, vectorizer.vocabulary_))}); give the items titles or attributes, or '
+                        'look at what the language model wrote')
     svd = TruncatedSVD(n_components=min(width, *counts.shape), random_state=seed)
     items = svd.fit_transform(counts)
     rank = int(np.sum(svd.singular_values_ > _RELATIVE_RANK * svd.singular_values_[0]))

@@ -17,7 +17,7 @@ from grasp_jax.knowledge import domains, generate, language_model, prompts, serv
 from grasp_jax.knowledge.database import TOGETHER, in_chunks
 from grasp_jax.knowledge.generate import Prompt
 from grasp_jax.knowledge.language_model import LanguageModel
-from grasp_jax.knowledge.responses import NONE, Responses, Usage
+from grasp_jax.knowledge.responses import NONE, Responses
 
 LOG = logging.getLogger(__name__)
 STORE = 'responses.sqlite'
@@ -91,7 +91,6 @@ def write(asked: Questions, config: ml_collections.ConfigDict, store: pathlib.Pa
     """
     limits = server.limits_from(config)
     with Responses(store) as responses:
-        before = responses.totals(asked.model.name).usage
         generator = generate.Generator(asked.model, responses, limits, asked.domain.keep_after)
         generator.run(asked.spread, 'describe')
         texts, why = collect(asked, responses)
@@ -106,14 +105,13 @@ def write(asked: Questions, config: ml_collections.ConfigDict, store: pathlib.Pa
              'sent': generator.sent, 'fallbacks': len(why),
              'fallback_reasons': dict(Counter(reason for _, reason in why)),
              'prompt_tokens': totals.usage.prompt, 'completion_tokens': totals.usage.completion,
-             'usd': _dollars(asked.model, totals.usage),
-             'usd_of_this_run': _dollars(asked.model, Usage(*(now - then for now, then in zip(
-                 totals.usage, before, strict=True))))}
+             'usd': _dollars(asked.model, asked.model.cost(totals.usage)),
+             'usd_of_this_run': _dollars(asked.model, generator.usd)}
     return texts[:len(asked.items)], texts[len(asked.items):], facts
 
 
-def _dollars(model: LanguageModel, usage: Usage) -> float | None:
-    return None if model.price is None else round(model.cost(usage), 4)
+def _dollars(model: LanguageModel, found: float) -> float | None:
+    return None if model.price is None else round(found, 4)
 
 
 def collect(asked: Questions, responses: Responses) -> tuple[list[str], list[tuple[str, str]]]:

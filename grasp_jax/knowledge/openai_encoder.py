@@ -12,7 +12,7 @@ from grasp_jax.errors import UserError
 from grasp_jax.knowledge import estimate, language_model
 from grasp_jax.knowledge.budget import Budget
 from grasp_jax.knowledge.responses import Usage
-from grasp_jax.knowledge.server import Broken, Refused, Server, limits_from
+from grasp_jax.knowledge.server import Broken, Refused, Server, Stopped, broken, limits_from
 from grasp_jax.knowledge.vector_store import VectorStore
 
 _SHORTEST = 100  # characters; a text that is refused at this length is not refused for its length
@@ -66,10 +66,8 @@ class OpenAIEncoder:
         self._budget = Budget(self._server, self._dollars(store.spent()))
         with tqdm(total=count, desc='encode', unit='request', mininterval=0.5) as bar:
             async def one(block: Sequence[str]) -> None:
-                async with self._budget.request(self._dollars(self._estimate(block))) as may_go:
-                    if may_go:
-                        await self._embed(store, block)
-                        bar.update()
+                await self._embed(store, block)
+                bar.update()
                 if self.price() is not None:
                     bar.set_postfix_str(f'${self.price():,.4f}', refresh=False)
 
@@ -111,17 +109,23 @@ class OpenAIEncoder:
         tokens = self._estimate(texts)
 
         async def request(client: Any) -> tuple[np.ndarray, int]:
-            return self._read(await client.embeddings.create(model=self._model.name, input=list(texts), **self._more),
-                              texts)
+            try:
+                answer = await client.embeddings.create(model=self._model.name, input=list(texts), **self._more)
+            except ValueError as error:  # the client's own word for a body without vectors
+                raise Broken(str(error)) from error
+            return self._read(answer, texts)
 
         async def lost() -> None:
             store.charge(tokens)
             self.tokens += tokens
             await self._budget.lost(self._dollars(tokens))
 
-        found: tuple[np.ndarray, int] = await self._server.ask(request, tokens, lost)
-        self.tokens += found[1]
-        self._budget.spent += self._dollars(found[1])
+        async with self._budget.request(self._dollars(tokens)) as may_go:
+            if not may_go:
+                raise Stopped
+            found: tuple[np.ndarray, int] = await self._server.ask(request, tokens, lost)
+            self.tokens += found[1]
+            self._budget.spent += self._dollars(found[1])
         return found
 
     def _read(self, answer: Any, texts: Sequence[str]) -> tuple[np.ndarray, int]:
@@ -129,14 +133,16 @@ class OpenAIEncoder:
             by_number = sorted(answer.data, key=lambda one: one.index)
             found = np.array([one.embedding for one in by_number], np.float32)
             tokens = estimate.counted(answer.usage, self._estimate(texts), 0).prompt
-        except (AttributeError, TypeError, ValueError) as error:
-            raise Broken from error
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
+            raise broken(answer) from error
+        if [one.index for one in by_number] != list(range(len(texts))):  # whose is which?
+            raise Broken(f'its vectors are not numbered from 0 to {len(texts) - 1}')
         if found.ndim != 2 or len(found) != len(texts) or not found.shape[1] or not np.isfinite(found).all():
-            raise Broken
+            raise broken(answer)
         if self._more and found.shape[1] != self._more['dimensions']:
             raise UserError(f'--config.encode.dimensions={self._more["dimensions"]}: the server of '
                             f'{self._model.name!r} gives {found.shape[1]}; set it to 0')
-        if getattr(answer.usage, 'prompt_tokens', None):
+        if estimate.count_of(getattr(answer.usage, 'prompt_tokens', None)):
             self._counted += tokens
             self._expected += _rough(texts)
         return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12), tokens

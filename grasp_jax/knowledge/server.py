@@ -16,8 +16,9 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 import ml_collections
 
 from grasp_jax import errors
+from grasp_jax.data.json_lines import without_halves
 from grasp_jax.errors import UserError
-from grasp_jax.knowledge.language_model import LanguageModel
+from grasp_jax.knowledge.language_model import NO_KEY, LanguageModel
 from grasp_jax.knowledge.pace import Pace
 
 LOG = logging.getLogger(__name__)
@@ -75,7 +76,14 @@ class Stopped(Exception):
 
 
 class Broken(Exception):
-    """A body that is no answer; the client does not look."""
+    """A body that is no answer; the client does not look. Says what is wrong with it."""
+
+
+def broken(answer: Any) -> Broken:
+    """With what a server says of itself in a body of status 200, if anything."""
+    detail = getattr(answer, 'error', None)
+    message = detail.get('message') if isinstance(detail, dict) else detail
+    return Broken(str(message) if message else 'a body that is no answer')
 
 
 class _Failure(NamedTuple):
@@ -198,7 +206,7 @@ class Server:
             except asyncio.CancelledError:  # by a second signal: it may be paid for all the same
                 await lost()
                 raise
-            except (self._openai.APIError, json.JSONDecodeError, UnicodeDecodeError, Broken) as error:
+            except (self._openai.APIError, json.JSONDecodeError, UnicodeDecodeError, RecursionError, Broken) as error:
                 failure = self._failure(error)
             late, gone = late + failure.late, gone + failure.lost
             if failure.lost:
@@ -219,16 +227,17 @@ class Server:
         """
         openai, name = self._openai, self.model.name
         if isinstance(error, (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)):
-            raise UserError(f'the server of {name!r} refuses ({error.status_code}): {_line(error)}; check '
+            raise UserError(f'the server of {name!r} refuses ({error.status_code}): {self._line(error)}; check '
                             f'--config.llm.model, base_url and ${self.model.key_variable}') from error
         if isinstance(error, openai.APIStatusError):
             if error.status_code == 402 or getattr(error, 'code', None) == 'insufficient_quota':
-                raise UserError(f'the server of {name!r}: {_line(error)}; answers are kept') from error
+                raise UserError(f'the server of {name!r}: {self._line(error)}; answers are kept') from error
             if error.status_code < 500 and error.status_code not in (408, 409, 429):
-                raise Refused(f'error {error.status_code}: {_line(error)}') from error
+                raise Refused(f'error {error.status_code}: {self._line(error)}') from error
             return _Failure(f'error {error.status_code}', wish=_wish(error.response.headers))
         sent = type(error.__cause__).__name__ not in _NEVER_SENT
-        return _Failure(type(error).__name__, sent, sent and isinstance(error, openai.APITimeoutError))
+        reason = self._line(error) if isinstance(error, Broken) else type(error).__name__
+        return _Failure(reason, sent, sent and isinstance(error, openai.APITimeoutError))
 
     def _fail(self, failure: _Failure) -> NoReturn:
         remedy = (f'; answers take longer than --config.llm.timeout={self.limits.timeout:g} seconds: raise it, or '
@@ -241,6 +250,11 @@ class Server:
             LOG.warning('the server of %r (%s) fails: %s; trying again for a while', self.model.name,
                         self._where(), failure.reason)
         self._warned = True
+
+    def _line(self, error: Any) -> str:
+        """What a server says of an error, in one line that can be kept: some repeat the key, or half a character."""
+        text, key = without_halves(str(getattr(error, 'message', error))), self._options['api_key']
+        return ' '.join((text if key == NO_KEY else text.replace(key, '***')).split())[:200]
 
     def _where(self) -> str:
         return self.model.base_url or 'OpenAI'
@@ -275,10 +289,6 @@ def _wish(headers: Mapping[str, str]) -> float:
     except ValueError:  # a date
         return 0.0
     return min(seconds, _LONGEST_WISH) if seconds > 0 else 0.0
-
-
-def _line(error: Any) -> str:
-    return ' '.join(str(getattr(error, 'message', error)).split())[:200]
 
 
 def _can_catch(loop: asyncio.AbstractEventLoop, number: int, stop: Callable[[], None]) -> bool:

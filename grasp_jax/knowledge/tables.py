@@ -2,6 +2,8 @@
 
 import dataclasses
 import pathlib
+import tokenize
+import zipfile
 
 import numpy as np
 
@@ -64,6 +66,11 @@ def load_vectors(folder: pathlib.Path, num_users: int, num_items: int) -> tuple[
     return items, open_table(folder / USERS, num_users, items.shape[1])
 
 
+# What NumPy raises over headers and archives that are damaged.
+_UNREADABLE = (OSError, ValueError, EOFError, OverflowError, TypeError, SyntaxError, zipfile.BadZipFile,
+               tokenize.TokenError)
+
+
 def open_table(path: pathlib.Path, rows: int, width: int | None = None) -> np.ndarray:
     """Opens a table of vectors without reading it into memory.
 
@@ -80,7 +87,7 @@ def open_table(path: pathlib.Path, rows: int, width: int | None = None) -> np.nd
     """
     try:
         table = np.load(path, mmap_mode='r', allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except _UNREADABLE as error:
         raise UserError(f'{path}: cannot be read as a plain .npy array ({_first_line(error)}); '
                         'write it again with numpy.save(..., allow_pickle=False)') from error
     if not isinstance(table, np.ndarray) or table.ndim != 2 or table.dtype.name not in _DTYPES:

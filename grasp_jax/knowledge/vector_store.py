@@ -7,6 +7,7 @@ in tokens. Rows are on the disk before the index knows of them.
 
 import contextlib
 import hashlib
+import json
 import os
 import pathlib
 import sqlite3
@@ -62,10 +63,19 @@ class VectorStore:
         """Another process may have kept the first vector since this one looked."""
         if self.width or not self._manifest.exists():
             return
-        found = artefacts.read_json(self._manifest)
-        if found.get('model') != self._model:
+        try:
+            found = artefacts.read_json(self._manifest)
+            model, self.width = found['model'], int(found['width'])
+        except (UserError, TypeError, KeyError, ValueError) as error:
+            raise self._damaged() from error
+        if model != self._model:
             raise UserError(f'{self._manifest}: speaks of another model; delete the folder')
-        self.width = int(found['width'])
+
+    def _damaged(self) -> UserError:
+        """Of a manifest, by which alone the rows can be read."""
+        what = json.dumps({'model': self._model, 'width': 0})
+        return UserError(f'{self._manifest}: is missing or damaged; write {what} into it with the width of its vectors '
+                         f'in place of 0, or delete {self.folder}, and they are made anew')
 
     def rows(self, texts: Sequence[str]) -> np.ndarray:
         """int64 [len(texts)]: the row of each text's vector, -1 where there is none.
@@ -102,6 +112,8 @@ class VectorStore:
     def _require_width(self, width: int) -> None:
         """The first vector says how wide all are."""
         self._learn_width()
+        if not self.width and self._count():
+            raise self._damaged()
         if not self.width:
             artefacts.write_json(self._manifest, {'model': self._model, 'width': width})
             self.width = width
@@ -138,6 +150,8 @@ class VectorStore:
         self._learn_width()
         if not count:
             return np.zeros((0, self.width), np.float32)
+        if not self.width:
+            raise self._damaged()
         if not self._rows.exists() or self._rows.stat().st_size < count * self.width * 4:
             raise UserError(f'{self._rows}: is shorter than {count} rows; delete {self.folder}')
         return np.memmap(self._rows, '<f4', 'r', shape=(count, self.width))

@@ -66,6 +66,13 @@ def test_epochs_repeat_by_seed_and_differ_from_each_other(sequences):
     assert (first != next_epoch).mean() > 0.5 and (first != other_seed).mean() > 0.5
 
 
+def test_users_of_equal_length_meet_others_in_every_epoch():
+    equal = batches.Sequences(np.arange(64), 4 * np.arange(64), np.full(64, 4), WIDTH)
+    met = [{frozenset(np.asarray(one(batches.epoch_plan(equal, 8, seed=1, epoch=epoch), step).user).tolist())
+            for step in range(8)} for epoch in range(3)]
+    assert not met[0] & met[1] and not met[1] & met[2]
+
+
 def test_every_batch_gets_long_and_short_sequences(sequences):
     plan = batches.epoch_plan(sequences, 20, seed=0, epoch=3)
     total = plan.placement.length.sum(1)

@@ -47,6 +47,20 @@ def test_cloze_masks_hide_the_asked_share_or_the_last_item(sequences):
         assert position[row, column] == position[segment == segment[row, column]].max()
 
 
+def test_a_user_has_the_last_item_hidden_alone_or_any_and_never_both(sequences):
+    packed = packed_batch(sequences, 60)
+    segment, position = np.asarray(packed.segment), np.asarray(packed.position)
+    hidden = np.asarray(draws.draw_cloze_mask(jax.random.key(3), packed, 0.9, 0.5))
+    alone = []
+    for user in np.unique(segment)[1:]:
+        mine = segment == user
+        length = position[mine].max() + 1
+        if length >= 5:  # of so many, 0.9 hides more than one
+            alone.append(hidden[mine].sum() == 1 and hidden[mine][position[mine] == length - 1].all())
+            assert alone[-1] or hidden[mine].sum() > 1
+    assert 0.2 < np.mean(alone) < 0.8
+
+
 @pytest.mark.parametrize('groups', (1, 2, 4))
 def test_targets_are_listed_once_each_and_in_order(groups):
     counts = jax.random.bernoulli(jax.random.key(0), 0.3, (8, WIDTH))

@@ -86,6 +86,7 @@ def test_hallucination_changes_profiles_and_nothing_else():
             assert right != made.hallucinated[user]
             assert made.user_attributes[user] in shops[0].user_attributes
     assert not (shops[1].hallucinated & ~shops[2].hallucinated).any()
+    assert shop.make(200, 60, 0.29, seed=1).hallucinated.sum() == 58, 'not 57 for a product of 57.99999'
 
 
 def test_a_right_profile_names_the_tastes(made):

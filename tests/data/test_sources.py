@@ -110,6 +110,8 @@ def test_two_that_want_the_same_file_download_it_once(config, server, tmp_path):
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda _: download.fetch(address + 'big', tmp_path / 'big').stat().st_size, range(2)))
     assert found == [30_000_000] * 2 and asked == ['big']
+    (tmp_path / 'big.sha256').write_text('')  # as a power cut may leave it
+    assert download.fetch(address + 'big', tmp_path / 'big').stat().st_size == 30_000_000 and asked == ['big'] * 2
 
 
 def test_no_server(config, tmp_path):

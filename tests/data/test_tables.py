@@ -122,6 +122,29 @@ def test_times_beyond_63_bits_are_refused(tmp_path, config, name):
         tables.read_interactions(save(frame, tmp_path / name), config)
 
 
+@pytest.mark.parametrize('text', [
+    'customer,product,when\na,x,1500000000000000001\na,y,1500000000000000000\na,z,1.5e18\n',
+    'customer,product,when\na,x,20200101T100000\na,y,20200101T100000+0200\n',
+    'customer,product,when\na,x,2020-01-01T10\na,y,2020-01-01T10+02\n'])
+def test_times_whose_order_would_be_a_guess_are_refused(tmp_path, config, text):
+    (tmp_path / 'r.csv').write_text(text)
+    with pytest.raises(UserError, match=r"r.csv, row \d: column 'when' is .*; write"):
+        tables.read_interactions(tmp_path / 'r.csv', config)
+
+
+def test_a_time_of_hundreds_of_digits_is_no_time(tmp_path, config):
+    (tmp_path / 'r.jsonl').write_text('{"customer": "a", "product": "x", "when": 1%s}\n' % ('0' * 400))
+    with pytest.raises(UserError, match='row 1: column .when. is .*, not a time'):
+        tables.read_interactions(tmp_path / 'r.jsonl', config)
+
+
+@pytest.mark.parametrize('name', ['', 'Unnamed: 0'])
+def test_row_numbers_of_pandas_are_no_attribute(tmp_path, config, name):
+    (tmp_path / 'i.csv').write_text(f'{name},product,title\n0,a,Oil\n1,b,Soap\n')
+    found = tables.read_attributes(tmp_path / 'i.csv', config, 'item_column', {'a', 'b'})
+    assert found == {'a': {'title': 'Oil'}, 'b': {'title': 'Soap'}}
+
+
 def test_a_column_twice_is_refused(tmp_path, config):
     for header in ('customer,customer,product,when', 'customer, customer ,product,when'):
         (tmp_path / 'r.csv').write_text(f'{header}\nu,v,i,1\n')

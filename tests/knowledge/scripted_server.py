@@ -9,7 +9,9 @@ the share of prompts whose answer is always empty; `slow`, the share that waits;
 from this number on get it; `dense`, tokens of each
 word of a prompt; `long_answers`, of three times the length; `half`, with half of a character at their end; `uncounted`,
 without `usage`; `content`, what stands in the place of each answer's text, in which `TEXT` becomes the text; `longest`,
-words of the longest block of texts that is embedded.
+words of the longest block of texts that is embedded; `echo`, with the key and half a character in what a 400 says;
+`wrong`, the share of bodies that hold an error under status 200; `counts`, what stands in the place of each count;
+`shift`, which vectors are numbered by. Vectors come in no order but that of their numbers.
 """
 
 import asyncio
@@ -47,7 +49,8 @@ def chat(body, faults):
     finish = 'length' if tokens(text) > limit else 'stop'
     text = ' '.join(text.split()[:limit])
     counted = tokens(prompt) * faults.get('dense', 1)
-    usage = {'prompt_tokens': counted, 'completion_tokens': tokens(text), 'total_tokens': counted + tokens(text)}
+    usage = {'prompt_tokens': faults.get('counts', counted), 'completion_tokens': faults.get('counts', tokens(text)),
+             'total_tokens': counted + tokens(text)}
     if 'content' in faults:
         text = json.loads(json.dumps(faults['content']).replace('TEXT', text))
     return {'id': 'x', 'object': 'chat.completion', 'created': 0, 'model': body['model'], 'choices': [
@@ -61,10 +64,13 @@ def embeddings(body, faults):
     data = []
     for index, text in enumerate(texts):
         rng = random.Random(text)
-        data.append({'object': 'embedding', 'index': index, 'embedding': [rng.gauss(0, 1) for _ in range(16)]})
+        data.append({'object': 'embedding', 'index': index + faults.get('shift', 0),
+                     'embedding': [rng.gauss(0, 1) for _ in range(16)]})
+    random.Random(len(texts)).shuffle(data)
     count = sum(map(tokens, texts)) * faults.get('dense', 1)
     return {'object': 'list', 'model': body['model'], 'data': data,
-            **({} if faults.get('uncounted') else {'usage': {'prompt_tokens': count, 'total_tokens': count}})}
+            **({} if faults.get('uncounted') else {
+                'usage': {'prompt_tokens': faults.get('counts', count), 'total_tokens': count}})}
 
 
 def refused(path, body, faults):
@@ -95,19 +101,21 @@ class Server:
                 length = next(int(line.split(b':')[1]) for line in head.split(b'\r\n')
                               if line.lower().startswith(b'content-length'))
                 body = json.loads(await reader.readexactly(length))
-                if not await self.one(path, body, writer):
+                key = head.lower().partition(b'authorization: bearer ')[2].partition(b'\r')[0].decode()
+                if not await self.one(path, body, writer, key):
                     break
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             writer.close()
 
-    async def one(self, path, body, writer):
+    async def one(self, path, body, writer, key):
         self.arrived.write('.')
         self.arrived.flush()
         faults, dice = self.faults, self.random.random()
         if refused(path, body, faults):
-            writer.write(response(400, {'error': {'message': 'no such thing', 'type': 'x', 'code': None}}))
+            what = f'no such thing for {key} \ud83d' if faults.get('echo') else 'no such thing'
+            writer.write(response(400, {'error': {'message': what, 'type': 'x', 'code': None}}))
             await writer.drain()
             return True
         await asyncio.sleep(faults.get('delay', 0) + (0.3 if self.random.random() < faults.get('slow', 0) else 0))
@@ -124,6 +132,11 @@ class Server:
         if dice < faults.get('dropped', 0):
             return False
         dice -= faults.get('dropped', 0)
+        if dice < faults.get('wrong', 0):
+            writer.write(response(200, {'error': {'message': 'overloaded', 'type': 'x', 'code': None}}))
+            await writer.drain()
+            return True
+        dice -= faults.get('wrong', 0)
         payload = embeddings(body, faults) if path.endswith('embeddings') else chat(body, faults)
         whole = response(200, payload)
         if dice < faults.get('cut', 0):

@@ -5,6 +5,7 @@ import json
 import pytest
 from ask_many import config_for, questions
 
+from grasp_jax import asking
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import batch_files, generate, model_texts
 from grasp_jax.knowledge.responses import Responses
@@ -87,7 +88,33 @@ def test_lines_of_others_and_failed_requests_are_counted(tmp_path):
         assert batch_files.load([path], asked.prompts(), asked.model, store, '').strangers == 1
 
 
-@pytest.mark.parametrize('line', ['no json', '[]', '{"custom_id": "a", "response": {"choices": []}}',
+def test_answers_are_taken_in_whatever_stands_around_them(tmp_path):
+    asked = questions(config_for('http://localhost:1/v1'), 6)
+    keys = [prompt.key for prompt in asked.prompts()]
+
+    def line(key, status, counts=1, **more):
+        return json.dumps({'custom_id': key, 'response': {'status_code': status, 'body': {
+            'choices': [{'message': {'content': 'It is fine.'}, 'finish_reason': 'stop'}],
+            'usage': {'prompt_tokens': counts, 'completion_tokens': counts}, **more}}})
+
+    path = tmp_path / 'answers.jsonl'
+    path.write_text('\ufeff' + '\n'.join([line(keys[0], None), line(keys[1], '200'), line(keys[2], 200, float('inf')),
+                                          line(keys[3], 200, 2 ** 70), line(keys[4], 429, error={
+                                              'message': 'half \ud83d'})]), encoding='utf-8')
+    with Responses(tmp_path / 'store.sqlite') as store:
+        found = batch_files.load([path], asked.prompts(), asked.model, store, '')
+        assert found.accepted == 4 and found.rejected == {'error: half \ufffd': 1}
+        store.put(keys[0], 'scripted', {}, 'Another answer.')
+        assert store.texts(keys[:1]) == {keys[0]: 'It is fine.'}, 'the first stays'
+
+
+def test_what_was_exported_is_not_taken_for_answers(tmp_path):
+    for name in ('requests_00000.jsonl', 'results.jsonl'):
+        (tmp_path / name).touch()
+    assert asking._jsonl(tmp_path) == [tmp_path / 'results.jsonl']
+
+
+@pytest.mark.parametrize('line', ['no json', '[' * 100_000, '[]', '{"custom_id": "a", "response": {"choices": []}}',
                                   '{"custom_id": "a", "response": {"choices": [{"message": {"content": 3}}]}}'])
 def test_a_file_that_is_something_else_is_refused(tmp_path, line):
     asked = questions(config_for('http://localhost:1/v1'), 2)

@@ -49,6 +49,10 @@ def test_items_are_as_wrong_alone_as_together_with_users(dataset, tmp_path, kind
     np.testing.assert_array_equal(alone, both)
 
 
+def test_a_share_is_rounded_up_but_not_for_the_last_bit():
+    assert [len(corruption.chosen(100, share, 0)) for share in (0.07, 0.55, 0.071)] == [7, 55, 8]
+
+
 def test_a_larger_share_holds_a_smaller_one():
     few, many = (set(corruption.chosen(100, share, 3)) for share in (0.1, 0.5))
     assert len(few) == 10 and few < many and len(corruption.chosen(100, 1.0, 3)) == 100

@@ -90,10 +90,22 @@ def test_a_user_without_known_words_stays_zero_when_centred(dataset, tmp_path):
     ({'width': 0}, ITEM_TEXTS, 'encode.width'),
     ({}, ITEM_TEXTS[1:], '39 item texts for 40'),
     ({}, ['.'] * 40, 'cannot be encoded by lsa'),
+    ({}, ['Nice.'] * 40, "all that they share is the word 'nice'"),
 ])
 def test_wrong_settings_are_refused(dataset, tmp_path, encode, texts, complaint):
     with pytest.raises(UserError, match=complaint):
         encoders.encode(dataset, texts, USER_TEXTS, config_of(**encode), tmp_path)
+
+
+@pytest.mark.parametrize(('largest', 'dtype', 'center'), [(1e5, 'float16', False), (1e60, 'float32', True)])
+def test_numbers_that_a_table_cannot_hold_are_said(dataset, files, tmp_path, largest, dtype, center):
+    folder, config = files
+    vectors = np.load(folder / 'item.npy').astype(np.float64)
+    vectors[3, 2] = largest
+    np.save(folder / 'item.npy', vectors)
+    config.encode.update({'dtype': dtype, 'center': center})
+    with pytest.raises(UserError, match=f'items: vector .* numbers too large for {dtype}'):
+        encoders.encode(dataset, ITEM_TEXTS, USER_TEXTS, config, tmp_path)
 
 
 @pytest.mark.skipif(importlib.util.find_spec('sentence_transformers') is not None, reason='the extra is installed')
@@ -154,6 +166,11 @@ def _array(array, pickled=False):
     return lambda folder: np.save(folder / 'item.npy', array, allow_pickle=pickled)
 
 
+def _header(shape):
+    text = "{'descr': '<f4', 'fortran_order': False, 'shape': " + shape
+    return b'\x93NUMPY\x01\x00' + len(text).to_bytes(2, 'little') + text.encode() + bytes(960)
+
+
 @pytest.mark.parametrize('spoil, complaint', [
     (_nan, r'item\.npy, row 17: .*NaN'),
     (lambda folder: np.save(folder / 'user.npy', np.zeros((25, 5), np.float32)), r'user\.npy: .*5 wide, 6'),
@@ -167,6 +184,9 @@ def _array(array, pickled=False):
     (_array(np.zeros(40, np.float32)), r'item\.npy: holds float32 \[40\]'),
     (_array(np.zeros((40, 0), np.float32)), r'item\.npy: its vectors are 0 wide'),
     (lambda folder: (folder / 'item.npy').write_bytes(b'not an array'), r'item\.npy: cannot be read as a plain'),
+    *((lambda folder, content=content: (folder / 'item.npy').write_bytes(content), r'item\.npy: cannot be read as a')
+      for content in (b'PK\x03\x04 and no end', _header('(40, 6'), _header(f'({"1" * 30}, 6)}}'),
+                      _header('True}'))),
     (lambda folder: (folder / 'item.npy').write_bytes(b''), r'item\.npy: cannot be read as a plain'),
     (lambda folder: (folder / 'user.txt').unlink(), r'user\.txt: is not there'),
     (lambda folder: (folder / 'user.txt').write_bytes(b'\xff\xfe\xff'), r'user\.txt: cannot be read'),

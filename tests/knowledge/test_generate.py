@@ -1,5 +1,6 @@
 """Answers of a language model: none lost, none paid for twice, none made up."""
 
+import concurrent.futures
 import json
 import pathlib
 import random
@@ -12,8 +13,9 @@ import time
 import pytest
 from ask_many import config_for, write
 
+from grasp_jax.checks import check_config
 from grasp_jax.errors import UserError
-from grasp_jax.knowledge import model_texts
+from grasp_jax.knowledge import language_model, model_texts
 from grasp_jax.knowledge.answers import judge
 from grasp_jax.knowledge.responses import Responses
 
@@ -246,6 +248,83 @@ def test_the_key_is_stored_nowhere(scripted, tmp_path, monkeypatch, capfd):
     assert not any(b'very-secret' in path.read_bytes() for path in (tmp_path / 'out').iterdir())
 
 
+def test_the_key_is_nowhere_where_the_server_repeats_it(scripted, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv('OPENAI_API_KEY', 'sk-very-secret')
+    with scripted({'refused': 0.5, 'echo': True}) as (url, _):
+        *_, facts = write(config_for(url), 10, tmp_path / 'out')
+    (reason, count), = facts['fallback_reasons'].items()
+    assert reason.endswith('no such thing for *** \ufffd') and count == facts['fallbacks'] > 0
+    printed = capfd.readouterr()
+    assert 'very-secret' not in printed.out + printed.err + str(facts)
+    assert not any(b'very-secret' in path.read_bytes() for path in (tmp_path / 'out').iterdir())
+
+
+def test_the_key_goes_to_the_server_that_is_named_alone(scripted, tmp_path, monkeypatch):
+    monkeypatch.setenv('OPENAI_API_KEY', 'sk-very-secret')
+    with scripted() as (url, log):
+        monkeypatch.setenv('OPENAI_BASE_URL', url)
+        assert language_model.from_config(config_for('')).client_options()['base_url'] == language_model.OPENAI
+        assert language_model.from_config(config_for('http://x/v1')).client_options()['base_url'] == 'http://x/v1'
+
+
+@pytest.mark.parametrize('counts', [float('inf'), 2 ** 70, -5, None])
+def test_odd_counts_of_tokens_lose_no_answer(scripted, tmp_path, counts):
+    with scripted({'counts': counts}) as (url, log):
+        *_, facts = write(config_for(url), 10, tmp_path / 'out')
+        assert facts['fallbacks'] == 0 and len(log()) == 10
+        assert 100 < facts['prompt_tokens'] < 3000 and 50 < facts['completion_tokens'] < 1000
+
+
+def test_what_was_spent_is_said_by_the_run_that_spent_it(scripted, tmp_path):
+    with scripted({'delay': 0.2}) as (url, _):
+        config = config_for(url)
+        config.llm.prices = (('scripted', 1000.0, 1000.0),)
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            both = [pool.submit(write, config, 20, tmp_path / 'out') for _ in range(2)]
+            facts = sorted((each.result()[2] for each in both), key=lambda found: found['sent'])
+    assert [found['sent'] for found in facts] == [0, 20]
+    assert facts[0]['usd_of_this_run'] == 0 < facts[1]['usd_of_this_run'] == facts[1]['usd']
+
+
+def test_an_answer_is_kept_under_all_that_it_depends_on():
+    config = config_for('http://localhost:1/v1')
+    messages = [{'role': 'user', 'content': 'a'}]
+
+    def key(version=1, **settings):
+        changed = config.copy_and_resolve_references()
+        changed.llm.update(settings)
+        return language_model.from_config(changed).key(messages, version)
+
+    assert key(base_url='') == key(), 'where the server stands does not matter'
+    different = [key(), key(version=2), key(model='b'), key(revision='2'), key(temperature=0.3), key(seed=1),
+                 key(max_tokens=7), key(extra='{"top_p": 0.5}')]
+    assert len(set(different)) == len(different)
+    left_out = config.copy_and_resolve_references()
+    left_out.llm.update({'temperature': -1.0, 'seed': -1})
+    assert not language_model.from_config(left_out).sampling().keys() & {'temperature', 'seed'}
+
+
+@pytest.mark.parametrize('settings', [
+    {'temperature': float('inf')}, {'extra': '{"top_p": NaN}'}, {'prices': ((),)}, {'revision': 'a\ud83d'},
+    {'base_url': f'http://{"a" * 70}.com/v1'}, {'base_url': 'http://a/v1\n'}, {'base_url': 'http://a/v1?key=sk-1'}])
+def test_settings_that_no_server_takes_are_refused_at_the_door(settings):
+    config = config_for('http://localhost:1/v1')
+    config.data.update({'name': 'shop', 'kind': 'shop'})
+    check_config(config)
+    config.llm.update(settings)
+    with pytest.raises(UserError, match=f'config.llm.*{next(iter(settings))}'):
+        check_config(config)
+
+
+@pytest.mark.parametrize(('status', 'again'), [(400, False), (408, True), (409, True), (422, False), (429, True),
+                                               (500, True), (503, True)])
+def test_which_errors_are_asked_about_again(scripted, tmp_path, monkeypatch, status, again):
+    monkeypatch.setattr('grasp_jax.knowledge.server._PAUSES', (0.01,))
+    with scripted({'refuses': status}) as (url, _), pytest.raises(
+            UserError, match='keeps failing' if again else 'refuses whatever'):
+        write(config_for(url), 2, tmp_path / 'out')
+
+
 def test_a_server_that_is_not_there_and_a_missing_key_are_one_line(tmp_path, monkeypatch):
     pytest.importorskip('openai', reason='the extra [llm] is not installed')
     monkeypatch.setattr('grasp_jax.knowledge.server._PAUSES', (0.01,))
@@ -260,7 +339,9 @@ def test_a_server_that_is_not_there_and_a_missing_key_are_one_line(tmp_path, mon
 
 @pytest.mark.parametrize('text, finish, refusal, mark, reason', [
     ('Fine.', 'stop', None, '', ''), ('', 'stop', None, '', 'empty'), ('  ', 'stop', None, '', 'empty'),
-    (None, 'stop', 'No.', '', 'refused'), ("I'm sorry, but I can't help.", 'stop', None, '', 'refused'),
+    (None, 'stop', 'No.', '', 'refused'),
+    ('Half.', 'content_filter', None, '', 'refused'),
+    ("I'm sorry, but I can't help.", 'stop', None, '', 'refused'),
     ("Sorry, can't help with that.", 'stop', None, '', 'refused'),
     ('As an AI, my guidelines do not allow this.', 'stop', None, '', 'refused'),
     ('Sorry seems to be the hardest word, says the label.', 'stop', None, '', ''),

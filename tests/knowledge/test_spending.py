@@ -87,6 +87,17 @@ def test_what_was_sent_and_never_answered_is_charged_and_sent_a_few_times(script
         assert tokens_spent(tmp_path) == 3 * sends
 
 
+@pytest.mark.parametrize(('cause', 'lost'), [('ConnectError', False), ('ConnectTimeout', False), ('PoolTimeout', False),
+                                             ('ReadTimeout', True), ('ReadError', True)])
+def test_what_was_never_sent_costs_nothing(cause, lost):
+    openai = pytest.importorskip('openai', reason='the extra [llm] is not installed')
+    one = server.Server(language_model.from_config(config_for('http://localhost:1/v1')),
+                        server.limits_from(config_for('http://localhost:1/v1')))
+    error = openai.APIConnectionError(request=None)
+    error.__cause__ = type(cause, (Exception,), {})()  # the client tells its transport's errors by name alone
+    assert one._failure(error).lost == lost
+
+
 def test_a_request_that_a_signal_breaks_off_is_charged():
     pytest.importorskip('openai', reason='the extra [llm] is not installed')
     config = config_for('http://localhost:1/v1')
@@ -118,7 +129,7 @@ def test_answers_in_parts_are_joined_and_what_is_no_text_is_broken(scripted, tmp
     with scripted({'content': parts}) as (url, _):
         (item,), (user,), _ = write(config_for(url), 2, tmp_path / 'parts')
         assert all(re.fullmatch(r'It suits people [^.]*\. So it is\.', text) for text in (item, user))
-    with scripted({'content': {'odd': 1}}) as (url, _), pytest.raises(UserError, match='keeps failing .Broken.'):
+    with scripted({'content': {'odd': 1}}) as (url, _), pytest.raises(UserError, match='failing .a body that is no'):
         write(config_for(url), 2, tmp_path / 'odd')
 
 

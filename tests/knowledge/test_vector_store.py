@@ -38,7 +38,7 @@ def embed(config, folder, items=ITEMS, users=USERS):
 
 
 def test_every_text_gets_its_own_vector_through_all_faults(scripted, tmp_path):
-    with scripted({'429': 0.1, '500': 0.1, 'dropped': 0.05, 'cut': 0.05, 'slow': 0.2}) as (url, log):
+    with scripted({'429': 0.1, '500': 0.1, 'dropped': 0.05, 'wrong': 0.1, 'cut': 0.05, 'slow': 0.2}) as (url, log):
         found, items, users = embed(config_of(url), tmp_path)
         assert np.allclose(items, truth(ITEMS), atol=1e-6) and np.allclose(users, truth(USERS), atol=1e-6)
         assert found.facts['embedded'] == 90 and len({text for block in log() for text in block}) == 90
@@ -59,6 +59,56 @@ def test_a_cap_holds_where_texts_take_more_than_was_estimated(scripted, tmp_path
         assert 1.2 < spent <= 2.0
 
 
+def test_a_cap_of_requests_holds_where_blocks_are_refused(scripted, tmp_path):
+    texts = [f'a b {number}' for number in range(8)]
+    with scripted({'longest': 3}) as (url, log):
+        config = config_of(url)
+        config.llm.max_requests = 6
+        with pytest.raises(UserError, match='max_requests=6 is reached'):
+            embed(config, tmp_path, texts, [])
+        assert log() == [[texts[0]], [texts[1]]], 'after 8, 4 and 2 in one'
+    with scripted({'longest': 3}) as (url, log):
+        assert np.allclose(embed(config_of(url), tmp_path, texts, [])[1], truth(texts), atol=1e-6)
+        assert len(log()) == 6
+
+
+@pytest.mark.parametrize(('faults', 'message'), [
+    ({'shift': 1}, r'fails: its vectors are not numbered from 0 to 7|keeps failing .its vectors are not numbered'),
+    ({'wrong': 1.0}, 'keeps failing .No embedding data received.')])
+def test_vectors_that_may_be_of_other_texts_are_not_kept(scripted, tmp_path, monkeypatch, faults, message):
+    monkeypatch.setattr('grasp_jax.knowledge.server._PAUSES', (0.01,))
+    with scripted(faults) as (url, _), pytest.raises(UserError, match=message):
+        embed(config_of(url), tmp_path)
+    with scripted({}) as (url, _):
+        found, items, _ = embed(config_of(url), tmp_path)
+        assert found.facts['embedded'] == 90 and np.allclose(items, truth(ITEMS), atol=1e-6)
+
+
+@pytest.mark.parametrize('counts', [float('inf'), 2 ** 70, -5, 'many', None])
+def test_odd_counts_of_tokens_lose_no_vector(scripted, tmp_path, counts):
+    with scripted({'counts': counts}) as (url, _):
+        found, items, _ = embed(config_of(url), tmp_path)
+        assert np.allclose(items, truth(ITEMS), atol=1e-6) and 90 < found.facts['tokens'] < 2000
+
+
+@pytest.mark.parametrize('content', ['', '[]', '{"model": {"name": "a"}}', None])
+def test_a_lost_manifest_is_one_line_and_loses_no_vector(tmp_path, content):
+    with VectorStore(tmp_path, {'name': 'a'}) as store:
+        store.add(['a', 'b'], np.eye(2))
+        path = store.folder / 'manifest.json'
+    whole = path.read_text()
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    for use in (lambda store: store.table(), lambda store: store.add(['c'], np.ones((1, 3)))):
+        with pytest.raises(UserError, match='manifest.json: is missing or damaged; write .* into it with the width'), \
+                VectorStore(tmp_path, {'name': 'a'}) as store:
+            use(store)
+    path.write_text(whole.replace('"width": 2', '"width": 0').replace('0', '2'))
+    with VectorStore(tmp_path, {'name': 'a'}) as store:
+        assert store.table().tolist() == [[1, 0], [0, 1]]
+
+
 def test_models_never_mix(scripted, tmp_path):
     with scripted() as (url, log):
         embed(config_of(url), tmp_path)
@@ -67,7 +117,9 @@ def test_models_never_mix(scripted, tmp_path):
         assert embed(other, tmp_path)[0].facts['embedded'] == 90 and len(log()) == 2 * sent
         other.llm.revision = '2'
         assert embed(other, tmp_path)[0].facts['embedded'] == 90
-    assert len(list((tmp_path / 'vectors').iterdir())) == 3
+        other.encode.dimensions = 16
+        assert embed(other, tmp_path)[0].facts['embedded'] == 90
+    assert len(list((tmp_path / 'vectors').iterdir())) == 4
 
 
 def test_a_stopped_run_keeps_what_it_has(scripted, tmp_path, monkeypatch):
