@@ -32,7 +32,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     Raises:
       UserError: names the setting and the remedy.
     """
-    _check_finite(config)
+    _check_finite(config, ('model', 'train'))
     spec = model_spec(config, num_items=1)
     check_recipe(config, spec)
     corruption.check(config.encode.corrupt)
@@ -60,8 +60,8 @@ def check_config(config: ml_collections.ConfigDict) -> None:
         _check_texts(config)
 
 
-def _check_finite(config: ml_collections.ConfigDict) -> None:
-    for section in ('model', 'train', 'llm'):
+def _check_finite(config: ml_collections.ConfigDict, sections: tuple[str, ...]) -> None:
+    for section in sections:
         for key, value in config[section].to_dict().items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise UserError(f'config.{section}.{key}={value}: must be a finite number')
@@ -77,6 +77,7 @@ def _check_texts(config: ml_collections.ConfigDict) -> None:
     if config.encode.kind == 'openai':
         language_model.from_config(config, config.encode.model)
     if config.text.writer == 'model' or config.encode.kind == 'openai':
+        _check_finite(config, ('llm',))
         server.limits_from(config)
 
 
