@@ -34,13 +34,7 @@ free_port() { "$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0
 
 pids=()
 asked=''
-stopped=0 # the code of a run that was stopped and saved
-before=''
-for flag; do # as absl reads it: one dash or two, the value behind = or in the next place
-  [[ $before != *-stopped_code ]] || stopped=$flag
-  [[ ! $flag =~ ^--?stopped_code= ]] || stopped=${flag#*=}
-  before=$flag
-done
+source launch/stopped_code.sh "$@"
 forward() { asked=yes; kill -TERM "${pids[@]}" 2>/dev/null || true; }
 end_rest() { # those that are left would wait for the one that is gone
   if ((code != 143)); then kill -KILL "${pids[@]}" 2>/dev/null || true; return; fi

@@ -94,9 +94,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError(f'--seed={flags.seed}: must be 0 or more')
         if flags.plot:
             require_picture('plot', flags.plot)
-        for workdir in flags.workdirs:
-            if workdir.is_file():
-                raise UserError(f'{workdir}: is a file; name the folder that --workdir was')
         reports = [load_report(workdir) for workdir in flags.workdirs]
         if flags.plot:
             check_comparison(reports, [workdir.resolve().name for workdir in flags.workdirs], flags.plot)

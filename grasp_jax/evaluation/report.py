@@ -94,13 +94,15 @@ def write_report(
     return report
 
 
-def load_report(path: pathlib.Path) -> Tree:
-    """Reads a report.json, or that of a workdir.
+def load_report(workdir: pathlib.Path) -> Tree:
+    """Reads the report.json of a workdir.
 
     Raises:
-      UserError: the file is missing, damaged or no report of this program.
+      UserError: it is no folder, or the file is missing, damaged or no report of this program.
     """
-    path = path / 'report.json' if path.is_dir() else path
+    if workdir.is_file():
+        raise UserError(f'{workdir}: is a file; name the folder that --workdir was')
+    path = workdir / 'report.json' if workdir.is_dir() else workdir
     if not path.exists():
         raise UserError(f'{path}: there is no report; name a --workdir in which a run has finished')
     report = artefacts.read_json(path)

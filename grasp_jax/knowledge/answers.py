@@ -33,6 +33,13 @@ def judge(text: str | None, finish: str | None, refusal: str | None, keep_after:
     return ''
 
 
+def one_line(error: Any) -> str:
+    """What a server says of an error, an object with a message or anything else, in one line that a file can hold;
+    empty where it says nothing."""
+    said = error.get('message', error) if isinstance(error, dict) else getattr(error, 'message', error)
+    return ' '.join(without_halves(str(said or '')).split())
+
+
 def text_of(content: Any) -> str:
     """The text of an answer's content: a text, a list of parts of which some are texts, or nothing.
 

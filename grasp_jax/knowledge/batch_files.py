@@ -12,9 +12,8 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from grasp_jax.data.json_lines import without_halves
 from grasp_jax.errors import UserError
-from grasp_jax.knowledge.answers import judge, text_of
+from grasp_jax.knowledge.answers import judge, one_line, text_of
 from grasp_jax.knowledge.database import in_chunks
 from grasp_jax.knowledge.estimate import count_of, rough_of
 from grasp_jax.knowledge.generate import Prompt
@@ -129,8 +128,7 @@ def _read(line: str, where: str, keep_after: str) -> tuple[str, str, str, Usage]
         status = (response or {}).get('status_code')
         if found.get('error') or 'choices' not in answer or isinstance(status, int) and status >= 400:
             detail = found.get('error') or answer.get('error') or 'no answer'
-            message = detail.get('message', detail) if isinstance(detail, dict) else detail
-            return key, '', f'error: {" ".join(without_halves(str(message)).split())[:100]}', Usage()
+            return key, '', f'error: {one_line(detail)[:100]}', Usage()
         choice, counted = answer['choices'][0], answer.get('usage') or {}
         message, finish = choice['message'], choice.get('finish_reason')
         text = text_of(message.get('content'))

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 import ml_collections
 
 from grasp_jax import errors
-from grasp_jax.data.json_lines import without_halves
 from grasp_jax.errors import UserError
+from grasp_jax.knowledge.answers import one_line
 from grasp_jax.knowledge.language_model import NO_KEY, LanguageModel
 from grasp_jax.knowledge.pace import Pace
 
@@ -81,9 +81,7 @@ class Broken(Exception):
 
 def broken(answer: Any) -> Broken:
     """With what a server says of itself in a body of status 200, if anything."""
-    detail = getattr(answer, 'error', None)
-    message = detail.get('message') if isinstance(detail, dict) else detail
-    return Broken(str(message) if message else 'a body that is no answer')
+    return Broken(one_line(getattr(answer, 'error', None)) or 'a body that is no answer')
 
 
 class _Failure(NamedTuple):
@@ -252,9 +250,9 @@ class Server:
         self._warned = True
 
     def _line(self, error: Any) -> str:
-        """What a server says of an error, in one line that can be kept: some repeat the key, or half a character."""
-        text, key = without_halves(str(getattr(error, 'message', error))), self._options['api_key']
-        return ' '.join((text if key == NO_KEY else text.replace(key, '***')).split())[:200]
+        """What the server says of an error, without the key, which some repeat."""
+        text, key = one_line(error), self._options['api_key']
+        return (text if key == NO_KEY else text.replace(key, '***'))[:200]
 
     def _where(self) -> str:
         return self.model.base_url or 'OpenAI'

@@ -77,14 +77,14 @@ def test_the_softmax_gate_looks_at_all_candidates_of_a_protocol(method, monkeypa
     monkeypatch.setattr('grasp_jax.evaluation.passes._ROWS_TOGETHER', 8)
     monkeypatch.setattr('grasp_jax.models.grasp_encoder.ITEM_BLOCK', 8)
     jax.clear_caches()
-    for devices in (1, 4) if method == 'grasp' else (4,):
+    for devices in (1, 4):
         other = small_run({'method': method, 'gate': 'softmax', 'user_context': 'text'}, devices)
         np.testing.assert_array_equal(other.evaluator('test')(params, full=True).full, whole.full)
     jax.clear_caches()
     evaluator = run.evaluator('test')
     batch, data = evaluator.batch(0), run.data
     states, context = user_states(run.model, run.mesh, evaluator.num_rows, params, data, batch.placement)
-    for place in range(2):
+    for place in range(3):
         user, target = int(batch.placement.user[place]), int(batch.targets[place])
         candidates = np.setdiff1d(np.arange(1, 41), run.interactions.sequence(user, 'test'))
         candidates = np.append(candidates[candidates != target], target)

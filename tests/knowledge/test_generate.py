@@ -13,10 +13,7 @@ import time
 import pytest
 from ask_many import config_for, write
 
-from grasp_jax.checks import check_config
 from grasp_jax.errors import UserError
-from grasp_jax.knowledge import language_model, model_texts
-from grasp_jax.knowledge.answers import judge
 from grasp_jax.knowledge.responses import Responses
 
 HERE = pathlib.Path(__file__).parent
@@ -259,14 +256,6 @@ def test_the_key_is_nowhere_where_the_server_repeats_it(scripted, tmp_path, monk
     assert not any(b'very-secret' in path.read_bytes() for path in (tmp_path / 'out').iterdir())
 
 
-def test_the_key_goes_to_the_server_that_is_named_alone(scripted, tmp_path, monkeypatch):
-    monkeypatch.setenv('OPENAI_API_KEY', 'sk-very-secret')
-    with scripted() as (url, log):
-        monkeypatch.setenv('OPENAI_BASE_URL', url)
-        assert language_model.from_config(config_for('')).client_options()['base_url'] == language_model.OPENAI
-        assert language_model.from_config(config_for('http://x/v1')).client_options()['base_url'] == 'http://x/v1'
-
-
 @pytest.mark.parametrize('counts', [float('inf'), 2 ** 70, -5, None])
 def test_odd_counts_of_tokens_lose_no_answer(scripted, tmp_path, counts):
     with scripted({'counts': counts}) as (url, log):
@@ -284,36 +273,6 @@ def test_what_was_spent_is_said_by_the_run_that_spent_it(scripted, tmp_path):
             facts = sorted((each.result()[2] for each in both), key=lambda found: found['sent'])
     assert [found['sent'] for found in facts] == [0, 20]
     assert facts[0]['usd_of_this_run'] == 0 < facts[1]['usd_of_this_run'] == facts[1]['usd']
-
-
-def test_an_answer_is_kept_under_all_that_it_depends_on():
-    config = config_for('http://localhost:1/v1')
-    messages = [{'role': 'user', 'content': 'a'}]
-
-    def key(version=1, **settings):
-        changed = config.copy_and_resolve_references()
-        changed.llm.update(settings)
-        return language_model.from_config(changed).key(messages, version)
-
-    assert key(base_url='') == key(), 'where the server stands does not matter'
-    different = [key(), key(version=2), key(model='b'), key(revision='2'), key(temperature=0.3), key(seed=1),
-                 key(max_tokens=7), key(extra='{"top_p": 0.5}')]
-    assert len(set(different)) == len(different)
-    left_out = config.copy_and_resolve_references()
-    left_out.llm.update({'temperature': -1.0, 'seed': -1})
-    assert not language_model.from_config(left_out).sampling().keys() & {'temperature', 'seed'}
-
-
-@pytest.mark.parametrize('settings', [
-    {'temperature': float('inf')}, {'extra': '{"top_p": NaN}'}, {'prices': ((),)}, {'revision': 'a\ud83d'},
-    {'base_url': f'http://{"a" * 70}.com/v1'}, {'base_url': 'http://a/v1\n'}, {'base_url': 'http://a/v1?key=sk-1'}])
-def test_settings_that_no_server_takes_are_refused_at_the_door(settings):
-    config = config_for('http://localhost:1/v1')
-    config.data.update({'name': 'shop', 'kind': 'shop'})
-    check_config(config)
-    config.llm.update(settings)
-    with pytest.raises(UserError, match=f'config.llm.*{next(iter(settings))}'):
-        check_config(config)
 
 
 @pytest.mark.parametrize(('status', 'again'), [(400, False), (408, True), (409, True), (422, False), (429, True),
@@ -335,37 +294,3 @@ def test_a_server_that_is_not_there_and_a_missing_key_are_one_line(tmp_path, mon
     monkeypatch.delenv('OPENAI_API_KEY', raising=False)
     with pytest.raises(UserError, match='OPENAI_API_KEY'):
         write(config_for(''), 4, tmp_path / 'out')
-
-
-@pytest.mark.parametrize('text, finish, refusal, mark, reason', [
-    ('Fine.', 'stop', None, '', ''), ('', 'stop', None, '', 'empty'), ('  ', 'stop', None, '', 'empty'),
-    (None, 'stop', 'No.', '', 'refused'),
-    ('Half.', 'content_filter', None, '', 'refused'),
-    ("I'm sorry, but I can't help.", 'stop', None, '', 'refused'),
-    ("Sorry, can't help with that.", 'stop', None, '', 'refused'),
-    ('As an AI, my guidelines do not allow this.', 'stop', None, '', 'refused'),
-    ('Sorry seems to be the hardest word, says the label.', 'stop', None, '', ''),
-    ("I am so sorry. I can't say.", 'stop', None, '', 'refused'),
-    ('Sorry, I cannot assist with that.', 'stop', None, '', 'refused'),
-    ("Sorry, but I can't.", 'stop', None, '', 'refused'), ('Sorry, I’m unable to.', 'stop', None, '', 'refused'),
-    ("I can't provide that.", 'stop', None, '', 'refused'), ('I cannot help.', 'stop', None, '', 'refused'),
-    ('**I can’t create that.**', 'stop', None, '', 'refused'), ("i'm sorry, no", 'stop', None, '', 'refused'),
-    ('As an AI language model, I cannot say.', 'stop', None, '', 'refused'),
-    ('As an AI, I have no view.', 'stop', None, '', 'refused'),
-    ('As an AI assistant made by somebody, I cannot.', 'stop', None, '', 'refused'),
-    ('As an AI-powered toothbrush, it suits people who like gadgets.', 'stop', None, '', ''),
-    ('As an AI speaker, it suits people who talk to it.', 'stop', None, '', ''),
-    ('Sorry, Not Sorry is a sheer lip gloss.', 'stop', None, '', ''),
-    ("I Can't Believe It's Not Butter spray suits cooks.", 'stop', None, '', ''),
-    ("I can't believe it's not butter spray suits cooks.", 'stop', None, '', ''),
-    ("I'm Sorry is a card for friends.", 'stop', None, '', ''),
-    ('Half a sen', 'length', None, '', 'cut off'), ('', 'length', None, '', 'cut off'),
-    ('First. Conclusion: good.', 'stop', None, 'Conclusion:', ''),
-    ('First. Conclusion:', 'stop', None, 'Conclusion:', "without 'Conclusion:'"),
-    ('First.', 'stop', None, 'Conclusion:', "without 'Conclusion:'")])
-def test_what_is_accepted(text, finish, refusal, mark, reason):
-    assert judge(text, finish, refusal, mark) == reason
-
-
-def test_only_the_conclusion_is_kept():
-    assert model_texts.kept('Think.\nConclusion: a\n b', 'Conclusion:') == 'a b'

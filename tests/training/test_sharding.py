@@ -24,7 +24,8 @@ def few_steps(run):
     ((2, 4), {'method': 'none'}),
     ((8, 1), {'gate': 'calibrated', 'user_context': 'prefix', 'backbone': 'bert4rec'}),
     ((1, 8), {'gate': 'calibrated', 'user_context': 'prefix', 'backbone': 'bert4rec'}),
-    ((2, 4), {'method': 'llm_esr', 'backbone': 'bert4rec'}),
+    ((2, 4), {'method': 'llm_esr'}), ((2, 4), {'method': 'llm_esr', 'backbone': 'bert4rec'}),
+    ((4, 2), {'method': 'rlmrec', 'backbone': 'bert4rec'}),
     ((2, 4), {'backbone': 'gru4rec', 'method': 'grasp_id', 'user_context': 'text'})], ids=str)
 def test_one_device_equals_eight(small_run, mesh, settings):
     params, losses, ranks = few_steps(small_run(**settings))
