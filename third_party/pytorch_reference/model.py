@@ -109,14 +109,18 @@ class GRU4Rec(nn.Module):
         # nn.GRU has two biases for the reset and the update gate where one is enough: the second stays zero.
         for layer in range(spec.num_layers):
             bias = getattr(self.gru, f'bias_hh_l{layer}')
-            only_candidate = torch.zeros_like(bias)
-            only_candidate[2 * spec.hidden_size:] = 1
-            bias.data *= only_candidate
-            bias.register_hook(only_candidate.mul)
+            bias.data = _of_candidate(bias.data)
+            bias.register_hook(_of_candidate)
 
     def forward(self, inputs: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """inputs [B, L, H] -> [B, L, H]."""
         return self.out(self.gru(inputs)[0])
+
+
+def _of_candidate(bias: torch.Tensor) -> torch.Tensor:
+    """A bias [3H] of nn.GRU, or its gradient, with zeros for the reset and the update gate; on whichever device."""
+    gates, candidate = bias.split([2 * len(bias) // 3, len(bias) // 3])
+    return torch.cat([torch.zeros_like(gates), candidate])
 
 
 class IdEncoder(nn.Module):
