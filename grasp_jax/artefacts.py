@@ -28,6 +28,8 @@ LOG = logging.getLogger(__name__)
 MANIFEST = 'manifest.json'
 _PARTIAL, _UNFINISHED, _MARK = '.partial', '.unfinished', 'fingerprint'
 _LOOKED_THROUGH = 64e6  # bytes of the largest file whose checksum is computed again: 0.1 s
+# Folder of a stage's files that no later stage reads. Threads write ArrayRecord files, whose bytes differ each time.
+_EXPORT = 'tfds/'
 _LIBRARIES = ('grasp_jax', 'jax', 'flax', 'numpy', 'scikit-learn', 'scann', 'tensorflow-datasets')
 
 
@@ -38,7 +40,7 @@ class Artefact:
     Attributes:
       path: the folder.
       fingerprint: hex SHA-256 of the stage's name, config and inputs.
-      contents: hex SHA-256 of its files and of those that it was made from.
+      contents: hex SHA-256 of its files that later stages read, and of those that it was made from.
       facts: what the stage reported about itself (JSON values), shown in the report.
       reused: whether it was found complete instead of built now.
     """
@@ -109,7 +111,8 @@ def build(path: pathlib.Path, config: Any, inputs: collections.abc.Sequence[str]
 
 
 def _contents(made_of: str, manifest: dict[str, Any]) -> str:
-    return fingerprint('contents', manifest['files'], [made_of])
+    read = {name: checksum for name, checksum in manifest['files'].items() if not name.startswith(_EXPORT)}
+    return fingerprint('contents', read, [made_of])
 
 
 def unfinished(folder: pathlib.Path) -> pathlib.Path:

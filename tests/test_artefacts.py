@@ -198,3 +198,18 @@ def test_several_writers_of_one_file_never_leave_half_of_it(tmp_path):
             assert set(path.read_text()) in ({'a'}, {'b'}) and path.stat().st_size == 100_000
         assert other.returncode == 0, other.stderr.read()
     assert [found.name for found in tmp_path.iterdir()] == ['report.md']
+
+
+def test_what_no_later_stage_reads_is_no_part_of_the_contents(tmp_path):
+    def prepare(text, exported):
+        def make(folder):
+            (folder / 'tfds').mkdir()
+            (folder / 'tfds' / 'users.array_record').write_text(exported)
+            (folder / 'items.npy').write_text(text)
+            return {}
+
+        made = artefacts.build(tmp_path / 'prepare', {}, [], make)
+        shutil.rmtree(tmp_path / 'prepare')
+        return made.contents
+
+    assert prepare('a', '1') == prepare('a', '2') != prepare('b', '1')
