@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -14,8 +15,9 @@ import tempfile
 # loops, whether a product and a sum become one instruction depends on what stands around them; AVX has none such,
 # so that equal sums stay equal to the last bit.
 os.environ.setdefault('XLA_FLAGS_GIVEN', os.environ.get('XLA_FLAGS', ''))  # workers get what is set here
-os.environ['XLA_FLAGS_ONE_DEVICE'] = ('--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false'
-                                      ' --xla_cpu_max_isa=AVX')
+os.environ['XLA_FLAGS_ONE_DEVICE'] = '--xla_backend_optimization_level=0 --xla_cpu_max_isa=AVX'
+if importlib.metadata.version('jaxlib') < '0.11':  # later ones know no such flag
+    os.environ['XLA_FLAGS_ONE_DEVICE'] += ' --xla_cpu_use_fusion_emitters=false'
 os.environ['XLA_FLAGS'] = ' '.join((os.environ['XLA_FLAGS_GIVEN'], '--xla_force_host_platform_device_count=8',
                                     os.environ['XLA_FLAGS_ONE_DEVICE']))
 os.environ['JAX_PLATFORMS'] = 'cpu'
