@@ -10,6 +10,7 @@ SCANN = 'scann>=1.4.2,<1.5; platform_machine == "x86_64" and sys_platform == "li
 LLM = ['openai>=2,<4', 'aiolimiter>=1.1,<2']
 EXTRAS = {
     'cuda12': ['jax[cuda12]>=0.10,<0.12'],
+    'cuda13': ['jax[cuda13]>=0.10,<0.12'],
     'tpu': ['jax[tpu]>=0.10,<0.12'],
     'text': ['sentence-transformers>=5,<7'],
     'llm': LLM,
