@@ -185,13 +185,26 @@ def _column(frame: pd.DataFrame, path: pathlib.Path, config: ml_collections.Conf
 
 
 def _ids(frame: pd.DataFrame, path: pathlib.Path, config: ml_collections.ConfigDict, key: str) -> np.ndarray:
-    values = _whole(_column(frame, path, config, key), path)
+    column = _column(frame, path, config, key)
+    _refuse_nested(column, path)
+    values = _whole(column, path)
     text = values.astype(str).str.strip()
     missing = (values.isna() | text.isna() | (text == '')).to_numpy(bool)
     if missing.any():
         row = frame.index[int(np.argmax(missing))]
         raise UserError(f'{path}, row {row}: column {config[key]!r} is empty; give the id or delete this row')
     return text.to_numpy(object)
+
+
+def _refuse_nested(values: pd.Series, path: pathlib.Path) -> None:
+    """Refuses lists and objects as ids: how they are written is chance."""
+    kind = values.dtype
+    if not (pyarrow.types.is_nested(kind.pyarrow_dtype) if isinstance(kind, pd.ArrowDtype) else values.dtype == object):
+        return
+    for row, value in values.astype(object).items():
+        if isinstance(value, (list, tuple, dict, np.ndarray)):
+            raise UserError(f'{path}, row {row}: column {values.name!r} is {_plain(value)}, not an id; write one '
+                            'text or whole number in each row')
 
 
 def _whole(values: pd.Series, path: pathlib.Path) -> pd.Series:
@@ -219,7 +232,7 @@ def _times(frame: pd.DataFrame, path: pathlib.Path, config: ml_collections.Confi
     elif len(values) and isinstance(values.iloc[0], str) and not _is_number(values.iloc[0]):
         _refuse_mixed(values, path)
         values = _calendar(values)
-    values = values.astype(object).map(lambda value: None if isinstance(value, int) and abs(value) >= 2**64 else value)
+    values = values.astype(object).map(_as_time)
     numbers = pd.to_numeric(values, errors='coerce')
     times = numbers.to_numpy(np.float64, na_value=np.nan)
     whole = pd.api.types.is_integer_dtype(numbers)
@@ -233,6 +246,11 @@ def _times(frame: pd.DataFrame, path: pathlib.Path, config: ml_collections.Confi
                         '(as Unix seconds) or ISO 8601 dates in the whole column')
     # Nanoseconds since 1970 do not fit a float64 exactly, so whole numbers stay whole.
     return numbers.to_numpy(np.int64) if whole else times
+
+
+def _as_time(value: Any) -> Any:
+    """A cell of a column of times; None for what is none, though it could be read as a number."""
+    return None if isinstance(value, (bool, np.bool_)) or isinstance(value, int) and abs(value) >= 2**64 else value
 
 
 def _refuse_fractions(values: pd.Series, times: np.ndarray, path: pathlib.Path) -> None:

@@ -227,6 +227,27 @@ def test_a_number_that_is_no_id_is_refused(tmp_path, config, name, value):
         tables.read_interactions(path, config)
 
 
+@pytest.mark.parametrize('value', [['a'], {'id': 'a'}])
+@pytest.mark.parametrize('name', ['r.jsonl', 'r.parquet'])
+def test_a_list_or_an_object_is_no_id(tmp_path, config, name, value):
+    path = tmp_path / name
+    rows = [{'customer': value, 'product': 'a', 'when': 1}]
+    if name == 'r.jsonl':
+        path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+    else:
+        save(pd.DataFrame(rows), path)
+    with pytest.raises(UserError, match=rf"{name}, row 1: column 'customer' is {re.escape(str(value))}, not an id"):
+        tables.read_interactions(path, config)
+
+
+@pytest.mark.parametrize('name', ['r.csv', 'r.jsonl', 'r.parquet'])
+def test_true_is_no_time(tmp_path, config, name):
+    path = tmp_path / name
+    save(pd.DataFrame({'customer': ['u', 'u'], 'product': ['a', 'b'], 'when': [True, False]}), path)
+    with pytest.raises(UserError, match=f"{name}, row 1: column 'when' is 'True', not a time"):
+        tables.read_interactions(path, config)
+
+
 @pytest.mark.parametrize('text', ['[{"product": "a"}]', '[\n{"product": "a"}\n]', '{\n"product": "a"\n}\n'])
 def test_json_that_is_not_one_object_a_line_is_said_to_be_that(tmp_path, config, text):
     (tmp_path / 'i.json').write_text(text)
