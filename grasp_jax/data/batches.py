@@ -24,7 +24,7 @@ class Placement(NamedTuple):
     Attributes:
       user: the user's number.
       start: where the user's items begin in the flat item array (the newest ones that fit).
-      length: how many items there are; 0 marks an empty place in a last batch.
+      length: how many items there are; 0 marks an empty place.
       row, column: where the first of them goes.
     """
 
@@ -176,7 +176,7 @@ def first_fit(lengths: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, 
 
 def ordered_plan(sequences: Sequences, order: np.ndarray, batch_size: int, min_rows: int = 1,
                  row_multiple: int = 1) -> Plan:
-    """Plans one pass over `sequences` in the given order; -1 and the end of the last batch are empty places."""
+    """Plans one pass over `sequences` in the given order; -1 and what the last batch lacks are empty places."""
     steps = -(-len(order) // batch_size)
     padded = np.full(steps * batch_size, -1)
     padded[:len(order)] = order

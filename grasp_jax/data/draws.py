@@ -141,6 +141,16 @@ def draw_training_negatives(key: jax.Array, packed: Packed, num_items: int, coun
     return negatives
 
 
+def cumulated(chance: np.ndarray) -> np.ndarray:
+    """Chances [m], of any sum, as uint32 [m]: number of the last of 2 ** 32 equal draws that fall on items 1..i.
+
+    Floating-point numbers near 1 are too coarse for the tail of a large catalogue; here each item has a draw at least.
+    """
+    share = np.maximum(chance / np.sum(chance, dtype=np.float64), 2.0 ** -31)
+    upper = np.round(np.cumsum(share) * (2.0 ** 32 / share.sum()))
+    return (upper - 1).astype(np.uint32)
+
+
 def draw_shared_negatives(key: jax.Array, num_items: int, count: int, cumulative: jax.Array | None) -> jax.Array:
     """Draws items that serve every position of a batch; repeats and true items are possible.
 
@@ -148,15 +158,14 @@ def draw_shared_negatives(key: jax.Array, num_items: int, count: int, cumulative
       key: of this step.
       num_items: m.
       count: N.
-      cumulative: float32 [m], cumulated chances of items 1..m; None: uniform.
+      cumulative: uint32 [m], chances of items 1..m, see `cumulated`; None: uniform.
 
     Returns:
       int32 [N], values 1..m.
     """
     if cumulative is None:
         return jax.random.randint(key, (count,), 1, num_items + 1)
-    drawn = jnp.searchsorted(cumulative, jax.random.uniform(key, (count,)), side='right') + 1
-    return jnp.minimum(drawn, num_items).astype(jnp.int32)
+    return jnp.searchsorted(cumulative, jax.random.bits(key, (count,))).astype(jnp.int32) + 1
 
 
 def from_the_end(packed: Packed) -> jax.Array:

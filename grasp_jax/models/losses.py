@@ -77,14 +77,14 @@ def log_chance(cumulative: jax.Array, ids: jax.Array) -> jax.Array:
     """Log of how often items are drawn, relative to a uniform draw.
 
     Args:
-      cumulative: [m], cumulated chances of items 1..m.
+      cumulative: uint32 [m], chances of items 1..m, see `data.draws.cumulated`.
       ids: int [...].
 
     Returns:
       [...]; any number for id 0.
     """
-    chance = jnp.diff(cumulative, prepend=0.0)[ids - 1] * len(cumulative)
-    return jnp.log(jnp.maximum(chance, 1e-9))
+    draws = jnp.diff(cumulative, prepend=jnp.uint32(2 ** 32 - 1))[ids - 1]
+    return jnp.log(draws.astype(jnp.float32) * (len(cumulative) / 2 ** 32))
 
 
 def full_softmax(queries: jax.Array, true: jax.Array, items: jax.Array, weight: jax.Array,

@@ -7,7 +7,7 @@ import json
 import logging
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import jax
@@ -44,6 +44,8 @@ class Damaged(UserError):
 
 class _States:
     """States of one run by number. Use as a context manager: leaving waits for the last save."""
+
+    noted: dict[str, type | tuple[type, ...]] = {}  # what is saved beside a state at least
 
     def __init__(self, folder: pathlib.Path, keep: Any):
         self._folder = folder
@@ -126,7 +128,7 @@ class _States:
         """Puts aside states of which nobody knows what they were; Orbax would not open a folder that has one."""
         if hosts.is_writer():
             for state in self._folder.glob('*'):
-                if state.name.isdigit() and not _is_noted(state):
+                if state.name.isdigit() and not _is_noted(state, self.noted):
                     LOG.warning('%s: what was noted of this state is damaged or gone; it is kept in %s', state,
                                 _aside(state))
                     _move(state, _aside(state))
@@ -135,6 +137,8 @@ class _States:
 
 class Checkpoints(_States):
     """The state after each epoch: the newest ones and the best."""
+
+    noted = {'epoch': int, 'value': (int, float)}
 
     def __init__(self, folder: pathlib.Path):
         """Opens or creates `folder`."""
@@ -181,6 +185,8 @@ class Checkpoints(_States):
 
 class Interrupted(_States):
     """The state in the middle of an epoch, where a run was asked to stop."""
+
+    noted = {'epoch': int, 'losses': list}
 
     def __init__(self, folder: pathlib.Path):
         """Opens or creates `folder`."""
@@ -232,10 +238,11 @@ def _arrays(state: TrainState) -> str:
     return hashlib.sha256('\n'.join(found).encode()).hexdigest()[:16]
 
 
-def _is_noted(state: pathlib.Path) -> bool:
+def _is_noted(state: pathlib.Path, names: Mapping[str, type | tuple[type, ...]]) -> bool:
     try:
-        return bool(json.loads((state / 'metrics' / 'metrics').read_text(encoding='utf-8')))
-    except (FileNotFoundError, ValueError):
+        found = json.loads((state / 'metrics' / 'metrics').read_text(encoding='utf-8'))
+        return all(isinstance(found[name], kind) for name, kind in names.items())
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return False
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from grasp_jax.data import batches
@@ -100,10 +101,9 @@ class Epochs:
         whole = -(-len(self.sequences.users) // self._settings.batch_size)
         return min(self._settings.epoch_steps or whole, whole)
 
-    @property
-    def users(self) -> int:
+    def users(self, epoch: int) -> int:
         """Users of an epoch."""
-        return min(self.steps * self._settings.batch_size, len(self.sequences.users))
+        return int(np.count_nonzero(self.plan(epoch).placement.length))
 
     def run(self, epoch: int, state: TrainState, done: Callable[[float], Any], known: np.ndarray = NO_LOSSES,
             stop: Callable[[], bool] = lambda: False) -> tuple[TrainState, np.ndarray]:
@@ -139,6 +139,8 @@ class Epochs:
                     break
         if before is not None:
             wait_for(before)
+        if not _all_finite(state.params):  # a loss is that before its step
+            raise _diverged(f'parameters are no numbers after step {sum(map(len, losses))}', epoch)
         return state, np.concatenate(losses)
 
     def chunks(self, epoch: int, first_step: int = 0) -> Iterator[Chunk]:
@@ -214,6 +216,16 @@ def _finite(losses: jax.Array, before: int, epoch: int) -> np.ndarray:
     found = np.asarray(losses)
     if not np.isfinite(found).all():
         bad = int(np.argmin(np.isfinite(found)))
-        raise Diverged(f'training: the loss is {found[bad]} at step {before + bad} of epoch {epoch + 1}; lower '
-                       'config.train.learning_rate (the checkpoint of the epoch before is kept)')
+        raise _diverged(f'the loss is {found[bad]} at step {before + bad}', epoch)
     return found
+
+
+def _diverged(what: str, epoch: int) -> Diverged:
+    return Diverged(f'training: {what} of epoch {epoch + 1}; lower config.train.learning_rate (the checkpoint of the '
+                    'epoch before is kept)')
+
+
+@jax.jit
+def _all_finite(params: Any) -> jax.Array:
+    """Whether all parameters are numbers."""
+    return jax.tree.reduce(jnp.logical_and, jax.tree.map(lambda leaf: jnp.isfinite(leaf).all(), params))

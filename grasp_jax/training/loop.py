@@ -42,8 +42,8 @@ def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float
     settings, spec = run.config.train, train_spec(run.config)
     epochs = Epochs(run, seed)
     validate = run.evaluator('valid')
-    with (Checkpoints(folder / 'checkpoints') as checkpoints, Interrupted(folder / 'interrupted') as interrupted,
-          Notice() as notice):
+    with (Notice() as notice,  # left last: a second SIGTERM must not end the process while states are being written
+          Checkpoints(folder / 'checkpoints') as checkpoints, Interrupted(folder / 'interrupted') as interrupted):
         first, state, losses, spent = _where_it_stopped(run, seed, checkpoints, interrupted)
         best = checkpoints.best()
         _require_best(folder, first, best)
@@ -61,7 +61,7 @@ def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float
                 if best is None or value > best.value:
                     best = Best(epoch, value)
                 loss, losses = float(losses.mean()), NO_LOSSES
-                rate = (1 - known / epochs.steps) * epochs.users / trained
+                rate = (1 - known / epochs.steps) * epochs.users(epoch) / trained
                 seconds, spent = spent + time.perf_counter() - begin, 0.0
                 if log is not None:
                     log.write({'epoch': epoch + 1, 'step': int(state.step), 'loss': loss, 'sequences_per_s': rate,
@@ -95,7 +95,7 @@ def _require_best(folder: pathlib.Path, first: int, best: Best | None) -> None:
     """Refuses to go on without the checkpoint of the best of the epochs before `first`."""
     known = [line for line in read_metrics(folder) if line['epoch'] <= first]
     reached = max(known, key=lambda line: line['valid_ndcg10'], default=None)
-    if reached and (best is None or best.value < reached['valid_ndcg10']):
+    if reached and best != Best(reached['epoch'] - 1, reached['valid_ndcg10']):
         raise UserError(f'{folder}: the checkpoint of the best epoch, {reached["epoch"]}, is damaged or gone; delete '
                         f'{folder} to train this seed anew')
 

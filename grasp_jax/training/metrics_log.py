@@ -1,6 +1,7 @@
 """The record of a run: one JSON object an epoch, and TensorBoard where it is installed."""
 
 import json
+import os
 import pathlib
 from typing import Any
 
@@ -34,6 +35,8 @@ class MetricsLog:
         """Adds one epoch's values."""
         with self._path.open('a', encoding='utf-8') as file:
             file.write(json.dumps(line) + '\n')
+            file.flush()
+            os.fsync(file.fileno())  # on disk before the checkpoint that relies on it
         if self._board is not None:
             for key, value in line.items():
                 self._board.add_scalar(key, value, line['epoch'])
@@ -58,7 +61,8 @@ def read_metrics(folder: pathlib.Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, 1):
         try:
             rows.append(json.loads(line))
-            float(rows[-1]['epoch'])
+            if not isinstance(rows[-1]['epoch'], int) or not isinstance(rows[-1]['valid_ndcg10'], (int, float)):
+                raise TypeError('no numbers')
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f'{path}: line {number} is not an epoch of training ({error!r}); {remedy}') from error
     return rows

@@ -11,6 +11,7 @@ import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
+from grasp_jax.data.draws import cumulated
 from grasp_jax.data.interactions import Interactions, Split
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation.host_ranks import HostEvaluator
@@ -179,9 +180,8 @@ def check_recipe(config: ml_collections.ConfigDict, spec: ModelSpec) -> None:
 
 
 def _cumulative(config: ml_collections.ConfigDict, interactions: Interactions) -> np.ndarray | None:
-    """float32 [m], cumulated chances of items as negatives; None where all have the same."""
+    """Cumulated chances of items as negatives, see `draws.cumulated`; None where all have the same."""
     power = config.train.popularity
     if not power:
         return None
-    chance = np.maximum(interactions.train_item_counts()[1:], 1) ** float(power)
-    return np.asarray(np.cumsum(chance) / chance.sum(), np.float32)
+    return cumulated(np.maximum(interactions.train_item_counts()[1:], 1) ** float(power))

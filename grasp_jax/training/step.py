@@ -76,7 +76,7 @@ class Data(NamedTuple):
     Attributes:
       items: int32 [interactions].
       tables: the frozen tables, None without text.
-      cumulative: float32 [m], cumulated chances with which items 1..m are drawn as negatives; None: uniform.
+      cumulative: uint32 [m], chances of items 1..m as negatives, see `draws.cumulated`; None: all have the same.
     """
 
     items: jax.Array

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from grasp_jax.data import batches, draws
+from grasp_jax.models.losses import log_chance
 
 WIDTH = 11
 
@@ -108,11 +109,19 @@ def test_places_for_cloze_targets_suffice_and_are_not_many_too_many(sequences):
 
 def test_shared_negatives_follow_their_chances():
     chance = np.array([0.5, 0.0, 0.3, 0.2])
-    cumulative = jnp.asarray(np.cumsum(chance), jnp.float32)
-    for given, expected in ((cumulative, chance), (None, np.full(4, 0.25))):
+    for given, expected in ((draws.cumulated(chance), chance), (None, np.full(4, 0.25))):
         drawn = np.asarray(draws.draw_shared_negatives(jax.random.key(0), 4, 20000, given))
         assert drawn.min() >= 1 and drawn.max() <= 4
         np.testing.assert_allclose(np.bincount(drawn, minlength=5)[1:] / 20000, expected, atol=0.015)
+
+
+def test_chances_hold_for_the_tail_of_a_large_catalogue():
+    chance = np.minimum(np.random.default_rng(0).zipf(1.6, 1_200_000), 20_000).astype(float)
+    found = draws.cumulated(chance)
+    assert (np.diff(found.astype(np.int64), prepend=-1) > 0).all() and found[-1] == 2 ** 32 - 1
+    ids = np.concatenate([[1, len(chance)], np.argsort(chance)[[0, -1]] + 1])
+    np.testing.assert_allclose(log_chance(jnp.asarray(found), ids),
+                               np.log(chance[ids - 1] / chance.sum() * len(chance)), atol=0.02)
 
 
 def test_a_share_of_the_items_is_hidden(sequences):

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 
+from grasp_jax.data.draws import cumulated, draw_shared_negatives
 from grasp_jax.models import losses
 from grasp_jax.models.losses import binary_cross_entropy
 
@@ -49,7 +50,7 @@ def test_sampled_softmax_by_hand():
 
 def test_log_chance_is_relative_to_a_uniform_draw():
     chance = np.float32([0.5, 0.25, 0.125, 0.125])
-    found = losses.log_chance(np.cumsum(chance), np.array([[1, 4], [3, 2]]))
+    found = losses.log_chance(cumulated(chance), np.array([[1, 4], [3, 2]]))
     np.testing.assert_allclose(found, np.log(4 * np.array([[0.5, 0.125], [0.125, 0.25]])), rtol=1e-5)
 
 
@@ -57,13 +58,13 @@ def test_corrected_for_the_draw_the_true_chances_are_learned():
     """Zipf's law over 60 items, negatives drawn by the square root of how frequent they are."""
     true = 1 / np.arange(1, 61)
     true /= true.sum()
-    cumulative = jax.numpy.cumsum(jax.numpy.sqrt(true) / np.sqrt(true).sum())
+    cumulative = jax.numpy.asarray(cumulated(np.sqrt(true)))
 
     def learned(corrected):
         def loss(scores, key):
             ours, theirs = jax.random.split(key)
             ids = jax.random.choice(ours, 60, (512,), p=true)
-            drawn = jax.numpy.searchsorted(cumulative, jax.random.uniform(theirs, (20,)))
+            drawn = draw_shared_negatives(theirs, 60, 20, cumulative) - 1
             positive, negative = scores[ids], jax.numpy.broadcast_to(scores[drawn][None], (512, 20))
             if corrected:
                 positive -= losses.log_chance(cumulative, ids + 1)

@@ -1,5 +1,6 @@
 """Checkpoints: damaged ones are passed over, a disk that fails is one line, and saving leaves nothing behind."""
 
+import json
 import resource
 import threading
 
@@ -77,7 +78,8 @@ def test_a_damaged_checkpoint_is_passed_over(small_run, final_state, tmp_path, d
     assert [line['loss'] for line in read_metrics(through)] == [line['loss'] for line in read_metrics(damaged)]
 
 
-@pytest.mark.parametrize(('epoch', 'content'), [(2, b''), (1, b'{"val'), (2, None)])
+@pytest.mark.parametrize(('epoch', 'content'), [
+    (2, b''), (1, b'{"val'), (2, None), (2, b'5'), (1, b'[1]'), (2, b'{"a": 1}'), (2, b'{"epoch": 2, "value": "x"}')])
 def test_a_checkpoint_that_nothing_is_known_of_is_passed_over(small_run, tmp_path, epoch, content, caplog):
     run = small_run(method='none', train={'max_epochs': 3})
     assert loop.train(run, 0, tmp_path).epoch == 2
@@ -89,6 +91,15 @@ def test_a_checkpoint_that_nothing_is_known_of_is_passed_over(small_run, tmp_pat
     assert [line['epoch'] for line in read_metrics(tmp_path)] == [1, 2, 3]
     assert f'checkpoints/{epoch}: what was noted of this state is damaged or gone' in caplog.text
     assert (tmp_path / 'damaged_checkpoints' / str(epoch) / 'state').is_dir()
+
+
+def test_a_value_that_the_log_does_not_know_is_refused(small_run, tmp_path):
+    run = small_run(method='none', train={'max_epochs': 3})
+    assert loop.train(run, 0, tmp_path).epoch == 2
+    noted = tmp_path / 'checkpoints' / '1' / 'metrics' / 'metrics'
+    noted.write_text(json.dumps({**json.loads(noted.read_text()), 'value': 0.99}))
+    with pytest.raises(UserError, match='the checkpoint of the best epoch, 3, is damaged or gone'):
+        loop.train(run, 0, tmp_path)
 
 
 def test_saving_leaves_no_thread_behind(small_run, tmp_path):

@@ -16,10 +16,13 @@ import pytest
 
 from grasp_jax import artefacts
 from grasp_jax.errors import Stopped, UserError
+from grasp_jax.evaluation.metrics import summarise
 from grasp_jax.training import loop, seeds
+from grasp_jax.training.checkpoints import Best, Interrupted
 from grasp_jax.training.epochs import Epochs
 from grasp_jax.training.metrics_log import read_metrics
 from grasp_jax.training.run import make_run
+from grasp_jax.training.step import ranked_params, train_spec
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -59,7 +62,8 @@ def test_the_run_ends_when_validation_stops_rising_and_keeps_the_best(small_run,
 
 def test_a_short_epoch_is_the_beginning_of_a_whole_one_and_the_next_has_other_users(small_run):
     short, whole = (Epochs(small_run(train={'epoch_steps': steps}), 0) for steps in (2, 0))
-    assert (short.steps, short.users) == (2, 32) and whole.steps == 6 and whole.users == len(whole.sequences.users)
+    assert short.steps == 2 and whole.steps == 6 and whole.users(0) == len(whole.sequences.users)
+    assert short.users(0) == 30, 'empty places lie in all batches'
     np.testing.assert_array_equal(short.plan(0).placement.user, whole.plan(0).placement.user[:2])
     assert len(short.plan(1)) == 2 and (short.plan(0).placement.user != short.plan(1).placement.user).any()
     _, losses = short.run(0, small_run().fresh_state(0), lambda share: None)
@@ -133,10 +137,15 @@ def test_a_notice_saves_inside_an_epoch_and_the_run_goes_on_bit_for_bit(small_ru
             self.asked += 1
             return super().__call__()
 
+    handlers = []
+    wait = Interrupted._wait
     with monkeypatch.context() as patch:
         patch.setattr(loop, 'Notice', Told)
+        patch.setattr(Interrupted, '_wait', lambda self: (handlers.append(signal.getsignal(signal.SIGTERM)),
+                                                          wait(self))[1])
         with pytest.raises(Stopped, match='the same command goes on from there'):
             loop.train(run, 0, told)
+    assert handlers and signal.SIG_DFL not in handlers, 'a second signal ends nothing that is being written'
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     spent = [json.loads(path.read_text())['seconds'] for path in told.glob('interrupted/*/metrics/metrics')]
     taken = []
@@ -181,8 +190,42 @@ def test_nobody_to_train_on_is_an_error(small_run, small_data, tmp_path):
 
 
 def test_a_torn_last_line_of_the_log_is_dropped(tmp_path):
-    (tmp_path / 'metrics.jsonl').write_text(json.dumps({'epoch': 0}) + '\n{"epoch": 1, "lo')
-    assert read_metrics(tmp_path) == [{'epoch': 0}]
+    line = {'epoch': 0, 'valid_ndcg10': 0.5}
+    (tmp_path / 'metrics.jsonl').write_text(json.dumps(line) + '\n{"epoch": 1, "lo')
+    assert read_metrics(tmp_path) == [line]
+
+
+@pytest.mark.parametrize('line', ['{"epoch": 1}', '{"epoch": "1", "valid_ndcg10": 0.5}', '5', '[1]'])
+def test_a_line_of_the_log_that_is_no_epoch_is_refused(tmp_path, line):
+    (tmp_path / 'metrics.jsonl').write_text(line + '\n')
+    with pytest.raises(UserError, match='line 1 is not an epoch of training'):
+        read_metrics(tmp_path)
+
+
+def test_parameters_that_overflow_in_the_last_step_are_said(small_run, tmp_path):
+    run = small_run(method='none', train={'epoch_steps': 1, 'max_epochs': 1, 'learning_rate': float('inf')})
+    with pytest.raises(UserError, match='parameters are no numbers after step 1 of epoch 1; lower config.train.learni'):
+        loop.train(run, 0, tmp_path)
+    assert not list((tmp_path / 'checkpoints').glob('[0-9]*'))
+
+
+def test_validation_is_by_the_protocol_and_the_parameters_that_the_config_says(small_run, final_state, tmp_path):
+    run = small_run(method='none', train={'max_epochs': 1, 'average': 0.9})
+    run.config.evaluate.select_by = 'full'
+    best = loop.train(run, 0, tmp_path)
+    state = final_state(run, tmp_path, 0)
+    ranks = run.evaluator('valid')(ranked_params(train_spec(run.config), state), full=True)
+    assert best.value == pytest.approx(summarise(ranks.full, (10,))['NDCG@10'], rel=1e-6)
+    assert best.value != pytest.approx(summarise(ranks.sampled, (10,))['NDCG@10'], rel=1e-2)
+    other = run.evaluator('valid')(state.params, full=True)
+    assert best.value != pytest.approx(summarise(other.full, (10,))['NDCG@10'], rel=1e-6)
+
+
+def test_of_epochs_that_are_equally_good_the_first_is_the_best(small_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, '_validate', lambda *_: (0.5, 0.5))
+    run = small_run(method='none', train={'max_epochs': 9, 'patience': 3})
+    assert loop.train(run, 0, tmp_path) == loop.train(run, 0, tmp_path) == Best(0, 0.5)
+    assert len(read_metrics(tmp_path)) == 4
 
 
 def make(folder):
