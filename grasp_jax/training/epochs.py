@@ -103,7 +103,9 @@ class Epochs:
 
     def users(self, epoch: int) -> int:
         """Users of an epoch."""
-        return int(np.count_nonzero(self.plan(epoch).placement.length))
+        if not self._settings.epoch_steps:
+            return len(self.sequences.users)
+        return int(np.count_nonzero(self.plan(epoch).placement.length))  # empty places may lie in any batch
 
     def run(self, epoch: int, state: TrainState, done: Callable[[float], Any], known: np.ndarray = NO_LOSSES,
             stop: Callable[[], bool] = lambda: False) -> tuple[TrainState, np.ndarray]:

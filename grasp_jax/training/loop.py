@@ -15,7 +15,7 @@ from grasp_jax.evaluation.ranks import Evaluator
 from grasp_jax.training import hosts
 from grasp_jax.training.checkpoints import Best, Checkpoints, Damaged, Interrupted
 from grasp_jax.training.epochs import NO_LOSSES, Epochs
-from grasp_jax.training.metrics_log import MetricsLog, read_metrics
+from grasp_jax.training.metrics_log import METRICS_FILE, MetricsLog, read_metrics
 from grasp_jax.training.notice import Notice
 from grasp_jax.training.run import Run
 from grasp_jax.training.step import TrainState, ranked_params, train_spec
@@ -96,8 +96,8 @@ def _require_best(folder: pathlib.Path, first: int, best: Best | None) -> None:
     known = [line for line in read_metrics(folder) if line['epoch'] <= first]
     reached = max(known, key=lambda line: line['valid_ndcg10'], default=None)
     if reached and best != Best(reached['epoch'] - 1, reached['valid_ndcg10']):
-        raise UserError(f'{folder}: the checkpoint of the best epoch, {reached["epoch"]}, is damaged or gone; delete '
-                        f'{folder} to train this seed anew')
+        raise UserError(f'{folder}: the checkpoint of the best epoch, {reached["epoch"]}, is damaged or gone, or lines '
+                        f'of {METRICS_FILE} are; delete {folder} to train this seed anew')
 
 
 def _stop(interrupted: Interrupted, epoch: int, state: TrainState, losses: np.ndarray, steps: int,

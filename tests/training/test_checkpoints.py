@@ -102,6 +102,15 @@ def test_a_value_that_the_log_does_not_know_is_refused(small_run, tmp_path):
         loop.train(run, 0, tmp_path)
 
 
+def test_a_log_that_lost_the_best_epoch_is_refused(small_run, tmp_path):
+    run = small_run(method='none', train={'max_epochs': 3})
+    assert loop.train(run, 0, tmp_path).epoch == 2
+    log = tmp_path / 'metrics.jsonl'
+    log.write_text(''.join(log.read_text().splitlines(keepends=True)[:1]))
+    with pytest.raises(UserError, match=r'or lines of metrics\.jsonl are; delete'):
+        loop.train(run, 0, tmp_path)
+
+
 def test_saving_leaves_no_thread_behind(small_run, tmp_path):
     state = small_run(method='none').fresh_state(0)
     with Checkpoints(tmp_path / 'first') as checkpoints:  # starts what Orbax has once per process
