@@ -29,7 +29,7 @@ MANIFEST = 'manifest.json'
 _PARTIAL, _UNFINISHED, _MARK = '.partial', '.unfinished', 'fingerprint'
 _LOOKED_THROUGH = 64e6  # bytes of the largest file whose checksum is computed again: 0.1 s
 # Folder of a stage's files that no later stage reads. Threads write ArrayRecord files, whose bytes differ each time.
-_EXPORT = 'tfds/'
+EXPORT = 'tfds'
 _LIBRARIES = ('grasp_jax', 'jax', 'flax', 'numpy', 'scikit-learn', 'scann', 'tensorflow-datasets')
 
 
@@ -111,7 +111,7 @@ def build(path: pathlib.Path, config: Any, inputs: collections.abc.Sequence[str]
 
 
 def _contents(made_of: str, manifest: dict[str, Any]) -> str:
-    read = {name: checksum for name, checksum in manifest['files'].items() if not name.startswith(_EXPORT)}
+    read = {name: checksum for name, checksum in manifest['files'].items() if not name.startswith(f'{EXPORT}/')}
     return fingerprint('contents', read, [made_of])
 
 

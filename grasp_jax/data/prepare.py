@@ -7,6 +7,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
+from grasp_jax import artefacts
 from grasp_jax.data import dataset, filters, readers, sources, tfds_builder
 from grasp_jax.data.interactions import MIN_EVALUATED, Interactions, draw_negatives
 from grasp_jax.errors import UserError
@@ -32,7 +33,7 @@ def prepare(config: ml_collections.ConfigDict, folder: pathlib.Path) -> dict[str
     if not len(found.interactions.evaluated_users()):
         raise UserError(f'{config.data.name or "the data set"}: no user has {MIN_EVALUATED} interactions, so none can '
                         'be validated and tested; give more data or lower --config.data.min_item')
-    _write_records(reader, found, folder / 'tfds')
+    _write_records(reader, found, folder / artefacts.EXPORT)
     described = _read_records(config, folder)
     return {**_facts(dataset.load(folder)), **described, 'dropped': found.dropped}
 
@@ -50,7 +51,7 @@ def _read_records(config: ml_collections.ConfigDict, folder: pathlib.Path) -> di
     owned: list[np.ndarray] = []
 
     def entities(kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        for record in tfds_builder.read(folder / 'tfds', kind):
+        for record in tfds_builder.read(folder / artefacts.EXPORT, kind):
             if kind == 'users':
                 owned.append(record['items'])
             yield record[f'{kind[:-1]}_id'], record['attributes']

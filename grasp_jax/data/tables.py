@@ -185,9 +185,7 @@ def _column(frame: pd.DataFrame, path: pathlib.Path, config: ml_collections.Conf
 
 
 def _ids(frame: pd.DataFrame, path: pathlib.Path, config: ml_collections.ConfigDict, key: str) -> np.ndarray:
-    column = _column(frame, path, config, key)
-    _refuse_nested(column, path)
-    values = _whole(column, path)
+    values = _whole(_column(frame, path, config, key), path)
     text = values.astype(str).str.strip()
     missing = (values.isna() | text.isna() | (text == '')).to_numpy(bool)
     if missing.any():
@@ -196,26 +194,19 @@ def _ids(frame: pd.DataFrame, path: pathlib.Path, config: ml_collections.ConfigD
     return text.to_numpy(object)
 
 
-def _refuse_nested(values: pd.Series, path: pathlib.Path) -> None:
-    """Refuses lists and objects as ids: how they are written is chance."""
-    kind = values.dtype
-    if not (pyarrow.types.is_nested(kind.pyarrow_dtype) if isinstance(kind, pd.ArrowDtype) else values.dtype == object):
-        return
-    for row, value in values.astype(object).items():
-        if isinstance(value, (list, tuple, dict, np.ndarray)):
-            raise UserError(f'{path}, row {row}: column {values.name!r} is {_plain(value)}, not an id; write one '
-                            'text or whole number in each row')
-
-
 def _whole(values: pd.Series, path: pathlib.Path) -> pd.Series:
-    """A column of ids in which floating-point numbers are whole ones, 1 for 1.0; others cannot tell entities apart."""
-    if values.dtype != object and not pd.api.types.is_float_dtype(values.dtype):
+    """A column of ids in which floating-point numbers are whole ones, 1 for 1.0; others cannot tell entities apart, nor
+    can lists and objects, which may be written in many ways."""
+    kind = values.dtype
+    nested = isinstance(kind, pd.ArrowDtype) and pyarrow.types.is_nested(kind.pyarrow_dtype)
+    if not (nested or values.dtype == object or pd.api.types.is_float_dtype(kind)):
         return values
     whole = [int(value) if isinstance(value, float) and abs(value) <= 2**53 and value.is_integer() else value
              for value in values]
     for row, value in zip(values.index, whole, strict=True):
-        if isinstance(value, float) and not np.isnan(value):
-            raise UserError(f'{path}, row {row}: column {values.name!r} is {value}, not an id; write ids as text or '
+        if isinstance(value, (list, tuple, dict, np.ndarray)) or isinstance(value, float) and not np.isnan(value):
+            shown = value if isinstance(value, float) else _plain(value)
+            raise UserError(f'{path}, row {row}: column {values.name!r} is {shown}, not an id; write ids as text or '
                             'whole numbers')
     return pd.Series(whole, values.index, object)
 

@@ -1,8 +1,9 @@
-"""Sequences of 2 to 40 items, which rows of 11 positions have to cut."""
+"""Sequences of 2 to 40 items, which rows of 11 positions have to cut, and a person's own tables."""
 
 import numpy as np
 import pytest
 
+from grasp_jax import config as config_lib
 from grasp_jax.data import batches
 
 WIDTH = 11
@@ -13,3 +14,26 @@ def sequences():
     rng = np.random.default_rng(0)
     lengths = np.minimum(rng.geometric(0.2, 200) + 1, 40)
     return batches.Sequences(np.arange(200) + 7, np.cumsum(lengths) - lengths, lengths, WIDTH)
+
+
+@pytest.fixture
+def config():
+    """The section `data` of a person's own tables."""
+    data = config_lib.default().data
+    data.update({'kind': 'table', 'user_column': 'customer', 'item_column': 'product', 'time_column': 'when'})
+    return data
+
+
+@pytest.fixture
+def save():
+    """Writes a table in the format that its name says."""
+    def write(frame, path):
+        if path.suffix == '.parquet':
+            frame.to_parquet(path)
+        elif '.jsonl' in path.name:
+            frame.to_json(path, orient='records', lines=True)
+        else:
+            frame.to_csv(path, index=False, sep='\t' if '.tsv' in path.name else ',')
+        return path
+
+    return write

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 import threading
 
 import jax
@@ -13,6 +14,8 @@ from grasp_jax.errors import UserError
 from grasp_jax.training import loop
 from grasp_jax.training.checkpoints import Checkpoints, Interrupted
 from grasp_jax.training.metrics_log import read_metrics
+
+_TRAINED = []  # the folder of the fixture `trained`, once it is there
 
 
 @pytest.mark.parametrize('error', [
@@ -78,37 +81,42 @@ def test_a_damaged_checkpoint_is_passed_over(small_run, final_state, tmp_path, d
     assert [line['loss'] for line in read_metrics(through)] == [line['loss'] for line in read_metrics(damaged)]
 
 
+@pytest.fixture
+def trained(small_run, tmp_path, tmp_path_factory):
+    """A run whose folder, the test's own, holds three epochs, the last the best; they are trained once."""
+    run = small_run(method='none', train={'max_epochs': 3})
+    if not _TRAINED:
+        _TRAINED.append(tmp_path_factory.mktemp('trained'))
+        assert loop.train(run, 0, _TRAINED[0]).epoch == 2
+    shutil.copytree(_TRAINED[0], tmp_path, dirs_exist_ok=True)
+    return run
+
+
 @pytest.mark.parametrize(('epoch', 'content'), [
     (2, b''), (1, b'{"val'), (2, None), (2, b'5'), (1, b'[1]'), (2, b'{"a": 1}'), (2, b'{"epoch": 2, "value": "x"}')])
-def test_a_checkpoint_that_nothing_is_known_of_is_passed_over(small_run, tmp_path, epoch, content, caplog):
-    run = small_run(method='none', train={'max_epochs': 3})
-    assert loop.train(run, 0, tmp_path).epoch == 2
+def test_a_checkpoint_that_nothing_is_known_of_is_passed_over(trained, tmp_path, epoch, content, caplog):
     noted = tmp_path / 'checkpoints' / str(epoch) / 'metrics' / 'metrics'
     noted.unlink()
     if content is not None:
         noted.write_bytes(content)
-    assert loop.train(run, 0, tmp_path).epoch == 2
+    assert loop.train(trained, 0, tmp_path).epoch == 2
     assert [line['epoch'] for line in read_metrics(tmp_path)] == [1, 2, 3]
     assert f'checkpoints/{epoch}: what was noted of this state is damaged or gone' in caplog.text
     assert (tmp_path / 'damaged_checkpoints' / str(epoch) / 'state').is_dir()
 
 
-def test_a_value_that_the_log_does_not_know_is_refused(small_run, tmp_path):
-    run = small_run(method='none', train={'max_epochs': 3})
-    assert loop.train(run, 0, tmp_path).epoch == 2
+def test_a_value_that_the_log_does_not_know_is_refused(trained, tmp_path):
     noted = tmp_path / 'checkpoints' / '1' / 'metrics' / 'metrics'
     noted.write_text(json.dumps({**json.loads(noted.read_text()), 'value': 0.99}))
     with pytest.raises(UserError, match='the checkpoint of the best epoch, 3, is damaged or gone'):
-        loop.train(run, 0, tmp_path)
+        loop.train(trained, 0, tmp_path)
 
 
-def test_a_log_that_lost_the_best_epoch_is_refused(small_run, tmp_path):
-    run = small_run(method='none', train={'max_epochs': 3})
-    assert loop.train(run, 0, tmp_path).epoch == 2
+def test_a_log_that_lost_the_best_epoch_is_refused(trained, tmp_path):
     log = tmp_path / 'metrics.jsonl'
     log.write_text(''.join(log.read_text().splitlines(keepends=True)[:1]))
     with pytest.raises(UserError, match=r'or lines of metrics\.jsonl are; delete'):
-        loop.train(run, 0, tmp_path)
+        loop.train(trained, 0, tmp_path)
 
 
 def test_saving_leaves_no_thread_behind(small_run, tmp_path):
