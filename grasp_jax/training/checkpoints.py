@@ -18,12 +18,14 @@ from orbax.checkpoint import v1 as ocp
 
 from grasp_jax.errors import UserError
 from grasp_jax.training import hosts
+from grasp_jax.training.packing import Packed, pack, packed_shapes, unpack
 from grasp_jax.training.sharding import state_shapes
 from grasp_jax.training.step import TrainState
 
 LOG = logging.getLogger(__name__)
 # The newest two, so that one that was cut short leaves one to go on from; the best two, for it may be the best as well.
 _NEWEST, _BEST = 2, 2
+_FORM = 'small arrays as one'  # of what is saved; states in another form are refused
 # Signs of a failure to read that may pass; anything else is bytes that are not what was saved.
 _PASSING = ('permission', 'resource_exhausted', 'out of memory', 'unavailable', 'deadline', 'cancelled', 'aborted',
             'input/output error', 'stale file', 'too many open files', 'timed out')
@@ -90,9 +92,9 @@ class _States:
     def _save(self, number: int, state: TrainState, metrics: dict[str, Any]) -> None:
         self._wait()
         # A copy: the next step gives the state's own buffers back while this one is still being written.
-        copy = jax.tree.map(jnp.copy, state._asdict())
+        copy = pack(state)
         with self._writing(number):
-            self._saving = number, self._checkpointer.save_async(number, copy, metrics={
+            self._saving = number, self._checkpointer.save_async(number, copy._asdict(), metrics={
                 **metrics, 'digest': int(digest(state)), 'arrays': _arrays(state)})
 
     def _load(self, number: int, what: str, like: TrainState, mesh: Mesh) -> TrainState:
@@ -103,7 +105,9 @@ class _States:
                             f'program or another config; choose another --workdir or delete {self._folder.parent}')
         failure: UserError | None = None
         try:
-            state = TrainState(**self._checkpointer.load(number, state_shapes(like, mesh)._asdict()))
+            shapes = state_shapes(like, mesh)
+            saved = self._checkpointer.load(number, packed_shapes(shapes, mesh)._asdict())
+            state = unpack(Packed(**saved), shapes)
         except Exception as error:  # whatever a library makes of bytes that are not what they were
             failure = _why(where, error)
         if not hosts.all_say(failure is None):
@@ -233,8 +237,8 @@ def digest(state: TrainState) -> jax.Array:
 
 def _arrays(state: TrainState) -> str:
     """What tells states apart that one program cannot read for another: names, shapes and types of all arrays."""
-    found = [f'{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}'
-             for path, leaf in jax.tree_util.tree_leaves_with_path(state)]
+    found = [_FORM, *(f'{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}'
+             for path, leaf in jax.tree_util.tree_leaves_with_path(state))]
     return hashlib.sha256('\n'.join(found).encode()).hexdigest()[:16]
 
 
