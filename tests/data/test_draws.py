@@ -36,6 +36,12 @@ def test_training_negatives_are_outside_the_sequence_and_uniform(sequences):
     assert counts.min() > 0.75 * counts.mean() and counts.max() < 1.25 * counts.mean()
 
 
+def test_a_negative_has_four_draws_to_miss_the_users_own_items():
+    packed = batches.Packed(jnp.arange(1, 16)[None], jnp.ones((1, 15), jnp.int32), jnp.arange(15)[None])
+    negatives = draws.draw_training_negatives(jax.random.key(0), packed, 20, 2000)
+    assert abs(np.mean(np.asarray(negatives) <= 15) - (15 / 20) ** 4) < 0.015
+
+
 def test_cloze_masks_hide_the_asked_share_or_the_last_item(sequences):
     packed = packed_batch(sequences, 60)
     there = np.asarray(packed.segment > 0)

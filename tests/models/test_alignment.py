@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from grasp_jax.config import default
-from grasp_jax.models.alignment import Alignment, info_nce, unit
+from grasp_jax.models.alignment import Adapter, Alignment, info_nce, unit
 from grasp_jax.models.spec import model_spec
 
 
@@ -30,12 +30,39 @@ def test_it_falls_as_each_query_nears_its_own_key():
     assert info_nce(keys, keys, others, counts, 0.2) < 0.2 * far
 
 
+def alignment_of(**settings):
+    config = default()
+    config.model.update({'method': 'rlmrec', 'hidden_size': 4, **settings})
+    return Alignment(model_spec(config, num_items=9, llm_width=6))
+
+
+def test_users_that_do_not_count_are_told_from_nobody():
+    model, rng = alignment_of(), np.random.default_rng(0)
+    given = [rng.normal(size=size).astype(np.float32) for size in ((2, 4), (2, 6), (3, 4), (3, 6))]
+    ids, counts = jnp.array([1, 2]), jnp.array([True, True, False])
+
+    def loss(params, users):
+        return model.apply(params, *given[:2], ids, given[2][:users], given[3][:users], counts[:users],
+                           method=Alignment.contrastive)
+
+    params = model.init(jax.random.key(0), *given[:2], ids, *given[2:], counts, method=Alignment.contrastive)
+    np.testing.assert_allclose(loss(params, 3), loss(params, 2), rtol=1e-6)
+
+
+def test_the_adapter_is_two_layers_with_a_leak_between_them():
+    vectors = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
+    params = Adapter(4).init(jax.random.key(0), vectors)['params']
+    first, second = (params[name] for name in ('Dense_0', 'Dense_1'))
+    assert first['kernel'].shape == (6, 5)
+    inner = vectors @ first['kernel']
+    expected = np.where(inner > 0, inner, 0.01 * inner) @ second['kernel']
+    np.testing.assert_allclose(Adapter(4).apply({'params': params}, vectors), expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize('alignment', ('contrastive', 'generative'))
 def test_an_item_that_stands_there_twice_is_no_negative_of_itself(alignment):
     """Nor is padding: with these negatives out, nobody is left to be told from."""
-    config = default()
-    config.model.update({'method': 'rlmrec', 'alignment': alignment, 'hidden_size': 4})
-    model = Alignment(model_spec(config, num_items=9, llm_width=6))
+    model = alignment_of(alignment=alignment)
     ids, rng = jnp.array([7, 7, 0, 7]), np.random.default_rng(0)
     rows, vectors = rng.normal(size=(4, 4)), rng.normal(size=(4, 6))
     given = ((rows, vectors, ids, rows[:1], vectors[:1], jnp.ones(1, bool)) if alignment == 'contrastive' else

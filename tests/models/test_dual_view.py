@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from grasp_jax.config import default
 from grasp_jax.models import dual_view
+from grasp_jax.models.spec import model_spec
 
 
 def test_the_adapter_in_one_product_equals_its_two_layers():
@@ -27,6 +29,26 @@ def test_stacked_views_come_back_and_stay_beside_each_other():
     np.testing.assert_array_equal(dual_view.unstack_views(stacked), views)
     np.testing.assert_array_equal(stacked[2], views[1, :, :5])
     np.testing.assert_array_equal(stacked[3], views[1, :, 5:])
+
+
+def test_each_view_gets_what_it_asks_the_other_views_queries_for():
+    """What is added to a view are its own values; the other view says where to look."""
+    config = default()
+    config.model.update({'method': 'llm_esr', 'hidden_size': 4, 'max_length': 5, 'dropout': 0.0})
+    model = dual_view.CrossViews(model_spec(config, num_items=9, llm_width=6))
+    inputs, position = jax.random.normal(jax.random.key(0), (1, 5, 8)), jnp.arange(5)[None]
+    everything = jnp.ones((1, 5, 5), bool)
+    params = model.init(jax.random.key(1), inputs, position, everything, train=False)
+
+    def added(inputs, visible):
+        return model.apply(params, inputs, position, visible, train=False) - inputs
+
+    for view, other in ((slice(0, 4), slice(4, 8)), (slice(4, 8), slice(0, 4))):
+        changed = inputs.at[..., other].add(jax.random.normal(jax.random.key(2), (1, 5, 4)))
+        for visible, reached in ((everything, True), (jnp.eye(5, dtype=bool)[None], False)):
+            gap = np.abs(added(changed, visible) - added(inputs, visible))
+            assert (gap[..., view].max() > 1e-4) == reached, 'where only one place is seen there is nothing to ask'
+            assert gap[..., other].max() > 1e-4
 
 
 def test_distillation_by_hand():

@@ -157,6 +157,19 @@ def test_the_state_before_stays_until_the_new_one_is_complete(small_run, tmp_pat
     assert [path.name for path in (tmp_path / 'interrupted').iterdir() if path.name.isdigit()] == ['4']
 
 
+def test_a_run_that_went_back_leaves_nothing_of_what_it_had_before(small_run, tmp_path):
+    """As after a damaged checkpoint: an earlier step is the newest state, and only its own epoch goes on from it."""
+    run = small_run(method='none')
+    state = run.fresh_state(0)
+    for epoch, step in ((1, 8), (0, 4)):
+        with Interrupted(tmp_path / 'interrupted') as interrupted:
+            interrupted.save(epoch, state._replace(step=np.int32(step)), np.ones(2, np.float32), 1.0)
+    with Interrupted(tmp_path / 'interrupted') as interrupted:
+        assert interrupted.resume(1, run.state_shapes(0), run.mesh) is None
+        found, losses, seconds = interrupted.resume(0, run.state_shapes(0), run.mesh)
+    assert int(found.step) == 4 and len(losses) == 2 and seconds == 1
+
+
 def spoil(folder, damage):
     for path in folder.rglob('d/*'):
         content = bytearray(path.read_bytes())

@@ -38,6 +38,14 @@ def test_training_is_the_same_bit_for_bit(small_run, settings):
         jax.tree.map(np.testing.assert_array_equal, device, host)
 
 
+def test_what_is_left_of_an_epoch_gets_the_rows_that_the_whole_one_gets(small_run):
+    epochs = Epochs(small_run(train={'tables': 'host', 'chunk_mb': 0.005}), 0)
+    for epoch in (0, 1):
+        whole, left = list(epochs.chunks(epoch)), list(epochs.chunks(epoch, 4))
+        assert len(whole) == 6 and len(left) == 2
+        jax.tree.map(np.testing.assert_array_equal, [chunk.data for chunk in whole[4:]], [chunk.data for chunk in left])
+
+
 def test_a_mesh_shares_the_rows(small_run):
     _, losses = trained(small_run(train={'tables': 'device'}), epochs=1)
     _, shared = trained(small_run(mesh=(2, 4), train={'tables': 'host'}), epochs=1)

@@ -1,5 +1,6 @@
 """Training learns, stops early, resumes exactly after a kill, and says when the loss is no number."""
 
+import itertools
 import json
 import os
 import pathlib
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import jax
 import numpy as np
@@ -161,6 +163,18 @@ def test_a_notice_saves_inside_an_epoch_and_the_run_goes_on_bit_for_bit(small_ru
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         np.testing.assert_array_equal(a, b)
     assert [line['loss'] for line in read_metrics(through)] == [line['loss'] for line in read_metrics(told)]
+
+
+def test_the_speed_of_an_epoch_that_goes_on_is_that_of_the_steps_since_then(small_run, tmp_path, monkeypatch):
+    run = small_run(method='none', train={'max_epochs': 2, 'steps_per_call': 2})
+    users = Epochs(run, 0).users(0)
+    asked = itertools.count()
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(loop.Notice, '__call__', lambda self: next(asked) == 2)  # two of three chunks are done
+        loop.train(run, 0, tmp_path)
+    monkeypatch.setattr(loop, 'time', types.SimpleNamespace(perf_counter=itertools.count().__next__))  # one second each
+    loop.train(run, 0, tmp_path)
+    assert [line['sequences_per_s'] for line in read_metrics(tmp_path)] == pytest.approx([users / 3, users])
 
 
 def test_a_notice_during_the_last_validation_ends_the_run_too(small_run, tmp_path, monkeypatch):

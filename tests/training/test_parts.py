@@ -8,6 +8,7 @@ from test_methods import STRONG, first_batch
 from grasp_jax.errors import UserError
 from grasp_jax.models.transformer import masked_softmax
 from grasp_jax.training.epochs import Epochs
+from grasp_jax.training.parts import value_and_grad
 from grasp_jax.training.step import loss_and_gradient, train_spec
 
 CASES = [{'method': 'grasp', 'gate': 'calibrated', 'user_context': 'prefix'},
@@ -43,6 +44,16 @@ def test_one_device_and_four_give_the_same_bits(small_run, settings):
         found.append(jax.device_get((state, losses)))
     for a, b in zip(jax.tree.leaves(found[0]), jax.tree.leaves(found[1]), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_every_part_has_dropout_of_its_own(small_run):
+    run = small_run(method='none', train={'parts': 4})
+    batch, drawn, key, _ = first_batch(run)
+    value, gradient = value_and_grad(lambda params, known, packed, drawn, key: params * jax.random.uniform(key),
+                                     run.mesh, 4, np.float32(2), None, batch.packed, drawn, key)
+    weights = np.asarray(drawn.targets.exist).sum(1) / np.asarray(drawn.targets.exist).sum()
+    expected = sum(weight * jax.random.uniform(jax.random.fold_in(key, part)) for part, weight in enumerate(weights))
+    np.testing.assert_allclose([gradient, value], [expected, 2 * expected], rtol=1e-6)
 
 
 @pytest.mark.parametrize(('mesh', 'parts', 'settings', 'message'), [

@@ -1,4 +1,4 @@
-"""What the settings of a step do: temperature, correction for the draw, weights of losses, decay, dropout; and at which
+"""What the settings of a step do: temperature, correction for the draw, weights of losses, decay; and at which
 states a method's own loss looks."""
 
 import functools
@@ -85,20 +85,6 @@ def test_weight_decay_shrinks_parameters_beside_the_step(small_run):
     rate = run.config.train.learning_rate
     for start, plain, shrunk in zip(*map(jax.tree.leaves, (before[0], after[0], after[1])), strict=True):
         np.testing.assert_allclose(plain - shrunk, rate * 0.1 * start, atol=1e-6)
-
-
-@pytest.mark.parametrize('backbone', ('sasrec', 'bert4rec'))
-def test_dropout_is_as_strong_as_the_config_says(small_run, backbone):
-    """Of what reaches the first block a share is zero."""
-    for rate in (0.0, 0.4):
-        run = small_run(method='none', backbone=backbone, dropout=rate, hidden_size=32)
-        batch, drawn, key, state = first_batch(run)
-        _, seen = run.model.apply({'params': state.params}, None, batch.users, batch.packed, drawn.masked, train=True,
-                                  rngs={'dropout': key}, capture_intermediates=lambda module, _: (
-                                      type(module).__name__ == 'Dropout'), mutable='intermediates')
-        first = jax.tree.leaves(seen)[0]
-        there = np.asarray(batch.packed.segment) > 0
-        assert abs(np.mean(np.asarray(first)[there] == 0) - rate) < 0.05
 
 
 @pytest.mark.parametrize('backbone', BACKBONES)
