@@ -75,6 +75,11 @@ def test_a_methods_own_loss_counts_by_its_weight(small_run):
     np.testing.assert_allclose(found[2] - found[1], 2 * (found[1] - found[0]), rtol=1e-3)
 
 
+def test_the_usual_weights_of_a_methods_own_loss_are_those_of_its_paper(small_run):
+    found = {method: small_run(method=method).model.spec.auxiliary_weight for method in ('rlmrec', 'llm_esr', 'grasp')}
+    assert found == {'rlmrec': 0.01, 'llm_esr': 0.1, 'grasp': 0.0}
+
+
 def test_weight_decay_shrinks_parameters_beside_the_step(small_run):
     before, after = [], []
     for decay in (0.0, 0.1):
