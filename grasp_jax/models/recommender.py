@@ -85,9 +85,7 @@ class Recommender(nn.Module):
     def run_backbone(self, inputs: jax.Array, packed: Packed, *, train: bool, ends: Ends | None = None) -> jax.Array:
         """Item representations [R, W, H] of packed rows -> states [R, W, H], or [B, H] at `ends` alone."""
         own = same_user(packed.segment)
-        # Padding sees itself only, which keeps its softmax finite.
-        itself = jnp.eye(own.shape[1], dtype=bool)[None]
-        visible = (own & _past(own) if self.spec.causal else own) | itself
+        visible = own & _past(own) if self.spec.causal else own  # padding sees nothing
         if self.spec.views == 1:
             return self.backbone(inputs, packed.position, visible, train=train, pick=ends and ends.pick)
         stacked = stack_views(self.cross_views(inputs, packed.position, visible, train=train))

@@ -21,23 +21,30 @@ PLACES = {'sasrec': {'': 1, 'SelfAttention': 2, 'FeedForward': 4},
 def test_every_place_drops_the_share_that_the_config_says(small_run, backbone):
     run = small_run(method='none', backbone=backbone, dropout=0.4, hidden_size=32, num_layers=2)
     batch, drawn, key, state = first_batch(run)
-    seen = []
+    paths = []
 
-    def watch(call, args, options, context):
-        found = call(*args, **options)
-        if isinstance(context.module, Dropout):
-            seen.append((context.module.path, np.asarray(args[0]), np.asarray(found)))
-        return found
+    @jax.jit
+    def inputs_and_outputs(params):
+        seen = []
 
-    with nn.intercept_methods(watch):
-        run.model.apply({'params': state.params}, None, batch.users, batch.packed, drawn.masked, train=True,
-                        rngs={'dropout': key})
-    for _, before, after in seen:
+        def watch(call, args, options, context):
+            found = call(*args, **options)
+            if isinstance(context.module, Dropout):
+                paths.append(context.module.path)
+                seen.append((args[0], found))
+            return found
+
+        with nn.intercept_methods(watch):
+            run.model.apply({'params': params}, None, batch.users, batch.packed, drawn.masked, train=True,
+                            rngs={'dropout': key})
+        return seen
+
+    for before, after in jax.device_get(inputs_and_outputs(state.params)):
         there = before != 0
         assert abs(np.mean(after[there] == 0) - 0.4) < 0.05
         kept = after != 0
         np.testing.assert_allclose(after[kept], before[kept] / 0.6, rtol=1e-4)
-    parents = [path[1:-1] for path, _, _ in seen]  # inside the backbone
+    parents = [path[1:-1] for path in paths]  # inside the backbone
     assert collections.Counter(parent[0].split('_')[0] if parent else '' for parent in parents) == PLACES[backbone]
 
 
