@@ -58,7 +58,6 @@ def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: 
     study = optuna.create_study(
         study_name=space, storage=f'sqlite:///{workdir / "study.db"}', load_if_exists=True, direction='maximize',
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=10))
-    study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))  # or a restart would draw the same again
     states = optuna.trial.TrialState
     finished = states.COMPLETE, states.PRUNED
     _take_up_again(study, states)
@@ -113,8 +112,9 @@ def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: 
             raise
         return best.value
 
-    while (left := trials - len(study.get_trials(states=finished))) > 0:
-        study.optimize(objective, n_trials=left, callbacks=[_say, clear])
+    while (over := len(study.get_trials(states=finished))) < trials:
+        study.sampler = optuna.samplers.TPESampler(seed=over)  # the next draw depends on what is known alone
+        study.optimize(objective, n_trials=1, callbacks=[_say, clear])
     return study
 
 

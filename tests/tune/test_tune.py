@@ -136,6 +136,30 @@ def test_a_stopped_search_goes_on_too_and_draws_new_settings(config, tmp_path, m
     assert len({rate for rate, _ in tries}) == 3, 'a search that goes on does not draw what it drew before'
 
 
+def test_a_search_that_goes_on_draws_what_an_undisturbed_one_draws(config, tmp_path, monkeypatch):
+    """Also when what was found so far guides the draw, from the eleventh trial on."""
+    tried, stops = [], []
+
+    def train(run, seed, folder, watch):
+        rate = run.config.train.learning_rate
+        if len(stops) < 2 and len(tried) == 3 + 9 * len(stops):
+            stops.append(rate)
+            raise Stopped('as on SIGTERM')
+        tried.append(rate)
+        return types.SimpleNamespace(value=1 / (1 + abs(rate - 0.02)))
+
+    monkeypatch.setattr(loop, 'train', train)
+    for _ in range(2):
+        with pytest.raises(Stopped):
+            search(config, 'small', 14, tmp_path / 'disturbed', tmp_path)
+    found = search(config, 'small', 14, tmp_path / 'disturbed', tmp_path)
+    disturbed = tried.copy()
+    tried.clear()
+    undisturbed = search(config, 'small', 14, tmp_path / 'undisturbed', tmp_path)
+    assert stops == [disturbed[3], disturbed[12]] and len(set(tried)) == 14
+    assert disturbed == tried and found.best_params == undisturbed.best_params
+
+
 @pytest.mark.parametrize('error', [UserError('as on a full disk'), OSError(5, 'Input/output error')])
 def test_a_search_that_ended_in_an_error_goes_on_with_the_trial_it_was_in(config, tmp_path, monkeypatch, error):
     tries = interrupt_second(monkeypatch, error)
