@@ -30,5 +30,5 @@ def get_config(variant: str = 'lsa') -> ml_collections.ConfigDict:
     elif variant == 'paper':
         config.data.update({'name': 'amazon_beauty', 'filter': 'one_pass'})
     elif variant != 'lsa':
-        raise ValueError(f'variant {variant!r}: choose lsa, minilm or paper')
+        raise ValueError(f'variant {variant!r}: choose lsa, minilm or paper; a recipe comes behind it, as lsa,strong')
     return config

@@ -27,5 +27,5 @@ def get_config(variant: str = 'inter') -> ml_collections.ConfigDict:
         config.data.update({'name': 'amazon_fashion_raw', 'layout': '2018', 'category': 'AMAZON_FASHION',
                             'filter': 'one_pass', 'min_user': 3, 'min_item': 2})
     else:
-        raise ValueError(f'variant {variant!r}: choose inter or raw')
+        raise ValueError(f'variant {variant!r}: choose inter or raw; a recipe comes behind it, as raw,strong')
     return config

@@ -18,6 +18,7 @@ from grasp_jax.data.interactions import Interactions
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge.audit import texts_of
 from grasp_jax.knowledge.describe import load_sent
+from grasp_jax.knowledge.prompts import clean
 from grasp_jax.models.spec import model_spec
 from grasp_jax.pipeline import prepare_knowledge
 from grasp_jax.training.epochs import training_sequences
@@ -67,9 +68,11 @@ def audit(config: ml_collections.ConfigDict, folder: pathlib.Path) -> list[Check
 def _texts(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathlib.Path) -> Check:
     texts = load_sent(folder / 'describe')
     texts_of(dataset, texts, config.text)
+    nameless = sum(not clean(attributes.get('title')) for attributes in dataset.item_attributes)
+    unseen = f' ({nameless} of {len(dataset.item_ids)} items have no title and were not looked for)' if nameless else ''
     made = ('' if config.encode.kind != 'precomputed' else
             ' (the vectors were made elsewhere: nobody can read from them which texts they were made of)')
-    return Check(f'user texts that name no held-out item{made}', len(texts))
+    return Check(f'user texts that name no held-out item{unseen}{made}', len(texts))
 
 
 def _batches(interactions: Interactions, config: ml_collections.ConfigDict) -> Check:

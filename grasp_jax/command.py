@@ -92,7 +92,8 @@ def reading_flags(remedy: str) -> Iterator[None]:
             text = text.replace('\\n', '\n').strip('\n"\'').splitlines()[-1]
         text = text.rpartition('Error: ')[2]
         text = ' '.join(text.replace('\\n', ' ').replace("\\'", '').split())
-        text = text[1:-1] if text[:1] in ('"', "'") and text[-1:] == text[0] else text
+        while len(text) > 1 and text[0] in ('"', "'") and text[-1] == text[0]:
+            text = text[1:-1]
         key, *guess = text.split()
         if key.isidentifier() and (not guess or guess[0] == 'Did'):  # all that an unknown key says of itself
             text = f'there is no setting {key!r}. {" ".join(guess)}'.rstrip('. ')

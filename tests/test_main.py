@@ -112,7 +112,8 @@ def test_missing_data_names_the_ways_that_there_are(tmp_path):
     (['--config=configs/demo.py', '--config.train.table_dtype=int8'], ['config.train.table_dtype', 'bfloat16']),
     (['--config=configs/demo.py', '--config.train.softmax_dtype=float16'], ['config.train.softmax_dtype', 'bfloat16']),
     (['--config=configs/nothing.py'], ['nothing.py']),
-    (['--config=configs/beauty.py:glove'], ['glove', 'minilm']),
+    (['--config=configs/beauty.py:glove'], ['glove', 'minilm', 'a recipe comes behind it, as lsa,strong']),
+    (['--config=configs/demo.py', '--config.model.nope=3'], ["there is no setting 'nope'"]),
     (['--config=configs/demo.py', 'extra'], ['extra']),
     (['--config=configs/demo.py', '--mode=audit', '--dry_run'], ['--dry_run', '--mode=audit']),
     (['--config=configs/demo.py', '--mode=audit', '--n=7'], ['--n', '--mode=audit']),
@@ -193,10 +194,9 @@ def missing_id(folder):
     return ['item_ids.txt', ITEMS[0]]
 
 
-def surplus_id(folder):
-    (folder / 'user_ids.txt').write_text('\n'.join([*USERS, 'A999']) + '\n')
-    np.save(folder / 'user_embeddings_minilm.npy', np.ones((len(USERS) + 1, 6), np.float32))
-    return ['user_ids.txt', 'A999']
+def missing_user(folder):
+    (folder / 'user_ids.txt').write_text('\n'.join([*USERS[1:], 'A999']) + '\n')
+    return ['user_ids.txt', USERS[0]]
 
 
 def pickled(folder):
@@ -205,7 +205,7 @@ def pickled(folder):
 
 
 @pytest.mark.parametrize('spoil', [spoil_gzip, drop_user, spoil_time, two_titles, plant_nan, other_width, missing_id,
-                                   surplus_id, pickled], ids=lambda spoil: spoil.__name__)
+                                   missing_user, pickled], ids=lambda spoil: spoil.__name__)
 def test_what_is_wrong_in_the_data(shop, tmp_path, spoil):
     words = spoil(shop)
     code, _, said = beauty(shop, tmp_path)

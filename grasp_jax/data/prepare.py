@@ -31,8 +31,9 @@ def prepare(config: ml_collections.ConfigDict, folder: pathlib.Path) -> dict[str
     reader = readers.Reader(config)
     found = filters.sequences(reader.log, config.data)
     if not len(found.interactions.evaluated_users()):
+        looser = '' if config.data.filter == 'none' else ' or lower --config.data.min_item'
         raise UserError(f'{config.data.name or "the data set"}: no user has {MIN_EVALUATED} interactions, so none can '
-                        'be validated and tested; give more data or lower --config.data.min_item')
+                        f'be validated and tested; give more data{looser}')
     _write_records(reader, found, folder / artefacts.EXPORT)
     described = _read_records(config, folder)
     return {**_facts(dataset.load(folder)), **described, 'dropped': found.dropped}

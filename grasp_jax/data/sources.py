@@ -84,6 +84,9 @@ def _first(folder: pathlib.Path, names: list[str], role: str) -> pathlib.Path:
     for name in names:
         if (folder / name).is_file():
             return folder / name
+        if (folder / name).is_dir():
+            raise UserError(f'{folder / name}: is a folder; name one file with --config.data.{role}_file (parts of a '
+                            'table have to be joined)')
     raise UserError(f'{folder}: has no {" or ".join(names)}; put it there or set --config.data.{role}_file')
 
 

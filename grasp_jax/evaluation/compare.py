@@ -10,45 +10,48 @@ from grasp_jax import artefacts
 from grasp_jax.command import require_picture
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation import significance, tables
-from grasp_jax.evaluation.metrics import seed_ranks
+from grasp_jax.evaluation.metrics import PROTOCOLS, seed_ranks
 from grasp_jax.evaluation.plots import check_comparison, comparison
 from grasp_jax.evaluation.report import load_report
 
 Tree = dict[str, Any]
-LEGEND = """All numbers in percent. The columns of tail and head users and items are NDCG, sampled protocol, at the
-same k. The gain is the mean over users of the difference of NDCG (sampled) to the first run, in points of percent, with
-its bootstrap interval; * and ** mark p below 0.05 and 0.01 in a Wilcoxon signed-rank test over users, where the
-interval leaves out zero as well and the test's rank sums point the same way as the mean. Both are about the trained
-models, on these users: another seed of the same method would differ too. Several seeds of a run, those that both have,
-are averaged per user first. Runs on other users or other negatives are listed but not tested."""
+LEGEND = """All numbers in percent. The columns of tail and head users and items are NDCG, sampled protocol, at the same
+k. The gain is the mean over users of the difference of NDCG (sampled, or what --protocol says) to the first run, in
+points of percent, with its bootstrap interval; * and ** mark p below 0.05 and 0.01 in a Wilcoxon signed-rank test over
+users, where the interval leaves out zero as well and the test's rank sums point the same way as the mean. Both are
+about the trained models, on these users: another seed of the same method would differ too. Several seeds of a run,
+those that both have, are averaged per user first. Runs on other users or other negatives are listed but not tested."""
 
 
-def compare_workdirs(workdirs: Sequence[pathlib.Path], reports: Sequence[Tree], seed: int = 0) -> list[list[str]]:
+def compare_workdirs(workdirs: Sequence[pathlib.Path], reports: Sequence[Tree], seed: int = 0,
+                     protocol: str = 'sampled') -> list[list[str]]:
     """The table of several finished workdirs, header first.
 
     Args:
       workdirs: folders of the runs, the one to compare with first.
       reports: their reports.
       seed: of the bootstrap.
+      protocol: of the gain and its test, 'sampled' or 'full'.
 
     Raises:
       UserError: the ranks of a run cannot be read.
     """
     k = tables.shared_k(reports) or tables.headline_k(reports[0])
     header = ['run', 'data', 'recipe', 'model', 'seeds',
-              *(f'{name}@{k} {protocol}' for protocol in ('sampled', 'full') for name in ('NDCG', 'HR')),
-              *tables.GROUP_NAMES.values(), 'gain (95% interval)', 'p']
+              *(f'{name}@{k} {column}' for column in PROTOCOLS for name in ('NDCG', 'HR')),
+              *tables.GROUP_NAMES.values(), f'gain, {protocol} (95% interval)', 'p']
     rows = [header]
     for workdir, report in zip(workdirs, reports, strict=True):
         test = report['test']
-        cells = [test[protocol].get(f'{name}@{k}') for protocol in ('sampled', 'full') for name in ('NDCG', 'HR')]
+        cells = [test[column].get(f'{name}@{k}') for column in PROTOCOLS for name in ('NDCG', 'HR')]
         hidden = _other_borders(report, reports[0])
         cells += [None if _border(group) in hidden else test['groups'][group].get(f'NDCG@{k}')
                   for group in tables.GROUP_NAMES]
         rows.append([
             workdir.resolve().name, report['dataset'], report['recipe'], _model(report), str(len(report['seeds'])),
             *(tables.percent(cell) for cell in cells),
-            *(('', '') if report is reports[0] else _gain(workdirs[0], reports[0], workdir, report, k, seed))])
+            *(('', '') if report is reports[0] else _gain(workdirs[0], reports[0], workdir, report, k, seed,
+                                                                      protocol))])
     return rows
 
 
@@ -87,6 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--out', type=pathlib.Path, metavar='FILE.md', help='also write the table as Markdown')
     parser.add_argument('--plot', type=pathlib.Path, metavar='FILE.png',
                         help='also draw NDCG@10 by backbone and method')
+    parser.add_argument('--protocol', choices=PROTOCOLS, default='sampled',
+                        help='of the gain and its test (default: sampled)')
     parser.add_argument('--seed', type=int, default=0, help='seed of the bootstrap (default: 0)')
     try:
         flags = parser.parse_args(arguments)
@@ -97,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reports = [load_report(workdir) for workdir in flags.workdirs]
         if flags.plot:
             check_comparison(reports, [workdir.resolve().name for workdir in flags.workdirs], flags.plot)
-        rows = compare_workdirs(flags.workdirs, reports, flags.seed)
+        rows = compare_workdirs(flags.workdirs, reports, flags.seed, flags.protocol)
         below = [*filter(None, [border_note(flags.workdirs, reports)]), LEGEND]
         print(tables.aligned(rows, 4), *below, sep='\n\n')
         if flags.out:
@@ -117,16 +122,22 @@ def _model(report: Tree) -> str:
 
 
 def _gain(first_dir: pathlib.Path, first: Tree, other_dir: pathlib.Path, other: Tree, k: int, seed: int,
-          ) -> tuple[str, str]:
+          protocol: str) -> tuple[str, str]:
     """Difference with its interval, and p with its mark; a word instead where the two cannot be compared."""
     if first['protocol']['candidates'] != other['protocol']['candidates']:
         return 'other users or negatives', ''
     found = significance.compare_runs(str(other_dir), seed_ranks(other_dir, other), str(first_dir),
-                                      seed_ranks(first_dir, first), 'sampled', k, seed)
+                                      seed_ranks(first_dir, first), protocol, k, seed)
     gain, low, high = (100 * found[key] for key in ('difference', 'low', 'high'))
     p_value, mark = found['p_value'], significance.mark(found)
     return (f'{gain:+.2f} ({low:+.2f} to {high:+.2f})',
-            ('< 0.001' if p_value < 0.001 else f'{p_value:.3f}') + (f' {mark}' if mark else ''))
+            _short(p_value) + (f' {mark}' if mark else ''))
+
+
+def _short(p_value: float) -> str:
+    if p_value < 1e-300:
+        return '< 1e-300'
+    return f'{p_value:.3f}' if p_value >= 0.001 else f'{p_value:.0e}'
 
 
 def _write(path: pathlib.Path, text: str) -> None:

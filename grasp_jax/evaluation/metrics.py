@@ -147,6 +147,8 @@ def load_ranks(run_dir: pathlib.Path) -> Ranks:
     try:
         with np.load(path, allow_pickle=False) as file:
             ranks = Ranks(**{name: file[name] for name in Ranks._fields})
+    except FileNotFoundError as error:
+        raise UserError(f'{path}: is not there; run again') from error
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f'{path}: cannot be read ({error}); {remedy}') from error
     for name, values in ranks._asdict().items():

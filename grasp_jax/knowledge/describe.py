@@ -1,6 +1,8 @@
 """The stage `describe`: a text for every item and every user, audited, as JSON lines."""
 
+import itertools
 import json
+import logging
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +16,7 @@ from grasp_jax.data.lazy import json_lines
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import audit, domains, model_texts, prompts
 
+LOG = logging.getLogger(__name__)
 ITEMS = 'item_texts.jsonl'
 USERS = 'user_texts.jsonl'
 ITEMS_SENT, USERS_SENT = 'item_prompts.jsonl', 'user_prompts.jsonl'  # filled templates that a language model was sent
@@ -50,10 +53,16 @@ def describe(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathli
                         'the ids of --config.data.items_file, or use --config.model.method=none')
     if config.text.audit:
         audit.texts_of(dataset, users, config.text)
+    unknown = _share_unknown(dataset, spec)
+    if unknown['title'] > 0.5:
+        columns = {name for attributes in itertools.islice(dataset.item_attributes, 1000) for name in attributes}
+        LOG.warning('%s: %.0f%% of the items have no title, so that texts of users call them %s and the audit cannot '
+                    'look for them; name a column of the items title (there are: %s)', dataset.name,
+                    100 * unknown['title'], prompts.UNKNOWN, ', '.join(sorted(columns)))
     facts = {
         'items': len(items), 'users': len(users), 'domain': config.text.domain,
         'audited': bool(config.text.audit), 'template_version': spec.version,
-        'share_unknown': _share_unknown(dataset, spec), 'items_cut': cut[0], 'users_cut': cut[1],
+        'share_unknown': unknown, 'items_cut': cut[0], 'users_cut': cut[1],
         'users_without_items': int((dataset.interactions.input_lengths('train') == 0).sum()),
     }
     if by_model:
@@ -141,8 +150,8 @@ _NO_LIMIT = 1 << 40
 
 
 def _share_unknown(dataset: Dataset, spec: prompts.Domain) -> dict[str, float]:
-    names = [name for _, name in spec.fields + spec.sentences]
-    missing = dict.fromkeys(names, 0)
+    names = {'title', *(name for _, name in spec.fields + spec.sentences)}
+    missing = dict.fromkeys(sorted(names), 0)
     for attributes in dataset.item_attributes:
         for name in names:
             missing[name] += not prompts.clean(attributes.get(name))

@@ -2,6 +2,7 @@
 
 import collections.abc
 import dataclasses
+import logging
 import pathlib
 from typing import Any
 
@@ -16,6 +17,7 @@ from grasp_jax.errors import UserError
 from grasp_jax.knowledge import corruption, domains, hashed, lsa, precomputed, sentence_encoder, tables, vector_store
 from grasp_jax.knowledge.openai_encoder import OpenAIEncoder
 
+LOG = logging.getLogger(__name__)
 _DTYPES = ('float32', 'float16')
 _TINY = 1e-8  # a shorter vector has no direction and becomes zero
 _MEAN_OF = 100_000  # rows, evenly spread, that tell the mean
@@ -80,6 +82,13 @@ def encode(dataset: Dataset, item_texts: Texts, user_texts: Texts, config: ml_co
     empty = {
         'items': _write_table(folder, 'items', vectors.items, vectors.item_rows, settings),
         'users': _write_table(folder, 'users', vectors.users, vectors.user_rows, settings)}
+    for name, ids in (('items', dataset.item_ids), ('users', dataset.user_ids)):
+        if empty[name]:
+            LOG.warning('%s of %s %s have a vector of zeros, which says nothing of them; look at their texts, or at '
+                        'the file that the vectors are from', empty[name], len(ids), name)
+    if empty['items'] == len(dataset.item_ids):
+        raise UserError(f'{dataset.name}: the vectors of all items are zero; use another --config.encode.kind, or '
+                        '--config.model.method=none')
     return {'kind': settings.kind, 'width': int(vectors.items.shape[1]), 'centred': bool(settings.center),
             'dtype': settings.dtype, 'template_version': domains.load(config.text.domain).version,
             'corrupted_share': settings.corrupt.share,

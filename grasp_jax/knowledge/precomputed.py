@@ -1,5 +1,6 @@
 """Vectors that somebody else made: a .npy table and the list of its rows' ids, matched by id."""
 
+import logging
 import pathlib
 from collections.abc import Sequence
 
@@ -10,6 +11,7 @@ from grasp_jax.data import sources
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge.tables import open_table
 
+LOG = logging.getLogger(__name__)
 _KEYS = ('item_vectors', 'item_ids', 'user_vectors', 'user_ids')
 
 
@@ -23,11 +25,12 @@ def files(config: ml_collections.ConfigDict) -> dict[str, pathlib.Path]:
     if unset:
         raise UserError(f'--config.encode.kind=precomputed needs --config.encode.{unset[0]}=FILE')
     folder = sources.locate(config)
-    found = {key: folder / config.encode[key] for key in _KEYS}
-    for key, path in found.items():
+    paths = {key: folder / config.encode[key] for key in _KEYS}
+    for key, path in paths.items():
         if not path.is_file():
-            raise UserError(f'{path}: is not there; put it there or set --config.encode.{key}')
-    return found
+            found = 'is a folder; name one file with' if path.is_dir() else 'is not there; put it there or set'
+            raise UserError(f'{path}: {found} --config.encode.{key}')
+    return paths
 
 
 def open_matched(vectors: pathlib.Path, ids: pathlib.Path, wanted: Sequence[str],
@@ -44,7 +47,7 @@ def open_matched(vectors: pathlib.Path, ids: pathlib.Path, wanted: Sequence[str]
       The table, memory-mapped in its own row order, and int64 [len(wanted)] with the row of each wanted id.
 
     Raises:
-      UserError: ids are missing, surplus or repeated, their number is not the number of rows, or the table is unfit.
+      UserError: ids are missing or repeated, their number is not the number of rows, or the table is unfit.
     """
     listed = _read_ids(ids)
     table = open_table(vectors, len(listed), width)
@@ -53,12 +56,11 @@ def open_matched(vectors: pathlib.Path, ids: pathlib.Path, wanted: Sequence[str]
     if missing:
         raise UserError(f'{ids}: {len(missing)} ids of the data set are missing, the first is {missing[0]!r}; '
                         f'encode them too and add their rows to {vectors.name}')
-    if len(listed) > len(wanted):
+    if len(listed) > len(wanted):  # as of items that the filter left out
         known = set(wanted)
         row = next(row for row, identity in enumerate(listed) if identity not in known)
-        raise UserError(f'{ids}, line {row + 1}: {listed[row]!r} is not in the data set ({len(listed) - len(wanted)} '
-                        f'surplus ids); remove such ids and their rows of {vectors.name}, or check the filter in '
-                        '--config.data')
+        LOG.warning('%s: %s of %s ids are not in the data set and are left aside, the first is %r in line %s', ids,
+                    len(listed) - len(wanted), len(listed), listed[row], row + 1)
     return table, np.array([row_of[identity] for identity in wanted], np.int64)
 
 

@@ -92,7 +92,7 @@ def open_table(path: pathlib.Path, rows: int, width: int | None = None) -> np.nd
                         'write it again with numpy.save(..., allow_pickle=False)') from error
     if not isinstance(table, np.ndarray) or table.ndim != 2 or table.dtype.name not in _DTYPES:
         found = f'{table.dtype.name} {list(table.shape)}' if isinstance(table, np.ndarray) else 'an archive'
-        raise UserError(f'{path}: holds {found}; give one float16 or float32 array [rows, width]')
+        raise UserError(f'{path}: holds {found}; give one array of float16, float32 or float64 [rows, width]')
     if len(table) != rows:
         raise UserError(f'{path}: has {len(table)} rows, {rows} are needed; give one row per id')
     if table.shape[1] == 0 or (width is not None and table.shape[1] != width):

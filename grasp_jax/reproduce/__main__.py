@@ -13,9 +13,11 @@ processes that are bound to one core each (`taskset -c 0 ... --shard=1/2`, `task
 than one that uses both.
 """
 
+import contextlib
 import json
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
@@ -66,7 +68,7 @@ def main(_: Sequence[str]) -> None:
     folder = pathlib.Path(_WORKDIR.value) / dataset / recipe
     seeds = [int(seed) for seed in _SEEDS.value]
     base = runs.load_config(grid.DATASETS[dataset])
-    shared = base, recipe, seeds, json.loads(_CHANGES.value)
+    shared = base, recipe, seeds, _changes()
     for cell in chosen:
         check_config(runs.config_of(cell, *shared))
     runs.require_same(cells, *shared, folder)
@@ -135,6 +137,14 @@ def _require_known(name: str, values: Sequence[str], known: Sequence[str]) -> No
             raise UserError(f'--{name}={value}: choose among {", ".join(known)}')
 
 
+def _changes() -> dict[str, Any]:
+    with contextlib.suppress(ValueError):
+        found = json.loads(_CHANGES.value)
+        if isinstance(found, dict):
+            return found
+    raise UserError(f'--changes={_CHANGES.value}: give a JSON object, as {{"train.max_epochs": 2}}')
+
+
 def _parse(argv: Sequence[str]) -> list[str]:
     """Parses flags; what is wrong with them is an error of one line."""
     with reading_flags('--help'):
@@ -146,9 +156,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
         part, _, parts = _SHARD.value.partition('/')
         if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
             raise UserError(f'--shard={_SHARD.value}: give a part and the number of parts, as 2/4')
-        if not isinstance(json.loads(_CHANGES.value), dict):
-            raise UserError(f'--changes={_CHANGES.value}: give a JSON object, as {{"train.max_epochs": 2}}')
-        if 'train.seeds' in json.loads(_CHANGES.value):
+        if 'train.seeds' in _changes():
             raise UserError(f'--changes={_CHANGES.value}: seeds are given by --seeds')
         _require_known('backbones', _BACKBONES.value, list(BACKBONES))
         _require_known('methods', _METHODS.value, list(METHODS))

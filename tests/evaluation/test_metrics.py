@@ -99,7 +99,7 @@ def test_ranks_survive_the_disk_and_damage_is_named(tmp_path):
     (tmp_path / metrics.RANKS_FILE).write_bytes(b'PK\x03\x04 cut off')
     with pytest.raises(UserError, match='cannot be read'):
         metrics.load_ranks(tmp_path)
-    with pytest.raises(UserError, match='cannot be read'):
+    with pytest.raises(UserError, match='is not there; run again'):
         metrics.load_ranks(tmp_path / 'nowhere')
     many = np.random.default_rng(0).permutation(5000)
     metrics.save_ranks(tmp_path, metrics.Ranks(many, many, many + 1.0, many + 1.0))

@@ -158,6 +158,14 @@ def test_comparison_table_tests_only_what_can_be_compared(workdirs, tmp_path, sh
     first, better, other = capsys.readouterr().out.splitlines()[2:5]
     assert first.startswith('plain') and '**' in better and '+' in better
     assert 'other users or negatives' in other and out.read_text().count('\n| ') == 4
+    gains = []
+    for protocol in ('sampled', 'full'):
+        table = compare.compare_workdirs(workdirs, [report.load_report(each) for each in workdirs], protocol=protocol)
+        test = [report.load_report(each)['test'][protocol]['NDCG@10'] for each in workdirs]
+        assert table[0][-2] == f'gain, {protocol} (95% interval)'
+        gains.append(float(table[2][-2].split()[0]))
+        assert gains[-1] == pytest.approx(100 * (test[1] - test[0]), abs=0.2)  # over the seeds that both have
+    assert abs(gains[0] - gains[1]) > 0.5
     picture = str(tmp_path / 'picture.png')
     assert compare.main([str(workdirs[0]), str(workdirs[0]), '--plot', picture]) == 2
     printed = capsys.readouterr()

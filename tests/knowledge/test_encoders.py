@@ -139,6 +139,25 @@ def test_precomputed_is_matched_by_id(dataset, files, tmp_path, center):
     assert encoders.vector_checksums(config) != checksums
 
 
+def test_vectors_of_items_that_were_filtered_out_are_left_aside_and_said(dataset, files, tmp_path, caplog):
+    folder, config = files
+    _, items, _ = run(dataset, config, tmp_path / 'a')
+    _both([7, *range(40), 3], ['stranger', *ITEM_IDS, 'other'])(folder)
+    _, more, _ = run(dataset, config, tmp_path / 'b')
+    np.testing.assert_array_equal(items, more)
+    assert "item.txt: 2 of 42 ids are not in the data set and are left aside, the first is 'stranger'" in caplog.text
+
+
+def test_vectors_of_zeros_are_said(dataset, files, tmp_path, caplog):
+    folder, config = files
+    table = np.load(folder / 'user.npy')
+    table[[2, 5, 7]] = 0
+    np.save(folder / 'user.npy', table)
+    facts, _, _ = run(dataset, config, tmp_path / 'a')
+    assert facts['zero_users'] == 3 and facts['zero_items'] == 0
+    assert '3 of 25 users have a vector of zeros' in caplog.text and 'items have' not in caplog.text
+
+
 def test_only_precomputed_vectors_have_checksums():
     assert encoders.vector_checksums(config_of()) == []
 
@@ -175,7 +194,6 @@ def _header(shape):
     (_nan, r'item\.npy, row 17: .*NaN'),
     (lambda folder: np.save(folder / 'user.npy', np.zeros((25, 5), np.float32)), r'user\.npy: .*5 wide, 6'),
     (_both(slice(0, 39), ITEM_IDS[:39]), r"item\.txt: 1 ids .*missing.*'i39'"),
-    (_both([*range(40), 0], [*ITEM_IDS, 'stranger']), r"item\.txt, line 41: 'stranger'.*surplus"),
     (_both([*range(40), 0], [*ITEM_IDS, 'i3']), r"item\.txt, line 41: id 'i3' was on line 4"),
     (_ids(lambda ids: ids[:5] + [''] + ids[6:]), r'item\.txt, line 6: is empty'),
     (_ids(lambda ids: ids + ['extra']), r'item\.npy: has 40 rows, 41'),
@@ -189,6 +207,9 @@ def _header(shape):
                       _header('True}'))),
     (lambda folder: (folder / 'item.npy').write_bytes(b''), r'item\.npy: cannot be read as a plain'),
     (lambda folder: (folder / 'user.txt').unlink(), r'user\.txt: is not there'),
+    (lambda folder: ((folder / 'user.txt').unlink(), (folder / 'user.txt').mkdir()),
+     r'user\.txt: is a folder; name one file with --config\.encode\.user_ids'),
+    (_array(np.zeros((40, 6))), 'toy: the vectors of all items are zero'),
     (lambda folder: (folder / 'user.txt').write_bytes(b'\xff\xfe\xff'), r'user\.txt: cannot be read'),
 ])
 def test_bad_files_are_refused_in_one_line(dataset, files, tmp_path, spoil, complaint):

@@ -141,6 +141,15 @@ def test_describe_writes_what_load_texts_reads(random_dataset, tmp_path):
                                strict=True)) > 0
 
 
+@pytest.mark.parametrize(('named', 'said'), [(20, True), (40, False)])
+def test_items_without_titles_are_said(tmp_path, caplog, named, said):
+    dataset = make([[1, 2, 3, 4]], [{'title' if i < named else 'name': f'Thing {i}', 'brand': 'X'} for i in range(60)])
+    facts = describe.describe(dataset, default(), tmp_path)
+    assert facts['share_unknown']['title'] == pytest.approx(1 - named / 60)
+    assert ('67% of the items have no title' in caplog.text) == said
+    assert ('there are: brand, name, title' in caplog.text) == said
+
+
 def test_describe_runs_the_audit(random_dataset, tmp_path, monkeypatch):
     """A template that reads beyond the training part fails the stage."""
     whole_history = lambda self, user, split: self.items[self.indptr[user]:self.indptr[user + 1]]  # noqa: E731

@@ -234,6 +234,7 @@ def test_the_command_runs_a_grid_and_goes_on(module, tmp_path):
     ((), 'name either --table'), (('--table=2', '--figure=4'), 'name either --table'),
     (('--table=2', '--shard=3/2'), 'as 2/4'), (('--table=2', '--seeds=a'), 'give numbers'),
     (('--table=2', '--changes=[1]'), 'give a JSON object'),
+    (('--table=2', '--changes=epochs'), '--changes=epochs: give a JSON object'),
     (('--table=2', '--changes={"train.seeds": [1]}'), 'seeds are given by --seeds'),
     (('--table=2', '--changes={"model.nothing": 1}', '--dataset=demo'), 'nothing'),
     (('--table=2', '--changes={"evaluate.ks": null}', '--dataset=demo'), 'evaluate.ks=None: give a value, as (1, 3'),

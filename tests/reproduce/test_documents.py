@@ -1,0 +1,90 @@
+"""The tables of the documents say what the reports of the runs say."""
+
+import functools
+import json
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+RUNS = ROOT / 'docs' / 'results' / 'beauty'
+PAPER = {'plain': 'none', 'RLMRec': 'rlmrec', 'LLMInit': 'llm_init', 'LLM-ESR': 'llm_esr',
+         'GRASP as printed': 'grasp_printed', 'GRASP, calibrated gate, prefix': 'grasp',
+         'the same with ids': 'grasp_id'}
+STRONG = {'plain': 'none', 'RLMRec': 'rlmrec', 'LLMInit': 'llm_init', 'GRASP with ids, no gate': 'grasp_id_ungated',
+          'the same, ids start from the texts': 'grasp_id_ungated_text',
+          'GRASP with ids from texts, no gate': 'grasp_id_ungated_text'}
+BACKBONES = {'SASRec': 'sasrec', 'GRU4Rec': 'gru4rec', 'BERT4Rec': 'bert4rec'}
+GROUPS = {f'{part} {what}s': f'{part}_{what}' for part in ('tail', 'head') for what in ('item', 'user')}
+
+
+def rows(document, heading, first):
+    """Rows by column of the table below a heading whose header begins with `first`, each time it occurs."""
+    found, header = [], None
+    text = (ROOT / document).read_text(encoding='utf-8')
+    for line in text[text.index(f'## {heading}'):].splitlines():
+        cells = [cell.strip() for cell in line.strip('|').split('|')]
+        if line.startswith(f'| {first} |'):
+            header, table = cells, []
+            found.append(table)
+        elif header and line.startswith('| '):
+            table.append(dict(zip(header, cells, strict=True)))
+        elif not line.startswith('|'):
+            header = None
+    return found
+
+
+def places(columns):
+    """Where a report has what stands in a column."""
+    groups = 'groups_full' if 'sampled NDCG@10' in columns else 'groups'
+    for column in columns:
+        words = column.split()
+        if column in GROUPS:
+            yield column, (groups, GROUPS[column], 'NDCG@10')
+        elif words[-1] in ('NDCG@10', 'HR@10'):
+            yield column, (words[0] if len(words) > 1 else 'sampled', words[-1])
+        elif column == 'full, tail items':
+            yield column, ('groups_full', 'tail_item', 'NDCG@10')
+
+
+def check(row, folder):
+    """Compares a row with the report of its runs."""
+    report = json.loads((folder / 'report.json').read_text(encoding='utf-8'))
+    for column, path in places(row):
+        mean = 100 * functools.reduce(dict.__getitem__, path, report['test'])
+        expected = f'{mean:.2f}'
+        if len(report['seeds']) > 1:
+            spread = f'{100 * functools.reduce(dict.__getitem__, path, report["std"]["test"]):.2f}'
+            expected += f' ± {spread}' if spread != '0.00' or '±' in row[column] else ''
+        assert row[column] == expected, (folder.name, column)
+    if 'epochs' in row:
+        lines = [len((folder / run['run_dir'] / 'metrics.jsonl').read_text().splitlines()) for run in report['runs']]
+        assert row['epochs'] == ', '.join(map(str, lines)), folder.name
+
+
+@pytest.mark.parametrize(('number', 'backbone'), [*enumerate(('sasrec', 'bert4rec', 'gru4rec'))])
+def test_results_under_the_papers_recipe(number, backbone):
+    table = rows('docs/results.md', 'Recipe `paper`', 'model')[number]
+    assert [row['model'] for row in table] == list(PAPER)
+    for row in table:
+        check(row, RUNS / 'paper' / f'{backbone}_{PAPER[row["model"]]}')
+
+
+def test_results_under_the_strong_recipe():
+    first, others, *_ = rows('docs/results.md', 'Recipe `strong`', 'model')
+    found = [('sasrec', STRONG[row['model']], row) for row in first]
+    for row in others:
+        backbone, method = row['model'].split(', ', 1)
+        found.append((BACKBONES[backbone], STRONG[method], row))
+    for backbone, method, row in found:
+        check(row, RUNS / 'strong' / f'{backbone}_{method}')
+    assert len(found) == len(list((RUNS / 'strong').glob('*/report.json'))), 'every run has its row'
+
+
+def test_the_first_result_of_the_readme():
+    table = rows('README.md', 'A first result', 'test, %')[0]
+    for row in table:
+        backbone, *method = row['test, %'].removesuffix(', seed 42').split(' + ')
+        folder = RUNS.parent / 'beauty_lsa' if row['vectors'] == 'LSA' else RUNS / 'paper'
+        check(row, folder / f'{BACKBONES[backbone]}_{"grasp" if method else "none"}')
+    assert len(table) == 7
