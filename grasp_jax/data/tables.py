@@ -44,7 +44,10 @@ def read_table(path: pathlib.Path) -> pd.DataFrame:
             frame = _read_text(path, '\t' if kind == 'tsv' else ',')
     except UnicodeDecodeError as error:
         raise UserError(f'{path}: is not UTF-8 (byte {error.object[error.start]:#x}); save it as UTF-8') from error
-    except (OSError, EOFError, ValueError, zlib.error, pd.errors.ParserWarning) as error:
+    except pd.errors.ParserWarning as error:
+        raise UserError(f'{path}: its rows have more cells than its header; take away what separates at the ends of '
+                        'rows, or name the last column') from error
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         reason = ' '.join(str(error).split())
         raise UserError(f'{path}: cannot be read as {kind} ({reason}); correct or replace the file') from error
     frame.index = pd.RangeIndex(1, len(frame) + 1)

@@ -52,7 +52,8 @@ def test_numeric_ids_and_fractional_or_calendar_times(save, tmp_path, config):
     ('customer,product,when\nu,caf\udce9,1\n', r'r\.csv: is not UTF-8 \(byte 0xe9\); save it as UTF-8'),
     ('', 'cannot be read as csv'),
     ('customer,product,when\nu,i,1\nu,i,2,3,4\n', 'cannot be read as csv'),
-    ('customer,product,when\nu,i,1,9\nu,i,2,9\n', 'cannot be read as csv'),
+    ('customer,product,when\nu,i,1,9\nu,i,2,9\n', 'its rows have more cells than its header'),
+    ('customer,product,when\nu,i,1,\nu,i,2,\n', 'take away what separates at the ends of rows'),
 ])
 def test_a_wrong_table_is_named_by_file_and_row(tmp_path, config, text, words):
     path = tmp_path / 'r.csv'
