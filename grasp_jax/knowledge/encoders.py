@@ -18,6 +18,7 @@ from grasp_jax.knowledge import corruption, domains, hashed, lsa, precomputed, s
 from grasp_jax.knowledge.openai_encoder import OpenAIEncoder
 
 LOG = logging.getLogger(__name__)
+Table = np.ndarray | hashed.HashedVectors | precomputed.UserMeans  # the latter two make rows when they are asked for
 _DTYPES = ('float32', 'float16')
 _TINY = 1e-8  # a shorter vector has no direction and becomes zero
 _MEAN_OF = 100_000  # rows, evenly spread, that tell the mean
@@ -36,9 +37,9 @@ class Vectors:
       save: keeps in a folder what new texts need to be encoded alike; None where they need nothing.
     """
 
-    items: np.ndarray | hashed.HashedVectors
+    items: Table
     item_rows: np.ndarray
-    users: np.ndarray | hashed.HashedVectors
+    users: Table
     user_rows: np.ndarray
     facts: dict[str, Any]
     save: collections.abc.Callable[[pathlib.Path], None] | None = None
@@ -221,10 +222,13 @@ def _precomputed(dataset: Dataset, item_texts: Texts, user_texts: Texts, config:
                  answers: pathlib.Path) -> Vectors:
     paths = precomputed.files(config)
     items, item_rows = precomputed.open_matched(paths['item_vectors'], paths['item_ids'], dataset.item_ids)
+    facts = {'item_vectors': paths['item_vectors'].name}
+    if 'user_vectors' not in paths:
+        means = precomputed.UserMeans(dataset.interactions, items, item_rows)
+        return Vectors(items, item_rows, means, np.arange(len(means)), {**facts, 'user_vectors': 'means of the items'})
     users, user_rows = precomputed.open_matched(
         paths['user_vectors'], paths['user_ids'], dataset.user_ids, items.shape[1])
-    facts = {'item_vectors': paths['item_vectors'].name, 'user_vectors': paths['user_vectors'].name}
-    return Vectors(items, item_rows, users, user_rows, facts)
+    return Vectors(items, item_rows, users, user_rows, {**facts, 'user_vectors': paths['user_vectors'].name})
 
 
 # A new encoder is one function and one line here.
@@ -233,7 +237,7 @@ ENCODERS: dict[str, Encoder] = {
     'hashed': _hashed}
 
 
-def _write_table(folder: pathlib.Path, name: str, source: np.ndarray | hashed.HashedVectors, rows: np.ndarray,
+def _write_table(folder: pathlib.Path, name: str, source: Table, rows: np.ndarray,
                  settings: ml_collections.ConfigDict) -> int:
     """Writes a table, 'items' or 'users', wrong in part where that is asked for; returns how many rows are zero."""
     path, offset = (folder / tables.ITEMS, 1) if name == 'items' else (folder / tables.USERS, 0)
@@ -250,7 +254,7 @@ def _write_table(folder: pathlib.Path, name: str, source: np.ndarray | hashed.Ha
 
 
 @np.errstate(over='ignore', invalid='ignore')  # what comes of it is looked at
-def _write(path: pathlib.Path, source: np.ndarray | hashed.HashedVectors, rows: np.ndarray, offset: int,
+def _write(path: pathlib.Path, source: Table, rows: np.ndarray, offset: int,
            settings: ml_collections.ConfigDict) -> int:
     """Writes `source[rows]` below `offset` rows of zeros, centred if asked; returns how many rows are zero.
 
@@ -291,7 +295,7 @@ def centred(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return np.where(known & (norm > _TINY), moved / np.maximum(norm, _TINY), 0)
 
 
-def _mean(source: np.ndarray | hashed.HashedVectors, rows: np.ndarray) -> np.ndarray:
+def _mean(source: Table, rows: np.ndarray) -> np.ndarray:
     rows = rows[evenly_spread(len(rows), _MEAN_OF)]
     total = np.zeros(source.shape[1])
     for block in tables.blocks(len(rows), source.shape[1]):

@@ -8,24 +8,28 @@ import ml_collections
 import numpy as np
 
 from grasp_jax.data import sources
+from grasp_jax.data.interactions import Interactions
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge.tables import open_table
 
 LOG = logging.getLogger(__name__)
-_KEYS = ('item_vectors', 'item_ids', 'user_vectors', 'user_ids')
+_ITEM_KEYS, _USER_KEYS = ('item_vectors', 'item_ids'), ('user_vectors', 'user_ids')
 
 
 def files(config: ml_collections.ConfigDict) -> dict[str, pathlib.Path]:
     """The files that the config names, by key of `config.encode`, in the data folder unless a path is absolute.
 
+    Those of users may be left out.
+
     Raises:
       UserError: a name is not given, or the file is not there.
     """
-    unset = [key for key in _KEYS if not config.encode[key]]
+    needed = _ITEM_KEYS + (_USER_KEYS if any(config.encode[key] for key in _USER_KEYS) else ())
+    unset = [key for key in needed if not config.encode[key]]
     if unset:
         raise UserError(f'--config.encode.kind=precomputed needs --config.encode.{unset[0]}=FILE')
     folder = sources.locate(config)
-    paths = {key: folder / config.encode[key] for key in _KEYS}
+    paths = {key: folder / config.encode[key] for key in needed}
     for key, path in paths.items():
         if not path.is_file():
             found = 'is a folder; name one file with' if path.is_dir() else 'is not there; put it there or set'
@@ -78,3 +82,36 @@ def _read_ids(path: pathlib.Path) -> list[str]:
             raise UserError(f'{path}, line {number}: id {identity!r} was on line {first[identity]} already; '
                             'keep one row per id')
     return listed
+
+
+class UserMeans:
+    """Users' vectors where nobody made any: the mean of the vectors of a user's training items, zero without any.
+
+    Looks like an array [n, E]; `means[users]` makes these rows.
+
+    Attributes:
+      shape: (n, E).
+    """
+
+    def __init__(self, interactions: Interactions, items: np.ndarray, item_rows: np.ndarray):
+        """Makes nothing yet.
+
+        Args:
+          interactions: the sequences.
+          items: table [rows, E].
+          item_rows: int [m], the row of each item.
+        """
+        self._interactions, self._items, self._rows = interactions, items, item_rows
+        self.shape = (interactions.num_users, items.shape[1])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, users: np.ndarray) -> np.ndarray:
+        """float32 [len(users), E]."""
+        found = np.zeros((len(users), self.shape[1]), np.float32)
+        for place, user in enumerate(users):
+            own = self._interactions.sequence(int(user), 'train')
+            if len(own):
+                found[place] = self._items[self._rows[own - 1]].mean(axis=0, dtype=np.float32)
+        return found

@@ -1,5 +1,6 @@
 """Encoders and tables: vectors that are deterministic, centred, matched by id, and checked at the door."""
 
+import dataclasses
 import importlib.util
 import os
 import shutil
@@ -146,6 +147,25 @@ def test_vectors_of_items_that_were_filtered_out_are_left_aside_and_said(dataset
     _, more, _ = run(dataset, config, tmp_path / 'b')
     np.testing.assert_array_equal(items, more)
     assert "item.txt: 2 of 42 ids are not in the data set and are left aside, the first is 'stranger'" in caplog.text
+
+
+def test_without_vectors_of_users_means_of_their_training_items_stand_in(dataset, files, tmp_path):
+    folder, config = files
+    rng = np.random.default_rng(3)
+    lengths = np.array([0, 1, 3, *rng.integers(4, 9, 22)])
+    interactions = Interactions(np.concatenate([[0], np.cumsum(lengths)]),
+                                rng.integers(1, 41, lengths.sum()).astype(np.int32), 40)
+    config.encode.update({'user_vectors': '', 'user_ids': '', 'center': False})
+    facts, items, users = run(dataclasses.replace(dataset, interactions=interactions), config, tmp_path / 'a')
+    assert facts['user_vectors'] == 'means of the items' and facts['zero_users'] == 1
+    for user in range(25):
+        own = interactions.sequence(user, 'train')
+        expected = items[own].mean(0) if len(own) else np.zeros(6)
+        np.testing.assert_allclose(users[user], expected, rtol=1e-5, atol=1e-6)
+    assert len(encoders.vector_checksums(config)) == 2, 'the files of the items'
+    config.encode.user_ids = 'user.txt'
+    with pytest.raises(UserError, match='needs --config.encode.user_vectors=FILE'):
+        run(dataset, config, tmp_path / 'b')
 
 
 def test_vectors_of_zeros_are_said(dataset, files, tmp_path, caplog):
