@@ -86,6 +86,21 @@ def test_a_negative_of_the_users_own_is_found(config, tmp_path, monkeypatch):
         audit.audit(config, tmp_path)
 
 
+def test_items_that_the_audit_cannot_look_for_are_counted(config, tmp_path, monkeypatch):
+    real = dataset_files.load
+
+    def nameless(folder):
+        found = real(folder)
+        return dataclasses.replace(found, item_attributes=[
+            {**attributes, 'title': ' ' if item in (2, 5, 6) else attributes['title']}
+            for item, attributes in enumerate(found.item_attributes)])
+
+    assert 'title' not in audit.audit(config, tmp_path)[0].what
+    monkeypatch.setattr(dataset_files, 'load', nameless)
+    checked = audit.audit(config, tmp_path)[0].what
+    assert checked.startswith('user texts') and '(3 of ' in checked and 'no title and were not looked for)' in checked
+
+
 def test_nobody_to_train_on_is_said(config, tmp_path):
     (tmp_path / 'visits.csv').write_text('user,item,time\n' + ''.join(
         f'u{user},i{item},{time}\n' for user in range(9) for time, item in enumerate(range(user, user + 3))))

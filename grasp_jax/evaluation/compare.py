@@ -50,8 +50,8 @@ def compare_workdirs(workdirs: Sequence[pathlib.Path], reports: Sequence[Tree], 
         rows.append([
             workdir.resolve().name, report['dataset'], report['recipe'], _model(report), str(len(report['seeds'])),
             *(tables.percent(cell) for cell in cells),
-            *(('', '') if report is reports[0] else _gain(workdirs[0], reports[0], workdir, report, k, seed,
-                                                                      protocol))])
+            *(('', '') if report is reports[0] else
+              _gain(workdirs[0], reports[0], workdir, report, k, seed, protocol))])
     return rows
 
 

@@ -17,9 +17,10 @@ PLACES = {'sasrec': {'': 1, 'SelfAttention': 2, 'FeedForward': 4},
           'bert4rec': {'': 3, 'SelfAttention': 2, 'FeedForward': 4}, 'gru4rec': {'': 1}}  # of two layers
 
 
+@pytest.mark.parametrize('rate', (0.0, 0.4))
 @pytest.mark.parametrize('backbone', PLACES)
-def test_every_place_drops_the_share_that_the_config_says(small_run, backbone):
-    run = small_run(method='none', backbone=backbone, dropout=0.4, hidden_size=32, num_layers=2)
+def test_every_place_drops_the_share_that_the_config_says(small_run, backbone, rate):
+    run = small_run(method='none', backbone=backbone, dropout=rate, hidden_size=32, num_layers=2)
     batch, drawn, key, state = first_batch(run)
     paths = []
 
@@ -41,9 +42,9 @@ def test_every_place_drops_the_share_that_the_config_says(small_run, backbone):
 
     for before, after in jax.device_get(inputs_and_outputs(state.params)):
         there = before != 0
-        assert abs(np.mean(after[there] == 0) - 0.4) < 0.05
+        assert abs(np.mean(after[there] == 0) - rate) < 0.05
         kept = after != 0
-        np.testing.assert_allclose(after[kept], before[kept] / 0.6, rtol=1e-4)
+        np.testing.assert_allclose(after[kept], before[kept] / (1 - rate), rtol=1e-4)
     parents = [path[1:-1] for path in paths]  # inside the backbone
     assert collections.Counter(parent[0].split('_')[0] if parent else '' for parent in parents) == PLACES[backbone]
 

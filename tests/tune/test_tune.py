@@ -1,4 +1,4 @@
-"""Tuning with Optuna: a study that goes on where it was killed."""
+"""Tuning with Optuna: the trials of a search, its report, its spaces and its command."""
 
 import concurrent.futures
 import logging
@@ -7,99 +7,15 @@ import types
 import optuna
 import pytest
 
-from grasp_jax import artefacts, pipeline
+from grasp_jax import artefacts
 from grasp_jax.checks import check_config
 from grasp_jax.config import changed, default
-from grasp_jax.errors import Stopped, UserError
+from grasp_jax.errors import UserError
 from grasp_jax.models.spec import model_spec
 from grasp_jax.training import loop
 from grasp_jax.tune import report, spaces
 from grasp_jax.tune.search import search
 from tests.reproduce.test_runs import stopped_in_training
-
-
-@pytest.fixture
-def config():
-    config = default('strong')
-    config.data.update({'name': 'small_shop', 'kind': 'shop', 'filter': 'none'})
-    config.data.shop.update({'customers': 60, 'products': 40})
-    config.model.update({'method': 'none', 'hidden_size': 8, 'max_length': 10})
-    config.train.update({'negatives': 8, 'max_epochs': 2})
-    config.evaluate.negatives = 10
-    config.lock()
-    return config
-
-
-@pytest.fixture(autouse=True)
-def small_space(monkeypatch):
-    def space(trial):
-        return {'train.learning_rate': trial.suggest_float('learning_rate', 1e-3, 1e-1, log=True)}
-
-    monkeypatch.setitem(spaces.SPACES, 'small', space)
-
-
-def interrupt_second(monkeypatch, error):
-    """Ends the second training after its first epoch; returns the learning rate and the files found of every one."""
-    tries = []
-    train = loop.train
-
-    def interrupted(run, seed, folder, watch=None):
-        tries.append((run.config.train.learning_rate, len(list(folder.iterdir()))))
-        if len(tries) == 2:
-            def watch(epoch, value):
-                raise error
-        return train(run, seed, folder, watch)
-
-    monkeypatch.setattr(loop, 'train', interrupted)
-    return tries
-
-
-def test_a_killed_search_goes_on_with_the_trial_it_was_in(config, tmp_path, monkeypatch):
-    # As a kill after the first epoch's checkpoint: the trial stays as it is.
-    tries = interrupt_second(monkeypatch, SystemExit())
-    with pytest.raises(SystemExit):
-        search(config, 'small', 3, tmp_path, tmp_path)
-    study = search(config, 'small', 3, tmp_path, tmp_path)
-    states = [trial.state.name for trial in study.trials]
-    assert states.count('COMPLETE') == 3, states
-    assert tries[2][0] == tries[1][0] and tries[2][1] > 0, 'the same settings, from their checkpoints'
-    assert 0 < study.best_value < 1 and set(study.best_trial.user_attrs['settings']) == {'train.learning_rate'}
-    assert not list((tmp_path / 'trials').iterdir()), 'checkpoints go when a trial is over'
-    assert len(tries) == 4
-    assert search(config, 'small', 3, tmp_path, tmp_path).best_value == study.best_value and len(tries) == 4
-
-
-@pytest.mark.parametrize('place', ['enqueue_trial', 'tell'])
-def test_a_kill_while_a_trial_is_taken_up_again_loses_and_repeats_nothing(config, tmp_path, monkeypatch, place):
-    tries = interrupt_second(monkeypatch, SystemExit())
-    with pytest.raises(SystemExit):
-        search(config, 'small', 2, tmp_path, tmp_path)
-    real = getattr(optuna.Study, place)
-
-    def killed_behind(self, *given, **named):
-        real(self, *given, **named)
-        raise SystemExit
-
-    with monkeypatch.context() as patch:
-        patch.setattr(optuna.Study, place, killed_behind)
-        with pytest.raises(SystemExit):
-            search(config, 'small', 2, tmp_path, tmp_path)
-    study = search(config, 'small', 2, tmp_path, tmp_path)
-    assert [trial.state.name for trial in study.trials] == ['COMPLETE', 'FAIL', 'COMPLETE']
-    assert study.trials[2].params == study.trials[1].params and len(tries) == 3
-
-
-def test_a_kill_before_a_value_is_stored_keeps_what_was_trained(config, tmp_path, monkeypatch):
-    def killed(study, trial):
-        raise SystemExit
-
-    with monkeypatch.context() as patch:
-        patch.setattr('grasp_jax.tune.search._say', killed)  # the first thing behind the value's storing
-        with pytest.raises(SystemExit):
-            search(config, 'small', 1, tmp_path, tmp_path)
-    assert len(list((tmp_path / 'trials').iterdir())) == 1, 'the study has it first'
-    search(config, 'small', 1, tmp_path, tmp_path)
-    assert not list((tmp_path / 'trials').iterdir())
 
 
 def test_the_best_is_the_highest_and_a_weak_trial_is_stopped_early(config, tmp_path, monkeypatch):
@@ -118,6 +34,7 @@ def test_the_best_is_the_highest_and_a_weak_trial_is_stopped_early(config, tmp_p
     assert len(study.trials[4].intermediate_values) == 11, 'not before ten epochs'
 
 
+
 def test_a_space_that_does_not_go_with_the_config_is_said_before_the_stages(config, tmp_path):
     wrong = changed(config, {'model.num_heads': 3, 'model.hidden_size': 48})
     check_config(wrong)
@@ -125,67 +42,6 @@ def test_a_space_that_does_not_go_with_the_config_is_said_before_the_stages(conf
         search(wrong, 'strong', 1, tmp_path / 'study', tmp_path / 'stages')
     assert not list(tmp_path.iterdir()), 'nothing is begun'
 
-
-def test_a_stopped_search_goes_on_too_and_draws_new_settings(config, tmp_path, monkeypatch):
-    tries = interrupt_second(monkeypatch, Stopped('as on SIGTERM'))
-    with pytest.raises(Stopped):
-        search(config, 'small', 3, tmp_path, tmp_path)
-    study = search(config, 'small', 3, tmp_path, tmp_path)
-    assert [trial.state.name for trial in study.trials] == ['COMPLETE', 'FAIL', 'COMPLETE', 'COMPLETE']
-    assert tries[2][0] == tries[1][0] and tries[2][1] > 0, 'the same settings, from their checkpoints'
-    assert len({rate for rate, _ in tries}) == 3, 'a search that goes on does not draw what it drew before'
-
-
-def test_a_search_that_goes_on_draws_what_an_undisturbed_one_draws(config, tmp_path, monkeypatch):
-    """Also when what was found so far guides the draw, from the eleventh trial on."""
-    tried, stops = [], []
-
-    def train(run, seed, folder, watch):
-        rate = run.config.train.learning_rate
-        if len(stops) < 2 and len(tried) == 3 + 9 * len(stops):
-            stops.append(rate)
-            raise Stopped('as on SIGTERM')
-        tried.append(rate)
-        return types.SimpleNamespace(value=1 / (1 + abs(rate - 0.02)))
-
-    monkeypatch.setattr(loop, 'train', train)
-    for _ in range(2):
-        with pytest.raises(Stopped):
-            search(config, 'small', 14, tmp_path / 'disturbed', tmp_path)
-    found = search(config, 'small', 14, tmp_path / 'disturbed', tmp_path)
-    disturbed = tried.copy()
-    tried.clear()
-    undisturbed = search(config, 'small', 14, tmp_path / 'undisturbed', tmp_path)
-    assert stops == [disturbed[3], disturbed[12]] and len(set(tried)) == 14
-    assert disturbed == tried and found.best_params == undisturbed.best_params
-
-
-@pytest.mark.parametrize('error', [UserError('as on a full disk'), OSError(5, 'Input/output error')])
-def test_a_search_that_ended_in_an_error_goes_on_with_the_trial_it_was_in(config, tmp_path, monkeypatch, error):
-    tries = interrupt_second(monkeypatch, error)
-    with pytest.raises(type(error)):
-        search(config, 'small', 2, tmp_path, tmp_path)
-    study = search(config, 'small', 2, tmp_path, tmp_path)
-    assert [trial.state.name for trial in study.trials] == ['COMPLETE', 'FAIL', 'COMPLETE']
-    assert tries[2][0] == tries[1][0] and tries[2][1] > 0, 'the same settings, from their checkpoints'
-    assert sorted(study.trials[2].intermediate_values) == [0, 1], 'what it reached before is known of it'
-
-
-def test_the_recipe_is_tried_first_also_after_a_wrong_start(config, tmp_path, monkeypatch):
-    monkeypatch.setitem(spaces.STARTS, 'small', {'learning_rate': 0.02})
-    prepare, calls = pipeline.prepare_knowledge, []
-
-    def fails_twice(*arguments):
-        calls.append(arguments)
-        if len(calls) in (1, 3):  # before the first trial, and in it
-            raise UserError('as of data that is not there')
-        return prepare(*arguments)
-
-    monkeypatch.setattr(pipeline, 'prepare_knowledge', fails_twice)
-    for _ in range(2):
-        with pytest.raises(UserError, match='not there'):
-            search(config, 'small', 1, tmp_path, tmp_path)
-    assert search(config, 'small', 1, tmp_path, tmp_path).best_params == {'learning_rate': 0.02}
 
 
 def test_settings_that_do_not_train_are_passed_over(config, tmp_path, monkeypatch):
@@ -199,22 +55,6 @@ def test_settings_that_do_not_train_are_passed_over(config, tmp_path, monkeypatc
     assert [trial.state.name for trial in study.trials] == ['PRUNED', 'COMPLETE']
     assert report.reached(study.trials[0]) == 0
 
-
-def test_settings_that_fail_whenever_they_are_tried_are_passed_over(config, tmp_path, monkeypatch):
-    train, folders = loop.train, []
-
-    def fails(run, seed, folder, watch):
-        folders.append(folder.name)
-        if folder.name == folders[0]:
-            raise RuntimeError('RESOURCE_EXHAUSTED')
-        return train(run, seed, folder, watch)
-
-    monkeypatch.setattr(loop, 'train', fails)
-    for _ in range(2):
-        with pytest.raises(RuntimeError):
-            search(config, 'small', 2, tmp_path, tmp_path)
-    study = search(config, 'small', 2, tmp_path, tmp_path)
-    assert [trial.state.name for trial in study.trials] == ['FAIL', 'FAIL', 'PRUNED', 'COMPLETE']
 
 
 def test_a_trial_that_was_stopped_early_is_said_to_be_and_is_not_the_best(config, tmp_path, monkeypatch, caplog):
@@ -235,6 +75,7 @@ def test_a_trial_that_was_stopped_early_is_said_to_be_and_is_not_the_best(config
     assert said[1] == f'trial 1: stopped early, best so far {100 * study.best_value:.2f}%', said
 
 
+
 def test_the_command_waits_for_another_search_and_ends_with_the_best_settings(module, tmp_path):
     flags = ('--config=configs/demo.py:strong', '--config.data.shop.customers=80', '--config.train.max_epochs=1',
              '--config.model.method=none', '--trials=1', f'--workdir={tmp_path}', f'--out={tmp_path / "out"}')
@@ -249,6 +90,7 @@ def test_the_command_waits_for_another_search_and_ends_with_the_best_settings(mo
     assert {path.name for path in (tmp_path / 'out').iterdir()} == {'trials.md', 'trials.png'}
 
 
+
 @pytest.mark.parametrize(('flags', 'message'), [
     ((), '--config is missing'), (('--config=configs/demo.py', '--trials=0'), 'trials'),
     (('--config=configs/demo.py', '--space=wide'), 'strong')])
@@ -257,16 +99,19 @@ def test_mistakes_are_one_line(module, flags, message):
     assert found.returncode == 2 and found.stderr.count('\n') == 1 and message in found.stderr, found.stderr
 
 
+
 def test_a_study_is_about_one_config(config, tmp_path):
     search(config, 'small', 1, tmp_path, tmp_path)
     with pytest.raises(UserError, match='model.hidden_size: 8 -> 16'):
         search(changed(config, {'model.hidden_size': 16}), 'small', 1, tmp_path, tmp_path)
 
 
+
 def test_parts_that_do_not_fit_are_said_before_the_stages(config, tmp_path):
     with pytest.raises(UserError, match=r'config\.train\.parts=-1'):
         search(changed(config, {'train.parts': -1}), 'small', 1, tmp_path, tmp_path / 'stages')
     assert not list(tmp_path.iterdir()), 'nothing is begun'
+
 
 
 def test_the_report_of_a_search_without_a_whole_trial_says_so(tmp_path):
@@ -277,6 +122,7 @@ def test_the_report_of_a_search_without_a_whole_trial_says_so(tmp_path):
     said = 'No trial was trained to the end yet.'
     assert report.write(study, default(), tmp_path).splitlines()[-1] == said
     assert said in (tmp_path / report.TABLE).read_text()
+
 
 
 def test_the_report_holds_every_trial_and_the_best_first(tmp_path):
@@ -300,6 +146,7 @@ def test_the_report_holds_every_trial_and_the_best_first(tmp_path):
     assert (tmp_path / report.PICTURE).stat().st_size > 5000
 
 
+
 def test_a_picture_has_marks_for_all_that_could_be_drawn_also_after_a_space_was_widened():
     ranges = optuna.distributions.FloatDistribution
     assert report.marks_of([ranges(0.25, 1, log=True), ranges(0.01, 0.5, log=True)]) == pytest.approx([0.01, 0.1, 1])
@@ -310,6 +157,7 @@ def test_a_picture_has_marks_for_all_that_could_be_drawn_also_after_a_space_was_
     assert report.marks_of([choices([64, 128]), choices([128, 256])]) == [64, 128, 256]
 
 
+
 @pytest.mark.parametrize('recipe', ['paper', 'strong'])
 @pytest.mark.parametrize('space', ['strong', 'sampled'])
 def test_whatever_a_space_draws_can_be_trained(space, recipe):
@@ -317,6 +165,7 @@ def test_whatever_a_space_draws_can_be_trained(space, recipe):
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     for _ in range(20):
         check_config(changed(config, spaces.SPACES[space](study.ask())))
+
 
 
 @pytest.mark.parametrize('backbone', ['sasrec', 'gru4rec'])
@@ -330,6 +179,7 @@ def test_every_space_names_settings_that_there_are(backbone):
         if name == 'strong':
             assert model_spec(found, 9) == model_spec(config, 9), 'the search begins with the recipe as it stands'
             assert found.train.to_dict() == config.train.to_dict()
+
 
 
 def test_a_search_that_is_stopped_ends_with_the_code_that_is_asked_for(tmp_path):
