@@ -44,6 +44,7 @@ setuptools.setup(
         'ml-collections>=1.0,<2',
         'absl-py>=2.1,<3',
         'scikit-learn>=1.5,<2',
+        'threadpoolctl>=3.1,<4',  # comes with scikit-learn
         'matplotlib>=3.9,<4',
         'tqdm>=4.66,<5',
         SCANN,

@@ -79,6 +79,7 @@ def encode(item_texts: collections.abc.Sequence[str], user_texts: collections.ab
     Raises:
       UserError: the width is not positive, or no item text has a word.
     """
+    import threadpoolctl
     from sklearn.decomposition import TruncatedSVD
     if width < 1:
         raise UserError(f'--config.encode.width={width} is no number of components; give 1 or more')
@@ -93,7 +94,8 @@ def encode(item_texts: collections.abc.Sequence[str], user_texts: collections.ab
                         f'{", ".join(map(repr, vectorizer.vocabulary_))}); give the items titles or attributes, or '
                         'look at what the language model wrote')
     svd = TruncatedSVD(n_components=min(width, *counts.shape), random_state=seed)
-    items = svd.fit_transform(counts)
+    with threadpoolctl.threadpool_limits(1):  # sums that threads share are rounded otherwise
+        items = svd.fit_transform(counts)
     rank = int(np.sum(svd.singular_values_ > _RELATIVE_RANK * svd.singular_values_[0]))
     words = {word: int(number) for word, number in vectorizer.vocabulary_.items()}
     model = Lsa(words, vectorizer.idf_, svd.components_[:rank])

@@ -22,11 +22,13 @@ def reduce_items(items: np.ndarray, width: int, folder: pathlib.Path) -> dict[st
     Returns:
       Facts: the width, the number of components and the share of the variance that is kept.
     """
+    import threadpoolctl
     from sklearn.decomposition import PCA
     count, wide = items.shape
     components = min(width, count - 1, wide)
     found = PCA(components, svd_solver='covariance_eigh')
-    reduced = found.fit_transform(np.asarray(items[1:], np.float32))
+    with threadpoolctl.threadpool_limits(1):  # sums that threads share are rounded otherwise
+        reduced = found.fit_transform(np.asarray(items[1:], np.float32))
     reduced *= START_SCALE / max(float(reduced.std()), 1e-12)
     start = np.random.default_rng(0).normal(0, START_SCALE, (count, width)).astype(np.float32)
     start[0], start[1:, :components] = 0, reduced

@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+import threadpoolctl
 
 from grasp_jax.config import default
 from grasp_jax.data.dataset import Dataset
@@ -65,6 +66,18 @@ def test_lsa_is_deterministic_centred_and_of_unit_length(dataset, tmp_path, dtyp
     # Renormalising after the mean is taken away moves the mean a little, never back to where it was.
     assert np.linalg.norm(items[1:].astype(np.float32).mean(axis=0)) < 0.15
     assert facts['width'] == 8 and facts['zero_items'] == facts['zero_users'] == 0
+
+
+def test_lsa_is_the_same_on_any_number_of_processors():
+    rng = np.random.default_rng(0)
+    texts = [' '.join(f'word{word}' for word in rng.zipf(1.3, size=40) % 4000) for _ in range(2000)]
+    found = []
+    for threads in (1, 2):
+        with threadpoolctl.threadpool_limits(threads):
+            items, users, *_ = lsa.encode(texts, texts[:50], 128, seed=0)
+        found.append((items, users))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_array_equal(found[0][1], found[1][1])
 
 
 def test_lsa_users_are_nearest_to_items_of_their_words():

@@ -1,6 +1,7 @@
 """The stage `reduce`."""
 
 import numpy as np
+import threadpoolctl
 
 from grasp_jax.knowledge.reduce import START_SCALE, load_reduced, reduce_items
 
@@ -32,3 +33,16 @@ def test_columns_beyond_the_components_are_as_in_a_fresh_table(tmp_path):
     again.mkdir()
     reduce_items(items, 128, again)
     np.testing.assert_array_equal(reduced, load_reduced(again))
+
+
+def test_the_number_of_processors_changes_nothing(tmp_path):
+    """Sums that several threads share are rounded otherwise."""
+    items = np.random.default_rng(0).normal(size=(3001, 384)).astype(np.float32)
+    found = []
+    for threads in (1, 2):
+        folder = tmp_path / str(threads)
+        folder.mkdir()
+        with threadpoolctl.threadpool_limits(threads):
+            reduce_items(items, 64, folder)
+        found.append(load_reduced(folder))
+    np.testing.assert_array_equal(*found)
