@@ -14,6 +14,12 @@ PAPER = {'plain': 'none', 'RLMRec': 'rlmrec', 'LLMInit': 'llm_init', 'LLM-ESR': 
 STRONG = {'plain': 'none', 'RLMRec': 'rlmrec', 'LLMInit': 'llm_init', 'GRASP with ids, no gate': 'grasp_id_ungated',
           'the same, ids start from the texts': 'grasp_id_ungated_text',
           'GRASP with ids from texts, no gate': 'grasp_id_ungated_text'}
+GATES = {('none (w/o attention)', '-'): 'ablation_no_attention',
+         ('printed, w/o similar', 'text'): 'ablation_no_similar',
+         ('printed, w/o global', 'text'): 'ablation_no_global', ('softmax', 'text'): 'ablation_softmax',
+         ('printed (GRASP)', 'text'): 'sasrec_grasp_printed', ('printed', 'prefix'): 'ablation_printed_prefix',
+         ('calibrated', 'text'): 'ablation_calibrated_text', ('calibrated (our default)', 'prefix'): 'sasrec_grasp',
+         ('hidden space', 'text'): 'ablation_hidden_text', ('hidden space', 'prefix'): 'ablation_hidden_prefix'}
 BACKBONES = {'SASRec': 'sasrec', 'GRU4Rec': 'gru4rec', 'BERT4Rec': 'bert4rec'}
 GROUPS = {f'{part} {what}s': f'{part}_{what}' for part in ('tail', 'head') for what in ('item', 'user')}
 
@@ -68,6 +74,14 @@ def test_results_under_the_papers_recipe(number, backbone):
     assert [row['model'] for row in table] == list(PAPER)
     for row in table:
         check(row, RUNS / 'paper' / f'{backbone}_{PAPER[row["model"]]}')
+
+
+def test_results_on_parts_of_the_attention():
+    table = rows('docs/results.md', 'Table 4', 'gate')[0]
+    for row in table:
+        del row["paper's NDCG@10"]
+        check(row, RUNS / 'paper' / GATES[row['gate'], row['context']])
+    assert [(row['gate'], row['context']) for row in table] == list(GATES)
 
 
 def test_results_under_the_strong_recipe():
