@@ -9,6 +9,7 @@ import pathlib
 from typing import Any
 
 import numpy as np
+import threadpoolctl
 
 from grasp_jax import artefacts
 from grasp_jax.errors import UserError
@@ -79,7 +80,6 @@ def encode(item_texts: collections.abc.Sequence[str], user_texts: collections.ab
     Raises:
       UserError: the width is not positive, or no item text has a word.
     """
-    import threadpoolctl
     from sklearn.decomposition import TruncatedSVD
     if width < 1:
         raise UserError(f'--config.encode.width={width} is no number of components; give 1 or more')

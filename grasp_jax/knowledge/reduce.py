@@ -4,6 +4,7 @@ import pathlib
 from typing import Any
 
 import numpy as np
+import threadpoolctl
 
 REDUCED = 'items_reduced.npy'
 
@@ -22,7 +23,6 @@ def reduce_items(items: np.ndarray, width: int, folder: pathlib.Path) -> dict[st
     Returns:
       Facts: the width, the number of components and the share of the variance that is kept.
     """
-    import threadpoolctl
     from sklearn.decomposition import PCA
     count, wide = items.shape
     components = min(width, count - 1, wide)

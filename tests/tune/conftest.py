@@ -18,7 +18,6 @@ def config():
     return config
 
 
-
 @pytest.fixture(autouse=True)
 def small_space(monkeypatch):
     def space(trial):

@@ -28,7 +28,6 @@ def interrupt_second(monkeypatch, error):
     return tries
 
 
-
 def test_a_killed_search_goes_on_with_the_trial_it_was_in(config, tmp_path, monkeypatch):
     # As a kill after the first epoch's checkpoint: the trial stays as it is.
     tries = interrupt_second(monkeypatch, SystemExit())
@@ -42,7 +41,6 @@ def test_a_killed_search_goes_on_with_the_trial_it_was_in(config, tmp_path, monk
     assert not list((tmp_path / 'trials').iterdir()), 'checkpoints go when a trial is over'
     assert len(tries) == 4
     assert search(config, 'small', 3, tmp_path, tmp_path).best_value == study.best_value and len(tries) == 4
-
 
 
 @pytest.mark.parametrize('place', ['enqueue_trial', 'tell'])
@@ -65,7 +63,6 @@ def test_a_kill_while_a_trial_is_taken_up_again_loses_and_repeats_nothing(config
     assert study.trials[2].params == study.trials[1].params and len(tries) == 3
 
 
-
 def test_a_kill_before_a_value_is_stored_keeps_what_was_trained(config, tmp_path, monkeypatch):
     def killed(study, trial):
         raise SystemExit
@@ -79,7 +76,6 @@ def test_a_kill_before_a_value_is_stored_keeps_what_was_trained(config, tmp_path
     assert not list((tmp_path / 'trials').iterdir())
 
 
-
 def test_a_stopped_search_goes_on_too_and_draws_new_settings(config, tmp_path, monkeypatch):
     tries = interrupt_second(monkeypatch, Stopped('as on SIGTERM'))
     with pytest.raises(Stopped):
@@ -88,7 +84,6 @@ def test_a_stopped_search_goes_on_too_and_draws_new_settings(config, tmp_path, m
     assert [trial.state.name for trial in study.trials] == ['COMPLETE', 'FAIL', 'COMPLETE', 'COMPLETE']
     assert tries[2][0] == tries[1][0] and tries[2][1] > 0, 'the same settings, from their checkpoints'
     assert len({rate for rate, _ in tries}) == 3, 'a search that goes on does not draw what it drew before'
-
 
 
 def test_a_search_that_goes_on_draws_what_an_undisturbed_one_draws(config, tmp_path, monkeypatch):
@@ -115,7 +110,6 @@ def test_a_search_that_goes_on_draws_what_an_undisturbed_one_draws(config, tmp_p
     assert disturbed == tried and found.best_params == undisturbed.best_params
 
 
-
 @pytest.mark.parametrize('error', [UserError('as on a full disk'), OSError(5, 'Input/output error')])
 def test_a_search_that_ended_in_an_error_goes_on_with_the_trial_it_was_in(config, tmp_path, monkeypatch, error):
     tries = interrupt_second(monkeypatch, error)
@@ -125,7 +119,6 @@ def test_a_search_that_ended_in_an_error_goes_on_with_the_trial_it_was_in(config
     assert [trial.state.name for trial in study.trials] == ['COMPLETE', 'FAIL', 'COMPLETE']
     assert tries[2][0] == tries[1][0] and tries[2][1] > 0, 'the same settings, from their checkpoints'
     assert sorted(study.trials[2].intermediate_values) == [0, 1], 'what it reached before is known of it'
-
 
 
 def test_the_recipe_is_tried_first_also_after_a_wrong_start(config, tmp_path, monkeypatch):
@@ -143,7 +136,6 @@ def test_the_recipe_is_tried_first_also_after_a_wrong_start(config, tmp_path, mo
         with pytest.raises(UserError, match='not there'):
             search(config, 'small', 1, tmp_path, tmp_path)
     assert search(config, 'small', 1, tmp_path, tmp_path).best_params == {'learning_rate': 0.02}
-
 
 
 def test_settings_that_fail_whenever_they_are_tried_are_passed_over(config, tmp_path, monkeypatch):

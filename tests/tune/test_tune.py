@@ -34,14 +34,12 @@ def test_the_best_is_the_highest_and_a_weak_trial_is_stopped_early(config, tmp_p
     assert len(study.trials[4].intermediate_values) == 11, 'not before ten epochs'
 
 
-
 def test_a_space_that_does_not_go_with_the_config_is_said_before_the_stages(config, tmp_path):
     wrong = changed(config, {'model.num_heads': 3, 'model.hidden_size': 48})
     check_config(wrong)
     with pytest.raises(UserError, match='--space=strong: sets .*model.hidden_size.*num_heads=3'):
         search(wrong, 'strong', 1, tmp_path / 'study', tmp_path / 'stages')
     assert not list(tmp_path.iterdir()), 'nothing is begun'
-
 
 
 def test_settings_that_do_not_train_are_passed_over(config, tmp_path, monkeypatch):
@@ -54,7 +52,6 @@ def test_settings_that_do_not_train_are_passed_over(config, tmp_path, monkeypatc
     study = search(config, 'small', 2, tmp_path, tmp_path)
     assert [trial.state.name for trial in study.trials] == ['PRUNED', 'COMPLETE']
     assert report.reached(study.trials[0]) == 0
-
 
 
 def test_a_trial_that_was_stopped_early_is_said_to_be_and_is_not_the_best(config, tmp_path, monkeypatch, caplog):
@@ -75,7 +72,6 @@ def test_a_trial_that_was_stopped_early_is_said_to_be_and_is_not_the_best(config
     assert said[1] == f'trial 1: stopped early, best so far {100 * study.best_value:.2f}%', said
 
 
-
 def test_the_command_waits_for_another_search_and_ends_with_the_best_settings(module, tmp_path):
     flags = ('--config=configs/demo.py:strong', '--config.data.shop.customers=80', '--config.train.max_epochs=1',
              '--config.model.method=none', '--trials=1', f'--workdir={tmp_path}', f'--out={tmp_path / "out"}')
@@ -90,7 +86,6 @@ def test_the_command_waits_for_another_search_and_ends_with_the_best_settings(mo
     assert {path.name for path in (tmp_path / 'out').iterdir()} == {'trials.md', 'trials.png'}
 
 
-
 @pytest.mark.parametrize(('flags', 'message'), [
     ((), '--config is missing'), (('--config=configs/demo.py', '--trials=0'), 'trials'),
     (('--config=configs/demo.py', '--space=wide'), 'strong')])
@@ -99,19 +94,16 @@ def test_mistakes_are_one_line(module, flags, message):
     assert found.returncode == 2 and found.stderr.count('\n') == 1 and message in found.stderr, found.stderr
 
 
-
 def test_a_study_is_about_one_config(config, tmp_path):
     search(config, 'small', 1, tmp_path, tmp_path)
     with pytest.raises(UserError, match='model.hidden_size: 8 -> 16'):
         search(changed(config, {'model.hidden_size': 16}), 'small', 1, tmp_path, tmp_path)
 
 
-
 def test_parts_that_do_not_fit_are_said_before_the_stages(config, tmp_path):
     with pytest.raises(UserError, match=r'config\.train\.parts=-1'):
         search(changed(config, {'train.parts': -1}), 'small', 1, tmp_path, tmp_path / 'stages')
     assert not list(tmp_path.iterdir()), 'nothing is begun'
-
 
 
 def test_the_report_of_a_search_without_a_whole_trial_says_so(tmp_path):
@@ -122,7 +114,6 @@ def test_the_report_of_a_search_without_a_whole_trial_says_so(tmp_path):
     said = 'No trial was trained to the end yet.'
     assert report.write(study, default(), tmp_path).splitlines()[-1] == said
     assert said in (tmp_path / report.TABLE).read_text()
-
 
 
 def test_the_report_holds_every_trial_and_the_best_first(tmp_path):
@@ -146,7 +137,6 @@ def test_the_report_holds_every_trial_and_the_best_first(tmp_path):
     assert (tmp_path / report.PICTURE).stat().st_size > 5000
 
 
-
 def test_a_picture_has_marks_for_all_that_could_be_drawn_also_after_a_space_was_widened():
     ranges = optuna.distributions.FloatDistribution
     assert report.marks_of([ranges(0.25, 1, log=True), ranges(0.01, 0.5, log=True)]) == pytest.approx([0.01, 0.1, 1])
@@ -157,7 +147,6 @@ def test_a_picture_has_marks_for_all_that_could_be_drawn_also_after_a_space_was_
     assert report.marks_of([choices([64, 128]), choices([128, 256])]) == [64, 128, 256]
 
 
-
 @pytest.mark.parametrize('recipe', ['paper', 'strong'])
 @pytest.mark.parametrize('space', ['strong', 'sampled'])
 def test_whatever_a_space_draws_can_be_trained(space, recipe):
@@ -165,7 +154,6 @@ def test_whatever_a_space_draws_can_be_trained(space, recipe):
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     for _ in range(20):
         check_config(changed(config, spaces.SPACES[space](study.ask())))
-
 
 
 @pytest.mark.parametrize('backbone', ['sasrec', 'gru4rec'])
@@ -179,7 +167,6 @@ def test_every_space_names_settings_that_there_are(backbone):
         if name == 'strong':
             assert model_spec(found, 9) == model_spec(config, 9), 'the search begins with the recipe as it stands'
             assert found.train.to_dict() == config.train.to_dict()
-
 
 
 def test_a_search_that_is_stopped_ends_with_the_code_that_is_asked_for(tmp_path):
