@@ -10,6 +10,7 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
+import threadpoolctl
 import tqdm
 
 from grasp_jax.data.interactions import evenly_spread
@@ -67,13 +68,14 @@ def project(vectors: np.ndarray, width: int, folder: pathlib.Path) -> tuple[np.n
     if not path.exists():
         lengths = np.empty(len(vectors), np.float32)
         sample = unit(vectors[evenly_spread(len(vectors), _SAMPLE)])
-        basis = TruncatedSVD(min(width, *sample.shape), random_state=0).fit(sample).components_.T
         partial = path.with_suffix('.partial')
-        target = np.lib.format.open_memmap(partial, 'w+', np.float32, (len(vectors), basis.shape[1]))
-        for block in tqdm.tqdm(tables.blocks(*vectors.shape), desc='main directions', unit='block', delay=1):
-            some = np.asarray(vectors[block], np.float32)
-            lengths[block] = np.maximum(np.linalg.norm(some, axis=1), 1e-12)
-            target[block] = (some @ basis) / lengths[block, None]
+        with threadpoolctl.threadpool_limits(1):  # sums that threads share are rounded otherwise
+            basis = TruncatedSVD(min(width, *sample.shape), random_state=0).fit(sample).components_.T
+            target = np.lib.format.open_memmap(partial, 'w+', np.float32, (len(vectors), basis.shape[1]))
+            for block in tqdm.tqdm(tables.blocks(*vectors.shape), desc='main directions', unit='block', delay=1):
+                some = np.asarray(vectors[block], np.float32)
+                lengths[block] = np.maximum(np.linalg.norm(some, axis=1), 1e-12)
+                target[block] = (some @ basis) / lengths[block, None]
         target.flush()
         np.save(folder / 'lengths.npy', lengths, allow_pickle=False)
         partial.rename(path)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import threadpoolctl
 
 from grasp_jax.config import default
 from grasp_jax.errors import UserError
@@ -77,6 +78,15 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path, monkeypatch):
     calls.clear()
     neighbours._search(vectors, settings_of(), None, tmp_path / 'kept')
     assert not calls
+
+
+def test_the_number_of_processors_changes_no_direction(tmp_path):
+    vectors, found = vectors_of(3000, 384), []
+    for threads in (1, 2):
+        (tmp_path / str(threads)).mkdir()
+        with threadpoolctl.threadpool_limits(threads):
+            found.append(reduced.project(vectors, 64, tmp_path / str(threads))[0])
+    np.testing.assert_array_equal(*found)
 
 
 def test_too_few_candidates_are_refused():
