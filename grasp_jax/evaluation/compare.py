@@ -1,6 +1,7 @@
 """Compares finished runs: `python -m grasp_jax.evaluation.compare WORKDIR_A WORKDIR_B ... [--out FILE.md]`."""
 
 import argparse
+import itertools
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from grasp_jax.errors import UserError
 from grasp_jax.evaluation import significance, tables
 from grasp_jax.evaluation.metrics import PROTOCOLS, seed_ranks
 from grasp_jax.evaluation.plots import check_comparison, comparison
-from grasp_jax.evaluation.report import load_report
+from grasp_jax.evaluation.report import load_report, of_seeds
 
 Tree = dict[str, Any]
 LEGEND = """All numbers in percent. The columns of tail and head users and items are NDCG, sampled protocol, at the same
@@ -41,23 +42,30 @@ def compare_workdirs(workdirs: Sequence[pathlib.Path], reports: Sequence[Tree], 
               *(f'{name}@{k} {column}' for column in PROTOCOLS for name in ('NDCG', 'HR')),
               *tables.GROUP_NAMES.values(), f'gain, {protocol} (95% interval)', 'p']
     rows = [header]
-    for workdir, report in zip(workdirs, reports, strict=True):
+    for workdir, name, report in zip(workdirs, run_names(workdirs), reports, strict=True):
         test = report['test']
         cells = [test[column].get(f'{name}@{k}') for column in PROTOCOLS for name in ('NDCG', 'HR')]
         hidden = _other_borders(report, reports[0])
         cells += [None if _border(group) in hidden else test['groups'][group].get(f'NDCG@{k}')
                   for group in tables.GROUP_NAMES]
         rows.append([
-            workdir.resolve().name, report['dataset'], report['recipe'], _model(report), str(len(report['seeds'])),
+            name, report['dataset'], report['recipe'], _model(report), str(len(report['seeds'])),
             *(tables.percent(cell) for cell in cells),
             *(('', '') if report is reports[0] else
               _gain(workdirs[0], reports[0], workdir, report, k, seed, protocol))])
     return rows
 
 
+def run_names(workdirs: Sequence[pathlib.Path]) -> list[str]:
+    """The shortest ends of the paths that tell the folders apart: `sasrec`, or `first/sasrec` and `second/sasrec`."""
+    paths = [workdir.resolve() for workdir in workdirs]
+    ends = ([str(pathlib.Path(*path.parts[-depth:])) for path in paths] for depth in itertools.count(1))
+    return next(names for names in ends if len(set(names)) == len(set(paths)))
+
+
 def border_note(workdirs: Sequence[pathlib.Path], reports: Sequence[Tree]) -> str:
     """One line on the runs whose head and tail are not those of the first; empty where there are none."""
-    first, *names = (workdir.resolve().name for workdir in workdirs)
+    first, *names = run_names(workdirs)
     other = [f'{name} ({", ".join(borders.values())})' for name, report in zip(names, reports[1:], strict=True)
              if (borders := _other_borders(report, reports[0]))]
     return (f'Tail and head are left out (-) where their border, in training interactions, is not that of {first}: '
@@ -92,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         help='also draw NDCG@10 by backbone and method')
     parser.add_argument('--protocol', choices=PROTOCOLS, default='sampled',
                         help='of the gain and its test (default: sampled)')
+    parser.add_argument('--seeds', type=_numbers, metavar='42,43', help='compare these seeds alone (default: all)')
     parser.add_argument('--seed', type=int, default=0, help='seed of the bootstrap (default: 0)')
     try:
         flags = parser.parse_args(arguments)
@@ -99,9 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError(f'--seed={flags.seed}: must be 0 or more')
         if flags.plot:
             require_picture('plot', flags.plot)
-        reports = [load_report(workdir) for workdir in flags.workdirs]
+        reports = [_report(workdir, flags.seeds) for workdir in flags.workdirs]
         if flags.plot:
-            check_comparison(reports, [workdir.resolve().name for workdir in flags.workdirs], flags.plot)
+            check_comparison(reports, run_names(flags.workdirs), flags.plot)
         rows = compare_workdirs(flags.workdirs, reports, flags.seed, flags.protocol)
         below = [*filter(None, [border_note(flags.workdirs, reports)]), LEGEND]
         print(tables.aligned(rows, 4), *below, sep='\n\n')
@@ -114,6 +123,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f'error: {error}', file=sys.stderr)
         return 2
     return 0
+
+
+def _numbers(text: str) -> list[int]:
+    if not all(number.strip().isdecimal() for number in text.split(',')):
+        raise argparse.ArgumentTypeError(f'{text!r}: give numbers, as 42,43')
+    return [int(number) for number in text.split(',')]
+
+
+def _report(workdir: pathlib.Path, seeds: Sequence[int] | None) -> Tree:
+    """What a run reports of some seeds, None for all; a UserError where one is not there."""
+    found = load_report(workdir)
+    if seeds is None:
+        return found
+    chosen = of_seeds(found, seeds)
+    if chosen is None or not set(seeds) <= set(chosen['seeds']):
+        raise UserError(f'--seeds={",".join(map(str, seeds))}: {workdir} has {", ".join(map(str, found["seeds"]))}; '
+                        'name seeds that all runs have')
+    return chosen
 
 
 def _model(report: Tree) -> str:

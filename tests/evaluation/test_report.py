@@ -1,7 +1,6 @@
 import json
 import pathlib
 import runpy
-import shutil
 import statistics
 
 import matplotlib.image
@@ -11,49 +10,13 @@ import pytest
 from grasp_jax import artefacts
 from grasp_jax import config as configs
 from grasp_jax.data import filters, readers
-from grasp_jax.data.interactions import Interactions, evenly_spread, numbers_of_negatives
+from grasp_jax.data.interactions import Interactions, numbers_of_negatives
 from grasp_jax.errors import UserError
-from grasp_jax.evaluation import compare, history, metrics, plots, report
+from grasp_jax.evaluation import history, metrics, plots, report
 from grasp_jax.training import metrics_log
+from tests.evaluation.finished import run
 
 PICTURES = ('training_curve.png', 'metric_by_k.png', 'groups.png')
-
-
-@pytest.fixture(scope='module')
-def shop():
-    rng = np.random.default_rng(0)
-    lengths = rng.integers(2, 20, 120)
-    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return Interactions(indptr, rng.zipf(1.5, lengths.sum()).clip(max=150).astype(np.int32), 150)
-
-
-def run(workdir, shop, seeds=(42,), method='grasp', best=0.3, **evaluate):
-    """A finished workdir of a model whose ranks lie in the best share of the candidates."""
-    config = configs.default()
-    config.data.name, config.model.method, config.train.seeds = 'corner_shop', method, seeds
-    config.evaluate.update(evaluate)
-    users, targets = shop.evaluated_users(), shop.targets('test')
-    chosen = evenly_spread(len(users), config.evaluate.users)
-    users, targets = users[chosen], targets[chosen]
-    run_dirs = [workdir / f'seed_{seed}' for seed in seeds]
-    for seed, run_dir in zip(seeds, run_dirs, strict=True):
-        run_dir.mkdir(parents=True, exist_ok=True)
-        place = best * np.random.default_rng(seed).random(len(users))
-        metrics.save_ranks(run_dir, metrics.Ranks(users, targets, 1 + np.floor(101 * place), 1 + np.floor(150 * place)))
-        lines = [{'epoch': epoch, 'step': 9 * epoch, 'loss': 1 / epoch, 'sequences_per_s': 10.0, 'seconds': 2.0,
-                  'valid_ndcg10': value, 'valid_hr10': 2 * value} for epoch, value in enumerate([0.1, 0.2, 0.15], 1)]
-        (run_dir / metrics_log.METRICS_FILE).write_text(''.join(json.dumps(line) + '\n' for line in lines))
-    stages = {'prepare': {'users': 120}, 'train': {'parameters': 7}}
-    return report.write_report(workdir, config, run_dirs, stages, shop, 'python -m grasp_jax.main --config=my.py')
-
-
-@pytest.fixture(scope='module')
-def workdirs(tmp_path_factory, shop):
-    """One workdir with one seed, one with three."""
-    base = tmp_path_factory.mktemp('runs')
-    run(base / 'plain', shop, method='none', best=0.6)
-    run(base / 'grasp', shop, seeds=(42, 43, 44))
-    return base / 'plain', base / 'grasp'
 
 
 def test_values_are_those_of_the_ranks(workdirs, shop):
@@ -149,96 +112,6 @@ def test_an_empty_group_is_null_in_json_and_a_dash_on_the_page(tmp_path, shop):
     assert json.loads(text, parse_constant=pytest.fail)['test']['groups']['head_user']['NDCG@10'] is None
     assert found['std']['test']['groups_full']['head_user']['MRR'] is None and found['counts']['head_user'] == 0
     assert '| head users | 0 | - | - | - | - |' in (tmp_path / 'report.md').read_text()
-
-
-def test_comparison_table_tests_only_what_can_be_compared(workdirs, tmp_path, shop, capsys):
-    run(tmp_path / 'other', shop, seed=7)  # other negatives
-    out = tmp_path / 'table.md'
-    assert compare.main([*map(str, workdirs), str(tmp_path / 'other'), '--out', str(out)]) == 0
-    first, better, other = capsys.readouterr().out.splitlines()[2:5]
-    assert first.startswith('plain') and '**' in better and '+' in better
-    assert 'other users or negatives' in other and out.read_text().count('\n| ') == 4
-    gains = []
-    for protocol in ('sampled', 'full'):
-        table = compare.compare_workdirs(workdirs, [report.load_report(each) for each in workdirs], protocol=protocol)
-        test = [report.load_report(each)['test'][protocol]['NDCG@10'] for each in workdirs]
-        assert table[0][-2] == f'gain, {protocol} (95% interval)'
-        gains.append(float(table[2][-2].split()[0]))
-        assert gains[-1] == pytest.approx(100 * (test[1] - test[0]), abs=0.2)  # over the seeds that both have
-    assert abs(gains[0] - gains[1]) > 0.5
-    picture = str(tmp_path / 'picture.png')
-    assert compare.main([str(workdirs[0]), str(workdirs[0]), '--plot', picture]) == 2
-    printed = capsys.readouterr()
-    name = workdirs[0].name
-    assert f'{name} and {name} have the same backbone' in printed.err and not printed.out  # known before the table is
-    assert compare.main([*map(str, workdirs), '--plot', picture]) == 0
-    capsys.readouterr()
-    assert compare.main([str(tmp_path / 'nowhere')]) == 2
-    assert capsys.readouterr().err.count('\n') == 1
-
-
-def test_head_and_tail_from_other_borders_are_not_set_side_by_side(workdirs, tmp_path, capsys):
-    for workdir, name, least in zip(workdirs, ('first', 'second'), (4, 5), strict=True):
-        shutil.copytree(workdir, tmp_path / name)
-        found = report.load_report(workdir) | {'thresholds': {'head_user': 9, 'head_item': least}}
-        (tmp_path / name / 'report.json').write_text(json.dumps(found))
-    both = [str(tmp_path / name) for name in ('first', 'second')]
-    assert compare.main([*both, '--out', str(tmp_path / 'table.md')]) == 0
-    printed = capsys.readouterr().out
-    header, first, second = [[cell.strip() for cell in line.split('|')[1:-1]]
-                             for line in (tmp_path / 'table.md').read_text().splitlines()[:4] if '---' not in line]
-    for name, other in (('tail users', False), ('head users', False), ('tail items', True), ('head items', True)):
-        assert first[header.index(name)] != '-' and (second[header.index(name)] == '-') == other
-    line = ('Tail and head are left out (-) where their border, in training interactions, is not that of first: '
-            'second (items from 5, not 4).')
-    assert line in printed.splitlines() and line in (tmp_path / 'table.md').read_text()
-    assert compare.main([*both, '--plot', str(tmp_path / 'picture.png')]) == 2
-    assert 'head items from 4 and from 5' in capsys.readouterr().err
-
-
-def test_runs_among_other_candidates_are_not_drawn_side_by_side(workdirs, tmp_path, capsys):
-    shutil.copytree(workdirs[1], tmp_path / 'other')
-    found = report.load_report(workdirs[1])
-    found['protocol']['candidates'] = 'another'
-    (tmp_path / 'other/report.json').write_text(json.dumps(found))
-    assert compare.main([str(workdirs[0]), str(tmp_path / 'other'), '--plot', str(tmp_path / 'picture.png')]) == 2
-    assert 'other candidates' in capsys.readouterr().err and not (tmp_path / 'picture.png').exists()
-
-
-def test_runs_are_compared_at_a_cut_off_that_all_report(workdirs, shop, tmp_path, monkeypatch, capsys):
-    run(tmp_path / 'few', shop, method='llm_init', ks=(1, 5))
-    run(tmp_path / 'none', shop, method='rlmrec', ks=(7,))
-    drawn, picture, draw = [], str(tmp_path / 'picture.png'), plots._bars
-
-    def spy(axes, x, heights, *rest):
-        drawn.append(heights)
-        draw(axes, x, heights, *rest)
-
-    monkeypatch.setattr(plots, '_bars', spy)
-    assert compare.main([str(workdirs[0]), str(tmp_path / 'few'), '--plot', picture]) == 0
-    printed = capsys.readouterr().out
-    assert 'NDCG@5 sampled' in printed and ' - ' not in printed
-    for name, heights in zip(('plain', 'few'), drawn, strict=False):
-        folder = workdirs[0] if name == 'plain' else tmp_path / name
-        assert heights == [100 * report.load_report(folder)['test']['sampled']['NDCG@5']]
-    assert compare.main([str(workdirs[0]), str(tmp_path / 'none')]) == 0  # the table has a dash
-    assert compare.main([str(workdirs[0]), str(tmp_path / 'none'), '--plot', picture]) == 2
-    assert 'no cut-off in common' in capsys.readouterr().err
-
-
-def test_a_report_in_place_of_its_folder_is_one_line(workdirs, capsys):
-    assert compare.main([str(workdirs[0]), str(workdirs[1] / 'report.json')]) == 2
-    message = f'{workdirs[1]}/report.json: is a file; name the folder that --workdir was'
-    assert capsys.readouterr().err == f'error: {message}\n'
-
-
-@pytest.mark.parametrize(('flags', 'message'), [
-    (['--seed=-1'], '--seed=-1: must be 0 or more'),
-    (['--plot=new/x.gif'], '--plot=new/x.gif: name a .png, .pdf or .svg file'),
-    (['--plt=x.png'], 'command line: unrecognized arguments: --plt=x.png (see --help)')])
-def test_a_wrong_flag_is_one_line(workdirs, capsys, flags, message):
-    assert compare.main([*map(str, workdirs), *flags]) == 2
-    assert capsys.readouterr().err == f'error: {message}\n'
 
 
 @pytest.mark.parametrize(('rows', 'repeats', 'words'), [
