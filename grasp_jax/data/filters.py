@@ -35,6 +35,11 @@ class Sequences:
     item_ids: list[str]
     dropped: dict[str, int]
 
+    def tied_ends(self) -> int:
+        """Evaluated users whose last two interactions have one time, so that the order of the rows decides."""
+        ends = self.interactions.indptr[self.interactions.evaluated_users() + 1]
+        return int((self.times[ends - 1] == self.times[ends - 2]).sum())
+
 
 def k_core(users: np.ndarray, items: np.ndarray, min_user: int, min_item: int) -> np.ndarray:
     """Keeps the largest set of rows in which every user and every item has enough rows.
@@ -110,6 +115,15 @@ def _warn_of_doubles(log: InteractionLog, name: str) -> None:
                     'own, use --config.data.duplicates=exact', name or 'the data set', same)
 
 
+def _warn_of_ties(found: Sequences, name: str) -> None:
+    """Says where for most users it is not time that tells which item is tested."""
+    evaluated, tied = len(found.interactions.evaluated_users()), found.tied_ends()
+    if tied > evaluated / 2:
+        LOG.warning('%s: the last two interactions of %d of %d evaluated users have the same time, so the order of the '
+                    'rows says which of them is tested; if it is not the true order, give finer times',
+                    name or 'the data set', tied, evaluated)
+
+
 def sequences(log: InteractionLog, config: ml_collections.ConfigDict) -> Sequences:
     """Orders, filters and numbers a log as the `data` section of the config says.
 
@@ -145,4 +159,6 @@ def sequences(log: InteractionLog, config: ml_collections.ConfigDict) -> Sequenc
         'users': len(log.user_ids) - len(left.user_ids), 'items': len(log.item_ids) - len(left.item_ids),
         'interactions': len(log) - len(left), 'repeats': len(log) - len(unique)}
     interactions = Interactions(indptr, left.items + np.int32(1), len(left.item_ids))
-    return Sequences(interactions, left.times, left.user_ids, left.item_ids, dropped)
+    found = Sequences(interactions, left.times, left.user_ids, left.item_ids, dropped)
+    _warn_of_ties(found, config.name)
+    return found

@@ -36,7 +36,7 @@ def prepare(config: ml_collections.ConfigDict, folder: pathlib.Path) -> dict[str
                         f'be validated and tested; give more data{looser}')
     _write_records(reader, found, folder / artefacts.EXPORT)
     described = _read_records(config, folder)
-    return {**_facts(dataset.load(folder)), **described, 'dropped': found.dropped}
+    return {**_facts(dataset.load(folder)), **described, 'tied_ends': found.tied_ends(), 'dropped': found.dropped}
 
 
 def _write_records(reader: readers.Reader, found: filters.Sequences, folder: pathlib.Path) -> None:

@@ -110,7 +110,7 @@ def render_markdown(report: Tree) -> str:
         f'({protocol["select_by"]}). {report["training"]["epochs"]} epochs took '
         f'{duration(report["training"]["seconds"])}.',
         '![Loss and validation NDCG@10 by epoch](plots/training_curve.png)',
-        '## Data', markdown(facts, 0), *_left_out(report['stages']),
+        '## Data', markdown(facts, 0), *_left_out(report['stages']), *_tied(report['stages']),
         '## How the numbers were made',
         '\n'.join(f'- **{key}**: {protocol[key]}.'
                   for key in ('split', 'sampled', 'full', 'ties', 'selection'))]
@@ -133,6 +133,12 @@ def _left_out(stages: dict[str, Tree]) -> list[str]:
     shares = ', '.join(f'{count:,} {reason}' for reason, count in reasons.items() if count)
     counts = ', '.join(f'{dropped[key]:,} {key}' for key in ('users', 'items', 'interactions'))
     return [f'Left out of the source: {counts}' + (f' ({shares}).' if shares else '.')]
+
+
+def _tied(stages: dict[str, Tree]) -> list[str]:
+    tied = stages.get('prepare', {}).get('tied_ends')  # older reports do not state it
+    return [f'The last two interactions of {tied:,} evaluated users have the same time: the order of the rows says '
+            'which of them is tested.'] if tied else []
 
 
 def duration(seconds: float) -> str:

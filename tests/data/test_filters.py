@@ -134,3 +134,13 @@ def test_doubled_rows_are_counted_and_dropped_alone(caplog, policy, warned, left
     found = filters.sequences(rows, data_config(duplicates=policy))
     assert as_sequences(found) == {'a': list(left), 'b': ['y']}
     assert ('1 rows repeat the user, item and time' in caplog.text) == warned
+
+
+@pytest.mark.parametrize(('tied', 'warned'), [(0, False), (2, False), (3, True)])
+def test_users_whose_test_item_no_time_tells_are_counted(caplog, tied, warned):
+    rows = [(f'u{user}', f'i{step}', min(step, 3) if user < tied else step) for user in range(4) for step in range(5)]
+    rows += [('short', 'i0', 1), ('short', 'i1', 1)]  # trains only
+    found = filters.sequences(make_log(rows), data_config(name='shop'))
+    assert found.tied_ends() == tied
+    line = f'shop: the last two interactions of {tied} of 4 evaluated users have the same time'
+    assert (line in caplog.text) == warned and bool(caplog.text) == warned

@@ -123,6 +123,13 @@ def test_a_repeat_is_left_out_once(workdirs, rows, repeats, words):
     assert f'Left out of the source: 1 users, 2 items, {words}\n' in report.render_markdown(found)
 
 
+def test_tests_that_no_time_decides_are_counted(workdirs):
+    found = report.load_report(workdirs[0])
+    assert 'have the same time' not in report.render_markdown(found)  # as in reports that do not state it
+    found['stages']['prepare']['tied_ends'] = 1234
+    assert 'The last two interactions of 1,234 evaluated users have the same time' in report.render_markdown(found)
+
+
 def test_few_negatives_are_warned_of(workdirs, tmp_path, shop, monkeypatch):
     for name in ('training_curve', 'metric_by_k', 'group_bars'):
         monkeypatch.setattr(plots, name, lambda *given: None)
