@@ -63,7 +63,7 @@ def test_what_tables_on_the_host_cannot_do_is_refused_at_the_door(settings):
 
 @pytest.mark.parametrize(('section', 'key', 'value', 'word'), [
     ('model', 'gate', 'open', 'calibrated'), ('model', 'method', 'magic', 'grasp'),
-    ('model', 'dropout', 1.0, 'below 1'),
+    ('model', 'dropout', 1.0, 'below 1'), ('encode', 'kind', 'precomputed', 'item_vectors=FILE'),
     ('model', 'num_heads', 3, 'divide'), ('train', 'patience', 0, 'above 0'), ('evaluate', 'select_by', 'luck', 'full'),
     ('model', 'max_length', 0, 'at least 1'), ('train', 'seeds', (), r'as \(42'),
     ('train', 'seeds', (-1,), 'from 0 on'), ('train', 'seeds', (1, 1), 'different'),

@@ -97,7 +97,7 @@ def encode(dataset: Dataset, item_texts: Texts, user_texts: Texts, config: ml_co
 
 
 def check(settings: ml_collections.ConfigDict) -> None:
-    """Refuses an encoder that is not known.
+    """Refuses an encoder that is not known, or that lacks a file's name.
 
     Args:
       settings: the section `encode`.
@@ -108,6 +108,8 @@ def check(settings: ml_collections.ConfigDict) -> None:
     for key, choices in (('kind', sorted(ENCODERS)), ('dtype', _DTYPES)):
         if settings[key] not in choices:
             raise UserError(f'--config.encode.{key}={settings[key]!r} is not known; choose one of {", ".join(choices)}')
+    if settings.kind == 'precomputed':
+        precomputed.named(settings)
 
 
 def require(settings: ml_collections.ConfigDict) -> None:

@@ -16,6 +16,19 @@ LOG = logging.getLogger(__name__)
 _ITEM_KEYS, _USER_KEYS = ('item_vectors', 'item_ids'), ('user_vectors', 'user_ids')
 
 
+def named(settings: ml_collections.ConfigDict) -> tuple[str, ...]:
+    """The keys of the section `encode` that name files; those of users may be left out together.
+
+    Raises:
+      UserError: one is not given.
+    """
+    needed = _ITEM_KEYS + (_USER_KEYS if any(settings[key] for key in _USER_KEYS) else ())
+    unset = [key for key in needed if not settings[key]]
+    if unset:
+        raise UserError(f'--config.encode.kind=precomputed needs --config.encode.{unset[0]}=FILE')
+    return needed
+
+
 def files(config: ml_collections.ConfigDict) -> dict[str, pathlib.Path]:
     """The files that the config names, by key of `config.encode`, in the data folder unless a path is absolute.
 
@@ -24,12 +37,8 @@ def files(config: ml_collections.ConfigDict) -> dict[str, pathlib.Path]:
     Raises:
       UserError: a name is not given, or the file is not there.
     """
-    needed = _ITEM_KEYS + (_USER_KEYS if any(config.encode[key] for key in _USER_KEYS) else ())
-    unset = [key for key in needed if not config.encode[key]]
-    if unset:
-        raise UserError(f'--config.encode.kind=precomputed needs --config.encode.{unset[0]}=FILE')
     folder = sources.locate(config)
-    paths = {key: folder / config.encode[key] for key in needed}
+    paths = {key: folder / config.encode[key] for key in named(config.encode)}
     for key, path in paths.items():
         if not path.is_file():
             found = 'is a folder; name one file with' if path.is_dir() else 'is not there; put it there or set'
