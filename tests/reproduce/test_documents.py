@@ -11,7 +11,9 @@ RUNS = ROOT / 'docs' / 'results' / 'beauty'
 PAPER = {'plain': 'none', 'RLMRec': 'rlmrec', 'LLMInit': 'llm_init', 'LLM-ESR': 'llm_esr',
          'GRASP as printed': 'grasp_printed', 'GRASP, calibrated gate, prefix': 'grasp',
          'the same with ids': 'grasp_id'}
-STRONG = {'plain': 'none', 'RLMRec': 'rlmrec', 'LLMInit': 'llm_init', 'GRASP with ids, no gate': 'grasp_id_ungated',
+STRONG = {'plain': 'none', 'RLMRec': 'rlmrec', 'LLMInit': 'llm_init', 'LLM-ESR': 'llm_esr',
+          'GRASP as printed': 'grasp_printed', 'GRASP, calibrated gate, prefix': 'grasp',
+          'GRASP with ids, calibrated gate, prefix': 'grasp_id', 'GRASP with ids, no gate': 'grasp_id_ungated',
           'the same, ids start from the texts': 'grasp_id_ungated_text',
           'GRASP with ids from texts, no gate': 'grasp_id_ungated_text'}
 GATES = {('none (w/o attention)', '-'): 'ablation_no_attention',
