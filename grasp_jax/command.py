@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import pathlib
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -94,6 +95,7 @@ def reading_flags(remedy: str) -> Iterator[None]:
         text = ' '.join(text.replace('\\n', ' ').replace("\\'", '').split())
         while len(text) > 1 and text[0] in ('"', "'") and text[-1] == text[0]:
             text = text[1:-1]
+        text = re.sub(r' Other fields present: ".*?}"', '', text)  # a whole section
         key, *guess = text.split()
         if key.isidentifier() and (not guess or guess[0] == 'Did'):  # all that an unknown key says of itself
             text = f'there is no setting {key!r}. {" ".join(guess)}'.rstrip('. ')

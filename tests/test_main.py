@@ -139,6 +139,7 @@ def test_a_config_file_that_is_wrong_is_one_line(module, content, words, tmp_pat
     for name in ('main', 'tune'):
         done = module(name, f'--config={tmp_path / "my.py"}', f'--workdir={tmp_path / "work"}')
         refuses(done.returncode, done.stderr, *words)
+        assert len(done.stderr) < 300  # and not a whole section of the config
 
 
 def test_help_is_no_error():
