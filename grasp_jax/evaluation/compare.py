@@ -42,14 +42,14 @@ def compare_workdirs(workdirs: Sequence[pathlib.Path], reports: Sequence[Tree], 
               *(f'{name}@{k} {column}' for column in PROTOCOLS for name in ('NDCG', 'HR')),
               *tables.GROUP_NAMES.values(), f'gain, {protocol} (95% interval)', 'p']
     rows = [header]
-    for workdir, name, report in zip(workdirs, run_names(workdirs), reports, strict=True):
+    for workdir, run, report in zip(workdirs, run_names(workdirs), reports, strict=True):
         test = report['test']
         cells = [test[column].get(f'{name}@{k}') for column in PROTOCOLS for name in ('NDCG', 'HR')]
         hidden = _other_borders(report, reports[0])
         cells += [None if _border(group) in hidden else test['groups'][group].get(f'NDCG@{k}')
                   for group in tables.GROUP_NAMES]
         rows.append([
-            name, report['dataset'], report['recipe'], _model(report), str(len(report['seeds'])),
+            run, report['dataset'], report['recipe'], _model(report), str(len(report['seeds'])),
             *(tables.percent(cell) for cell in cells),
             *(('', '') if report is reports[0] else
               _gain(workdirs[0], reports[0], workdir, report, k, seed, protocol))])
