@@ -39,7 +39,8 @@ def bars(rows: Sequence[Line], column: str, title: str, path: pathlib.Path) -> N
 
 
 def learning(rows: Sequence[Line], folder: pathlib.Path, title: str, path: pathlib.Path) -> None:
-    """Training loss against validation NDCG@10, epoch by epoch, a panel for each group; the first seed of each run.
+    """Training loss against NDCG@10, a panel for each group; the first seed of each run: on validation epoch by epoch,
+    and of the picked epoch on the test, which is looked at once.
 
     Args:
       rows: the finished rows.
@@ -48,17 +49,23 @@ def learning(rows: Sequence[Line], folder: pathlib.Path, title: str, path: pathl
       path: the PNG to write.
     """
     groups = list(dict.fromkeys(line.cell.group for line in rows))
-    figure, panels = figure_of(len(groups), title, 'training runs from right to left', (5.0 * len(groups), 4.4))
+    protocol = rows[0].report['protocol']['select_by']
+    figure, panels = figure_of(len(groups), title, 'training runs from left to right; lines and points: validation, '
+                               'diamonds: test of the picked epoch', (max(12.0, 5.0 * len(groups)), 4.4))
     labels = list(dict.fromkeys(line.cell.label for line in rows))
     for axes, group in zip(panels, groups, strict=True):
         for line in rows:
             if line.cell.group == group:
-                history = load_history(folder / line.cell.name / line.report['runs'][0]['run_dir'])
-                axes.plot(history.loss, 100 * np.array(history.valid_ndcg10), marker='.',
-                          color=SERIES[labels.index(line.cell.label) % len(SERIES)], label=line.cell.label)
+                first = line.report['runs'][0]
+                history = load_history(folder / line.cell.name / first['run_dir'])
+                colour = SERIES[labels.index(line.cell.label) % len(SERIES)]
+                axes.plot(history.loss, 100 * np.array(history.valid_ndcg10), marker='.', color=colour,
+                          label=line.cell.label)
+                axes.plot(history.loss[history.best], 100 * first['test'][protocol]['NDCG@10'], 'D', color=colour,
+                          markeredgecolor='white', markersize=8)
         axes.invert_xaxis()
-        panel_of(axes, group, 'training loss', 'validation NDCG@10 (%)')
-    panels[0].legend(loc='lower center', frameon=False, fontsize=8)
+        panel_of(axes, group, 'training loss', f'NDCG@10 (%), {protocol} protocol')
+    figure.legend(*panels[0].get_legend_handles_labels(), loc='upper right', ncols=2, frameon=False, fontsize=8)
     save(figure, path)
 
 
