@@ -7,7 +7,7 @@ import numpy as np
 
 from grasp_jax.evaluation.history import load_history
 from grasp_jax.evaluation.plots import BLUE, GREY, ORANGE, SERIES, figure_of, panel_of, save
-from grasp_jax.reproduce.tables import Line, value
+from grasp_jax.reproduce.tables import PROTOCOLS, Line, value
 
 
 def bars(rows: Sequence[Line], column: str, title: str, path: pathlib.Path) -> None:
@@ -21,7 +21,7 @@ def bars(rows: Sequence[Line], column: str, title: str, path: pathlib.Path) -> N
     """
     figure, panels = figure_of(2, title, column, (12.0, 1.4 + 0.34 * len(rows)))
     names = [f'{line.cell.group}, {line.cell.label}' for line in rows]
-    for axes, protocol in zip(panels, ('sampled', 'full'), strict=True):
+    for axes, protocol in zip(panels, PROTOCOLS, strict=True):
         places = np.arange(len(rows))[::-1]
         found = [value(line.report, protocol, column) for line in rows]
         axes.barh(places, [mean for mean, _ in found], xerr=[spread or 0.0 for _, spread in found], height=0.66,
@@ -70,16 +70,15 @@ def learning(rows: Sequence[Line], folder: pathlib.Path, title: str, path: pathl
 
 
 def curve(rows: Sequence[Line], title: str, path: pathlib.Path) -> None:
-    """Figure 4: NDCG@10 and HR@10 against the number in each row's label, a line per protocol."""
+    """Figure 4: NDCG@10 and HR@10 against the number in each row's label, panels of their own for each protocol, since
+    one's figures are a tenth of the other's."""
     parts = {'k': [line for line in rows if line.cell.label.startswith('k')],
              'width': [line for line in rows if line.cell.label.startswith('width')]}
-    figure, panels = figure_of(4, title, 'NDCG@10 and HR@10', (15.0, 4.0))
-    pairs = [(name, column) for name in parts for column in ('N@10', 'H@10')]
-    for axes, (name, column) in zip(panels, pairs, strict=True):
-        for protocol, colour in (('sampled', BLUE), ('full', ORANGE)):
-            points = [(line.cell.label.split()[-1], *value(line.report, protocol, column)) for line in parts[name]]
-            axes.errorbar([label for label, _, _ in points], [mean for _, mean, _ in points],
-                          [spread or 0.0 for _, _, spread in points], color=colour, marker='o', label=protocol)
-        panel_of(axes, column, name, '%')
-        axes.legend(loc='center right', frameon=False)
+    figure, panels = figure_of(4, title, 'SASRec + GRASP, calibrated gate, prefix', (15.0, 7.0), 2)
+    shown = [(protocol, name, column) for protocol in PROTOCOLS for name in parts for column in ('N@10', 'H@10')]
+    for axes, (protocol, name, column) in zip(panels, shown, strict=True):
+        points = [(line.cell.label.split()[-1], *value(line.report, protocol, column)) for line in parts[name]]
+        axes.errorbar([label for label, _, _ in points], [mean for _, mean, _ in points],
+                      [spread or 0.0 for _, _, spread in points], color=BLUE, marker='o')
+        panel_of(axes, f'{column}, {protocol} protocol', name, '%')
     save(figure, path)
