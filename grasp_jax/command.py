@@ -18,6 +18,7 @@ from ml_collections import config_flags
 from grasp_jax.errors import EndedElsewhere, Stopped, UserError
 
 EXIT_USER_ERROR = 2
+EXIT_UNREAD = 141  # what shells say of a program that SIGPIPE ended
 flags.disclaim_key_flags()  # a flag that is defined here is its caller's, whose --help shows it
 
 
@@ -40,7 +41,8 @@ def run_app(program: Callable[[Sequence[str]], None], parse: Callable[[Sequence[
     """
     _log_own_progress()
     try:
-        app.run(program, flags_parser=parse)
+        with for_a_reader():
+            app.run(program, flags_parser=parse)
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         _leave(EXIT_USER_ERROR)
@@ -64,6 +66,22 @@ def run_app(program: Callable[[Sequence[str]], None], parse: Callable[[Sequence[
         _leave(1)
 
 
+@contextlib.contextmanager
+def for_a_reader() -> Iterator[None]:
+    """Whoever reads what is printed inside may go away before its end, as `head` does: that is no error, and the
+    process ends without a word."""
+    try:
+        try:
+            yield
+        except SystemExit:  # of --help
+            sys.stdout.flush()
+            raise
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter tries again at its end
+        _leave(EXIT_UNREAD)
+
+
 def _leave(code: int) -> NoReturn:
     """Ends the process after an error, also where the other processes wait for it."""
     jax = sys.modules.get('jax')
@@ -83,7 +101,7 @@ def reading_flags(remedy: str) -> Iterator[None]:
         yield
     except SystemExit:  # --help and its kin exit with 1
         sys.exit(0)
-    except UserError:
+    except (UserError, BrokenPipeError):
         raise
     except Exception as error:  # config files are programs
         # An error inside a config file arrives as the text of a traceback; its last line says what is wrong.

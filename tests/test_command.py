@@ -1,7 +1,10 @@
-"""What libraries log is short, and nothing of it is lost."""
+"""What libraries log is short, and nothing of it is lost; a reader that goes away is no error."""
 
 import inspect
 import logging
+import os
+import pathlib
+import subprocess
 import sys
 
 import orbax.checkpoint as ocp
@@ -26,3 +29,15 @@ def test_tracebacks_of_orbax_are_left_out_and_its_messages_stay(path, shown, tra
     assert command._orbax_in_short(record) == shown
     if shown:
         assert ('Traceback' in logging.Formatter().format(record)) == traceback
+
+
+@pytest.mark.parametrize('arguments', [
+    ('grasp_jax.main', '--config=configs/demo.py', '--help'), ('grasp_jax.reproduce', '--table=2', '--plan'),
+    ('grasp_jax.evaluation.compare', 'docs/results/beauty/paper/gru4rec_none')], ids=('main', 'reproduce', 'compare'))
+def test_who_stops_reading_is_told_nothing(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)  # as `head` does when it has its lines
+    with os.fdopen(writer, 'w') as nobody:
+        ended = subprocess.run([sys.executable, '-m', *arguments], stdout=nobody, stderr=subprocess.PIPE, text=True,
+                               cwd=pathlib.Path(__file__).parent.parent, check=False)
+    assert (ended.returncode, ended.stderr) == (command.EXIT_UNREAD, '')

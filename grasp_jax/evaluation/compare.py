@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from grasp_jax import artefacts
-from grasp_jax.command import require_picture
+from grasp_jax.command import for_a_reader, require_picture
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation import significance, tables
 from grasp_jax.evaluation.metrics import PROTOCOLS, seed_ranks
@@ -113,12 +113,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             check_comparison(reports, run_names(flags.workdirs), flags.plot)
         rows = compare_workdirs(flags.workdirs, reports, flags.seed, flags.protocol)
         below = [*filter(None, [border_note(flags.workdirs, reports)]), LEGEND]
-        print(tables.aligned(rows, 4), *below, sep='\n\n')
         if flags.out:
             _write(flags.out, '\n\n'.join([tables.markdown(rows, 4), *below]) + '\n')
         if flags.plot:
             flags.plot.parent.mkdir(parents=True, exist_ok=True)
             comparison(reports, flags.plot)
+        print(tables.aligned(rows, 4), *below, sep='\n\n')
+    except BrokenPipeError:
+        raise
     except (UserError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
@@ -173,4 +175,5 @@ def _write(path: pathlib.Path, text: str) -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with for_a_reader():
+        sys.exit(main())
