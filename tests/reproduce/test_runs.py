@@ -175,6 +175,11 @@ def test_what_is_run_now_is_not_set_beside_runs_on_other_data(module, tmp_path):
     assert not list(tmp_path.glob('table2*'))
 
 
+def _has(name, folder):
+    """Whether a file lies below a folder whose subfolders come and go meanwhile, which `rglob` cannot bear."""
+    return any(name in files for _, _, files in os.walk(folder))
+
+
 def stopped_in_training(folder, name, *flags):
     """Exit code and last line of `python -m grasp_jax.NAME FLAGS...` after SIGTERM once an epoch is done below
     `folder`."""
@@ -183,7 +188,7 @@ def stopped_in_training(folder, name, *flags):
                           stderr=subprocess.PIPE, text=True) as process:
         try:
             until = time.monotonic() + 120
-            while not list(folder.rglob('metrics.jsonl')) and time.monotonic() < until and process.poll() is None:
+            while not _has('metrics.jsonl', folder) and time.monotonic() < until and process.poll() is None:
                 time.sleep(0.05)
             process.send_signal(signal.SIGTERM)
             said = process.communicate(timeout=60)[1]
