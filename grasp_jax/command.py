@@ -73,10 +73,9 @@ def for_a_reader() -> Iterator[None]:
     try:
         try:
             yield
-        except SystemExit:  # of --help
+        except SystemExit:  # so every command ends that is not refused; the interpreter would complain of what is left
             sys.stdout.flush()
             raise
-        sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter tries again at its end
         _leave(EXIT_UNREAD)

@@ -118,12 +118,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if flags.plot:
             flags.plot.parent.mkdir(parents=True, exist_ok=True)
             comparison(reports, flags.plot)
-        print(tables.aligned(rows, 4), *below, sep='\n\n')
-    except BrokenPipeError:
-        raise
     except (UserError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
+    print(tables.aligned(rows, 4), *below, sep='\n\n')
     return 0
 
 

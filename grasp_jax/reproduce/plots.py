@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from grasp_jax.evaluation.history import load_history
+from grasp_jax.evaluation.metrics import PROTOCOLS
 from grasp_jax.evaluation.plots import BLUE, GREY, ORANGE, SERIES, figure_of, panel_of, save
-from grasp_jax.reproduce.tables import PROTOCOLS, Line, value
+from grasp_jax.reproduce.tables import Line, value
 
 
 def bars(rows: Sequence[Line], column: str, title: str, path: pathlib.Path) -> None:

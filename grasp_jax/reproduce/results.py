@@ -8,6 +8,7 @@ import ml_collections
 
 from grasp_jax import artefacts
 from grasp_jax.errors import UserError
+from grasp_jax.evaluation.metrics import PROTOCOLS
 from grasp_jax.evaluation.tables import BACKBONES
 from grasp_jax.reproduce import case_study, plots, published, robustness, runs, tables
 from grasp_jax.reproduce.grid import Cell, wrong_texts
@@ -41,7 +42,7 @@ def write(what: str, cells: Sequence[Cell], seeds: Sequence[int], folder: pathli
     columns = {'table3': tables.GROUPS, 'figure4': _FIGURE_COLUMNS}.get(what, tables.OVERALL)
     title = f'{_TITLES[what]}, {rows[0].report["dataset"]}, recipe {rows[0].report["recipe"]}'
     parts = [f'## {title}', _state(rows, cells)]
-    for protocol in tables.PROTOCOLS:
+    for protocol in PROTOCOLS:
         parts += [f'### {protocol.capitalize()} protocol', tables.as_markdown(rows, protocol, columns)]
     target.parent.mkdir(parents=True, exist_ok=True)
     if what == 'figure4':
@@ -106,7 +107,7 @@ def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
              'does not read the texts that are wrong has its clean run at every share; one that reads items\' texts '
              'alone has the run on wrong items where both are wrong.']
     target.parent.mkdir(parents=True, exist_ok=True)
-    for protocol in tables.PROTOCOLS:
+    for protocol in PROTOCOLS:
         picture = target.with_name(f'{target.name}_{protocol}.png')
         robustness.plot(rows, protocol, title, picture)
         parts += [f'### {protocol.capitalize()} protocol', f'![{title}, {protocol} protocol]({picture.name})',

@@ -10,13 +10,12 @@ from typing import Any
 
 from grasp_jax import artefacts
 from grasp_jax.evaluation import significance
-from grasp_jax.evaluation.metrics import seed_ranks
+from grasp_jax.evaluation.metrics import PROTOCOLS, seed_ranks
 from grasp_jax.evaluation.tables import BACKBONES, markdown
 from grasp_jax.reproduce.grid import Cell
 from grasp_jax.reproduce.published import Row
 
 Tree = dict[str, Any]
-PROTOCOLS = ('sampled', 'full')
 OVERALL = tuple(f'{metric}@{k}' for metric in ('N', 'H') for k in (1, 3, 5, 10, 20))
 GROUPS = tuple(f'{group}:{metric}@{k}' for group in ('tail_user', 'tail_item', 'head_user', 'head_item')
                for k in (5, 10) for metric in ('N', 'H'))
