@@ -3,6 +3,7 @@
 Each section is read by the stage of its name. Command line: `--config.model.backbone=gru4rec` and the like.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,7 +42,9 @@ def changed(config: ml_collections.ConfigDict, settings: Mapping[str, Any]) -> m
                 raise UserError(f'{name}=None: give a value, as {before!r}')
             place[key] = value
         except (KeyError, AttributeError) as error:
-            raise UserError(f'there is no setting {name!r}; grasp_jax/config.py lists them all') from error
+            guess = re.search(r'Did you mean "(\w+)', str(error))
+            near = f' (did you mean {guess[1]}?)' if guess else ''
+            raise UserError(f'there is no setting {name!r}{near}; grasp_jax/config.py lists them all') from error
         except TypeError as error:
             raise UserError(f'{name}={value!r}: {" ".join(str(error).split())}') from error
     return copy

@@ -110,6 +110,9 @@ def _download(data: ml_collections.ConfigDict) -> pathlib.Path:
 
 
 def _nowhere(data: ml_collections.ConfigDict, reason: str) -> str:
+    base = os.environ.get(VARIABLE, '')
+    if base and data.name and not data.source:
+        reason = f'${VARIABLE} is {base}, which has no folder {data.name}; {reason}'
     return (f'data set {data.name!r} was not found ({reason}): give --config.data.source=DIR, or put it at '
             f'${VARIABLE}/{data.name or "<name>"}'
             + (', or let it be downloaded to ~/.cache/grasp_jax (needs the network)' if _is_public(data) else ''))

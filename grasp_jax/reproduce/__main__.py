@@ -63,7 +63,10 @@ def main(_: Sequence[str]) -> None:
     from grasp_jax.reproduce import results, runs
 
     what, cells = _what()
-    chosen = list({cell.name: cell for cell in cells if _is_chosen(cell)}.values())
+    by_name: dict[str, grid.Cell] = {}
+    for cell in filter(_is_chosen, cells):
+        by_name.setdefault(cell.name, cell)
+    chosen = list(by_name.values())
     dataset, recipe = _DATASET.value, _RECIPE.value
     folder = pathlib.Path(_WORKDIR.value) / dataset / recipe
     seeds = [int(seed) for seed in _SEEDS.value]
@@ -89,7 +92,7 @@ def main(_: Sequence[str]) -> None:
     if _FIGURE.value in _WRITERS:
         written = getattr(results, _WRITERS[_FIGURE.value])(cells, *shared, folder, target)
     else:
-        written = results.write(what, cells, seeds, folder, target)
+        written = results.write(what, cells, seeds, shared[-1], folder, target)
     print(written.read_text(encoding='utf-8'))
     pictures = ', '.join(map(str, sorted(out.glob(f'{target.name}*.png'))))
     print(f'table: {written}   figures: {written.with_suffix(".csv")}, {pictures}')

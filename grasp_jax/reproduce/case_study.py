@@ -45,8 +45,9 @@ def matching_scores(cells: Sequence[Cell], configs: Sequence[ml_collections.Conf
     return found, wrong
 
 
-def write(found: dict[str, np.ndarray], wrong: np.ndarray, title: str, target: pathlib.Path) -> pathlib.Path:
-    """Writes `target`.md, .csv (a line for each user) and .png; returns the Markdown file."""
+def write(found: dict[str, np.ndarray], wrong: np.ndarray, title: str, target: pathlib.Path,
+          remark: str = '') -> pathlib.Path:
+    """Writes `target`.md with a remark, .csv (a line for each user) and .png; returns the Markdown file."""
     labels = list(found)
     body = []
     for name, side in (('wrong', wrong), ('right', ~wrong)):
@@ -69,6 +70,6 @@ def write(found: dict[str, np.ndarray], wrong: np.ndarray, title: str, target: p
         writer.writerow(('text', *labels))
         writer.writerows(('wrong' if bad else 'right', *(f'{found[label][row]:.5f}' for label in labels))
                          for row, bad in enumerate(wrong))
-    text = '\n\n'.join([f'## {title}', table, f'![{title}]({target.name}.png)'])
+    text = '\n\n'.join(filter(None, [f'## {title}', remark, table, f'![{title}]({target.name}.png)']))
     artefacts.write_text(target.with_suffix('.md'), text + '\n')
     return target.with_suffix('.md')

@@ -18,9 +18,12 @@ _TITLES = {'table2': 'Table 2: all users', 'table3': 'Table 3: tail and head',
            'leak': 'The leak inside training'}
 _RIVALS = {'table4': 'the row without attention'}
 _FIGURE_COLUMNS = ('N@10', 'H@10')
+_LEFT = ('`left` is the share of NDCG@10 with clean texts. A method that does not read the texts that are wrong has '
+         'its clean run at every share; one that reads items\' texts alone has the run on wrong items where both are '
+         'wrong.')
 
 
-def write(what: str, cells: Sequence[Cell], seeds: Sequence[int], folder: pathlib.Path,
+def write(what: str, cells: Sequence[Cell], seeds: Sequence[int], changes: dict[str, Any], folder: pathlib.Path,
           target: pathlib.Path) -> pathlib.Path:
     """Writes `target`.md, .csv and .png.
 
@@ -28,6 +31,7 @@ def write(what: str, cells: Sequence[Cell], seeds: Sequence[int], folder: pathli
       what: 'table2', 'table3', 'table4', 'figure4' or 'leak'.
       cells: its grid.
       seeds: of the runs that it is about.
+      changes: what their settings have that the recipe has not, by dotted names.
       folder: of the runs.
       target: path without its ending.
 
@@ -41,7 +45,7 @@ def write(what: str, cells: Sequence[Cell], seeds: Sequence[int], folder: pathli
     rows = _rows(what, cells, known, seeds, folder)
     columns = {'table3': tables.GROUPS, 'figure4': _FIGURE_COLUMNS}.get(what, tables.OVERALL)
     title = f'{_TITLES[what]}, {rows[0].report["dataset"]}, recipe {rows[0].report["recipe"]}'
-    parts = [f'## {title}', _state(rows, cells)]
+    parts = [f'## {title}', _state(rows, cells) + _changed(changes)]
     for protocol in PROTOCOLS:
         parts += [f'### {protocol.capitalize()} protocol', tables.as_markdown(rows, protocol, columns)]
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -72,11 +76,11 @@ def write_case_study(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
     reports = runs.reports(cells, seeds, folder)
     done = [cell for cell in cells if cell.name in reports]
     if not any('encode.corrupt.who' in cell.settings for cell in done):  # else nobody says whose text is wrong
-        raise UserError(f'{folder}: no run of figure3 is done; leave out --norun')
+        raise _nothing('figure3', seeds, folder)
     configs = [runs.config_of(cell, base, recipe, reports[cell.name]['seeds'], changes) for cell in done]
     found, wrong = case_study.matching_scores(done, configs, folder)
     title = f'Figure 3: few purchases and a wrong text, {base.data.name}, {_backbone(done[0])}, recipe {recipe}'
-    return case_study.write(found, wrong, title, target)
+    return case_study.write(found, wrong, title, target, _changed(changes).strip())
 
 
 def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, recipe: str, seeds: Sequence[int],
@@ -103,9 +107,7 @@ def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
     cells = [cell for cell in cells if wrong_texts(cell)[0] in begun]
     rows = _rows('the hallucination curve', cells, {}, seeds, folder)
     title = f'Hallucination curve, {rows[0].report["dataset"]}, {_backbone(rows[0].cell)}, recipe {recipe}'
-    parts = [f'## {title}', f'{_state(rows, cells)} `left` is the share of NDCG@10 with clean texts. A method that '
-             'does not read the texts that are wrong has its clean run at every share; one that reads items\' texts '
-             'alone has the run on wrong items where both are wrong.']
+    parts = [f'## {title}', f'{_state(rows, cells)}{_changed(changes)} {_LEFT}']
     target.parent.mkdir(parents=True, exist_ok=True)
     for protocol in PROTOCOLS:
         picture = target.with_name(f'{target.name}_{protocol}.png')
@@ -130,7 +132,7 @@ def _rows(what: str, cells: Sequence[Cell], known: dict[published.Key, published
     """The rows of the cells that are done; a UserError where none is."""
     found = runs.reports(cells, seeds, folder)
     if not found:
-        raise UserError(f'{folder}: no run of {what} is done; leave out --norun')
+        raise _nothing(what, seeds, folder)
     return tables.lines(cells, found, known, folder)
 
 
@@ -142,3 +144,16 @@ def _state(rows: Sequence[tables.Line], cells: Sequence[Cell]) -> str:
     seeds = sorted({seed for row in rows for seed in row.report['seeds']})
     return (f'{len(rows)} of {len(cells)} rows are done; seeds {", ".join(map(str, seeds))}, the column `seeds` says '
             'how many of them a row has.')
+
+
+def _changed(changes: dict[str, Any]) -> str:
+    """A sentence on what is not as the recipe has it, nothing where all is."""
+    stated = ', '.join(f'`{name}={value}`' for name, value in changes.items() if name != 'data.source')
+    return f' **Not the recipe as it stands:** every run has {stated}.' if stated else ''
+
+
+def _nothing(what: str, seeds: Sequence[int], folder: pathlib.Path) -> UserError:
+    if not folder.is_dir():
+        return UserError(f'{folder}: there is no such folder; name the --workdir that runs are in, or leave out '
+                         '--norun')
+    return UserError(f'{folder}: no run of {what} is done (--seeds={",".join(map(str, seeds))}); leave out --norun')

@@ -16,6 +16,7 @@ from grasp_jax.evaluation.tables import BACKBONES, METHODS, Rows, aligned, markd
 TABLE, PICTURE = 'trials.md', 'trials.png'
 _SHOWN = 5  # trials on the terminal
 _PANELS = 3  # in a row
+_GAPS = 'Numbers that are missing are of trials that were interrupted; they went on under a new number.'
 
 
 def write(study: Any, config: ml_collections.ConfigDict, folder: pathlib.Path) -> str:
@@ -36,12 +37,15 @@ def write(study: Any, config: ml_collections.ConfigDict, folder: pathlib.Path) -
     kept, several = sum(not is_stopped(trial) for trial in trials), 's' * (len(trials) > 1)
     state = (f'{len(trials)} trial{several}, {kept} of them trained to the end and {len(trials) - kept} stopped early; '
              f'validation NDCG@10 ({config.evaluate.select_by}), %, seed {config.train.seeds[0]}.')
-    flags = ' '.join(f'--config.{name}={value}' for name, value in trials[0].user_attrs['settings'].items())
+    settings = {name: round(value, 12) if isinstance(value, float) else value  # 0.3, not 0.30000000000000004
+                for name, value in trials[0].user_attrs['settings'].items()}
+    flags = ' '.join(f'--config.{name}={value}' for name, value in settings.items())
     best = ['The best settings:', f'```\n{flags}\n```'] if kept else ['No trial was trained to the end yet.']
+    gaps = [_GAPS] if any(trial.number >= len(trials) for trial in trials) else []
     rows = _rows(trials)
     _plot(trials, title, state, folder / PICTURE)
     artefacts.write_text(folder / TABLE, '\n\n'.join([
-        f'## {title}', state, markdown(rows, 2), *best,
+        f'## {title}', state, markdown(rows, 2), *gaps, *best,
         f'![what each setting does]({PICTURE})']) + '\n')
     return '\n'.join([title, state, '', aligned(rows[:_SHOWN + 1], 2), '', f'all trials: {folder / TABLE}',
                       flags if kept else best[0]])

@@ -64,10 +64,13 @@ def test_config_comes_first_then_the_variable(config, tmp_path, monkeypatch):
     assert sources.locate(config) == tmp_path / 'own'
 
 
-def test_nowhere_names_all_ways(config, tmp_path):
+def test_nowhere_names_all_ways(config, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="data set 'toy' was not found") as error:
         sources.locate(config)
     assert [way in str(error.value) for way in THREE_WAYS] == [True, True, False]  # it is no public data set
+    monkeypatch.setenv('GRASP_JAX_DATA', str(tmp_path))
+    with pytest.raises(UserError, match=rf'\$GRASP_JAX_DATA is {tmp_path}, which has no folder toy; config'):
+        sources.locate(config)
     config.data.category = 'Toy'
     config.data.source = str(tmp_path / 'absent')
     with pytest.raises(UserError, match='absent') as error:

@@ -28,7 +28,7 @@ def test_the_leak_is_shown_on_validation_and_on_the_test(tmp_path, shop, drawn):
     cells = [cell for cell in grid.leaks() if cell.group in ('printed gate', 'hidden gate')][:6]
     tested = [run(tmp_path / cell.name, shop, seeds=(42, 43), best=0.1 + 0.1 * number)['runs'][0]['test']
               for number, cell in enumerate(cells)]
-    text = results.write('leak', grid.leaks(), (42, 43), tmp_path, tmp_path / 'leak').read_text()
+    text = results.write('leak', grid.leaks(), (42, 43), {}, tmp_path, tmp_path / 'leak').read_text()
     assert '6 of 15 rows are done' in text and 'whole-history text' in text
     panels = drawn[0].axes
     assert [len(axes.lines) for axes in panels] == [10, 2], 'a line and a diamond for each run'
@@ -45,7 +45,7 @@ def test_figure_4_has_a_panel_for_each_metric_under_each_protocol(tmp_path, shop
     tests = {cell.label: run(tmp_path / cell.name, shop, best=0.1 + 0.2 * number)['test']
              for number, cell in enumerate(cells) if not (tmp_path / cell.name).exists()}
     tests['width 64'] = tests['k = 10']
-    results.write('figure4', grid.curves(), (42,), tmp_path, tmp_path / 'figure4')
+    results.write('figure4', grid.curves(), (42,), {}, tmp_path, tmp_path / 'figure4')
     for axes, (protocol, labels, metric) in zip(drawn[0].axes, itertools.product(
             ('sampled', 'full'), (('k = 1', 'k = 10'), ('width 16', 'width 64')), ('NDCG@10', 'HR@10')), strict=True):
         assert axes.lines[0].get_ydata() == pytest.approx([100 * tests[label][protocol][metric] for label in labels])

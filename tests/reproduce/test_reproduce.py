@@ -98,7 +98,7 @@ def test_a_table_compares_forms_of_grasp_with_the_best_other_method(tmp_path):
     for name, best in (('sasrec_none', 4), ('sasrec_llm_init', 2), ('sasrec_grasp', 1)):
         finished(tmp_path, name, best)
     for what, column in (('table2', 'N@10'), ('table3', 'tail_item:N@10')):
-        target = results.write(what, cells, (1, 2), tmp_path, tmp_path / what)
+        target = results.write(what, cells, (1, 2), {}, tmp_path, tmp_path / what)
         text = target.read_text()
         assert '3 of 7 rows are done' in text and target.with_suffix('.png').stat().st_size > 1000
         with target.with_suffix('.csv').open() as lines:
@@ -132,19 +132,19 @@ def test_every_figure_stands_in_its_column(tmp_path):
 def test_table_4_compares_every_row_with_the_one_without_attention(tmp_path):
     for name, best in (('ablation_no_attention', 2), ('sasrec_grasp_printed', 2), ('sasrec_grasp', 1)):
         finished(tmp_path, name, best)
-    text = results.write('table4', grid.ablation(), (1, 2), tmp_path, tmp_path / 'table4').read_text()
+    text = results.write('table4', grid.ablation(), (1, 2), {}, tmp_path, tmp_path / 'table4').read_text()
     marks = {row.split(' | ')[1]: '\\*' in row for row in text.splitlines() if row.startswith('| SASRec')}
     assert marks == {'w/o Attention': False, 'GRASP': False, 'calibrated gate, prefix': True}
     assert 'differs from the row without attention' in text
     assert not any(cell.published for cell in grid.ablation('demo')), 'the paper has it on Beauty'
-    text = results.write('figure4', grid.curves(), (1, 2), tmp_path, tmp_path / 'figure4').read_text()
+    text = results.write('figure4', grid.curves(), (1, 2), {}, tmp_path, tmp_path / 'figure4').read_text()
     assert 'Wilcoxon' not in text, 'nothing to compare with'
 
 
 def test_cells_that_contradict_themselves_are_put_in_brackets(tmp_path):
     cells = [cell for cell in grid.overall('fashion') if cell.name == 'gru4rec_none']
     finished(tmp_path, 'gru4rec_none', 1)
-    text = results.write('table2', cells, (1, 2), tmp_path, tmp_path / 'table2').read_text()
+    text = results.write('table2', cells, (1, 2), {}, tmp_path, tmp_path / 'table2').read_text()
     assert '[48.58,' in text
 
 
@@ -158,9 +158,18 @@ def test_an_empty_group_is_a_dash(tmp_path):
             tree[protocol]['tail_item'] = dict.fromkeys(tree[protocol]['tail_item'])
     path.write_text(json.dumps(report))
     for what in ('table2', 'table3'):
-        results.write(what, cells, (1, 2), tmp_path, tmp_path / what)
+        results.write(what, cells, (1, 2), {}, tmp_path, tmp_path / what)
     assert '| -<br>' in (tmp_path / 'table3.md').read_text() and 'nan' not in (tmp_path / 'table3.csv').read_text()
     assert '| -<br>' not in (tmp_path / 'table2.md').read_text()
+
+
+def test_a_table_says_what_is_not_as_the_recipe_has_it(tmp_path):
+    finished(tmp_path, 'sasrec_none', 1)
+    for changes, stated in (({}, False), ({'data.source': 'elsewhere'}, False), ({'train.max_epochs': 2}, True)):
+        written = results.write('table2', grid.overall('beauty'), (1, 2), changes, tmp_path, tmp_path / 'table2')
+        text = written.read_text()
+        assert ('**Not the recipe as it stands:** every run has `train.max_epochs=2`.' in text) == stated
+        assert ('Not the recipe' in text) == stated
 
 
 def test_a_data_set_without_texts_runs_what_needs_none():
@@ -199,7 +208,7 @@ def test_the_case_study_needs_a_run_on_wrong_texts(tmp_path):
     cells, base = grid.case_study('demo'), runs.load_config(str(ROOT / 'configs/demo.py'))
     assert 'sasrec_grasp' in {cell.name for cell in cells}, 'it reads no texts of users'
     finished(tmp_path, 'sasrec_grasp', 1, seeds=(1,))
-    with pytest.raises(UserError, match='no run of figure3 is done'):
+    with pytest.raises(UserError, match=r'no run of figure3 is done \(--seeds=1\)'):
         results.write_case_study(cells, base, 'paper', (1,), {}, tmp_path, tmp_path / 'figure3')
 
 
@@ -209,6 +218,7 @@ def test_the_command_runs_a_grid_and_goes_on(module, tmp_path):
     first = module('reproduce', *flags)
     assert first.returncode == 0, first.stderr
     assert '2 of 21 rows are done' in first.stdout
+    assert 'every run has `train.max_epochs=1`, `data.shop.customers=200`' in first.stdout
     times = [path.stat().st_mtime_ns for path in sorted(tmp_path.glob('demo/paper/*/seed1/test_ranks.npz'))]
     again = module('reproduce', *flags)
     assert again.returncode == 0 and 'up to date' in again.stderr
@@ -237,6 +247,7 @@ def test_the_command_runs_a_grid_and_goes_on(module, tmp_path):
     (('--table=2', '--changes=epochs'), '--changes=epochs: give a JSON object'),
     (('--table=2', '--changes={"train.seeds": [1]}'), 'seeds are given by --seeds'),
     (('--table=2', '--changes={"model.nothing": 1}', '--dataset=demo'), 'nothing'),
+    (('--table=2', '--changes={"train.max_epoch": 1}', '--dataset=demo'), 'did you mean max_epochs?'),
     (('--table=2', '--changes={"evaluate.ks": null}', '--dataset=demo'), 'evaluate.ks=None: give a value, as (1, 3'),
     (('--table=2', '--changes={"data.shop": {}}', '--dataset=demo'), 'one by one, as data.shop.customers'),
     (('--table=2', '--changes={"train.mesh": [1]}', '--dataset=demo', '--workdir=/nowhere'), 'config.train.mesh'),
@@ -249,7 +260,8 @@ def test_the_command_runs_a_grid_and_goes_on(module, tmp_path):
     (('--figure=3', '--shares=50'), '--shares: is nothing that --figure=3'),
     (('--table=4', '--dataset=fashion'), '--dataset=fashion: has no texts'),
     (('--figure=robustness', '--dataset=fashion'), '--dataset=fashion: has no texts'),
-    (('--table=2', '--norun', '--workdir=/nowhere'), 'no run of table2 is done')])
+    (('--table=2', '--norun', '--workdir=/nowhere'), '/nowhere/beauty/paper: there is no such folder'),
+    (('--table=2', '--norun', '--workdir=docs/results', '--seeds=7'), 'no run of table2 is done (--seeds=7)')])
 def test_mistakes_are_one_line(module, flags, message):
     found = module('reproduce', *flags)
     assert found.returncode == 2 and found.stderr.count('\n') <= 2 and message in found.stderr, found.stderr

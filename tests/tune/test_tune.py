@@ -106,6 +106,16 @@ def test_parts_that_do_not_fit_are_said_before_the_stages(config, tmp_path):
     assert not list(tmp_path.iterdir()), 'nothing is begun'
 
 
+def test_the_report_says_why_numbers_are_missing_and_gives_settings_that_can_be_read(config, tmp_path):
+    study = optuna.create_study(study_name='small', direction='maximize')
+    for settings, state in (({}, optuna.trial.TrialState.FAIL), ({'model.dropout': 0.1 + 0.2}, None)):
+        study.add_trial(optuna.trial.create_trial(state=state or optuna.trial.TrialState.COMPLETE,
+                                                  value=None if state else 0.5, user_attrs={'settings': settings}))
+    said = report.write(study, config, tmp_path)
+    assert said.endswith('--config.model.dropout=0.3')
+    assert 'Numbers that are missing are of trials that were interrupted' in (tmp_path / report.TABLE).read_text()
+
+
 def test_the_report_of_a_search_without_a_whole_trial_says_so(tmp_path):
     study = optuna.create_study(study_name='small', direction='maximize')
     study.add_trial(optuna.trial.create_trial(
