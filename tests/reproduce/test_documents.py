@@ -22,6 +22,8 @@ GATES = {('none (w/o attention)', '-'): 'ablation_no_attention',
          ('printed (GRASP)', 'text'): 'sasrec_grasp_printed', ('printed', 'prefix'): 'ablation_printed_prefix',
          ('calibrated', 'text'): 'ablation_calibrated_text', ('calibrated (our default)', 'prefix'): 'sasrec_grasp',
          ('hidden space', 'text'): 'ablation_hidden_text', ('hidden space', 'prefix'): 'ablation_hidden_prefix'}
+CONTEXTS = {'text': 'text', 'prefix': 'prefix', 'prefix and text with dropout': 'both',
+            'text without the last 2': 'held_out', 'leaky text': 'leaky'}
 BACKBONES = {'SASRec': 'sasrec', 'GRU4Rec': 'gru4rec', 'BERT4Rec': 'bert4rec'}
 GROUPS = {f'{part} {what}s': f'{part}_{what}' for part in ('tail', 'head') for what in ('item', 'user')}
 
@@ -55,9 +57,12 @@ def places(columns):
             yield column, ('groups_full', 'tail_item', 'NDCG@10')
 
 
-def check(row, folder):
-    """Compares a row with the report of its runs."""
+def check(row, folder, seed=None):
+    """Compares a row with the report of its runs, or of the one with a seed."""
     report = json.loads((folder / 'report.json').read_text(encoding='utf-8'))
+    if seed is not None:
+        runs = [run for run in report['runs'] if run['seed'] == seed]
+        report |= {'runs': runs, 'seeds': [seed], 'test': runs[0]['test']}
     for column, path in places(row):
         mean = 100 * functools.reduce(dict.__getitem__, path, report['test'])
         expected = f'{mean:.2f}'
@@ -84,6 +89,28 @@ def test_results_on_parts_of_the_attention():
         del row["paper's NDCG@10"]
         check(row, RUNS / 'paper' / GATES[row['gate'], row['context']])
     assert [(row['gate'], row['context']) for row in table] == list(GATES)
+
+
+def test_results_on_the_leak_inside_training():
+    table = rows('docs/results.md', 'The leak inside training', 'gate')[0]
+    for row in table:
+        folder = RUNS / 'paper' / f'leak_{row["gate"].split()[0]}_{CONTEXTS[row["context"]]}'
+        check(row, folder)
+        lines = [json.loads(line) for line in (folder / 'seed42' / 'metrics.jsonl').read_text().splitlines()]
+        best = max(lines, key=lambda line: line.get('valid_ndcg10', 0))
+        assert row['loss'] == f'{best["loss"]:.3f}', folder.name
+        assert row['last loss'] == f'{lines[-1]["loss"]:.3f}', folder.name
+        assert row['validation'] == f'{100 * best["valid_ndcg10"]:.2f}', folder.name
+    assert len({(row['gate'], row['context']) for row in table}) == 15
+
+
+def test_results_on_neighbours_and_width():
+    table = rows('docs/results.md', 'Figure 4', 'point')[0]
+    for row in table:
+        what, number = row['point'].split()
+        shared = (what, number) in (('k', '10'), ('width', '64'))
+        check(row, RUNS / 'paper' / ('sasrec_grasp' if shared else f'curve_{what}_{number}'), seed=42)
+    assert len(table) == 11
 
 
 def test_results_under_the_strong_recipe():
