@@ -52,9 +52,9 @@ def write(found: dict[str, np.ndarray], wrong: np.ndarray, title: str, target: p
     body = []
     for name, side in (('wrong', wrong), ('right', ~wrong)):
         for label, scores in found.items():
-            above = 100 * np.mean(scores[side] > found[labels[0]][side])
+            above = f'{100 * np.mean(scores[side] > found[labels[0]][side]):.1f}%' if label != labels[0] else '-'
             body.append([label, name, f'{side.sum():,}', f'{scores[side].mean():.4f}', f'{np.median(scores[side]):.4f}',
-                         f'{above:.1f}%'])
+                         above])
     table = markdown([['method', 'text', 'users', 'mean score', 'median', f'above {labels[0]}'], *body], 2)
     figure, panels = figure_of(2, title, 'sigmoid(user . item) of the true next item', (10.0, 4.2))
     for axes, (name, side) in zip(panels, (('wrong', wrong), ('right', ~wrong)), strict=True):

@@ -113,6 +113,14 @@ def test_results_on_neighbours_and_width():
     assert len(table) == 11
 
 
+def test_results_on_few_purchases():
+    ours = rows('docs/results.md', 'Figure 3', 'method')[0]
+    made = rows('docs/tables/figure3_beauty_paper.md', 'Figure 3', 'method')[0]
+    shared = ('text', 'users', 'mean score', 'median', 'above LLM-ESR')
+    assert [[row[name] for name in shared] for row in ours] == [[row[name] for name in shared] for row in made[1:]]
+    assert [row['method'].replace(' gate', '') for row in ours] == [row['method'] for row in made[1:]]
+
+
 def test_results_under_the_strong_recipe():
     first, others, *_ = rows('docs/results.md', 'Recipe `strong`', 'model')
     found = [('sasrec', STRONG[row['model']], row) for row in first]

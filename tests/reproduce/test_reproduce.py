@@ -299,6 +299,11 @@ def test_the_case_study_on_the_shop(module, tmp_path):
         rows = list(csv.DictReader(lines))
     assert {row['text'] for row in rows} == {'wrong', 'right'} and set(rows[0]) >= {'LLM-ESR', 'GRASP as printed'}
     assert all(0 < float(row['GRASP as printed']) < 1 for row in rows)
+    wrong = [row for row in rows if row['text'] == 'wrong']
+    above = sum(float(row['GRASP as printed']) > float(row['LLM-ESR']) for row in wrong) / len(wrong)
+    last = {tuple(cells[1:3]): cells[6] for line in found.stdout.splitlines()
+            if len(cells := [cell.strip() for cell in line.split('|')]) == 8}
+    assert last['GRASP as printed', 'wrong'] == f'{100 * above:.1f}%' and last['LLM-ESR', 'wrong'] == '-'
     assert (tmp_path / 'figure3_demo_paper.png').stat().st_size > 1000
     kept = tmp_path / 'demo/paper/sasrec_grasp/seed1/checkpoints'
     shutil.rmtree(kept)
