@@ -63,19 +63,17 @@ def main(_: Sequence[str]) -> None:
     from grasp_jax.reproduce import results, runs
 
     what, cells = _what()
-    by_name: dict[str, grid.Cell] = {}
-    for cell in filter(_is_chosen, cells):
-        by_name.setdefault(cell.name, cell)
-    chosen = list(by_name.values())
+    chosen = _chosen(cells)
     dataset, recipe = _DATASET.value, _RECIPE.value
     folder = pathlib.Path(_WORKDIR.value) / dataset / recipe
     seeds = [int(seed) for seed in _SEEDS.value]
     base = runs.load_config(grid.DATASETS[dataset])
-    shared = base, recipe, seeds, _changes()
+    changes = _changes()
+    shared = base, recipe, seeds, changes
     for cell in chosen:
         check_config(runs.config_of(cell, *shared))
     runs.require_same(cells, *shared, folder)
-    runs.claim_changes(cells, shared[-1], folder, note=_RUN.value and not _PLAN.value)
+    runs.claim_changes(cells, changes, folder, note=_RUN.value and not _PLAN.value)
     part, parts = map(int, _SHARD.value.split('/'))
     chosen = chosen[part - 1::parts]
     if _PLAN.value:
@@ -87,12 +85,14 @@ def main(_: Sequence[str]) -> None:
     if _RUN.value:
         runs.run_cells(chosen, *shared, folder)
         runs.require_same(cells, *shared, folder)  # what lay there may be of other data than what was run now
+    elif not folder.is_dir():
+        raise UserError(f'{folder}: there is no such folder; name the --workdir that runs are in, or leave out --norun')
     out = pathlib.Path(_OUT.value) if _OUT.value else pathlib.Path(_WORKDIR.value)
     target = out / f'{what}_{dataset}_{recipe}'
     if _FIGURE.value in _WRITERS:
         written = getattr(results, _WRITERS[_FIGURE.value])(cells, *shared, folder, target)
     else:
-        written = results.write(what, cells, seeds, shared[-1], folder, target)
+        written = results.write(what, cells, seeds, changes, folder, target)
     print(written.read_text(encoding='utf-8'))
     pictures = ', '.join(map(str, sorted(out.glob(f'{target.name}*.png'))))
     print(f'table: {written}   figures: {written.with_suffix(".csv")}, {pictures}')
@@ -122,6 +122,14 @@ def _what() -> tuple[str, list[grid.Cell]]:
     if not cells or _FIGURE.value and not grid.has_texts(dataset):
         raise UserError(f'--dataset={dataset}: has no texts, and {name} is about nothing else; choose another')
     return name, cells
+
+
+def _chosen(cells: Sequence[grid.Cell]) -> list[grid.Cell]:
+    """The cells that pass the filters; of those that are one run, the first."""
+    found: dict[str, grid.Cell] = {}
+    for cell in filter(_is_chosen, cells):
+        found.setdefault(cell.name, cell)
+    return list(found.values())
 
 
 def _is_chosen(cell: grid.Cell) -> bool:

@@ -45,9 +45,9 @@ def matching_scores(cells: Sequence[Cell], configs: Sequence[ml_collections.Conf
     return found, wrong
 
 
-def write(found: dict[str, np.ndarray], wrong: np.ndarray, title: str, target: pathlib.Path,
-          remark: str = '') -> pathlib.Path:
-    """Writes `target`.md with a remark, .csv (a line for each user) and .png; returns the Markdown file."""
+def write(found: dict[str, np.ndarray], wrong: np.ndarray, title: str, remark: str,
+          target: pathlib.Path) -> pathlib.Path:
+    """Writes `target`.md with a remark (or ''), .csv (a line for each user) and .png; returns the Markdown file."""
     labels = list(found)
     body = []
     for name, side in (('wrong', wrong), ('right', ~wrong)):

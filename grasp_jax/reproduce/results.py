@@ -45,7 +45,7 @@ def write(what: str, cells: Sequence[Cell], seeds: Sequence[int], changes: dict[
     rows = _rows(what, cells, known, seeds, folder)
     columns = {'table3': tables.GROUPS, 'figure4': _FIGURE_COLUMNS}.get(what, tables.OVERALL)
     title = f'{_TITLES[what]}, {rows[0].report["dataset"]}, recipe {rows[0].report["recipe"]}'
-    parts = [f'## {title}', _state(rows, cells) + _changed(changes)]
+    parts = [f'## {title}', _state(rows, cells, changes)]
     for protocol in PROTOCOLS:
         parts += [f'### {protocol.capitalize()} protocol', tables.as_markdown(rows, protocol, columns)]
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def write_case_study(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
     configs = [runs.config_of(cell, base, recipe, reports[cell.name]['seeds'], changes) for cell in done]
     found, wrong = case_study.matching_scores(done, configs, folder)
     title = f'Figure 3: few purchases and a wrong text, {base.data.name}, {_backbone(done[0])}, recipe {recipe}'
-    return case_study.write(found, wrong, title, target, _changed(changes).strip())
+    return case_study.write(found, wrong, title, _changed(changes), target)
 
 
 def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, recipe: str, seeds: Sequence[int],
@@ -107,7 +107,7 @@ def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
     cells = [cell for cell in cells if wrong_texts(cell)[0] in begun]
     rows = _rows('the hallucination curve', cells, {}, seeds, folder)
     title = f'Hallucination curve, {rows[0].report["dataset"]}, {_backbone(rows[0].cell)}, recipe {recipe}'
-    parts = [f'## {title}', f'{_state(rows, cells)}{_changed(changes)} {_LEFT}']
+    parts = [f'## {title}', f'{_state(rows, cells, changes)} {_LEFT}']
     target.parent.mkdir(parents=True, exist_ok=True)
     for protocol in PROTOCOLS:
         picture = target.with_name(f'{target.name}_{protocol}.png')
@@ -140,20 +140,18 @@ def _backbone(cell: Cell) -> str:
     return BACKBONES[cell.settings['model.backbone']]
 
 
-def _state(rows: Sequence[tables.Line], cells: Sequence[Cell]) -> str:
+def _state(rows: Sequence[tables.Line], cells: Sequence[Cell], changes: dict[str, Any]) -> str:
     seeds = sorted({seed for row in rows for seed in row.report['seeds']})
-    return (f'{len(rows)} of {len(cells)} rows are done; seeds {", ".join(map(str, seeds))}, the column `seeds` says '
-            'how many of them a row has.')
+    state = (f'{len(rows)} of {len(cells)} rows are done; seeds {", ".join(map(str, seeds))}, the column `seeds` says '
+             'how many of them a row has.')
+    return ' '.join(filter(None, [state, _changed(changes)]))
 
 
 def _changed(changes: dict[str, Any]) -> str:
     """A sentence on what is not as the recipe has it, nothing where all is."""
     stated = ', '.join(f'`{name}={value}`' for name, value in changes.items() if name != 'data.source')
-    return f' **Not the recipe as it stands:** every run has {stated}.' if stated else ''
+    return f'**Not the recipe as it stands:** every run has {stated}.' if stated else ''
 
 
 def _nothing(what: str, seeds: Sequence[int], folder: pathlib.Path) -> UserError:
-    if not folder.is_dir():
-        return UserError(f'{folder}: there is no such folder; name the --workdir that runs are in, or leave out '
-                         '--norun')
     return UserError(f'{folder}: no run of {what} is done (--seeds={",".join(map(str, seeds))}); leave out --norun')
