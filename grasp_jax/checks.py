@@ -22,7 +22,8 @@ _POSITIVE = (('train', 'batch_size'), ('train', 'max_epochs'), ('train', 'patien
 _NOT_NEGATIVE = (('train', 'weight_decay'), ('train', 'last_only'), ('train', 'epoch_steps'), ('evaluate', 'seed'),
                  ('evaluate', 'users'), ('evaluate', 'head_user'), ('evaluate', 'head_item'), ('encode', 'seed'),
                  ('encode', 'dimensions'), ('retrieve', 'reduce_to'))
-_SHARES = (('train', 'calibration'), ('train', 'mask_prob'), ('train', 'mask_last_prob'), ('train', 'popularity'))
+_SHARES = (('train', 'calibration'), ('train', 'mask_prob'), ('train', 'mask_last_prob'), ('train', 'popularity'),
+           ('evaluate', 'cold_items'), ('evaluate', 'cold_users'))
 _SEEDS = 2 ** 32  # JAX takes seeds that are so far apart for the same
 
 

@@ -206,4 +206,7 @@ def _evaluate() -> dict:
         'head_item': 0,
         'users_per_batch': 256,
         'users': 0,  # how many of the users are ranked, evenly spread; 0: all
+        # Cold start: a share of the items (of the users) leaves training wholly, by `seed`, and is ranked afterwards.
+        'cold_items': 0.0,
+        'cold_users': 0.0,
     }

@@ -13,9 +13,10 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from grasp_jax import artefacts, refresh
+from grasp_jax import artefacts, refresh, saved_config
 from grasp_jax.checks import check_config, check_devices
 from grasp_jax.config import changed
+from grasp_jax.data import cold_start
 from grasp_jax.data import dataset as dataset_files
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.prepare import prepare, source_checksums
@@ -80,6 +81,8 @@ def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, share
     check_devices(config)
     workdir.mkdir(parents=True, exist_ok=True)
     (shared or workdir).mkdir(parents=True, exist_ok=True)
+    if hosts.is_writer():
+        saved_config.save(config, workdir, shared or workdir)
     knowledge = hosts.one_after_another(lambda: prepare_knowledge(config, shared or workdir))
     run = run_on(config, knowledge)
     before = set(config.train.seeds) & set(finished_seeds(workdir))
@@ -174,7 +177,7 @@ def prepare_data(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Dat
 def _prepare_data(config: ml_collections.ConfigDict, stages: _Stages) -> tuple[Dataset, str]:
     data = config.data.to_dict()
     del data['source']  # where the files lie does not matter, their checksums do
-    drawn = {key: config.evaluate[key] for key in ('negatives', 'seed')}
+    drawn = {key: config.evaluate[key] for key in ('negatives', 'seed')} | cold_start.asked_for(config.evaluate)
     mark = stages.run('prepare', {'data': data, 'evaluate': drawn}, source_checksums(config),
                       lambda partial: prepare(config, partial))
     facts = stages.facts['prepare']

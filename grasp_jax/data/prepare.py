@@ -8,7 +8,7 @@ import ml_collections
 import numpy as np
 
 from grasp_jax import artefacts
-from grasp_jax.data import dataset, filters, readers, sources, tfds_builder
+from grasp_jax.data import cold_start, dataset, filters, readers, sources, tfds_builder
 from grasp_jax.data.interactions import MIN_EVALUATED, Interactions, draw_negatives
 from grasp_jax.errors import UserError
 
@@ -34,9 +34,14 @@ def prepare(config: ml_collections.ConfigDict, folder: pathlib.Path) -> dict[str
         looser = '' if config.data.filter == 'none' else ' or lower --config.data.min_item'
         raise UserError(f'{config.data.name or "the data set"}: no user has {MIN_EVALUATED} interactions, so none can '
                         f'be validated and tested; give more data{looser}')
+    aside: dict[str, int] = {}
+    if cold_start.asked_for(config.evaluate):
+        found, cold = cold_start.set_aside(found, config.evaluate)
+        aside = cold_start.write(folder, cold, reader.item_attributes(list(cold.item_ids)))
     _write_records(reader, found, folder / artefacts.EXPORT)
     described = _read_records(config, folder)
-    return {**_facts(dataset.load(folder)), **described, 'tied_ends': found.tied_ends(), 'dropped': found.dropped}
+    return {**_facts(dataset.load(folder)), **described, 'tied_ends': found.tied_ends(), 'dropped': found.dropped,
+            **aside}
 
 
 def _write_records(reader: readers.Reader, found: filters.Sequences, folder: pathlib.Path) -> None:
