@@ -1,1 +1,22 @@
-"""GRASP (arXiv 2511.20177) in JAX and Flax: an LLM's world knowledge in a sequential recommender."""
+"""World knowledge of language models in sequential recommenders.
+
+`Recommender` opens a trained run; it is imported when it is asked for, so that `import grasp_jax` stays light.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from grasp_jax.errors import UserError as UserError
+    from grasp_jax.serving.recommender import Recommender as Recommender
+
+__all__ = ['Recommender', 'UserError']
+
+
+def __getattr__(name: str) -> Any:
+    if name == 'Recommender':
+        from grasp_jax.serving.recommender import Recommender
+        return Recommender
+    if name == 'UserError':
+        from grasp_jax.errors import UserError
+        return UserError
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

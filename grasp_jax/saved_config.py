@@ -48,7 +48,8 @@ def load(workdir: pathlib.Path) -> tuple[ml_collections.ConfigDict, pathlib.Path
             _fill(config, found['config'], '')
         return config, workdir / str(found['stages'])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UserError(f'{path}: is no config of this version ({error}); run the command of its report again') from error
+        raise UserError(f'{path}: is no config of this version ({error}); run the command of its report '
+                        'again') from error
 
 
 def _fill(config: ml_collections.ConfigDict, values: dict[str, Any], where: str) -> None:

@@ -85,8 +85,9 @@ def set_aside(found: Sequences, config: ml_collections.ConfigDict) -> tuple[Sequ
     theirs = warm & (cold_users & ~cold_items[last])[owner]
     many = np.bincount(owner[theirs], minlength=sequences.num_users) > 1  # a history, and what is asked for
     theirs &= many[owner]
+    user_number, cold_number = np.cumsum(stays) - 1, np.cumsum(cold_items) - 1
     cold = Cold([identity for identity, gone in zip(found.item_ids, cold_items[1:], strict=True) if gone],
-                (np.cumsum(stays) - 1)[asked].astype(np.int32), (np.cumsum(cold_items) - 1)[last[asked]].astype(np.int32),
+                user_number[asked].astype(np.int32), cold_number[last[asked]].astype(np.int32),
                 _indptr(owner[theirs], many), item_number[sequences.items[theirs]])
     if ('cold_items' in shares and not len(cold.users)) or ('cold_users' in shares and not len(cold.items)):
         raise UserError(f'config.evaluate: {_named(shares)} leaves nothing to ask for; raise it')

@@ -51,7 +51,7 @@ def load_tables(encode_folder: pathlib.Path, retrieve_folder: pathlib.Path, num_
       UserError: a table is missing or unfit, or the tables differ in width.
     """
     items, users = load_vectors(encode_folder, num_users, num_items)
-    items_similar = _item_table(retrieve_folder / ITEMS_SIMILAR, num_items, items.shape[1])
+    items_similar = item_table(retrieve_folder / ITEMS_SIMILAR, num_items, items.shape[1])
     users_similar = open_table(retrieve_folder / USERS_SIMILAR, num_users, items.shape[1])
     return LLMTables(users=users, items=items, users_similar=users_similar, items_similar=items_similar)
 
@@ -62,7 +62,7 @@ def load_vectors(folder: pathlib.Path, num_users: int, num_items: int) -> tuple[
     Raises:
       UserError: a table is missing or unfit, or they differ in width.
     """
-    items = _item_table(folder / ITEMS, num_items)
+    items = item_table(folder / ITEMS, num_items)
     return items, open_table(folder / USERS, num_users, items.shape[1])
 
 
@@ -108,7 +108,12 @@ def blocks(rows: int, width: int) -> list[slice]:
     return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
 
 
-def _item_table(path: pathlib.Path, num_items: int, width: int | None = None) -> np.ndarray:
+def item_table(path: pathlib.Path, num_items: int, width: int | None = None) -> np.ndarray:
+    """Opens a table [num_items + 1, E] of items, as `open_table`.
+
+    Raises:
+      UserError: as there, or the row of the padding item is not zero.
+    """
     table = open_table(path, num_items + 1, width)
     if np.any(table[0]):
         raise UserError(f'{path}: row 0 belongs to the padding item and must be zero; delete its folder and run again')

@@ -107,6 +107,12 @@ class GraspEncoder(ItemEncoder):
         scores = context.scores if isinstance(context, KnownScores) else self.level_scores(context, parts)
         return self._hidden_layer(attention.fuse(self.gates(scores, together), parts.projected))
 
+    def features_at(self, gate: jax.Array, parts: ItemParts) -> jax.Array:
+        """As `features`, where every gate of a level has one value: gate [3], parts [N, ?] -> [N, F]."""
+        assert isinstance(parts.projected, attention.Projected), 'without gates there is nothing to hold'
+        everybody = jnp.broadcast_to(gate[None], (len(parts.projected.own), attention.LEVELS))
+        return self._hidden_layer(attention.fuse(everybody, parts.projected))
+
     def level_scores(self, context: Pair, parts: ItemParts) -> jax.Array:
         """The arguments of the gates [..., 3], where context and parts share their leading axes."""
         return attention.aligned_scores(context, parts.keys)
@@ -223,6 +229,10 @@ class GraspIdEncoder(ItemEncoder):
     def features(self, context: Pair | KnownScores, parts: IdParts, together: jax.Array | None = None) -> jax.Array:
         """[..., F + H]."""
         return jnp.concatenate([self.text.features(context, parts.text, together), parts.identity], -1)
+
+    def features_at(self, gate: jax.Array, parts: IdParts) -> jax.Array:
+        """As in `GraspEncoder`, [N, F + H]."""
+        return jnp.concatenate([self.text.features_at(gate, parts.text), parts.identity], -1)
 
     def joined_features(self, context: Pair, true: IdParts, drawn: IdParts) -> tuple[jax.Array, jax.Array]:
         """[..., 1, F + H] and [..., N, F + H]."""

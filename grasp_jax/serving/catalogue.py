@@ -1,0 +1,272 @@
+"""The items of a served model on the device, with room for new ones, and the frozen vectors behind them."""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from grasp_jax.errors import UserError
+from grasp_jax.models.attention import LEVELS
+from grasp_jax.models.item_encoders import ITEM_BLOCK
+from grasp_jax.models.recommender import Recommender
+from grasp_jax.models.spec import Tables, padded_rows
+from grasp_jax.serving.assets import Assets, Vectors
+from grasp_jax.serving.proxy import usual_gates
+from grasp_jax.serving.scoring import Arrays
+from grasp_jax.training.host_tables import fit_on_devices
+from grasp_jax.training.sharding import make_mesh
+
+_ROOM = 256  # places for new items at first
+
+
+class Catalogue:
+    """What is scored.
+
+    Attributes:
+      model: the recommender, for as many items as there are places.
+      arrays: on the device.
+    """
+
+    def __init__(self, assets: Assets):
+        """Moves the items to the device.
+
+        Raises:
+          UserError: the model is personal and its vectors do not fit the device.
+        """
+        self._assets = assets
+        self.arrays: Arrays
+        self._more: list[Extension] = []
+        self._build(assets.spec.num_items + _ROOM)
+
+    @property
+    def count(self) -> int:
+        """Items, new ones included."""
+        return self._assets.spec.num_items + sum(len(some.own) for some in self._more)
+
+    @property
+    def places(self) -> int:
+        """N."""
+        return int(self.arrays.items.shape[0])
+
+    def vectors(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors and neighbours' means of items [c], float32 [c, E] each; the method reads texts."""
+        known = self._assets.vectors
+        assert known is not None
+        ids, first = np.asarray(ids, np.int64), self._assets.spec.num_items + 1
+        found = []
+        for table, new in ((known.items, [some.own for some in self._more]),
+                           (known.items_similar, [some.similar for some in self._more])):
+            rows = np.asarray(table[np.where(ids < first, ids, 0)], np.float32)
+            later = ids >= first
+            if later.any():
+                rows[later] = np.concatenate(new)[ids[later] - first]
+            found.append(rows)
+        return found[0], found[1]
+
+    def neighbours(self, item: int) -> np.ndarray:
+        """int64 [k], ids of the items whose mean the model reads beside an item; empty where it reads no texts."""
+        known, first = self._assets.vectors, self._assets.spec.num_items + 1
+        if known is None:
+            return np.zeros(0, np.int64)
+        if item < first:
+            return np.asarray(known.neighbours[item - 1], np.int64)
+        return np.concatenate([some.neighbours for some in self._more])[item - first]
+
+    def add(self, more: 'Extension') -> None:
+        """Takes in new items behind those that are there."""
+        before = self.count
+        self._more.append(more)
+        if self.count > self.places:
+            self._build(self.count + max(_ROOM, self.count // 8))
+            return
+        ids = np.arange(before + 1, self.count + 1)
+        params = self._with_identity(self.arrays.params, more, before + 1)
+        frozen = self.arrays.tables
+        if frozen is not None:
+            frozen = frozen._replace(items=_set_rows(frozen.items, ids, more.own),
+                                     items_similar=_set_rows(frozen.items_similar, ids, more.similar))
+        items, parts = self._work(params, frozen, ids)
+        self.arrays = Arrays(params, frozen, _set_rows(self.arrays.items, ids - 1, items),
+                             jax.tree.map(lambda old, new: _set_rows(old, ids - 1, new), self.arrays.parts, parts),
+                             jnp.asarray(self.count, jnp.int32))
+
+    def _build(self, room: int) -> None:
+        """Makes all arrays, for at least so many items."""
+        places = -(-room // ITEM_BLOCK) * ITEM_BLOCK if room > ITEM_BLOCK else padded_rows(room)
+        spec = dataclasses.replace(self._assets.spec, num_items=places)
+        self.model = Recommender(spec)
+        params = jax.tree.map(jnp.asarray, _with_rows(self._assets.params, padded_rows(places + 1)))
+        first = self._assets.spec.num_items + 1
+        for some in self._more:
+            params, first = self._with_identity(params, some, first), first + len(some.own)
+        frozen = None
+        if spec.personal:
+            frozen = self._frozen(places)
+        self._gates = np.ones(LEVELS, np.float32)
+        if frozen is not None:
+            self._gates = usual_gates(self.model, params, frozen, self._assets.interactions)
+        items, parts = self._work(params, frozen, np.arange(1, self.count + 1))
+        rest = places - self.count
+        items, parts = jax.tree.map(lambda field: _filled(field, rest), (items, parts))
+        self.arrays = Arrays(params, frozen, items, parts, jnp.asarray(self.count, jnp.int32))
+
+    def _frozen(self, places: int) -> Tables:
+        """Tables on the device, for a personal model."""
+        known = self._assets.vectors
+        assert known is not None
+        rows = padded_rows(places + 1)
+        frozen = Tables(known.users, known.users_similar, known.items, known.items_similar)
+        if not fit_on_devices(frozen, make_mesh((1, 1), jax.devices()[:1]), known.items.itemsize, True, keys_kept=True):
+            raise UserError(f'{self._assets.source}: gates look at vectors of every item, and these do not fit this '
+                            'device; use --config.encode.dtype=float16, a smaller --config.encode.width or '
+                            '--config.model.gate=none')
+        items, similar = (self._table(table, rows, [getattr(some, name) for some in self._more])
+                          for table, name in ((known.items, 'own'), (known.items_similar, 'similar')))
+        users, users_similar = (jnp.asarray(np.asarray(table)) for table in (known.users, known.users_similar))
+        if not len(users):
+            users = users_similar = jnp.zeros((1, items.shape[1]), items.dtype)
+        return Tables(users, users_similar, items, similar)
+
+    def _table(self, table: np.ndarray, rows: int, more: list[np.ndarray]) -> jax.Array:
+        found = np.zeros((rows, table.shape[1]), table.dtype)
+        found[:len(table)] = table
+        begin = len(table)
+        for some in more:
+            found[begin:begin + len(some)] = some
+            begin += len(some)
+        return jnp.asarray(found)
+
+    def _with_identity(self, params: Any, more: 'Extension', first: int) -> Any:
+        """Parameters with the id embeddings of new items, where the method has such."""
+        embedding = params['encoder'].get('embedding')
+        if embedding is None:
+            return params
+        assert more.neighbours is not None
+        rows = _identity(np.asarray(embedding), more.neighbours)
+        ids = np.arange(first, first + len(rows))
+        return {**params, 'encoder': {**params['encoder'], 'embedding': _set_rows(embedding, ids, rows)}}
+
+    def _work(self, params: Any, frozen: Tables | None, ids: np.ndarray) -> tuple[Any, Any]:
+        """`items` and `parts` of some ids, block by block."""
+        found: list[tuple[jax.Array, Any]] = []
+        gates = jnp.asarray(self._gates)
+        size = min(8 * ITEM_BLOCK, padded_rows(len(ids)))
+        for start in range(0, len(ids), size):
+            some = ids[start:start + size]
+            block = np.zeros(size, np.int32)
+            block[:len(some)] = some
+            given = frozen
+            if frozen is None and self.model.spec.reads_vectors:
+                own, similar = self.vectors(block)
+                nobody = jnp.zeros((1, own.shape[1]))
+                given = Tables(nobody, nobody, jnp.asarray(own), jnp.asarray(similar), None,
+                               jnp.zeros(padded_rows(self.model.spec.num_items + 1), jnp.int32).at[block].set(
+                                   jnp.arange(size, dtype=jnp.int32)))
+            items, parts = _block_work(self.model, params, given, jnp.asarray(block), gates)
+            found.append(jax.tree.map(lambda field: field[:len(some)], (items, parts)))  # noqa: B023 (used at once)
+        joined: tuple[Any, Any] = jax.tree.map(lambda *fields: jnp.concatenate(fields), *found)
+        return joined
+
+
+@dataclasses.dataclass(frozen=True)
+class Extension:
+    """New items.
+
+    Attributes:
+      own, similar: float32 [x, E], their vectors and their neighbours' means; zero wide where the method reads none.
+      neighbours: int64 [x, k], item ids of their neighbours, 0 where there is none.
+    """
+
+    own: np.ndarray
+    similar: np.ndarray
+    neighbours: np.ndarray
+
+
+def nearest_known(vectors: Vectors, own: np.ndarray, k: int, groups: np.ndarray | None = None,
+                  of_new: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Neighbours of new items among the known ones, and the means of their vectors (Eq. 2).
+
+    Args:
+      vectors: of the known items.
+      own: float32 [x, E], vectors of the new items.
+      k: neighbours.
+      groups: int [m], groups of the known items, and `of_new` int [x], those of the new ones: neighbours share one.
+      of_new: see `groups`.
+
+    Returns:
+      int64 [x, k] item ids, 0 where there is none, and float32 [x, E]; where there is none, the own vector.
+    """
+    count, width = len(vectors.items) - 1, own.shape[1]
+    k = min(k, count)
+    best = np.full((len(own), k), -np.inf, np.float32)
+    ids = np.zeros((len(own), k), np.int64)
+    asked = own / np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-12)
+    step = max(1, 2 ** 24 // width)
+    for start in range(1, count + 1, step):
+        keys = np.asarray(vectors.items[start:start + step], np.float32)
+        keys = keys / np.maximum(np.linalg.norm(keys, axis=1, keepdims=True), 1e-12)
+        found = asked @ keys.T
+        if groups is not None and of_new is not None:
+            there = groups[start - 1:start - 1 + len(keys)][None, :] == of_new[:, None]
+            found = np.where(there, found, -np.inf)
+        found = np.concatenate([best, found], axis=1)
+        numbers = np.concatenate([ids, np.broadcast_to(np.arange(start, start + len(keys)), (len(own), len(keys)))], 1)
+        order = np.argsort(-found, axis=1, kind='stable')[:, :k]
+        best, ids = np.take_along_axis(found, order, 1), np.take_along_axis(numbers, order, 1)
+    ids = np.where(np.isfinite(best), ids, 0)
+    there = ids > 0
+    total = np.where(there[..., None], np.asarray(vectors.items[ids], np.float32), 0).sum(axis=1)
+    means = np.where(there.any(axis=1)[:, None], total / np.maximum(there.sum(axis=1), 1)[:, None], own)
+    return ids, means.astype(np.float32)
+
+
+def _identity(embedding: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
+    """Id embeddings [x, H] of new items: the mean of their neighbours', zero without any."""
+    there = neighbours > 0
+    total = np.where(there[..., None], embedding[neighbours], 0).sum(axis=1)
+    return np.asarray(total / np.maximum(there.sum(axis=1), 1)[:, None], np.float32)
+
+
+def _with_rows(params: Any, rows: int) -> Any:
+    """Parameters whose id embeddings have so many rows."""
+    embedding = params['encoder'].get('embedding') if 'encoder' in params else None
+    if embedding is None:
+        return params
+    grown = np.zeros((max(rows, len(embedding)), embedding.shape[1]), embedding.dtype)
+    grown[:len(embedding)] = embedding
+    return {**params, 'encoder': {**params['encoder'], 'embedding': grown[:rows]}}
+
+
+@jax.jit
+def _put(table: jax.Array, rows: jax.Array, values: jax.Array) -> jax.Array:
+    return table.at[rows].set(values.astype(table.dtype), mode='drop')
+
+
+def _set_rows(table: Any, rows: np.ndarray, values: Any) -> jax.Array:
+    """A table with some rows changed; as few sizes as possible are compiled."""
+    size = 2 ** max(4, math.ceil(math.log2(max(len(rows), 1))))
+    where = np.full(size, table.shape[0], np.int32)
+    where[:len(rows)] = rows
+    return _put(table, jnp.asarray(where), _filled(jnp.asarray(values), size - len(rows)))
+
+
+def _filled(rows: jax.Array, more: int) -> jax.Array:
+    return jnp.pad(rows, ((0, more),) + ((0, 0),) * (rows.ndim - 1))
+
+
+@functools.partial(jax.jit, static_argnums=(0,))
+def _block_work(model: Recommender, params: Any, tables: Tables | None, ids: jax.Array,
+                gates: jax.Array) -> tuple[jax.Array, Any]:
+    """What is multiplied with states, [N, S], and of a personal model the parts."""
+    def call(model: Recommender) -> tuple[jax.Array, Any]:
+        parts = model.stored_catalogue(tables, ids)
+        if model.spec.personal:
+            return model.encoder.represent(model.encoder.features_at(gates, parts)), parts
+        return model.encoder.represent(model.encoder.features((), parts)), ()
+
+    found: Any = model.apply({'params': params}, method=call)
+    return found

@@ -1,0 +1,219 @@
+"""Requests in numbers to lists in numbers: buckets of sizes, so that few programs are compiled, and the search."""
+
+import collections.abc
+import logging
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from grasp_jax.data.interactions import evenly_spread
+from grasp_jax.serving import scoring
+from grasp_jax.serving.assets import Assets
+from grasp_jax.serving.catalogue import Catalogue
+from grasp_jax.serving.index import ITEMS_FROM, Index
+
+LOG = logging.getLogger(__name__)
+_BATCHES = (1, 8, 64, 256)  # sizes of batches
+_LENGTHS = (16, 64)  # of histories, and the longest that the model reads
+_DEPTHS = (16, 128, 1024)  # of lists; longer ones in powers of two
+_LEFT_OUT = 16  # items that are left out, in powers of four from here
+CANDIDATES = 500  # that the proxy finds for personal items
+_SCORES = 2 ** 26  # numbers of a batch's scores at most: 256 MB
+
+
+class Request(NamedTuple):
+    """One list that is asked for.
+
+    Attributes:
+      history: int32 [l], item ids, oldest first, at least one.
+      left_out: int32, item ids that are not recommended.
+      user: row of the users' tables where the gates read them.
+      allowed: bool [places of the catalogue] or None, what may be recommended.
+    """
+
+    history: np.ndarray
+    left_out: np.ndarray
+    user: int = 0
+    allowed: np.ndarray | None = None
+
+
+class Engine:
+    """Scores requests.
+
+    Attributes:
+      catalogue: of the items.
+    """
+
+    def __init__(self, assets: Assets):
+        """Moves the model to the device.
+
+        Raises:
+          UserError: it does not fit.
+        """
+        self._assets, self.catalogue = assets, Catalogue(assets)
+        self._index: Index | None = None
+
+    @property
+    def approximate(self) -> bool:
+        """Whether lists are found by way of candidates unless they are asked for exactly."""
+        return (self._by_proxy or self._large) and self.catalogue.model.spec.gate != 'softmax'
+
+    @property
+    def _by_proxy(self) -> bool:
+        return self.catalogue.model.spec.personal and self.catalogue.count > 2 * CANDIDATES
+
+    @property
+    def _large(self) -> bool:
+        return self.catalogue.count >= ITEMS_FROM and Index.installed()
+
+    def top(self, requests: collections.abc.Sequence[Request], k: int, exact: bool = False,
+            done: collections.abc.Callable[[int], Any] = lambda count: None) -> tuple[np.ndarray, np.ndarray]:
+        """The best items of each request, best first.
+
+        Args:
+          requests: r of them, any number.
+          k: how many.
+          exact: whether every item is scored; else candidates where `approximate`.
+          done: told how many requests have just been answered.
+
+        Returns:
+          item ids int32 [r, k], 0 where there are no more, and float32 scores [r, k].
+        """
+        ids, found = np.zeros((len(requests), k), np.int32), np.full((len(requests), k), -np.inf, np.float32)
+        width = [self._width(len(request.history)) for request in requests]
+        order = np.argsort(width, kind='stable')
+        running: list[tuple[np.ndarray, Any]] = []
+        start = 0
+        while start < len(order):
+            alike = order[start:start + self._most]
+            alike = alike[[width[place] == width[alike[0]] for place in alike]]
+            running.append((alike, self._dispatch([requests[place] for place in alike], width[alike[0]], k, exact)))
+            start += len(alike)
+            if len(running) > 1:
+                self._collect(running.pop(0), ids, found, done)
+        for rest in running:
+            self._collect(rest, ids, found, done)
+        return ids, found
+
+    def states(self, requests: collections.abc.Sequence[Request]) -> tuple[jax.Array, Any]:
+        """States and contexts of some requests, all of one bucket."""
+        return self._states(requests, max(self._width(len(request.history)) for request in requests))
+
+    def scores(self, requests: collections.abc.Sequence[Request]) -> np.ndarray:
+        """Exact scores float32 [r, items], -inf where nothing may be recommended."""
+        found = []
+        for start in range(0, len(requests), self._most):
+            some = requests[start:start + self._most]
+            states, context = self.states(some)
+            asked = self._asked(some, len(states))
+            found.append(np.asarray(scoring.scores(self.catalogue.model, self.catalogue.arrays, states, context,
+                                                   asked))[:len(some), :self.catalogue.count])
+        return np.concatenate(found)
+
+    def similar(self, items: np.ndarray, k: int, allowed: np.ndarray | None,
+                gone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The items most like each item by the cosine of `scoring.Arrays.items`.
+
+        Args:
+          items: int32 [r], ids.
+          k: how many.
+          allowed: bool [places] or None, what may be found.
+          gone: ids that may not.
+
+        Returns:
+          ids int32 [r, k], 0 where there are no more, and float32 cosines [r, k].
+        """
+        arrays, depth = self.catalogue.arrays, min(_bucket(k, _DEPTHS), self.catalogue.places)
+        ids, found = np.zeros((len(items), k), np.int32), np.full((len(items), k), -np.inf, np.float32)
+        for start in range(0, len(items), self._most):
+            some = items[start:start + self._most]
+            asked = np.zeros(_bucket(len(some), _BATCHES), np.int32)
+            asked[:len(some)] = some
+            requests = [Request(some[:0], np.append(gone, item).astype(np.int32), 0, allowed) for item in some]
+            running = scoring.similar(depth, arrays, asked, self._asked(requests, len(asked)))
+            self._collect((np.arange(start, start + len(some)), running), ids, found, lambda count: None)
+        return ids, found
+
+    def measure_recall(self, k: int, users: int = 200) -> float:
+        """Share of the exact best k that lists hold as they are made otherwise, over some users of the data set."""
+        known = self._assets.interactions
+        there = np.flatnonzero(known.lengths > 0)
+        chosen = there[evenly_spread(len(there), users)]
+        requests = [Request(np.asarray(known.whole(int(user)), np.int32), np.unique(known.whole(int(user))), int(user))
+                    for user in chosen]
+        exact, found = self.top(requests, k, exact=True)[0], self.top(requests, k)[0]
+        hits = sum(len(np.intersect1d(mine[mine > 0], theirs[theirs > 0])) for mine, theirs in zip(exact, found,
+                                                                                              strict=True))
+        return hits / max(int((exact > 0).sum()), 1)
+
+    def _dispatch(self, requests: collections.abc.Sequence[Request], width: int, k: int,
+                  exact: bool) -> tuple[Any, Any]:
+        """Starts a batch; returns scores and ids, perhaps still being computed."""
+        model, arrays, count = self.catalogue.model, self.catalogue.arrays, self.catalogue.count
+        states, context = self._states(requests, width)
+        depth = min(_bucket(k, _DEPTHS), self.catalogue.places)
+        wanted = max(CANDIDATES, 2 * depth) if self._by_proxy else depth
+        free = all(request.allowed is None for request in requests)
+        if not exact and self.approximate and free and wanted < count:
+            if not self._large:
+                return scoring.best_of_candidates(model, depth, wanted, arrays, states, context,
+                                                  self._asked(requests, len(states)))
+            candidates = self._from_index(np.asarray(states), requests, wanted)
+            if candidates is not None:
+                return scoring.best_among(model, depth, arrays, states, context, candidates)
+        return scoring.best(model, depth, arrays, states, context, self._asked(requests, len(states)))
+
+    def _from_index(self, states: np.ndarray, requests: collections.abc.Sequence[Request],
+                    wanted: int) -> np.ndarray | None:
+        """int32 [B, C] ids without those that are left out; None where the index finds too few."""
+        if self._index is None or self._index.count != self.catalogue.count:
+            self._index = Index(np.asarray(self.catalogue.arrays.items)[:self.catalogue.count])
+        return self._index.search(states, [request.left_out for request in requests], wanted)
+
+    def _states(self, requests: collections.abc.Sequence[Request], width: int) -> tuple[jax.Array, Any]:
+        size = _bucket(len(requests), _BATCHES)
+        history, users = np.zeros((size, width), np.int32), np.zeros(size, np.int32)
+        for row, request in enumerate(requests):
+            own = request.history[-width:]
+            history[row, :len(own)], users[row] = own, request.user
+        return scoring.states(self.catalogue.model, self.catalogue.arrays, history, users)
+
+    def _asked(self, requests: collections.abc.Sequence[Request], rows: int) -> scoring.Asked:
+        longest = max(len(request.left_out) for request in requests)
+        size = _LEFT_OUT
+        while size < longest:
+            size *= 4
+        left_out = np.zeros((rows, size), np.int32)
+        for row, request in enumerate(requests):
+            left_out[row, :len(request.left_out)] = request.left_out
+        if all(request.allowed is None for request in requests):
+            return scoring.Asked(left_out)
+        allowed = np.ones((rows, self.catalogue.places), bool)
+        for row, request in enumerate(requests):
+            if request.allowed is not None:
+                allowed[row] = request.allowed
+        return scoring.Asked(left_out, allowed)
+
+    def _width(self, length: int) -> int:
+        longest = self._assets.spec.max_length
+        return min([size for size in _LENGTHS if length <= size < longest] or [longest])
+
+    @property
+    def _most(self) -> int:
+        """Requests of a batch at most."""
+        return max(size for size in _BATCHES if size == 1 or size * self.catalogue.places <= _SCORES)
+
+    @staticmethod
+    def _collect(running: tuple[np.ndarray, Any], ids: np.ndarray, scores: np.ndarray,
+                 done: collections.abc.Callable[[int], Any]) -> None:
+        places, (found, chosen) = running
+        k = min(ids.shape[1], chosen.shape[1])
+        ids[places, :k] = np.asarray(chosen)[:len(places), :k]
+        scores[places, :k] = np.asarray(found)[:len(places), :k]
+        done(len(places))
+
+
+def _bucket(number: int, sizes: collections.abc.Sequence[int]) -> int:
+    """The smallest size that holds a number; beyond the largest the next power of two."""
+    return next((size for size in sizes if number <= size), 1 << (number - 1).bit_length())

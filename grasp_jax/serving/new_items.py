@@ -1,0 +1,131 @@
+"""Items that nobody has bought yet: from a row of attributes to the vectors that the model reads."""
+
+import pathlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ml_collections
+import numpy as np
+import pandas as pd
+
+from grasp_jax.errors import UserError
+from grasp_jax.knowledge import domains, encoders, lsa
+from grasp_jax.knowledge.prompts import clean, item_text
+from grasp_jax.retrieval.neighbours import groups_of
+from grasp_jax.serving.assets import Assets
+from grasp_jax.serving.catalogue import Extension, nearest_known
+
+TEXT = 'text'
+_LONGEST_ID = 1000
+Record = tuple[str, dict[str, Any]]
+
+
+def records(table: Any, config: ml_collections.ConfigDict) -> list[Record]:
+    """Ids and attributes of new items, checked.
+
+    Args:
+      table: a DataFrame or a list of mappings.
+      config: of the run; says what its item column is called.
+
+    Raises:
+      UserError: there is no id column, or an id is empty, repeated or no text of one line.
+    """
+    rows = table.to_dict('records') if isinstance(table, pd.DataFrame) else list(table)
+    if not rows:
+        raise UserError('new items: there are none; give at least one row')
+    if not all(isinstance(row, Mapping) for row in rows):
+        raise UserError('new items: give a DataFrame, or a list of mappings from column to value')
+    columns = {str(name).strip().lower(): name for row in rows for name in row}
+    wanted = (str(config.data.item_column).lower(), 'item_id', 'item', 'id')
+    column = next((columns[name] for name in wanted if name in columns), None)
+    if column is None:
+        raise UserError(f'new items: have no column {config.data.item_column!r} (or item_id); they have '
+                        f'{", ".join(columns)}')
+    found: dict[str, dict[str, Any]] = {}
+    for number, row in enumerate(rows, 1):
+        identity = clean(row.get(column))
+        if not identity or len(identity) > _LONGEST_ID:
+            raise UserError(f'new items, row {number}: the id is {"empty" if not identity else "too long"}; give one')
+        if identity in found:
+            raise UserError(f'new items, row {number}: id {identity!r} is there already; keep one row of each')
+        found[identity] = {str(name).strip().lower(): value for name, value in row.items()
+                           if name != column and clean(value)}
+    return list(found.items())
+
+
+def extension(assets: Assets, rows: Sequence[Record], vectors: np.ndarray | None) -> Extension:
+    """What a catalogue takes in.
+
+    Args:
+      assets: of the run.
+      rows: as `records` gives them.
+      vectors: [x, E] where the run's vectors were precomputed, as they came from the encoder.
+
+    Raises:
+      UserError: the method reads no texts, or the vectors or a text say nothing.
+    """
+    known, config = assets.vectors, assets.config
+    if known is None:
+        raise UserError(f'method {config.model.method} knows items by id alone, so a new one must be trained on first; '
+                        'use a method that reads texts, as grasp')
+    raw = _encode(assets, rows) if vectors is None else _given(vectors, len(rows), known.items.shape[1])
+    path = encoders.mean_of(assets.stages / 'encode' / 'items.npy')
+    own = encoders.centred(raw, np.load(path, allow_pickle=False)) if path.exists() else raw
+    own = np.asarray(own, np.float32)
+    empty = np.flatnonzero(~(np.linalg.norm(own, axis=1) > 0))
+    if len(empty):
+        raise UserError(f'new item {rows[empty[0]][0]!r}: its text says nothing to the encoder {config.encode.kind}; '
+                        'give a title or a description with words that other items have')
+    own = own.astype(known.items.dtype).astype(np.float32)  # as the others are kept
+    groups = of_new = None
+    if config.retrieve.item_group:
+        everybody = [*assets.item_attributes, *(attributes for _, attributes in rows)]
+        numbers = groups_of(everybody, config.retrieve.item_group, 'item_group')
+        assert numbers is not None
+        groups, of_new = numbers[:-len(rows)], numbers[-len(rows):]
+    neighbours, similar = nearest_known(known, own, config.retrieve.k, groups, of_new)
+    return Extension(own, similar, neighbours)
+
+
+def texts_of(rows: Sequence[Record], config: ml_collections.ConfigDict) -> list[str]:
+    """The text of each new item: its column `text`, else the filled template.
+
+    Raises:
+      UserError: a language model wrote the run's texts, and a row has none.
+    """
+    domain, found = domains.load(config.text.domain), []
+    for identity, attributes in rows:
+        text = clean(attributes.get(TEXT))
+        if not text and config.text.writer == 'model':
+            raise UserError(f'new item {identity!r}: a language model wrote the texts of this run; give its text in a '
+                            'column `text`, or run --mode=refresh with the new catalogue')
+        found.append(text or item_text(attributes, domain)[:config.text.max_chars])
+    return found
+
+
+def _encode(assets: Assets, rows: Sequence[Record]) -> np.ndarray:
+    config = assets.config
+    kind = config.encode.kind
+    if kind == 'precomputed':
+        raise UserError('the vectors of this run were made elsewhere (encode.kind=precomputed); make those of new '
+                        'items with the same model and give them as `vectors`')
+    texts = texts_of(rows, config)
+    if kind == 'lsa':
+        return lsa.load(assets.stages / 'encode')(texts)
+    with tempfile.TemporaryDirectory(prefix='grasp_jax_') as folder:
+        made = encoders.encode_texts(kind, _NO_DATASET, texts, [], config, pathlib.Path(folder))
+        return np.asarray(made.items[made.item_rows], np.float32)
+
+
+_NO_DATASET: Any = None  # encoders of texts do not look at it
+
+
+def _given(vectors: np.ndarray, rows: int, width: int) -> np.ndarray:
+    try:
+        found = np.asarray(vectors, np.float32)
+    except (TypeError, ValueError) as error:
+        raise UserError(f'vectors of new items: are no numbers ({error})') from error
+    if found.shape != (rows, width) or not np.isfinite(found).all():
+        raise UserError(f'vectors of new items: are {list(found.shape)}; give {rows} rows of {width} finite numbers')
+    return found
