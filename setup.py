@@ -47,6 +47,8 @@ setuptools.setup(
         'threadpoolctl>=3.1,<4',  # comes with scikit-learn
         'matplotlib>=3.9,<4',
         'tqdm>=4.66,<5',
+        'safetensors>=0.5,<1',
+        'flatbuffers>=24.3.25,<26',  # jax.export writes and reads programs with it
         SCANN,
     ],
     extras_require=EXTRAS,

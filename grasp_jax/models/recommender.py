@@ -96,7 +96,7 @@ class Recommender(nn.Module):
         def pick(states: jax.Array) -> jax.Array:
             return jnp.stack([ends._replace(row=2 * ends.row + view).pick(states) for view in range(2)], 1)
 
-        return self.backbone(stacked, position, visible, train=train, pick=pick).reshape(len(ends.row), -1)
+        return self.backbone(stacked, position, visible, train=train, pick=pick).reshape(ends.row.shape[0], -1)
 
     def represent_rows(self, tables: Tables | None, users: jax.Array, packed: Packed, masked: jax.Array, *,
                        train: bool = False) -> tuple[jax.Array, Any, Any]:

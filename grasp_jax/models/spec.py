@@ -92,8 +92,12 @@ class ModelSpec:
     @property
     def reads_users(self) -> bool:
         """Whether the model reads the vectors of users."""
-        return (self.personal and self.user_context != 'prefix') or (
-            self.method == 'rlmrec' and self.alignment == 'contrastive')
+        return self.ranks_by_users or (self.method == 'rlmrec' and self.alignment == 'contrastive')
+
+    @property
+    def ranks_by_users(self) -> bool:
+        """Whether it reads them also when items are ranked, and not in training alone."""
+        return self.personal and self.user_context != 'prefix'
 
     @property
     def starts_from_text(self) -> bool:

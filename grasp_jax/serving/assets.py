@@ -38,7 +38,7 @@ class Vectors:
 
     Attributes:
       items, items_similar: [m + 1, E], row 0 is zero.
-      users, users_similar: [n, E]; empty where the model does not read them.
+      users, users_similar: [n, E]; empty where the model does not rank by them.
       neighbours: int32 [m, k], item ids, 0 where there is none.
     """
 
@@ -95,8 +95,8 @@ def open_folder(path: pathlib.Path, seed: int | None = None) -> Assets:
       UserError: there is no finished run, or a file is missing, damaged, or of another run than the others.
     """
     if (path / BUNDLE).is_file():
-        from grasp_jax.serving import bundle
-        return bundle.open_bundle(path, seed)
+        from grasp_jax.serving.opening import open_bundle
+        return open_bundle(path, seed)
     config, stages = saved_config.load(path)
     seeds = finished_seeds(path)
     if not seeds:
@@ -207,7 +207,7 @@ def _vectors(stages: pathlib.Path, interactions: Interactions, config: ml_collec
     own = tables.item_table(stages / 'encode' / tables.ITEMS, items)
     width = own.shape[1]
     people = _NOBODY, _NOBODY
-    if model_spec(config, items, width).reads_users:
+    if model_spec(config, items, width).ranks_by_users:
         people = (tables.open_table(stages / 'encode' / tables.USERS, users, width),
                   tables.open_table(stages / 'retrieve' / tables.USERS_SIMILAR, users, width))
     neighbours = _array(stages / 'retrieve' / ITEM_NEIGHBOURS)

@@ -54,7 +54,7 @@ class Asked(NamedTuple):
 
 def as_inputs(history: jax.Array, appended: int) -> Inputs:
     """Histories int32 [B, W], oldest first from column 0 and 0 behind, as rows of one user each."""
-    rows = len(history)
+    rows = history.shape[0]  # len() takes no symbolic size, as of an export
     length = jnp.sum(history > 0, -1)
     items = jnp.pad(history, ((0, 0), (0, appended)))
     place = jnp.arange(items.shape[1])[None]
