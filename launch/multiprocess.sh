@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Trains with N processes on this machine: bash launch/multiprocess.sh N [flags of grasp_jax.main]
 #   bash launch/multiprocess.sh 2 --config=configs/beauty.py:minilm --workdir=runs/two
+#   MODULE=grasp_jax.recommend bash launch/multiprocess.sh 2 --workdir=runs/two --out=lists.parquet
 # One GPU each where there are N, else CPUs that talk through Gloo. Expect the log and the report of process 0; all end
 # with its exit code. When one dies the others are ended and all are started again, from the last checkpoint, at most
 # RESTARTS times (default 3). SIGTERM to this script or to any process ends all of them for good: in training they save
@@ -51,7 +52,7 @@ for ((try = 0; ; try++)); do
   pids=()
   for ((number = 0; number < count; number++)); do
     ((gpus < count)) || export CUDA_VISIBLE_DEVICES=${devices[number]}
-    "$python" -m grasp_jax.main --coordinator="$address" --processes="$count" --process="$number" "$@" &
+    "$python" -m "${MODULE:-grasp_jax.main}" --coordinator="$address" --processes="$count" --process="$number" "$@" &
     pids+=($!)
   done
   [[ ! $asked ]] || forward # the signal came before all of them were there

@@ -20,7 +20,7 @@ from grasp_jax.serving.scoring import Arrays
 from grasp_jax.training.host_tables import fit_on_devices
 from grasp_jax.training.sharding import make_mesh
 
-_ROOM = 256  # places for new items at first
+ROOM = 256  # places for new items at first
 
 
 class Catalogue:
@@ -31,16 +31,20 @@ class Catalogue:
       arrays: on the device.
     """
 
-    def __init__(self, assets: Assets):
+    def __init__(self, assets: Assets, room: int = ROOM):
         """Moves the items to the device.
+
+        Args:
+          assets: of the model.
+          room: places for new items; more are made when these are taken.
 
         Raises:
           UserError: the model is personal and its vectors do not fit the device.
         """
         self._assets = assets
         self.arrays: Arrays
-        self._more: list[Extension] = []
-        self._build(assets.spec.num_items + _ROOM)
+        self._more: tuple[Extension, ...] = ()
+        self._build(assets.spec.num_items + room)
 
     @property
     def count(self) -> int:
@@ -52,14 +56,22 @@ class Catalogue:
         """N."""
         return int(self.arrays.items.shape[0])
 
+    @property
+    def room(self) -> int:
+        """New items that fit without compiling anew."""
+        return self.places - self.count
+
     def vectors(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Vectors and neighbours' means of items [c], float32 [c, E] each; the method reads texts."""
+        return self._vectors(ids, self._more)
+
+    def _vectors(self, ids: np.ndarray, more: tuple['Extension', ...]) -> tuple[np.ndarray, np.ndarray]:
         known = self._assets.vectors
         assert known is not None
         ids, first = np.asarray(ids, np.int64), self._assets.spec.num_items + 1
         found = []
-        for table, new in ((known.items, [some.own for some in self._more]),
-                           (known.items_similar, [some.similar for some in self._more])):
+        for table, new in ((known.items, [some.own for some in more]),
+                           (known.items_similar, [some.similar for some in more])):
             rows = np.asarray(table[np.where(ids < first, ids, 0)], np.float32)
             later = ids >= first
             if later.any():
@@ -78,21 +90,30 @@ class Catalogue:
 
     def add(self, more: 'Extension') -> None:
         """Takes in new items behind those that are there."""
-        before = self.count
-        self._more.append(more)
-        if self.count > self.places:
-            self._build(self.count + max(_ROOM, self.count // 8))
+        if len(more.own) <= self.room:
+            self.take(more, self.grown(more))
             return
-        ids = np.arange(before + 1, self.count + 1)
+        self._more = (*self._more, more)
+        self._build(self.count + max(ROOM, self.count // 8))
+
+    def take(self, more: 'Extension', arrays: Arrays) -> None:
+        """Puts arrays that are `grown` by new items in the place of those that are there."""
+        self._more, self.arrays = (*self._more, more), arrays
+
+    def grown(self, more: 'Extension') -> Arrays:
+        """The arrays with new items; there is room for them. Nothing changes until `take`."""
+        before, everything = self.count, (*self._more, more)
+        after = before + len(more.own)
+        ids = np.arange(before + 1, after + 1)
         params = self._with_identity(self.arrays.params, more, before + 1)
         frozen = self.arrays.tables
         if frozen is not None:
             frozen = frozen._replace(items=_set_rows(frozen.items, ids, more.own),
                                      items_similar=_set_rows(frozen.items_similar, ids, more.similar))
-        items, parts = self._work(params, frozen, ids)
-        self.arrays = Arrays(params, frozen, _set_rows(self.arrays.items, ids - 1, items),
-                             jax.tree.map(lambda old, new: _set_rows(old, ids - 1, new), self.arrays.parts, parts),
-                             jnp.asarray(self.count, jnp.int32))
+        items, parts = self._work(params, frozen, ids, everything)
+        return Arrays(params, frozen, _set_rows(self.arrays.items, ids - 1, items),
+                      jax.tree.map(lambda old, new: _set_rows(old, ids - 1, new), self.arrays.parts, parts),
+                      jnp.asarray(after, jnp.int32))
 
     def _build(self, room: int) -> None:
         """Makes all arrays, for at least so many items."""
@@ -109,7 +130,7 @@ class Catalogue:
         self._gates = np.ones(LEVELS, np.float32)
         if frozen is not None:
             self._gates = usual_gates(self.model, params, frozen, self._assets.interactions)
-        items, parts = self._work(params, frozen, np.arange(1, self.count + 1))
+        items, parts = self._work(params, frozen, np.arange(1, self.count + 1), self._more)
         rest = places - self.count
         items, parts = jax.tree.map(lambda field: _filled(field, rest), (items, parts))
         self.arrays = Arrays(params, frozen, items, parts, jnp.asarray(self.count, jnp.int32))
@@ -150,7 +171,8 @@ class Catalogue:
         ids = np.arange(first, first + len(rows))
         return {**params, 'encoder': {**params['encoder'], 'embedding': _set_rows(embedding, ids, rows)}}
 
-    def _work(self, params: Any, frozen: Tables | None, ids: np.ndarray) -> tuple[Any, Any]:
+    def _work(self, params: Any, frozen: Tables | None, ids: np.ndarray,
+              more: tuple['Extension', ...]) -> tuple[Any, Any]:
         """`items` and `parts` of some ids, block by block."""
         found: list[tuple[jax.Array, Any]] = []
         gates = jnp.asarray(self._gates)
@@ -161,7 +183,7 @@ class Catalogue:
             block[:len(some)] = some
             given = frozen
             if frozen is None and self.model.spec.reads_vectors:
-                own, similar = self.vectors(block)
+                own, similar = self._vectors(block, more)
                 nobody = jnp.zeros((1, own.shape[1]))
                 given = Tables(nobody, nobody, jnp.asarray(own), jnp.asarray(similar), None,
                                jnp.zeros(padded_rows(self.model.spec.num_items + 1), jnp.int32).at[block].set(
@@ -211,7 +233,7 @@ def nearest_known(vectors: Vectors, own: np.ndarray, k: int, groups: np.ndarray 
         keys = keys / np.maximum(np.linalg.norm(keys, axis=1, keepdims=True), 1e-12)
         found = asked @ keys.T
         if groups is not None and of_new is not None:
-            there = groups[start - 1:start - 1 + len(keys)][None, :] == of_new[:, None]
+            there = np.equal.outer(of_new, groups[start - 1:start - 1 + len(keys)])
             found = np.where(there, found, -np.inf)
         found = np.concatenate([best, found], axis=1)
         numbers = np.concatenate([ids, np.broadcast_to(np.arange(start, start + len(keys)), (len(own), len(keys)))], 1)

@@ -10,16 +10,28 @@ import numpy as np
 from grasp_jax.data.interactions import evenly_spread
 from grasp_jax.serving import scoring
 from grasp_jax.serving.assets import Assets
-from grasp_jax.serving.catalogue import Catalogue
+from grasp_jax.serving.catalogue import ROOM, Catalogue
 from grasp_jax.serving.index import ITEMS_FROM, Index
 
 LOG = logging.getLogger(__name__)
-_BATCHES = (1, 8, 64, 256)  # sizes of batches
-_LENGTHS = (16, 64)  # of histories, and the longest that the model reads
-_DEPTHS = (16, 128, 1024)  # of lists; longer ones in powers of two
-_LEFT_OUT = 16  # items that are left out, in powers of four from here
 CANDIDATES = 500  # that the proxy finds for personal items
 _SCORES = 2 ** 26  # numbers of a batch's scores at most: 256 MB
+
+
+class Sizes(NamedTuple):
+    """Sizes that programs are compiled for; what lies between is padded.
+
+    Attributes:
+      batches: requests of a batch.
+      lengths: of histories, and beyond them the longest that the model reads.
+      depths: of lists; longer ones in powers of two.
+      left_out: items that are left out of a list; of more a mask over all places is made.
+    """
+
+    batches: tuple[int, ...] = (1, 8, 64, 256)
+    lengths: tuple[int, ...] = (16, 64)
+    depths: tuple[int, ...] = (16, 128, 1024)
+    left_out: tuple[int, ...] = (16, 64, 256, 1024)
 
 
 class Request(NamedTuple):
@@ -29,7 +41,7 @@ class Request(NamedTuple):
       history: int32 [l], item ids, oldest first, at least one.
       left_out: int32, item ids that are not recommended.
       user: row of the users' tables where the gates read them.
-      allowed: bool [places of the catalogue] or None, what may be recommended.
+      allowed: int32, item ids that may be recommended; None: all.
     """
 
     history: np.ndarray
@@ -43,15 +55,22 @@ class Engine:
 
     Attributes:
       catalogue: of the items.
+      sizes: that programs are compiled for.
     """
 
-    def __init__(self, assets: Assets):
+    def __init__(self, assets: Assets, sizes: Sizes | None = None, room: int = ROOM):
         """Moves the model to the device.
+
+        Args:
+          assets: of the model.
+          sizes: that programs are compiled for; None: those of `Sizes`.
+          room: new items that fit without compiling anew.
 
         Raises:
           UserError: it does not fit.
         """
-        self._assets, self.catalogue = assets, Catalogue(assets)
+        self._assets, self.catalogue = assets, Catalogue(assets, room)
+        self.sizes = sizes or Sizes()
         self._index: Index | None = None
 
     @property
@@ -111,6 +130,23 @@ class Engine:
                                                    asked))[:len(some), :self.catalogue.count])
         return np.concatenate(found)
 
+    def ranks(self, requests: collections.abc.Sequence[Request], targets: np.ndarray) -> np.ndarray:
+        """float32 [r], the rank of each target id among all items that its request does not leave out, ties counting
+        half; the target always stays."""
+        found = np.zeros(len(requests), np.float32)
+        width = [self._width(len(request.history)) for request in requests]
+        order = np.argsort(width, kind='stable')
+        for start in range(0, len(order), self._most):
+            places = order[start:start + self._most]
+            some = [requests[place] for place in places]
+            states, context = self.states(some)
+            wanted = np.ones(len(states), np.int32)
+            wanted[:len(some)] = targets[places]
+            left_out = self._left_out(some, len(states))
+            found[places] = np.asarray(scoring.ranks(self.catalogue.model, self.catalogue.arrays, states, context,
+                                                     wanted, left_out))[:len(some)]
+        return found
+
     def similar(self, items: np.ndarray, k: int, allowed: np.ndarray | None,
                 gone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The items most like each item by the cosine of `scoring.Arrays.items`.
@@ -118,17 +154,17 @@ class Engine:
         Args:
           items: int32 [r], ids.
           k: how many.
-          allowed: bool [places] or None, what may be found.
+          allowed: int32, ids that may be found; None: all.
           gone: ids that may not.
 
         Returns:
           ids int32 [r, k], 0 where there are no more, and float32 cosines [r, k].
         """
-        arrays, depth = self.catalogue.arrays, min(_bucket(k, _DEPTHS), self.catalogue.places)
+        arrays, depth = self.catalogue.arrays, min(_bucket(k, self.sizes.depths), self.catalogue.places)
         ids, found = np.zeros((len(items), k), np.int32), np.full((len(items), k), -np.inf, np.float32)
         for start in range(0, len(items), self._most):
             some = items[start:start + self._most]
-            asked = np.zeros(_bucket(len(some), _BATCHES), np.int32)
+            asked = np.zeros(_bucket(len(some), self.sizes.batches), np.int32)
             asked[:len(some)] = some
             requests = [Request(some[:0], np.append(gone, item).astype(np.int32), 0, allowed) for item in some]
             running = scoring.similar(depth, arrays, asked, self._asked(requests, len(asked)))
@@ -152,7 +188,7 @@ class Engine:
         """Starts a batch; returns scores and ids, perhaps still being computed."""
         model, arrays, count = self.catalogue.model, self.catalogue.arrays, self.catalogue.count
         states, context = self._states(requests, width)
-        depth = min(_bucket(k, _DEPTHS), self.catalogue.places)
+        depth = min(_bucket(k, self.sizes.depths), self.catalogue.places)
         wanted = max(CANDIDATES, 2 * depth) if self._by_proxy else depth
         free = all(request.allowed is None for request in requests)
         if not exact and self.approximate and free and wanted < count:
@@ -172,7 +208,7 @@ class Engine:
         return self._index.search(states, [request.left_out for request in requests], wanted)
 
     def _states(self, requests: collections.abc.Sequence[Request], width: int) -> tuple[jax.Array, Any]:
-        size = _bucket(len(requests), _BATCHES)
+        size = _bucket(len(requests), self.sizes.batches)
         history, users = np.zeros((size, width), np.int32), np.zeros(size, np.int32)
         for row, request in enumerate(requests):
             own = request.history[-width:]
@@ -181,28 +217,36 @@ class Engine:
 
     def _asked(self, requests: collections.abc.Sequence[Request], rows: int) -> scoring.Asked:
         longest = max(len(request.left_out) for request in requests)
-        size = _LEFT_OUT
-        while size < longest:
-            size *= 4
-        left_out = np.zeros((rows, size), np.int32)
-        for row, request in enumerate(requests):
-            left_out[row, :len(request.left_out)] = request.left_out
-        if all(request.allowed is None for request in requests):
+        masked = longest > self.sizes.left_out[-1]
+        left_out = (np.zeros((rows, self.sizes.left_out[0]), np.int32) if masked
+                    else self._left_out(requests, rows))
+        if not masked and all(request.allowed is None for request in requests):
             return scoring.Asked(left_out)
         allowed = np.ones((rows, self.catalogue.places), bool)
         for row, request in enumerate(requests):
             if request.allowed is not None:
-                allowed[row] = request.allowed
+                allowed[row] = False
+                allowed[row, request.allowed - 1] = True
+            if masked:
+                allowed[row, request.left_out - 1] = False
         return scoring.Asked(left_out, allowed)
+
+    def _left_out(self, requests: collections.abc.Sequence[Request], rows: int) -> np.ndarray:
+        """int32 [B, X], what each request leaves out, 0 behind."""
+        size = _bucket(max(len(request.left_out) for request in requests), self.sizes.left_out)
+        found = np.zeros((rows, size), np.int32)
+        for row, request in enumerate(requests):
+            found[row, :len(request.left_out)] = request.left_out
+        return found
 
     def _width(self, length: int) -> int:
         longest = self._assets.spec.max_length
-        return min([size for size in _LENGTHS if length <= size < longest] or [longest])
+        return min([size for size in self.sizes.lengths if length <= size < longest] or [longest])
 
     @property
     def _most(self) -> int:
         """Requests of a batch at most."""
-        return max(size for size in _BATCHES if size == 1 or size * self.catalogue.places <= _SCORES)
+        return max(size for size in self.sizes.batches if size == 1 or size * self.catalogue.places <= _SCORES)
 
     @staticmethod
     def _collect(running: tuple[np.ndarray, Any], ids: np.ndarray, scores: np.ndarray,

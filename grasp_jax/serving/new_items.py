@@ -54,13 +54,15 @@ def records(table: Any, config: ml_collections.ConfigDict) -> list[Record]:
     return list(found.items())
 
 
-def extension(assets: Assets, rows: Sequence[Record], vectors: np.ndarray | None) -> Extension:
+def extension(assets: Assets, rows: Sequence[Record], vectors: np.ndarray | None,
+              strict: bool = True) -> Extension:
     """What a catalogue takes in.
 
     Args:
       assets: of the run.
       rows: as `records` gives them.
       vectors: [x, E] where the run's vectors were precomputed, as they came from the encoder.
+      strict: whether a text that says nothing is refused; else its vector is zero.
 
     Raises:
       UserError: the method reads no texts, or the vectors or a text say nothing.
@@ -74,7 +76,7 @@ def extension(assets: Assets, rows: Sequence[Record], vectors: np.ndarray | None
     own = encoders.centred(raw, np.load(path, allow_pickle=False)) if path.exists() else raw
     own = np.asarray(own, np.float32)
     empty = np.flatnonzero(~(np.linalg.norm(own, axis=1) > 0))
-    if len(empty):
+    if strict and len(empty):
         raise UserError(f'new item {rows[empty[0]][0]!r}: its text says nothing to the encoder {config.encode.kind}; '
                         'give a title or a description with words that other items have')
     own = own.astype(known.items.dtype).astype(np.float32)  # as the others are kept

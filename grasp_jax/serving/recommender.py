@@ -6,7 +6,7 @@ Names and columns follow RecTools, whose interface people know (`recommend`, `re
 
 import logging
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ class Recommender:
       path: the folder that was opened.
       seed, epoch: whose parameters these are.
       user_ids: ids of the users that it knows.
+      version: changes with the parameters, the items and the histories.
     """
 
     def __init__(self, known: assets.Assets):
@@ -42,6 +43,7 @@ class Recommender:
         self._assets, self._engine = known, Engine(known)
         self.path, self.seed, self.epoch = known.source, known.seed, known.epoch
         self.user_ids: Sequence[str] = known.user_ids
+        self.version = assets.version(known)
         self._item_ids = list(known.item_ids)
         self._users = {identity: row for row, identity in enumerate(self.user_ids)}
         self._items = {identity: row + 1 for row, identity in enumerate(self._item_ids)}
@@ -204,6 +206,26 @@ class Recommender:
     def measure_recall(self, k: int = 10, users: int = 200) -> float:
         """Share of the exact best k that lists hold as they are made without `exact=True`, over some users."""
         return self._engine.measure_recall(k, users) if self.approximate else 1.0
+
+    def rows(self, users: Sequence[Any], k: int, filter_viewed: bool = True, exact: bool = False,
+             done: Callable[[int], Any] = lambda count: None) -> tuple[np.ndarray, np.ndarray]:
+        """As `recommend` for many users of the data set, in numbers.
+
+        Args:
+          users, k, filter_viewed, exact: as there.
+          done: told how many users have just been answered.
+
+        Returns:
+          int32 [users, k], item r + 1 is `item_ids[r]`, 0 where there are no more; and float32 scores.
+
+        Raises:
+          UserError: as `recommend`.
+        """
+        _require_k(k)
+        asked, _ = self._asked(users, None)
+        empty = np.zeros(0, np.int32)
+        requests = [Request(history, np.unique(history) if filter_viewed else empty, user) for user, history in asked]
+        return self._engine.top(requests, min(k, self._engine.catalogue.count), exact, done)
 
     def history(self, user: Any) -> list[str]:
         """Ids of the items of a user of the data set, oldest first.

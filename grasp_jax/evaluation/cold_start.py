@@ -1,0 +1,142 @@
+"""What a model makes of items and users that were no part of its training (`evaluate.cold_items`, `cold_users`).
+
+The model is trained without them, as if they did not exist. Cold items then come in by their texts alone, by the same
+way as new items of a served model; a cold user is a history in a request. Every target is ranked among all items but
+those of the history. Beside the model stand a content baseline, the cosine with the mean of the history's vectors, and
+chance.
+"""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from grasp_jax import artefacts
+from grasp_jax.data import cold_start
+from grasp_jax.errors import UserError
+from grasp_jax.evaluation.metrics import summarise
+from grasp_jax.knowledge import precomputed
+from grasp_jax.serving import assets, new_items
+from grasp_jax.serving.engine import Engine, Request
+
+RANKS = 'cold_ranks.npz'
+_TOGETHER = 256  # histories whose content scores are held at once
+Tree = dict[str, Any]
+
+
+def evaluate(workdir: pathlib.Path, seed: int, ks: Sequence[int]) -> Tree:
+    """Ranks what was set aside, once for each seed.
+
+    Args:
+      workdir: of a finished run.
+      seed: one of its seeds.
+      ks: cut-offs.
+
+    Returns:
+      `items` and `users`, each None where none were set aside, with `cases`, the number of `candidates`, and metrics
+      (full ranking) of the `model`, of `content` (None where there are no vectors) and of `chance`. Of items the model
+      is None where the method knows items by id alone.
+
+    Raises:
+      UserError: the folder is damaged.
+    """
+    folder = workdir / f'seed{seed}'
+    if not (folder / RANKS).exists():
+        known = assets.open_folder(workdir, seed)
+        found = _ranks(known)
+        with artefacts.replacing(folder / RANKS) as partial, partial.open('wb') as file:
+            np.savez_compressed(file, allow_pickle=False, **found)
+    with np.load(folder / RANKS, allow_pickle=False) as file:
+        ranks = {name: file[name] for name in file.files}
+    return {who: _summary(who, ranks, ks) for who in ('items', 'users')}
+
+
+def _ranks(known: assets.Assets) -> dict[str, np.ndarray]:
+    """Ranks of the model and of the content baseline, and the candidates that each target was among."""
+    cold, attributes = cold_start.load(known.stages / 'prepare')
+    engine = Engine(known)
+    found: dict[str, np.ndarray] = {}
+    if len(cold.indptr) > 1:
+        sequences = np.split(cold.items, cold.indptr[1:-1])
+        histories, targets = [own[:-1] for own in sequences], np.array([own[-1] for own in sequences], np.int32)
+        found |= _of('users', known, engine, histories, targets)
+        found['users_ids'] = np.array(cold.user_ids, str)
+    if len(cold.users):
+        histories = [np.asarray(known.interactions.whole(int(user)), np.int32) for user in cold.users]
+        targets = (known.spec.num_items + 1 + cold.targets).astype(np.int32)
+        if known.vectors is None:
+            longest = np.array([len(np.unique(history)) for history in histories])
+            return found | {'items_candidates': known.spec.num_items + len(cold.item_ids) - longest}
+        rows = list(zip(cold.item_ids, attributes, strict=True))
+        engine.catalogue.add(new_items.extension(known, rows, _vectors(known, cold.item_ids), strict=False))
+        found |= _of('items', known, engine, histories, targets)
+    return found
+
+
+def _of(who: str, known: assets.Assets, engine: Engine, histories: list[np.ndarray],
+        targets: np.ndarray) -> dict[str, np.ndarray]:
+    requests = [Request(history, np.unique(history).astype(np.int32)) for history in histories]
+    if known.spec.ranks_by_users:
+        raise UserError(f'config.evaluate: cold {who} are asked for by histories, and the gates of this model read '
+                        'texts of users; use --config.model.user_context=prefix')
+    found = {f'{who}_candidates': np.array([engine.catalogue.count - len(request.left_out) for request in requests]),
+             f'{who}_model': engine.ranks(requests, targets)}
+    if known.vectors is not None:
+        vectors = engine.catalogue.vectors(np.arange(1, engine.catalogue.count + 1))[0]
+        found[f'{who}_content'] = content_ranks(vectors, histories, targets)
+    return found
+
+
+def content_ranks(vectors: np.ndarray, histories: Sequence[np.ndarray], targets: np.ndarray) -> np.ndarray:
+    """Ranks by the cosine with the mean of a history's vectors, ties counting half.
+
+    Args:
+      vectors: float32 [m, E], of items 1..m.
+      histories: v arrays of item ids.
+      targets: int [v], item ids.
+
+    Returns:
+      float32 [v], rank among all items but those of the history; the target always stays.
+    """
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    ranks = np.zeros(len(targets), np.float32)
+    for start in range(0, len(targets), _TOGETHER):
+        some = histories[start:start + _TOGETHER]
+        scores = np.stack([unit[history - 1].mean(0) for history in some]) @ unit.T
+        for row, history in enumerate(some):
+            place = targets[start + row] - 1
+            own = scores[row, place]
+            scores[row, history - 1] = -np.inf
+            scores[row, place] = -np.inf
+            ranks[start + row] = 1 + (scores[row] > own).sum() + (scores[row] == own).sum() / 2
+    return ranks
+
+
+def _vectors(known: assets.Assets, ids: Sequence[str]) -> np.ndarray | None:
+    """Vectors of cold items where they were made elsewhere."""
+    if known.config.encode.kind != 'precomputed':
+        return None
+    paths = precomputed.files(known.config)
+    table, rows = precomputed.open_matched(paths['item_vectors'], paths['item_ids'], ids)
+    return np.asarray(table[rows], np.float32)
+
+
+def _summary(who: str, ranks: dict[str, np.ndarray], ks: Sequence[int]) -> Tree | None:
+    if f'{who}_candidates' not in ranks:
+        return None
+    candidates = ranks[f'{who}_candidates']
+    return {'cases': len(candidates), 'candidates': int(np.median(candidates)),
+            **{name: summarise(ranks[f'{who}_{name}'], ks) if f'{who}_{name}' in ranks else None
+               for name in ('model', 'content')},
+            'chance': _chance(candidates, ks)}
+
+
+def _chance(candidates: np.ndarray, ks: Sequence[int]) -> dict[str, float]:
+    """What a random order reaches."""
+    found = {}
+    for k in ks:
+        gains = 1 / np.log2(np.arange(1, k + 1) + 1)
+        found[f'NDCG@{k}'] = float(np.mean([gains[:count].sum() / count for count in candidates]))
+        found[f'HR@{k}'] = float(np.mean(np.minimum(k / candidates, 1)))
+    return found
