@@ -6,6 +6,8 @@ parameters as safetensors, a work folder as checkpoints.
 
 import dataclasses
 import functools
+import hashlib
+import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -138,6 +140,17 @@ def read_stages(source: pathlib.Path, stages: pathlib.Path, config: ml_collectio
     attributes = json_lines(folder / dataset_files.ITEMS, lambda record: dict(record['attributes']))
     return Assets(source, stages, config, *seeds, 0, model_spec(config, interactions.num_items, width), None,
                   interactions, list(ids[0]), list(ids[1]), attributes, vectors, encoder)
+
+
+def version(known: Assets) -> str:
+    """Twelve letters that change with the parameters, the ids and the histories."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(known.params):
+        digest.update(jax.tree_util.keystr(path).encode() + np.ascontiguousarray(leaf).tobytes())
+    digest.update(json.dumps([known.user_ids, known.item_ids]).encode())
+    for array in (known.interactions.indptr, known.interactions.items):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:12]
 
 
 def require_finite(params: Any, where: pathlib.Path) -> Any:

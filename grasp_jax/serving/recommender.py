@@ -6,21 +6,40 @@ Names and columns follow RecTools, whose interface people know (`recommend`, `re
 
 import logging
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from grasp_jax.errors import UserError
-from grasp_jax.knowledge.prompts import clean
 from grasp_jax.serving import assets, new_items
-from grasp_jax.serving.engine import Engine, Request
+from grasp_jax.serving.catalogue import ROOM, Extension
+from grasp_jax.serving.engine import Engine, Request, Sizes
 from grasp_jax.serving.explain import Explanation, explain
+from grasp_jax.serving.names import Names, Titles
+from grasp_jax.serving.questions import Questions, require_k, require_some
+from grasp_jax.serving.questions import request as request_of
+from grasp_jax.serving.scoring import Arrays
 
 LOG = logging.getLogger(__name__)
 MODEL, POPULARITY = 'model', 'popularity'
+_NOTHING = np.zeros(0, np.int32)
 USER, ITEM, SCORE, RANK, SOURCE, TARGET = 'user_id', 'item_id', 'score', 'rank', 'source', 'target_item_id'
+
+
+class NewItems(NamedTuple):
+    """Items that are ready to be taken in.
+
+    Attributes:
+      records: ids and attributes.
+      vectors: what the model reads of them.
+      arrays: the catalogue with them; None where it must be made anew.
+    """
+
+    records: Sequence[new_items.Record]
+    vectors: Extension
+    arrays: Arrays | None
 
 
 class Recommender:
@@ -36,21 +55,23 @@ class Recommender:
       seed, epoch: whose parameters these are.
       user_ids: ids of the users that it knows.
       version: changes with the parameters, the items and the histories.
+      names: whose numbers are which.
+      questions: turns what is asked into numbers.
     """
 
-    def __init__(self, known: assets.Assets):
-        """Takes opened assets; `load` opens a folder."""
-        self._assets, self._engine = known, Engine(known)
+    def __init__(self, known: assets.Assets, sizes: Sizes | None = None, room: int = ROOM):
+        """Takes opened assets; `load` opens a folder.
+
+        Args:
+          known: the assets.
+          sizes: that programs are compiled for; None: those of `Sizes`.
+          room: new items that can be taken in without compiling anew.
+        """
+        self._assets, self._engine, self.names = known, Engine(known, sizes, room), Names(known)
         self.path, self.seed, self.epoch = known.source, known.seed, known.epoch
-        self.user_ids: Sequence[str] = known.user_ids
+        self.questions = Questions(known, self.names)
+        self.user_ids: Sequence[str] = self.names.users
         self.version = assets.version(known)
-        self._item_ids = list(known.item_ids)
-        self._users = {identity: row for row, identity in enumerate(self.user_ids)}
-        self._items = {identity: row + 1 for row, identity in enumerate(self._item_ids)}
-        self._more: list[dict[str, Any]] = []
-        counts = np.bincount(known.interactions.items, minlength=known.spec.num_items + 1)
-        self._popular = 1 + np.argsort(-counts[1:], kind='stable')
-        self._counts = counts
 
     @classmethod
     def load(cls, path: str | pathlib.Path, seed: int | None = None) -> 'Recommender':
@@ -71,12 +92,17 @@ class Recommender:
     @property
     def item_ids(self) -> Sequence[str]:
         """Ids of the items that it knows, new ones last."""
-        return tuple(self._item_ids)
+        return tuple(self.names.items)
+
+    @property
+    def engine(self) -> Engine:
+        """What scores."""
+        return self._engine
 
     @property
     def titles(self) -> Mapping[str, str]:
         """The title of each item by id; empty where it has none."""
-        return _Titles(self)
+        return Titles(self.names)
 
     @property
     def approximate(self) -> bool:
@@ -108,17 +134,17 @@ class Recommender:
           UserError: users or items that are not known, k below 1, nothing asked for, or a person whose history is not
             enough because the gates read users' texts.
         """
-        asked, names = self._asked(users, histories)
-        _require_k(k)
-        allowed, gone = self._limits(items_to_recommend, items_to_exclude)
+        asked, names = self.questions.people(users, histories)
+        require_k(k)
+        allowed, gone = self.questions.limits(items_to_recommend, items_to_exclude)
         frames: dict[int, tuple[np.ndarray, np.ndarray, str]] = {}
         requests, places = [], []
         for place, (user, history) in enumerate(asked):
-            viewed = np.unique(history) if filter_viewed else history[:0]
+            request = request_of(user, history, filter_viewed, allowed, gone)
             if not len(history):
-                frames[place] = (*self._most_popular(k, allowed, gone), POPULARITY)
+                frames[place] = (*self.questions.popular(request, k), POPULARITY)
                 continue
-            requests.append(Request(history, np.union1d(viewed, gone).astype(np.int32), user, allowed))
+            requests.append(request)
             places.append(place)
         depth = min(k, self._engine.catalogue.count)
         if requests:
@@ -141,12 +167,12 @@ class Recommender:
         Raises:
           UserError: items that are not known, none at all, or k below 1.
         """
-        _require_some(items, 'items')
-        _require_k(k)
-        targets = self._numbers(items, 'items')
-        allowed, gone = self._limits(items_to_recommend, items_to_exclude)
+        require_some(items, 'items')
+        require_k(k)
+        targets = self.names.numbers(items, 'items')
+        allowed, gone = self.questions.limits(items_to_recommend, items_to_exclude)
         ids, scores = self._engine.similar(targets, k, allowed, gone)
-        names = [self._item_ids[target - 1] for target in targets]
+        names = [self.names.items[target - 1] for target in targets]
         return self._frame(TARGET, [(name, ids[row], scores[row], MODEL) for row, name in enumerate(names)])
 
     def add_items(self, table: Any, vectors: np.ndarray | None = None) -> list[str]:
@@ -167,16 +193,33 @@ class Recommender:
           UserError: the method reads no texts, an id is empty, repeated or known already, a text says nothing, or
             vectors are needed and not given.
         """
+        ready = self.prepare_items(table, vectors)
+        self.take_items(ready)
+        return [identity for identity, _ in ready.records]
+
+    def prepare_items(self, table: Any, vectors: np.ndarray | None = None) -> NewItems:
+        """The slow part of `add_items`, which changes nothing: other threads may ask for lists meanwhile.
+
+        Args:
+          table, vectors: as in `add_items`.
+
+        Raises:
+          UserError: as in `add_items`.
+        """
         records = new_items.records(table, self._assets.config)
-        taken = [identity for identity, _ in records if identity in self._items]
+        taken = [identity for identity, _ in records if identity in self.names]
         if taken:
             raise UserError(f'new item {taken[0]!r}: is known already; leave it out, or give it an id of its own')
-        self._engine.catalogue.add(new_items.extension(self._assets, records, vectors))
-        for identity, attributes in records:
-            self._item_ids.append(identity)
-            self._items[identity] = len(self._item_ids)
-            self._more.append(attributes)
-        return [identity for identity, _ in records]
+        more, catalogue = new_items.extension(self._assets, records, vectors), self._engine.catalogue
+        return NewItems(records, more, catalogue.grown(more) if len(records) <= catalogue.room else None)
+
+    def take_items(self, ready: NewItems) -> None:
+        """The quick part of `add_items`; nothing else was taken in since `prepare_items`."""
+        if ready.arrays is None:
+            self._engine.catalogue.add(ready.vectors)
+        else:
+            self._engine.catalogue.take(ready.vectors, ready.arrays)
+        self.names.add(ready.records)
 
     def explain(self, user: Any = None, item: Any = None, history: Sequence[Any] | None = None) -> Explanation:
         """Why an item stands where it does for a person.
@@ -195,13 +238,13 @@ class Recommender:
         """
         if item is None:
             raise UserError('explain: name an item')
-        asked, _ = self._asked(None if user is None else [user], None if history is None else [history])
+        asked, _ = self.questions.people(None if user is None else [user], None if history is None else [history])
         row, known = asked[0]
         if not len(known):
             raise UserError('explain: the history is empty; its list is by popularity alone')
-        target = int(self._numbers([item], 'item')[0])
+        target = int(self.names.numbers([item], 'item')[0])
         return explain(self._engine, self._assets, Request(known, np.unique(known).astype(np.int32), row), target,
-                       self.describe)
+                       self.names.describe)
 
     def measure_recall(self, k: int = 10, users: int = 200) -> float:
         """Share of the exact best k that lists hold as they are made without `exact=True`, over some users."""
@@ -221,10 +264,9 @@ class Recommender:
         Raises:
           UserError: as `recommend`.
         """
-        _require_k(k)
-        asked, _ = self._asked(users, None)
-        empty = np.zeros(0, np.int32)
-        requests = [Request(history, np.unique(history) if filter_viewed else empty, user) for user, history in asked]
+        require_k(k)
+        asked, _ = self.questions.people(users, None)
+        requests = [request_of(user, history, filter_viewed, None, _NOTHING) for user, history in asked]
         return self._engine.top(requests, min(k, self._engine.catalogue.count), exact, done)
 
     def history(self, user: Any) -> list[str]:
@@ -233,67 +275,12 @@ class Recommender:
         Raises:
           UserError: the user is not known.
         """
-        asked, _ = self._asked([user], None)
-        return [self._item_ids[number - 1] for number in asked[0][1]]
-
-    def describe(self, number: int) -> tuple[str, str]:
-        """Id and title of item number 1, 2, ..."""
-        attributes = (self._assets.item_attributes[number - 1] if number <= self._assets.spec.num_items
-                      else self._more[number - 1 - self._assets.spec.num_items])
-        return self._item_ids[number - 1], clean(attributes.get('title'))
-
-    def _asked(self, users: Sequence[Any] | None,
-               histories: Sequence[Sequence[Any]] | None) -> tuple[list[tuple[int, np.ndarray]], list[Any]]:
-        """A row of the users' tables and a history for each list, and what it is called."""
-        if (users is None) == (histories is None):
-            raise UserError('give users or histories, one of the two')
-        if users is not None:
-            _require_some(users, 'users')
-            names = [_text(user) for user in users]
-            unknown = [name for name in names if name not in self._users]
-            if unknown:
-                raise UserError(f'user {unknown[0]!r}: is not known ({len(unknown)} of {len(names)} are not); give the '
-                                'history instead')
-            rows = [self._users[name] for name in names]
-            return [(row, np.asarray(self._assets.interactions.whole(row), np.int32)) for row in rows], names
-        assert histories is not None
-        _require_some(histories, 'histories')
-        spec = self._assets.spec
-        if spec.personal and spec.user_context != 'prefix':
-            raise UserError(f'the gates of this model read a text of the user (user_context={spec.user_context}), '
-                            'which a history has not; name a user, or train with --config.model.user_context=prefix')
-        return [(0, self._numbers(history, f'histories[{place}]')) for place, history in enumerate(histories)], list(
-            range(len(histories)))
-
-    def _numbers(self, items: Sequence[Any], where: str) -> np.ndarray:
-        """int32, the numbers of items."""
-        if isinstance(items, str):
-            raise UserError(f'{where}: is the text {items!r}; give a list of ids')
-        names = [_text(item) for item in items]
-        unknown = [name for name in names if name not in self._items]
-        if unknown:
-            raise UserError(f'{where}: item {unknown[0][:80]!r} is not known ({len(unknown)} of {len(names)} are not); '
-                            'leave it out, or add it by its text')
-        return np.array([self._items[name] for name in names], np.int32)
-
-    def _limits(self, only: Sequence[Any] | None,
-                without: Sequence[Any] | None) -> tuple[np.ndarray | None, np.ndarray]:
-        gone = np.zeros(0, np.int32) if without is None else np.unique(self._numbers(without, 'items_to_exclude'))
-        if only is None:
-            return None, gone
-        _require_some(only, 'items_to_recommend')
-        allowed = np.zeros(self._engine.catalogue.places, bool)
-        allowed[self._numbers(only, 'items_to_recommend') - 1] = True
-        return allowed, gone
-
-    def _most_popular(self, k: int, allowed: np.ndarray | None, gone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        ids = self._popular if allowed is None else self._popular[allowed[self._popular - 1]]
-        ids = ids[~np.isin(ids, gone)][:k]
-        return ids, self._counts[ids].astype(np.float32)
+        asked, _ = self.questions.people([user], None)
+        return [self.names.items[number - 1] for number in asked[0][1]]
 
     def _frame(self, name: str, lists: Sequence[tuple[Any, np.ndarray, np.ndarray, str]],
                with_source: bool = False) -> pd.DataFrame:
-        known = np.array(['', *self._item_ids], object)
+        known = np.array(['', *self.names.items], object)
         there = [ids > 0 for _, ids, _, _ in lists]
         many = [int(mask.sum()) for mask in there]
         columns = {
@@ -304,38 +291,3 @@ class Recommender:
         if with_source:
             columns[SOURCE] = np.repeat(np.array([source for *_, source in lists], object), many)
         return pd.DataFrame(columns)
-
-
-class _Titles(Mapping):
-    """Titles by id, read when they are asked for."""
-
-    def __init__(self, model: Recommender):
-        self._model = model
-
-    def __getitem__(self, item: Any) -> str:
-        return self._model.describe(self._model._items[_text(item)])[1]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._model._item_ids)
-
-    def __len__(self) -> int:
-        return len(self._model._item_ids)
-
-
-def _text(identity: Any) -> str:
-    """An id as data sets keep it: 17 and 17.0 are '17'."""
-    if isinstance(identity, (float, np.floating)) and float(identity).is_integer():
-        return str(int(identity))
-    return str(identity).strip()
-
-
-def _require_k(k: int) -> None:
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-        raise UserError(f'k={k!r}: is no number of items; give a whole number from 1 on')
-
-
-def _require_some(values: Any, name: str) -> None:
-    if isinstance(values, str) or not hasattr(values, '__len__'):
-        raise UserError(f'{name}: give a list')
-    if not len(values):
-        raise UserError(f'{name}: is empty; name at least one')
