@@ -141,6 +141,12 @@ def test_a_script_without_this_package_gives_the_same_list(bundled):
     np.testing.assert_allclose([float(score) for _, score, _, _ in found], wanted.score, atol=1e-5)
 
 
+def test_the_documented_script_is_the_one_that_is_tested():
+    shown = (SCRIPT.parent / 'serving.md').read_text(encoding='utf-8')
+    script = SCRIPT.read_text(encoding='utf-8')
+    assert f'```python\n{script}```' in shown and script.count('\n') <= 40
+
+
 def flip(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
