@@ -5,6 +5,8 @@
     python -m grasp_jax.benchmark retrieve --size=beauty_paper                    exact search, ScaNN, scikit-learn
     python -m grasp_jax.benchmark sweep    --plot=docs/scaling.png                time against catalogue, length, width
     python -m grasp_jax.benchmark communication --size=industry                   what devices send each other in a step
+    python -m grasp_jax.benchmark serve    --workdir=runs/beauty                  lists of a trained run, one and all
+    python -m grasp_jax.benchmark serve    --size=industry_narrow                 the same of a made-up catalogue
     python -m grasp_jax.benchmark llm_esr  --export=/tmp/esr --clone=../LLM-ESR   the same data for LLM-ESR's trainer
 
 --out=FILE keeps the figures as JSON. The reference needs `pip install -e ".[reference]"` and the project's root as
@@ -47,6 +49,9 @@ _PLOT = flags.DEFINE_string('plot', 'scaling.png', 'sweep: the picture to write.
 _MESHES = flags.DEFINE_list('meshes', '1x1,2x1,4x1,8x1,16x1,32x1,64x1,128x1,256x1,1x2,1x4,2x4,16x4,64x4,1x8,32x8',
                             "communication: meshes 'data' x 'model'; their devices are simulated.")
 _EXPORT = flags.DEFINE_string('export', 'llm_esr', 'llm_esr: folder for the files.')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'serve: work folder of a finished run, or a bundle. Default: a made-up '
+                               'model of --size.')
+_EVERYBODY = flags.DEFINE_bool('everybody', True, 'serve: whether lists of all users are timed as well.')
 _CLONE = flags.DEFINE_string('clone', '../LLM-ESR', 'llm_esr: where the public repository was cloned to.')
 _OUT = flags.DEFINE_string('out', None, 'JSON file for the figures.')
 
@@ -109,6 +114,11 @@ def _retrieve(size: workload.Size) -> list[dict[str, Any]]:
     return retrieval.measure(size, _K.value, retrieval.load(_VECTORS.value, _K.value) if _VECTORS.value else None)
 
 
+def _serve(size: workload.Size) -> list[dict[str, Any]]:
+    from grasp_jax.benchmark import serving
+    return serving.measure(size, pathlib.Path(_WORKDIR.value) if _WORKDIR.value else None, 'grasp', _EVERYBODY.value)
+
+
 def _sweep(_: workload.Size) -> Iterator[dict[str, Any]]:
     from grasp_jax.benchmark import sweep
     return sweep.measure(_ROUNDS.value, _STEPS.value, _REFERENCE.value)
@@ -150,7 +160,7 @@ def communication_mesh(text: str) -> tuple[int, int]:
 
 _COMMANDS: dict[str, Callable[[workload.Size], Iterable[dict[str, Any]]]] = {
     'train': _train, 'evaluate': _evaluate, 'retrieve': _retrieve, 'sweep': _sweep, 'llm_esr': _llm_esr,
-    'communication': _communication}
+    'communication': _communication, 'serve': _serve}
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

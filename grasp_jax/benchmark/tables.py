@@ -75,6 +75,19 @@ def _retrieve(found: dict[str, Any]) -> list[tuple[Rows, int]]:
     return [(rows, 1)]
 
 
+def _serve(found: dict[str, Any]) -> list[tuple[Rows, int]]:
+    of_lists = [f'{name}@{k}' for k in (10, 100) for name in ('p50 ms', 'p99 ms', 'recall')]
+    rows = [['model', 'search', 'items', 'ready s', *of_lists, 'users', 'all @100 s']]
+    for result in found['results']:
+        rows.append([f'{_model(result)}, gate {result["gate"]}', 'exact' if result['exact'] else 'candidates',
+                     f'{result["items"]:,}', f'{result["ready_s"]:.1f}',
+                     *(text for k in (10, 100) for text in (
+                         f'{1e3 * result[f"p50_s@{k}"]:.2f}', f'{1e3 * result[f"p99_s@{k}"]:.2f}',
+                         f'{result[f"recall@{k}"]:.3f}')),
+                     f'{result["users"]:,}', _number(result['everybody_s'], '.1f')])
+    return [(rows, 2)]
+
+
 def _communication(found: dict[str, Any]) -> list[tuple[Rows, int]]:
     kinds = sorted({kind for result in found['results'] for kind in result['sent_mb']})
     rows = [['backbone', 'mesh', 'devices', 'collectives', *(f'{kind} MB' for kind in kinds), 'MB a device sends']]
@@ -105,4 +118,4 @@ def _number(value: float | None, form: str, factor: float = 1.0) -> str:
 
 
 _TABLES = {'train': _train, 'evaluate': _evaluate, 'retrieve': _retrieve, 'communication': _communication,
-           'sweep': _sweep}
+           'sweep': _sweep, 'serve': _serve}

@@ -52,6 +52,7 @@ SIZES = {
     'beauty_paper': Size(52_204, 57_289, 7.56, 1536),
     'industry_12k': Size(99_711, 12_052, 20.88, 4096, tables='host'),
     'industry': Size(99_711, 1_205_282, 20.88, 4096, tables='host'),
+    'industry_narrow': Size(99_711, 1_205_282, 20.88, 256),
 }
 
 

@@ -28,7 +28,7 @@ from grasp_jax.retrieval.neighbours import ITEM_NEIGHBOURS
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.seeds import finished_seeds
 from grasp_jax.training.sharding import make_mesh
-from grasp_jax.training.step import init_state, ranked_params, train_spec
+from grasp_jax.training.step import TrainSpec, TrainState, init_state, train_spec
 
 BUNDLE = 'bundle.json'  # the manifest that tells a bundle from a work folder
 _NOBODY = np.zeros((0, 1), np.float32)
@@ -191,8 +191,17 @@ def _best_params(folder: pathlib.Path, seed: int, config: ml_collections.ConfigD
             raise missing
         mesh = make_mesh((1, 1), jax.devices()[:1])
         state = checkpoints.load(best.epoch, parameter_shapes(config, known), mesh)
-    params = jax.tree.map(np.asarray, ranked_params(train_spec(config), state))
+    params = ranked_on_host(train_spec(config), state)
     return require_finite(params, where), best.epoch + 1
+
+
+def ranked_on_host(spec: TrainSpec, state: TrainState) -> Any:
+    """`ranked_params` as numpy arrays, without a program to compile, seconds long."""
+    if not spec.average:
+        return jax.tree.map(np.asarray, state.params)
+    mean = state.optimizer[-1]
+    correction = np.float32(1 - np.float32(spec.average) ** int(mean.count))
+    return jax.tree.map(lambda leaf: np.asarray(leaf) / correction, mean.ema)
 
 
 def _require_stages(folder: pathlib.Path, stages: pathlib.Path, config: ml_collections.ConfigDict) -> None:

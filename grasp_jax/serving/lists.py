@@ -177,7 +177,8 @@ def _table(model: Recommender, users: Sequence[str], order: Order, done: Callabl
     many = there.sum(1)
     rank = np.broadcast_to(np.arange(1, ids.shape[1] + 1, dtype=np.int32), ids.shape)[there]
     different, places = np.unique(ids[there], return_inverse=True)
-    items = pa.array([model.item_ids[number - 1] for number in different], pa.string())
+    known = model.item_ids
+    items = pa.array([known[number - 1] for number in different], pa.string())
     columns = {
         USER: pa.DictionaryArray.from_arrays(np.repeat(np.arange(len(users), dtype=np.int32), many),
                                              pa.array(users, pa.string())),
@@ -195,7 +196,7 @@ def _plain(table: pa.Table) -> pa.Table:
 
 def _write(table: pa.Table, path: pathlib.Path, ending: str) -> None:
     if ending == '.parquet':
-        pa.parquet.write_table(_plain(table), path, compression='zstd', store_schema=False)
+        pa.parquet.write_table(_plain(table), path, store_schema=False)
     elif ending == '.csv':
         pa.csv.write_csv(_plain(table), path)
     else:
@@ -210,7 +211,7 @@ def _join(order: Order, plan: dict[str, object]) -> None:
     paths = [order.path(part) for part in range(order.count)]
     with artefacts.replacing(order.out) as partial:
         if order.ending == '.parquet':
-            with pa.parquet.ParquetWriter(partial, pa.parquet.read_schema(paths[0]), compression='zstd',
+            with pa.parquet.ParquetWriter(partial, pa.parquet.read_schema(paths[0]),
                                           store_schema=False) as writer:
                 for path in paths:
                     writer.write_table(pa.parquet.read_table(path))

@@ -181,5 +181,6 @@ def _masked(found: jax.Array, arrays: Arrays, asked: Asked) -> jax.Array:
 
 
 def _top(found: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+    found = jax.lax.optimization_barrier(found)  # else the mask is worked out again inside: 59 ms instead of 40
     found, places = jax.lax.top_k(found, k)
     return found, jnp.where(found > -jnp.inf, places + 1, 0).astype(jnp.int32)

@@ -36,8 +36,9 @@ def write_table(folder: pathlib.Path) -> None:
             rows.writerows([f'u{user:02d}', item_id(item), time] for time, item in enumerate(walk))
     with (folder / 'items.jsonl').open('w', encoding='utf-8') as file:
         for item in range(ITEMS):
-            file.write(json.dumps({'item': item_id(item), 'title': f'thing {item} of shelf {item // 6} and row '
-                                                                   f'{item % 6}', 'brand': f'brand {item // 9}'}) + '\n')
+            # Words of one letter or digit say nothing to the encoder.
+            file.write(json.dumps({'item': item_id(item), 'title': f'thing{item:02d} of shelf{item // 6} and row'
+                                                                   f'{item % 6}', 'brand': f'brand{item // 9}'}) + '\n')
 
 
 def tiny_config(folder, **settings):

@@ -109,12 +109,12 @@ def test_a_killed_command_ends_with_the_same_bytes(plain, tmp_path):
     assert done and out.read_bytes() == (tmp_path / 'whole.parquet').read_bytes()
 
 
-def test_the_command_prints_lists_as_people_read_them(plain, module, tmp_path):
-    found = module('recommend', f'--workdir={plain}', '--n=1', '--k=2')
-    assert found.returncode == 0 and 'user u00' in found.stdout and 'thing ' in found.stdout
+def test_the_command_prints_lists_as_people_read_them(gated, module, tmp_path):
+    found = module('recommend', f'--workdir={gated}', '--n=1', '--k=2')
+    assert found.returncode == 0 and 'user u00' in found.stdout and 'thing' in found.stdout
     new = tmp_path / 'new.jsonl'
-    new.write_text(json.dumps({'item': 'new', 'title': 'thing 3 of shelf 0 and row 3', 'brand': 'brand 0'}) + '\n')
-    similar = module('recommend', f'--workdir={plain}', '--similar=new', f'--new_items={new}', '--k=3')
+    new.write_text(json.dumps({'item': 'new', 'title': 'thing03 of shelf0 and row3', 'brand': 'brand0'}) + '\n')
+    similar = module('recommend', f'--workdir={gated}', '--similar=new', f'--new_items={new}', '--k=3')
     assert '(i003)' in similar.stdout, similar.stderr
 
 

@@ -8,7 +8,7 @@ import grasp_jax
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import tables
 
-NEW = {'item': 'new', 'title': 'thing 3 of shelf 0 and row 3', 'brand': 'brand 0'}
+NEW = {'item': 'new', 'title': 'thing03 of shelf0 and row3', 'brand': 'brand0'}
 
 
 def load(path):

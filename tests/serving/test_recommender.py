@@ -13,7 +13,6 @@ from grasp_jax.data import batches
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation.passes import item_parts, user_states
 from grasp_jax.models.recommender import Recommender as Model
-from grasp_jax.pipeline import prepare_knowledge, run_on
 from grasp_jax.reproduce.runs import restored
 from grasp_jax.saved_config import load as load_config
 from grasp_jax.serving import engine as engines
@@ -180,7 +179,7 @@ def test_similar_items_are_nearest_by_cosine_and_never_the_item_itself(plain):
 
 def test_titles_are_read_by_id(gated):
     model = load(gated)
-    assert model.titles[ODD] == 'thing 7 of shelf 1 and row 1' and len(model.titles) == len(model.item_ids)
+    assert model.titles[ODD] == 'thing07 of shelf1 and row1' and len(model.titles) == len(model.item_ids)
 
 
 def test_another_seed_is_another_model(finished):
