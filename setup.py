@@ -7,6 +7,8 @@ import setuptools
 # ScaNN publishes wheels for these machines only; elsewhere exact search is used.
 SCANN = 'scann>=1.4.2,<1.5; platform_machine == "x86_64" and sys_platform == "linux"'
 
+SERVE = ['fastapi>=0.160,<0.200', 'uvicorn>=0.50,<0.60', 'httptools>=0.7,<0.10', 'uvloop>=0.21,<0.24',
+         'prometheus-client>=0.22,<1']
 LLM = ['openai>=2,<4', 'aiolimiter>=1.1,<2']
 EXTRAS = {
     'cuda12': ['jax[cuda12]>=0.10,<0.12'],
@@ -14,11 +16,13 @@ EXTRAS = {
     'tpu': ['jax[tpu]>=0.10,<0.12'],
     'text': ['sentence-transformers>=5,<7'],
     'llm': LLM,
+    'serve': SERVE,
     'server': ['transformers[serving]>=5,<6'],  # tests ask a real one
     'reference': ['torch>=2.6,<3'],
     'tune': ['optuna>=4,<6'],
     'tensorboard': ['tensorboardX>=2.6,<3'],
-    'test': ['pytest>=8,<10', 'pytest-xdist>=3.6,<4', 'optuna>=4,<6', 'ruff>=0.14,<0.18', 'mypy>=1.18,<3', *LLM],
+    'test': ['pytest>=8,<10', 'pytest-xdist>=3.6,<4', 'optuna>=4,<6', 'ruff>=0.14,<0.18', 'mypy>=1.18,<3',
+             'selenium>=4.40,<5', *LLM, *SERVE],
 }
 
 setuptools.setup(
@@ -29,7 +33,8 @@ setuptools.setup(
     long_description_content_type='text/markdown',
     python_requires='>=3.11,<3.14',
     packages=setuptools.find_packages(include=['grasp_jax', 'grasp_jax.*']),
-    package_data={'grasp_jax.reproduce': ['published/*.csv'], 'grasp_jax.knowledge.domains': ['*.toml']},
+    package_data={'grasp_jax.reproduce': ['published/*.csv'], 'grasp_jax.knowledge.domains': ['*.toml'],
+                  'grasp_jax.serving.http': ['page.html']},
     install_requires=[
         'jax>=0.10,<0.12',  # 0.11 needs Python 3.12
         'flax>=0.12.5,<0.13',

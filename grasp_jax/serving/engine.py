@@ -1,6 +1,7 @@
 """Requests in numbers to lists in numbers: buckets of sizes, so that few programs are compiled, and the search."""
 
 import collections.abc
+import copy
 import logging
 from typing import Any, NamedTuple
 
@@ -72,6 +73,12 @@ class Engine:
         self._assets, self.catalogue = assets, Catalogue(assets, room)
         self.sizes = sizes or Sizes()
         self._index: Index | None = None
+
+    def for_many(self) -> 'Engine':
+        """This engine for very many requests at once: as few programs as possible are compiled."""
+        other = copy.copy(self)
+        other.sizes = self.sizes._replace(batches=(self._most,), left_out=self.sizes.left_out[1:])
+        return other
 
     @property
     def approximate(self) -> bool:
@@ -217,18 +224,17 @@ class Engine:
 
     def _asked(self, requests: collections.abc.Sequence[Request], rows: int) -> scoring.Asked:
         longest = max(len(request.left_out) for request in requests)
-        masked = longest > self.sizes.left_out[-1]
+        masked = longest > self.sizes.left_out[-1] or any(request.allowed is not None for request in requests)
         left_out = (np.zeros((rows, self.sizes.left_out[0]), np.int32) if masked
                     else self._left_out(requests, rows))
-        if not masked and all(request.allowed is None for request in requests):
+        if not masked:
             return scoring.Asked(left_out)
         allowed = np.ones((rows, self.catalogue.places), bool)
         for row, request in enumerate(requests):
             if request.allowed is not None:
                 allowed[row] = False
                 allowed[row, request.allowed - 1] = True
-            if masked:
-                allowed[row, request.left_out - 1] = False
+            allowed[row, request.left_out - 1] = False
         return scoring.Asked(left_out, allowed)
 
     def _left_out(self, requests: collections.abc.Sequence[Request], rows: int) -> np.ndarray:

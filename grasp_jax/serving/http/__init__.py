@@ -1,0 +1,1 @@
+"""The service over HTTP: `python -m grasp_jax.serve`. It needs the extra [serve]."""
