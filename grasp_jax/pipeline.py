@@ -31,7 +31,7 @@ from grasp_jax.knowledge.reduce import load_reduced, reduce_items
 from grasp_jax.knowledge.tables import load_tables
 from grasp_jax.models.spec import Tables, model_spec
 from grasp_jax.retrieval.neighbours import USER_NEIGHBOURS, retrieve
-from grasp_jax.training import hosts
+from grasp_jax.training import hosts, warm_start
 from grasp_jax.training.run import Offline, Run, make_run
 from grasp_jax.training.seeds import claim_run, finished_seeds, train_and_test
 from grasp_jax.training.sharding import make_mesh
@@ -50,6 +50,7 @@ class Knowledge:
       stages: facts of each stage, for the report.
       fingerprint: of everything above.
       contents: of the files of the stages, see `artefacts.Artefact`.
+      folder: of the stages.
     """
 
     dataset: Dataset
@@ -58,6 +59,7 @@ class Knowledge:
     stages: dict[str, dict[str, Any]]
     fingerprint: str
     contents: str
+    folder: pathlib.Path
 
 
 def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, shared: pathlib.Path | None = None,
@@ -79,6 +81,7 @@ def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, share
     """
     check_config(config)
     check_devices(config)
+    warm_start.check(config, workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     (shared or workdir).mkdir(parents=True, exist_ok=True)
     if hosts.is_writer():
@@ -193,7 +196,7 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
     stages = _Stages(folder)
     dataset, mark = _prepare_data(config, stages)
     if config.model.method == 'none':
-        return Knowledge(dataset, None, Offline(), stages.facts, mark, stages.contents)
+        return Knowledge(dataset, None, Offline(), stages.facts, mark, stages.contents, folder)
     known = refresh.before(folder)
     answers = answers_folder(config, folder)
 
@@ -238,7 +241,7 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
         offline = offline._replace(similar_users=np.load(folder / 'retrieve' / USER_NEIGHBOURS, allow_pickle=False))
     tables = Tables(users=found.users, users_similar=found.users_similar, items=found.items,
                     items_similar=found.items_similar)
-    return Knowledge(dataset, tables, offline, stages.facts, mark, stages.contents)
+    return Knowledge(dataset, tables, offline, stages.facts, mark, stages.contents, folder)
 
 
 def answers_folder(config: ml_collections.ConfigDict, folder: pathlib.Path) -> pathlib.Path:
@@ -251,5 +254,6 @@ def answers_folder(config: ml_collections.ConfigDict, folder: pathlib.Path) -> p
 
 def run_on(config: ml_collections.ConfigDict, knowledge: Knowledge) -> Run:
     """A run of a config on what the stages before training left, on the mesh that the config asks for."""
-    return make_run(config, make_mesh(tuple(config.train.mesh)), knowledge.dataset.interactions,
-                    knowledge.dataset.negatives, knowledge.tables, knowledge.offline)
+    run = make_run(config, make_mesh(tuple(config.train.mesh)), knowledge.dataset.interactions,
+                   knowledge.dataset.negatives, knowledge.tables, knowledge.offline)
+    return dataclasses.replace(run, stages=knowledge.folder)

@@ -136,6 +136,12 @@ def save_ranks(run_dir: pathlib.Path, ranks: Ranks) -> None:
     partial.replace(run_dir / RANKS_FILE)
 
 
+def finished_seeds(workdir: pathlib.Path) -> list[int]:
+    """The seeds of a work folder whose test items are ranked, in order."""
+    names = (path.parent.name.removeprefix('seed') for path in workdir.glob(f'seed*/{RANKS_FILE}'))
+    return sorted(int(name) for name in names if name.isdecimal())  # not of a copy, as seed42_old
+
+
 def load_ranks(run_dir: pathlib.Path) -> Ranks:
     """Reads the ranks of a run.
 

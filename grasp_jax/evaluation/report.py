@@ -7,6 +7,7 @@ Keys of report.json (fractions, not percent; null where a group is empty):
 | `schema` | version of this table, 1 |
 | `dataset`, `method`, `backbone`, `recipe` | names |
 | `gate`, `space`, `user_context` | settings of GRASP; null for the other methods |
+| `start_from` | work folder of the run whose parameters this one began with; null where it began afresh |
 | `encoder` | of the texts; null where the method reads none |
 | `seeds`, `seed` | all seeds of the run; `seed` only where there is one |
 | `command` | the command that makes this report again, where it is known |
@@ -153,7 +154,7 @@ def _names(config: ConfigDict) -> Tree:
     grasp = config.model.method in ('grasp', 'grasp_id')
     return {
         'dataset': config.data.name, 'method': config.model.method, 'backbone': config.model.backbone,
-        'recipe': config.train.recipe, **_seeds(seeds),
+        'recipe': config.train.recipe, 'start_from': config.train.start_from or None, **_seeds(seeds),
         'encoder': None if config.model.method == 'none' else config.encode.kind,
         **{key: config.model[key] if grasp else None for key in ('gate', 'space', 'user_context')}}
 

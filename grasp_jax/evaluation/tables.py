@@ -47,6 +47,8 @@ def variant(report: Tree) -> tuple[str, ...]:
 def settings(report: Tree) -> str:
     """Recipe, gate and seeds in one line."""
     parts = [f'recipe {report["recipe"]}']
+    if report.get('start_from'):  # older ones do not say
+        parts.append(f'begun with the parameters of {report["start_from"]}')
     if report['encoder']:
         parts.append(f'vectors {report["encoder"]}')
     if report['gate']:

@@ -124,6 +124,13 @@ def all_say(value: bool) -> bool:
     return bool(multihost_utils.process_allgather(np.bool_(value)).all())
 
 
+def on_host(array: jax.Array) -> np.ndarray:
+    """A whole array, in all of them, also where each has a part of it on its devices."""
+    if array.is_fully_addressable or array.is_fully_replicated:
+        return np.asarray(array)
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+
+
 def meet(what: str) -> None:
     """Waits until every process is here; `what` they wait for is the same text in all."""
     if jax.process_count() > 1:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from grasp_jax.errors import Stopped, UserError
 from grasp_jax.evaluation.metrics import Ranks, summarise
 from grasp_jax.evaluation.ranks import Evaluator
-from grasp_jax.training import hosts
+from grasp_jax.training import hosts, warm_start
 from grasp_jax.training.checkpoints import Best, Checkpoints, Damaged, Interrupted
 from grasp_jax.training.epochs import NO_LOSSES, Epochs
 from grasp_jax.training.metrics_log import METRICS_FILE, MetricsLog, read_metrics
@@ -44,7 +44,7 @@ def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float
     validate = run.evaluator('valid')
     with (Notice() as notice,  # left last: a second SIGTERM must not end the process while states are being written
           Checkpoints(folder / 'checkpoints') as checkpoints, Interrupted(folder / 'interrupted') as interrupted):
-        first, state, losses, spent = _where_it_stopped(run, seed, checkpoints, interrupted)
+        first, state, losses, spent = _where_it_stopped(run, seed, folder, checkpoints, interrupted)
         best = checkpoints.best()
         _require_best(folder, first, best)
         log = MetricsLog(folder, first) if hosts.is_writer() else None
@@ -79,7 +79,7 @@ def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float
     return best
 
 
-def _where_it_stopped(run: Run, seed: int, checkpoints: Checkpoints,
+def _where_it_stopped(run: Run, seed: int, folder: pathlib.Path, checkpoints: Checkpoints,
                       interrupted: Interrupted) -> tuple[int, TrainState, np.ndarray, float]:
     """The epoch to go on with, the state, and of the steps of that epoch that are done the losses and the seconds."""
     shapes = run.state_shapes(seed)
@@ -88,7 +88,7 @@ def _where_it_stopped(run: Run, seed: int, checkpoints: Checkpoints,
     inside = interrupted.resume(first, shapes, run.mesh)
     if inside is not None:
         return first, *inside
-    return first, run.fresh_state(seed) if found is None else found[1], NO_LOSSES, 0.0
+    return first, warm_start.first_state(run, seed, folder) if found is None else found[1], NO_LOSSES, 0.0
 
 
 def _require_best(folder: pathlib.Path, first: int, best: Best | None) -> None:

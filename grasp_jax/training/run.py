@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import logging
+import pathlib
 from typing import NamedTuple
 
 import jax
@@ -60,6 +61,7 @@ class Run:
       negatives: stored negatives by split.
       host: the tables where they stay on the host, else None.
       offline: reduced vectors and similar users, where the method needs them.
+      stages: folder of the stages before training; None where the data come from elsewhere.
     """
 
     config: ml_collections.ConfigDict
@@ -70,6 +72,7 @@ class Run:
     negatives: dict[str, np.ndarray]
     host: HostTables | None = None
     offline: Offline = NOTHING
+    stages: pathlib.Path | None = None
 
     def evaluator(self, split: Split) -> Evaluator | HostEvaluator:
         """Ranks the held-out items of 'valid' or 'test'."""

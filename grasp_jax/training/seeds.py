@@ -4,27 +4,24 @@ import contextlib
 import logging
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import ml_collections
 
 from grasp_jax import artefacts
 from grasp_jax.config import default
-from grasp_jax.evaluation.metrics import RANKS_FILE, save_ranks
-from grasp_jax.training import hosts
+from grasp_jax.evaluation.metrics import RANKS_FILE, finished_seeds, save_ranks
+from grasp_jax.training import hosts, warm_start
 from grasp_jax.training.loop import test_ranks, train
 from grasp_jax.training.run import Run
+
+__all__ = ['claim_run', 'finished_seeds', 'train_and_test']
 
 LOG = logging.getLogger(__name__)
 # Settings that change how a run is carried out, not what comes out of it.
 _OF_NO_CONSEQUENCE = ('recipe', 'seeds', 'steps_per_call', 'mesh', 'tables', 'chunk_mb')
 # Settings that shape the report alone: of a finished run they may change.
 _OF_THE_REPORT = {'evaluate': ('ks', 'head_user', 'head_item')}
-
-
-def finished_seeds(workdir: pathlib.Path) -> list[int]:
-    """The seeds of a work folder whose test items are ranked, in order."""
-    names = (path.parent.name.removeprefix('seed') for path in workdir.glob(f'seed*/{RANKS_FILE}'))
-    return sorted(int(name) for name in names if name.isdecimal())  # not of a copy, as seed42_old
 
 
 def train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str, made_of: str = '') -> pathlib.Path:
@@ -50,7 +47,7 @@ def train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str, made_
 
 
 def claim_run(folder: pathlib.Path, config: ml_collections.ConfigDict, inputs: Sequence[str],
-              made_of: str = '') -> None:
+              made_of: str = '', start: dict[str, Any] | None = None) -> None:
     """Marks the folder of a seed as belonging to a config, or checks that it does.
 
     Args:
@@ -58,21 +55,26 @@ def claim_run(folder: pathlib.Path, config: ml_collections.ConfigDict, inputs: S
       config: the full config.
       inputs: fingerprints of the stages before.
       made_of: their contents; empty where they are not at hand.
+      start: note of the parameters that the seed begins with (`warm_start.Start`); None: as the folder notes it.
 
     Raises:
-      UserError: the folder belongs to another config or other contents.
+      UserError: the folder belongs to another config, to other contents or to other parameters to begin with.
     """
-    settings = {'model': config.model.to_dict(), 'evaluate': config.evaluate.to_dict(), 'train': {
-        key: value for key, value in config.train.to_dict().items() if key not in _OF_NO_CONSEQUENCE}}
+    train = {key: value for key, value in config.train.to_dict().items() if key not in _OF_NO_CONSEQUENCE}
+    if config.train.start_from:
+        train['start_from'] = warm_start.claimed(folder, config, start)
+    settings = {'model': config.model.to_dict(), 'evaluate': config.evaluate.to_dict(), 'train': train}
     # A new setting's default leaves things as they were, so that runs from before it stay what they are.
     artefacts.claim(folder, settings, inputs, default().to_dict(), _OF_THE_REPORT, made_of)
 
 
 def _train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str, made_of: str) -> pathlib.Path:
+    start = _note_of_start(run, seed, folder)
+
     def claim() -> bool:
         done = (folder / RANKS_FILE).exists()
         # What is done may have been done elsewhere, where vectors differ in their last bits.
-        claim_run(folder, run.config, [inputs], '' if done else made_of)
+        claim_run(folder, run.config, [inputs], '' if done else made_of, start)
         return done
 
     if hosts.agree(hosts.one_after_another(claim)):
@@ -83,3 +85,13 @@ def _train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str, made
     if hosts.is_writer():
         save_ranks(folder, ranks)
     return folder
+
+
+def _note_of_start(run: Run, seed: int, folder: pathlib.Path) -> dict[str, Any] | None:
+    """Of a seed that is to begin with another run's parameters; None where it begins afresh, or notes already that it
+    began with that run's."""
+    if not run.config.train.start_from:
+        return None
+    if hosts.agree(hosts.one_after_another(lambda: warm_start.noted(folder, run.config) is not None)):
+        return None
+    return warm_start.load(run, seed).note
