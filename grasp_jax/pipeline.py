@@ -21,6 +21,7 @@ from grasp_jax.data import dataset as dataset_files
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.prepare import prepare, source_checksums
 from grasp_jax.errors import UserError
+from grasp_jax.evaluation import cold_start as cold_ranking
 from grasp_jax.evaluation.report import load_report, write_report
 from grasp_jax.knowledge import encoders
 from grasp_jax.knowledge.describe import ITEMS as ITEM_TEXTS
@@ -96,8 +97,11 @@ def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, share
     with artefacts.lock(workdir):  # a process that waited for a run may be here at the same moment
         if every_seed:
             config = _with_finished(config, workdir, knowledge.fingerprint)
+        cold = [cold_ranking.evaluate(workdir, seed, config.evaluate.ks) for seed in config.train.seeds
+                if cold_start.asked_for(config.evaluate)]
         return write_report(workdir, config, [workdir / f'seed{seed}' for seed in config.train.seeds],
-                            _as_reported(knowledge.stages, workdir, before), knowledge.dataset.interactions, command)
+                            _as_reported(knowledge.stages, workdir, before), knowledge.dataset.interactions, command,
+                            cold)
 
 
 def _with_finished(config: ml_collections.ConfigDict, workdir: pathlib.Path, inputs: str) -> ml_collections.ConfigDict:

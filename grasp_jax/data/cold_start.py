@@ -30,12 +30,14 @@ class Cold:
       item_ids: c ids of cold items.
       users: int32 [v], users whose last item was a cold one.
       targets: int32 [v], which one, as a place in `item_ids`.
-      indptr, items: sequences of the cold users, oldest first; the last item of each is asked for.
+      user_ids: ids of the cold users.
+      indptr, items: their sequences, oldest first; the last item of each is asked for.
     """
 
     item_ids: Sequence[str]
     users: np.ndarray
     targets: np.ndarray
+    user_ids: Sequence[str]
     indptr: np.ndarray
     items: np.ndarray
 
@@ -88,6 +90,7 @@ def set_aside(found: Sequences, config: ml_collections.ConfigDict) -> tuple[Sequ
     user_number, cold_number = np.cumsum(stays) - 1, np.cumsum(cold_items) - 1
     cold = Cold([identity for identity, gone in zip(found.item_ids, cold_items[1:], strict=True) if gone],
                 user_number[asked].astype(np.int32), cold_number[last[asked]].astype(np.int32),
+                [identity for identity, is_asked in zip(found.user_ids, many, strict=True) if is_asked],
                 _indptr(owner[theirs], many), item_number[sequences.items[theirs]])
     if ('cold_items' in shares and not len(cold.users)) or ('cold_users' in shares and not len(cold.items)):
         raise UserError(f'config.evaluate: {_named(shares)} leaves nothing to ask for; raise it')
@@ -108,7 +111,8 @@ def write(folder: pathlib.Path, cold: Cold, attributes: Iterable[dict[str, Any]]
     with (folder / ITEMS).open('w', encoding='utf-8') as file:
         for identity, known in zip(cold.item_ids, attributes, strict=True):
             file.write(json.dumps({'id': identity, 'attributes': known}, ensure_ascii=False) + '\n')
-    np.savez(folder / CASES, users=cold.users, targets=cold.targets, indptr=cold.indptr, items=cold.items)
+    np.savez(folder / CASES, users=cold.users, targets=cold.targets, indptr=cold.indptr, items=cold.items,
+             user_ids=np.array(cold.user_ids, str))
     return {'cold_items': len(cold.item_ids), 'cold_item_cases': len(cold.users), 'cold_users': len(cold.indptr) - 1}
 
 
@@ -120,7 +124,7 @@ def load(folder: pathlib.Path) -> tuple[Cold, Sequence[dict[str, Any]]]:
     """
     try:
         with np.load(folder / CASES, allow_pickle=False) as file:
-            cases = {name: file[name] for name in ('users', 'targets', 'indptr', 'items')}
+            cases = {name: file[name] for name in ('users', 'targets', 'user_ids', 'indptr', 'items')}
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise UserError(f'{folder / CASES}: cannot be read ({error}); delete its folder and run again') from error
     ids = json_lines(folder / ITEMS, lambda record: str(record['id']))

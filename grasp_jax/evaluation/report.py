@@ -22,6 +22,7 @@ Keys of report.json (fractions, not percent; null where a group is empty):
 | `training` | `seconds` of all seeds together, `epochs` that were run |
 | `std` | only with several seeds: `test` and `validation` as standard deviations (n - 1) over the seeds; these two are then means |
 | `runs` | per seed: `seed`, `run_dir` (relative), `test`, `validation`, `training` |
+| `cold_start` | null unless items or users were set aside (`evaluate.cold_items`, `cold_users`); else `items` and `users`, each with `cases`, `candidates` and, under full ranking, the metrics of `model`, `content` and `chance`; means over the seeds |
 | `stages` | what each stage said about itself |
 | `mixed` | which seeds were trained on stages of the same settings that came out otherwise, null where none were |
 | `versions` | Python and libraries |
@@ -53,7 +54,7 @@ Tree = dict[str, Any]
 
 def write_report(
     workdir: pathlib.Path, config: ConfigDict, run_dirs: Sequence[pathlib.Path], stages: dict[str, Tree],
-    interactions: Interactions, command: str = '',
+    interactions: Interactions, command: str = '', cold: Sequence[Tree] = (),
 ) -> Tree:
     """Writes report.json, report.md and plots/ into the workdir.
 
@@ -64,6 +65,7 @@ def write_report(
       stages: facts of each stage by name.
       interactions: the prepared data set.
       command: what to type to make this report again.
+      cold: of each seed, what `cold_start.evaluate` found; empty where nothing was set aside.
 
     Returns:
       What report.json holds.
@@ -85,6 +87,7 @@ def write_report(
         'schema': SCHEMA, **_names(config), 'command': command, 'data': _data_facts(interactions, counts['users']),
         'protocol': _protocol(config, interactions), 'thresholds': groups.thresholds(interactions, config),
         'counts': counts, **_over_seeds(runs), 'runs': runs, 'stages': stages,
+        'cold_start': _merge(cold, statistics.fmean) if cold else None,
         'mixed': _mixed(config.train.seeds, run_dirs), 'versions': _versions(run_dirs)}
     (workdir / 'plots').mkdir(parents=True, exist_ok=True)
     plots.training_curve(report, histories, workdir / 'plots' / 'training_curve.png')

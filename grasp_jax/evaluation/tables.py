@@ -85,6 +85,7 @@ def render_terminal(report: Tree) -> str:
         f'{data["users"]:,} users, {data["items"]:,} items, {data["interactions"]:,} interactions; '
         f'{data["evaluated_users"]:,} users evaluated',
         '', aligned(_overall(report), 2), _mrr(report), '', aligned(_groups(report)), '',
+        *([aligned(rows, 2), ''] if (rows := cold_rows(report)) else []),
         f'sampled: {protocol["sampled"]}', f'full: {protocol["full"]}',
         f'{protocol["groups"]}{_from(report)}', *_warning(report),
         f'best epoch {_number(report["validation"]["epoch"])}, validation NDCG@10 '
@@ -107,6 +108,9 @@ def render_markdown(report: Tree) -> str:
         '![NDCG and hit rate by k, both protocols](plots/metric_by_k.png)',
         '## Head and tail', f'Percent{several}. {_sentence(protocol["groups"])[:-1]}{_from(report)}.',
         markdown(_groups(report)), '![Head and tail groups, both protocols](plots/groups.png)',
+        *(['## Cold start', 'Percent, full ranking. Cold items and users were no part of training; items come in by '
+           'their texts alone, users by the history in a request.', markdown(rows, 2)]
+          if (rows := cold_rows(report)) else []),
         '## Training', f'Best epoch {_number(report["validation"]["epoch"])}: validation NDCG@10 '
         f'{_percent(report, "validation", "NDCG@10")}%, HR@10 {_percent(report, "validation", "HR@10")}% '
         f'({protocol["select_by"]}). {report["training"]["epochs"]} epochs took '
@@ -173,6 +177,19 @@ def _overall(report: Tree) -> Rows:
         for protocol in ('sampled', 'full'):
             rows.append([metric, protocol, *(_percent(report, 'test', protocol, f'{metric}@{k}') for k in ks)])
     return rows
+
+
+def cold_rows(report: Tree) -> Rows:
+    """What was set aside from training: one row for the model, the content baseline and chance; none where nothing
+    was."""
+    found, k = report.get('cold_start') or {}, headline_k(report)
+    rows = [['cold start, %', 'scored by', 'cases', f'NDCG@{k} full', f'HR@{k} full']]
+    for who in ('items', 'users'):
+        for name in ('model', 'content', 'chance') if found.get(who) else ():
+            values = found[who][name] or {}
+            rows.append([who, name, f'{found[who]["cases"]:,.0f}',
+                         *(percent(values.get(f'{metric}@{k}')) for metric in ('NDCG', 'HR'))])
+    return rows if len(rows) > 1 else []
 
 
 def _mrr(report: Tree) -> str:

@@ -222,13 +222,13 @@ def nearest_known(vectors: Vectors, own: np.ndarray, k: int, groups: np.ndarray 
     Returns:
       int64 [x, k] item ids, 0 where there is none, and float32 [x, E]; where there is none, the own vector.
     """
-    count, width = len(vectors.items) - 1, own.shape[1]
-    k = min(k, count)
+    known, width = len(vectors.items) - 1, own.shape[1]
+    k = min(k, known)
     best = np.full((len(own), k), -np.inf, np.float32)
     ids = np.zeros((len(own), k), np.int64)
     asked = own / np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-12)
     step = max(1, 2 ** 24 // width)
-    for start in range(1, count + 1, step):
+    for start in range(1, known + 1, step):
         keys = np.asarray(vectors.items[start:start + step], np.float32)
         keys = keys / np.maximum(np.linalg.norm(keys, axis=1, keepdims=True), 1e-12)
         found = asked @ keys.T
@@ -240,9 +240,9 @@ def nearest_known(vectors: Vectors, own: np.ndarray, k: int, groups: np.ndarray 
         order = np.argsort(-found, axis=1, kind='stable')[:, :k]
         best, ids = np.take_along_axis(found, order, 1), np.take_along_axis(numbers, order, 1)
     ids = np.where(np.isfinite(best), ids, 0)
-    there = ids > 0
-    total = np.where(there[..., None], np.asarray(vectors.items[ids], np.float32), 0).sum(axis=1)
-    means = np.where(there.any(axis=1)[:, None], total / np.maximum(there.sum(axis=1), 1)[:, None], own)
+    count = (ids > 0).sum(axis=1, keepdims=True)  # the row of id 0 is zero
+    total = np.asarray(vectors.items[ids], np.float32).sum(axis=1)
+    means = np.where(count > 0, total / np.maximum(count, 1), own)
     return ids, means.astype(np.float32)
 
 

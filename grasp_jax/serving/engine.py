@@ -16,6 +16,7 @@ from grasp_jax.serving.index import ITEMS_FROM, Index
 
 LOG = logging.getLogger(__name__)
 CANDIDATES = 500  # that the proxy finds for personal items
+_NEW_BESIDE = 256  # new items that are candidates beside what an index finds
 _SCORES = 2 ** 26  # numbers of a batch's scores at most: 256 MB
 
 
@@ -209,10 +210,21 @@ class Engine:
 
     def _from_index(self, states: np.ndarray, requests: collections.abc.Sequence[Request],
                     wanted: int) -> np.ndarray | None:
-        """int32 [B, C] ids without those that are left out; None where the index finds too few."""
-        if self._index is None or self._index.count != self.catalogue.count:
-            self._index = Index(np.asarray(self.catalogue.arrays.items)[:self.catalogue.count])
-        return self._index.search(states, [request.left_out for request in requests], wanted)
+        """int32 [B, C] ids without those that are left out; None where the index finds too few. New items are no part
+        of the index: all of them are candidates, until they are many."""
+        count = self.catalogue.count
+        if self._index is None or count - self._index.count > _NEW_BESIDE:
+            self._index = Index(np.asarray(self.catalogue.arrays.items)[:count])
+        left_out = [request.left_out for request in requests]
+        found = self._index.search(states, left_out, wanted)
+        if found is None or self._index.count == count:
+            return found
+        new = np.arange(self._index.count + 1, count + 1, dtype=np.int32)
+        beside = np.zeros((len(found), _NEW_BESIDE), np.int32)
+        beside[:, :len(new)] = new
+        for row, gone in enumerate(left_out):
+            beside[row, np.isin(beside[row], gone)] = 0
+        return np.concatenate([found, beside], axis=1)
 
     def _states(self, requests: collections.abc.Sequence[Request], width: int) -> tuple[jax.Array, Any]:
         size = _bucket(len(requests), self.sizes.batches)

@@ -267,7 +267,8 @@ class Recommender:
         require_k(k)
         asked, _ = self.questions.people(users, None)
         requests = [request_of(user, history, filter_viewed, None, _NOTHING) for user, history in asked]
-        return self._engine.top(requests, min(k, self._engine.catalogue.count), exact, done)
+        engine = self._engine.for_many()
+        return engine.top(requests, min(k, engine.catalogue.count), exact, done)
 
     def history(self, user: Any) -> list[str]:
         """Ids of the items of a user of the data set, oldest first.
