@@ -81,8 +81,8 @@ class Questions:
 def request(user: int, history: np.ndarray, filter_viewed: bool, allowed: np.ndarray | None,
             gone: np.ndarray) -> Request:
     """What the engine is asked for one person."""
-    viewed = np.unique(history) if filter_viewed else _NOTHING
-    return Request(history, np.union1d(viewed, gone).astype(np.int32) if len(gone) else viewed, user, allowed)
+    left_out = {*(history.tolist() if filter_viewed else ()), *gone.tolist()}  # quicker than numpy's sort for so few
+    return Request(history, np.array(sorted(left_out), np.int32), user, allowed)
 
 
 def require_k(k: int) -> None:

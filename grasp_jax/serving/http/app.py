@@ -36,14 +36,22 @@ class Service:
 
     async def recommend(self, request: Request) -> Response:
         """The k best items for a user of the data set, or for a history."""
-        asked, served = fields.read(await request.body(), _RECOMMEND), self._shelf.current
+        return _json(await self.recommended(await request.body()))
+
+    async def recommended(self, body: bytes) -> bytes:
+        """As `recommend`, from a body to a body.
+
+        Raises:
+          Problem: the body says something that cannot be, or too much is asked for.
+        """
+        asked, served = fields.read(body, _RECOMMEND), self._shelf.current
         k, exact = asked.number('k', 10, self._limits.max_k), asked.flag('exact', False)
         found = self._question(served, asked, filter_viewed=asked.flag('filter_viewed', True),
                                items_to_recommend=asked.identities('items_to_recommend', None, self._limits.max_text),
                                items_to_exclude=asked.identities('items_to_exclude', None, self._limits.max_text))
         if not len(found.history):
-            return _json(served.answer(*served.model.questions.popular(found, k), POPULARITY))
-        return _json(served.answer(*await self._scorer.top(served.model, found, k, exact), MODEL))
+            return served.answer(*served.model.questions.popular(found, k), POPULARITY)
+        return served.answer(*await self._scorer.top(served.model, found, k, exact), MODEL)
 
     async def similar(self, item: str, request: Request) -> Response:
         """The k items most like an item (?k=10). Its id stands in the address as encodeURIComponent writes it."""

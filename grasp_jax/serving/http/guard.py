@@ -7,7 +7,7 @@ import asyncio
 import hmac
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from grasp_jax.serving.http import problems
@@ -21,9 +21,12 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Direct = Callable[[bytes], Awaitable[bytes]]
+Headers = Sequence[tuple[bytes, bytes]]
 
 ROUTES = ('/', '/recommend', '/similar', '/items', '/explain', '/search', '/health', '/metrics', '/reload', '/docs')
 OPEN = ('/', '/health')  # that no token is asked for
+_JSON: Headers = [(b'content-type', b'application/json')]
 _THROWN_AWAY = 16  # times `max_body` that is read of a body that is too large, so that its sender reads the answer
 
 
@@ -34,18 +37,19 @@ class Guard:
       draining: whether the service ends, and each answer ends its connection.
     """
 
-    def __init__(self, app: App, limits: Limits, metrics: Metrics, token: str = '',
+    def __init__(self, app: App, direct: Mapping[str, Direct], limits: Limits, metrics: Metrics, token: str = '',
                  hosts: Collection[str] | None = None):
         """Takes what is checked.
 
         Args:
           app: that is guarded.
+          direct: by path, what makes answers of bodies (POST) without the app, which takes as long as all the rest.
           limits: of bodies and times.
           metrics: that count.
           token: that must be shown; empty: none.
           hosts: names that the service is called by; None: any.
         """
-        self._app, self._limits, self._metrics = app, limits, metrics
+        self._app, self._direct, self._limits, self._metrics = app, direct, limits, metrics
         self._token, self._hosts = token.encode(), hosts
         self.draining = False
 
@@ -66,15 +70,18 @@ class Guard:
         try:
             self._check(scope)
             if scope['method'] == 'POST':
-                body = await self._body(scope, receive)
+                body, direct = await self._body(scope, receive), self._direct.get(scope['path'])
+                if direct is not None:
+                    await _send(200, _JSON, await direct(body), answer)
+                    return
                 receive = _replayed(body, receive)
             await self._app(scope, receive, answer)
         except Problem as problem:
-            await _send(problem, answer)
+            await _refuse(problem, answer)
         except Exception:
             LOG.exception('%s %s failed', scope['method'], route_of(scope['path']))
             if not status:
-                await _send(problems.unexpected(), answer)
+                await _refuse(problems.unexpected(), answer)
         finally:
             self._metrics.answered(route_of(scope['path']), status or 499, time.perf_counter() - started)
 
@@ -162,6 +169,11 @@ def _name_of(host: bytes) -> str:
     return name.rpartition(':')[0] if name.count(':') == 1 else name
 
 
-async def _send(problem: Problem, send: Send) -> None:
-    await send({'type': 'http.response.start', 'status': problem.status, 'headers': problem.headers()})
-    await send({'type': 'http.response.body', 'body': problem.body})
+async def _send(status: int, headers: Headers, body: bytes, send: Send) -> None:
+    headers = [*headers, (b'content-length', b'%d' % len(body))]
+    await send({'type': 'http.response.start', 'status': status, 'headers': headers})
+    await send({'type': 'http.response.body', 'body': body})
+
+
+async def _refuse(problem: Problem, send: Send) -> None:
+    await _send(problem.status, problem.headers(), problem.body, send)

@@ -30,13 +30,22 @@ class Metrics:
         self._items = Gauge('grasp_jax_items', 'Items that can be recommended.', registry=self.registry)
         self._reloads = Counter('grasp_jax_reloads', 'Reloads by outcome: swapped or refused.', ['outcome'],
                                 registry=self.registry)
+        self._by_route: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         for outcome in ('swapped', 'refused'):
             self._reloads.labels(outcome)
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """A request was answered."""
-        self._requests.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        counter, times = self._found(route, status)
+        counter.inc()
+        times.observe(seconds)
+
+    def _found(self, route: str, status: int) -> tuple[Counter, Histogram]:
+        found = self._by_route.get((route, status))
+        if found is None:
+            found = self._by_route[route, status] = (self._requests.labels(route, str(status)),
+                                                     self._seconds.labels(route))
+        return found
 
     def scored(self, requests: int) -> None:
         """So many requests were scored together."""

@@ -24,8 +24,8 @@ class Problem(Exception):
         return json.dumps({'error': self.sentence}).encode()
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """Of the answer."""
-        found = [(b'content-type', b'application/json'), (b'content-length', str(len(self.body)).encode())]
+        """Of the answer, less its length."""
+        found = [(b'content-type', b'application/json')]
         if self.status == 503:
             found.append((b'retry-after', str(RETRY_SECONDS).encode()))
         if self.status == 401:

@@ -56,14 +56,15 @@ def serve(plan: Plan, door: socket.socket) -> None:
     metrics = Metrics()
     scorer = Scorer(plan.limits, metrics)
     shelf = Shelf(plan.workdir, plan.models, plan.seed, plan.limits, metrics, scorer)
-    app = make_app(Service(shelf, scorer, plan.limits, metrics, bool(plan.token)))
+    service = Service(shelf, scorer, plan.limits, metrics, bool(plan.token))
+    guard = Guard(make_app(service), {'/recommend': service.recommended}, plan.limits, metrics, plan.token, plan.hosts)
 
     async def start() -> None:
         LOG.info('%s: is being made ready at %s', plan.workdir, server.address_of(door))
         await shelf.start(first.pop())  # nobody else holds it, so that its memory is free after a reload
         LOG.info('ready')
 
-    running = server.Server(Guard(app, plan.limits, metrics, plan.token, plan.hosts), plan.limits, start)
+    running = server.Server(guard, plan.limits, start)
     running.run(sockets=[door])
     if running.error is not None:
         raise running.error

@@ -83,7 +83,8 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, problem: Problem) -> None:
         self._stop_waiting()
-        head = b''.join(b'%b: %b\r\n' % header for header in problem.headers())
+        length = (b'content-length', b'%d' % len(problem.body))
+        head = b''.join(b'%b: %b\r\n' % header for header in (*problem.headers(), length))
         self.transport.write(b'HTTP/1.1 %d Refused\r\n%b\r\n%b' % (problem.status, head, problem.body))
         self.transport.close()
 
