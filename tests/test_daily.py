@@ -109,11 +109,11 @@ def test_one_command_from_new_data_to_a_service_that_knows_it(gated, tmp_path): 
                               text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
         after = health(address)
-        assert after['version'] != before['version'] and after['items'] == before['items'] + 1
+        assert after['model'] != before['model'] and after['items'] == before['items'] + 1
         again = subprocess.run([*command, f'--service={address}'], cwd=ROOT, env=environment, capture_output=True,
                                text=True, check=False)
         assert again.returncode == 0 and '(up to date)' in again.stdout, again.stderr[-2000:]
-        assert health(address)['version'] == after['version']
+        assert health(address)['model'] == after['model']
     model = grasp_jax.Recommender.load(tmp_path / 'models' / 'tuesday')
     assert 'newcomer' in model.user_ids and 'brand-new' in model.item_ids
     note = json.loads(pathlib.Path(tmp_path / 'tuesday' / 'report.json').read_text())
