@@ -15,6 +15,7 @@ from grasp_jax.serving.engine import Engine, Request
 
 LEVELS = ('self', 'similar', 'global')
 _SHOWN = 5
+_TOGETHER = 64  # rows that are read together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,13 +84,29 @@ def _nearest(engine: Engine, assets: Assets, item: int, others: np.ndarray,
         return []
     ids = np.concatenate([[item], others])
     if assets.vectors is None:
-        vectors = np.asarray(engine.catalogue.arrays.items[jnp.asarray(ids - 1)])
+        vectors = _rows(engine.catalogue.arrays.items, ids - 1)
     else:
         vectors = engine.catalogue.vectors(ids)[0]
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     cosines = unit[1:] @ unit[0]
     order = np.argsort(-cosines, kind='stable')[:_SHOWN]
     return [Near(*describe(int(others[place])), float(cosines[place])) for place in order]
+
+
+def _rows(table: jax.Array, places: np.ndarray) -> np.ndarray:
+    """Some rows of a table on the device, by a program of one size."""
+    found = []
+    for start in range(0, len(places), _TOGETHER):
+        some = places[start:start + _TOGETHER]
+        padded = np.zeros(_TOGETHER, np.int32)
+        padded[:len(some)] = some
+        found.append(np.asarray(_pick(table, padded))[:len(some)])
+    return np.concatenate(found)
+
+
+@jax.jit
+def _pick(table: jax.Array, places: jax.Array) -> jax.Array:
+    return table[places]
 
 
 @functools.partial(jax.jit, static_argnums=(0,))

@@ -15,6 +15,7 @@ from grasp_jax.evaluation.metrics import Ranks, save_ranks
 from grasp_jax.pipeline import prepare_knowledge, run_on, run_pipeline
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.seeds import claim_run
+from tests.serving.http_service import FEW, running
 
 USERS, ITEMS = 40, 36
 ODD = 'a/b "ü" 🙂'  # an id, as one of a hundred thousand will be
@@ -108,3 +109,11 @@ def gated(finished):
 def plain(finished):
     """A run whose items look alike to everybody, which reads texts and knows ids."""
     return finished(model__method='grasp_id', model__gate='none', model__id_start='text')
+
+
+@pytest.fixture(scope='session')
+def service(untrained, tmp_path_factory):
+    """A service that many tests ask and none changes: gates, no token."""
+    pytest.importorskip('fastapi', reason='the extra [serve] is not installed')
+    with running(tmp_path_factory.mktemp('service'), f'--workdir={untrained()}', *FEW) as found:
+        yield found

@@ -118,8 +118,8 @@ class Served:
             engine.top([request], depth, exact)
         for depth in sizes.depths:
             self.answer_similar(1, depth)
-        for width in widths:
-            self.explain(self._example(width), 1)
+        for length in (*widths, *(size + 1 for size in sizes.left_out)):
+            self.explain(self._example(length), 1)
         LOG.info('model %s, seed %d: %d items, %d users, compiled in %.1f s', self.version, self.seed, self.items,
                  len(self.model.user_ids), time.monotonic() - started)
 
@@ -135,7 +135,8 @@ class Served:
                     yield self._example(1, left_out), depth, exact
 
     def _example(self, length: int, left_out: int = 1) -> Request:
-        return Request(np.ones(length, np.int32), np.ones(left_out, np.int32))
+        different = (1 + np.arange(max(length, left_out)) % self.items).astype(np.int32)
+        return Request(different[:length], different[:left_out])
 
     def _list(self, ids: np.ndarray, scores: np.ndarray) -> bytes:
         answers = self._answers
