@@ -32,6 +32,8 @@ if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
 
 import pytest
 
+from tests.tiny_runs import finished, gated, plain, untrained  # noqa: F401 (fixtures that several folders of tests share)
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 

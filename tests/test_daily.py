@@ -17,10 +17,10 @@ import grasp_jax
 from grasp_jax import daily
 from grasp_jax.errors import UserError
 from tests.conftest import ROOT
-from tests.serving.conftest import ODD, finished, gated, untrained  # noqa: F401 (fixtures)
+from tests.tiny_runs import ODD
 
 CONFIG = """
-from tests.serving.conftest import tiny_config
+from tests.tiny_runs import tiny_config
 def get_config():
     return tiny_config({folder!r}).lock()
 """
@@ -94,7 +94,7 @@ def health(address):
     raise AssertionError('the service does not answer')
 
 
-def test_one_command_from_new_data_to_a_service_that_knows_it(gated, tmp_path):  # noqa: F811
+def test_one_command_from_new_data_to_a_service_that_knows_it(gated, tmp_path):
     tuesday(gated.parent / 'data', tmp_path / 'data')
     config = tmp_path / 'tuesday.py'
     config.write_text(CONFIG.format(folder=str(tmp_path / 'data')))

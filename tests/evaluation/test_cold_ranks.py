@@ -7,7 +7,6 @@ import pytest
 
 from grasp_jax.evaluation import cold_start, metrics
 from grasp_jax.evaluation.tables import cold_rows
-from tests.serving.conftest import finished, untrained  # noqa: F401 (fixtures)
 
 SHARES = {'evaluate__cold_items': 0.2, 'evaluate__cold_users': 0.2}
 
@@ -38,7 +37,7 @@ def test_chance_is_what_random_ranks_reach():
     assert expected['NDCG@5'] == pytest.approx(weights['NDCG@5'], rel=0.01)
 
 
-def test_a_report_has_both_beside_chance(finished):  # noqa: F811
+def test_a_report_has_both_beside_chance(finished):
     workdir = finished(**SHARES)
     report = json.loads((workdir / 'report.json').read_text())
     found = report['cold_start']
@@ -53,7 +52,7 @@ def test_a_report_has_both_beside_chance(finished):  # noqa: F811
     assert again['users']['model'] == pytest.approx(found['users']['model'])
 
 
-def test_ids_alone_say_nothing_of_cold_items(finished):  # noqa: F811
+def test_ids_alone_say_nothing_of_cold_items(finished):
     report = json.loads((finished(model__method='none', **SHARES) / 'report.json').read_text())
     assert report['cold_start']['items']['model'] is None and report['cold_start']['items']['chance']['HR@5'] > 0
     assert report['cold_start']['users']['model'] is not None and report['cold_start']['users']['content'] is None

@@ -3,12 +3,11 @@
 import json
 
 from grasp_jax.evaluation import cold_table
-from tests.serving.conftest import finished, untrained  # noqa: F401 (fixtures)
 
 SHARES = {'evaluate__cold_items': 0.2, 'evaluate__cold_users': 0.2, 'evaluate__ks': (1, 3, 5, 10)}
 
 
-def test_a_table_has_each_model_and_the_baseline_once(finished, tmp_path, capsys):  # noqa: F811
+def test_a_table_has_each_model_and_the_baseline_once(finished, tmp_path, capsys):
     runs = [finished(**SHARES), finished(model__method='none', **SHARES)]
     assert cold_table.main([*map(str, runs), f'--out={tmp_path / "cold"}']) == 0
     text = (tmp_path / 'cold.md').read_text()
@@ -19,6 +18,6 @@ def test_a_table_has_each_model_and_the_baseline_once(finished, tmp_path, capsys
     assert 'times chance' in capsys.readouterr().out
 
 
-def test_what_is_wrong_is_one_line(finished, capsys):  # noqa: F811
+def test_what_is_wrong_is_one_line(finished, capsys):
     assert cold_table.main([str(finished())]) == 2
     assert 'nothing was set aside' in capsys.readouterr().err

@@ -16,7 +16,7 @@ from grasp_jax.errors import UserError
 from grasp_jax.knowledge import domains
 from grasp_jax.serving import assets, bundle, opening, stablehlo
 from tests.serving.bundled import edit, export, files, seal
-from tests.serving.conftest import item_id
+from tests.tiny_runs import item_id
 
 FORMS = (  # every method, backbone, gate and sight of users, each a few times
     {}, {'model__gate': 'none', 'model__backbone': 'bert4rec'},

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import grasp_jax
-from tests.serving.conftest import ODD
 from tests.serving.http_service import FEW, TOKEN, flood, quoted, running
+from tests.tiny_runs import ODD
 
 NEW = 'new/"thing" 🙂'
 

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from tests.serving.conftest import ODD
 from tests.serving.http_service import FEW, TOKEN, flood, quoted, read_all, running
+from tests.tiny_runs import ODD
 
 LONG = '🙂' * 10_000
 

@@ -17,7 +17,7 @@ from grasp_jax.reproduce.runs import restored
 from grasp_jax.saved_config import load as load_config
 from grasp_jax.serving import engine as engines
 from grasp_jax.serving import scoring
-from tests.serving.conftest import ODD, USERS
+from tests.tiny_runs import ODD, USERS
 
 METHODS = ({}, {'model__gate': 'none'}, {'model__space': 'hidden'},
            {'model__user_context': 'text'}, {'model__method': 'none'}, {'model__method': 'llm_init'},

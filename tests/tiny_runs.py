@@ -1,0 +1,110 @@
+"""Finished runs on a tiny table, with ids as people have them."""
+
+import csv
+import functools
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from grasp_jax import saved_config
+from grasp_jax.config import changed, default
+from grasp_jax.evaluation.metrics import Ranks, save_ranks
+from grasp_jax.pipeline import prepare_knowledge, run_on, run_pipeline
+from grasp_jax.training.checkpoints import Checkpoints
+from grasp_jax.training.seeds import claim_run
+
+USERS, ITEMS = 40, 36
+ODD = 'a/b "ü" 🙂'  # an id, as one of a hundred thousand will be
+
+
+def item_id(number):
+    return ODD if number == 7 else f'i{number:03d}'
+
+
+def write_table(folder: pathlib.Path) -> None:
+    """Everybody walks on through a circle of items; titles say where on the circle an item is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    with (folder / 'interactions.csv').open('w', newline='', encoding='utf-8') as file:
+        rows = csv.writer(file)
+        rows.writerow(['user', 'item', 'time'])
+        for user in range(USERS):
+            walk = (rng.integers(ITEMS) + np.cumsum(rng.integers(1, 3, rng.integers(6, 12)))) % ITEMS
+            rows.writerows([f'u{user:02d}', item_id(item), time] for time, item in enumerate(walk))
+    with (folder / 'items.jsonl').open('w', encoding='utf-8') as file:
+        for item in range(ITEMS):
+            # Words of one letter or digit say nothing to the encoder.
+            file.write(json.dumps({'item': item_id(item), 'title': f'thing{item:02d} of shelf{item // 6} and row'
+                                                                   f'{item % 6}', 'brand': f'brand{item // 9}'}) + '\n')
+
+
+def tiny_config(folder, **settings):
+    config = default()
+    config.data.update({'kind': 'table', 'name': 'tiny', 'source': str(folder), 'filter': 'none',
+                        'interactions_file': 'interactions.csv', 'items_file': 'items.jsonl'})
+    config.text.domain = 'shop'
+    config.encode.width = 12
+    config.retrieve.update({'k': 4, 'method': 'exact'})
+    config.evaluate.negatives = 10
+    config.evaluate.ks = (1, 3, 5)
+    config.model.update({'hidden_size': 8, 'max_length': 9, 'num_layers': 1})
+    config.train.update({'max_epochs': 2, 'batch_size': 16, 'learning_rate': 1e-2})
+    return changed(config, {name.replace('__', '.'): value for name, value in settings.items()})
+
+
+@pytest.fixture(scope='session')
+def finished(tmp_path_factory):
+    """Makes (and keeps) the work folder of a finished run by its settings, as model__gate='none'."""
+    base = tmp_path_factory.mktemp('served')
+    write_table(base / 'data')
+
+    @functools.cache
+    def make(**settings):
+        workdir = base / f'run{len(list(base.iterdir()))}'
+        run_pipeline(tiny_config(base / 'data', **settings), workdir)
+        return workdir
+
+    return make
+
+
+@pytest.fixture(scope='session')
+def untrained(tmp_path_factory):
+    """Makes (and keeps) a work folder as of a finished run whose parameters are random numbers: several times quicker,
+    and as good where it does not matter what was learned."""
+    base = tmp_path_factory.mktemp('untrained')
+    write_table(base / 'data')
+
+    @functools.cache
+    def make(**settings):
+        config, workdir = tiny_config(base / 'data', **settings), base / f'run{len(list(base.iterdir()))}'
+        workdir.mkdir()
+        saved_config.save(config, workdir, workdir)
+        known = prepare_knowledge(config, workdir)
+        run, folder = run_on(config, known), workdir / 'seed42'
+        claim_run(folder, config, [known.fingerprint], known.contents)
+        state = run.fresh_state(42)
+        noisy = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(jax.random.key(leaf.size), leaf.shape),
+                             state.params)
+        with Checkpoints(folder / 'checkpoints') as checkpoints:
+            checkpoints.save(0, state._replace(params=noisy), 0.5)
+        users = run.interactions.evaluated_users()
+        ranks = np.ones(len(users), np.float32)
+        save_ranks(folder, Ranks(users, run.interactions.targets('test'), ranks, ranks))
+        return workdir
+
+    return make
+
+
+@pytest.fixture(scope='session')
+def gated(finished):
+    """A run of GRASP with the calibrated gate."""
+    return finished()
+
+
+@pytest.fixture(scope='session')
+def plain(finished):
+    """A run whose items look alike to everybody, which reads texts and knows ids."""
+    return finished(model__method='grasp_id', model__gate='none', model__id_start='text')
