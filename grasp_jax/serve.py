@@ -53,7 +53,7 @@ _SECONDS = flags.DEFINE_float('client_seconds', 10.0, 'Seconds that a client has
 def main(_: Sequence[str]) -> None:
     """Serves until a signal comes."""
     try:
-        from grasp_jax.serving.http import run, server  # after the flags: --help need not wait for JAX
+        from grasp_jax.serving.http import server  # after the flags: --help need not wait
         from grasp_jax.serving.http.limits import Limits
     except ImportError as error:
         raise UserError(f'python -m grasp_jax.serve: {error.name} is not installed; install the extra [serve], as pip '
@@ -70,6 +70,7 @@ def main(_: Sequence[str]) -> None:
     if not token and not server.is_loopback(_HOST.value):
         LOG.warning('warning: everybody who reaches --host=%s can ask, as no token is set; set %s', _HOST.value,
                     _TOKEN_VARIABLE.value)
+    from grasp_jax.serving.http import run  # imports JAX, which takes seconds
     run.serve(run.Plan(workdir, models, _SEED.value, limits, token, hosts), door)
 
 

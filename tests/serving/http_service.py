@@ -55,11 +55,11 @@ class Running:
         text = answer.read().decode()
         return answer.status, json.loads(text) if answer.headers['content-type'] == 'application/json' else text
 
-    def post(self, path, client=None, **body):
-        return self.ask('POST', path, body, client=client)
+    def post(self, route, /, client=None, **body):
+        return self.ask('POST', route, body, client=client)
 
-    def get(self, path, **query):
-        return self.ask('GET', path + ('?' + urllib.parse.urlencode(query) if query else ''))
+    def get(self, route, /, **query):
+        return self.ask('GET', route + ('?' + urllib.parse.urlencode(query) if query else ''))
 
     def metric(self, name):
         """The number of a line of /metrics."""

@@ -1,11 +1,6 @@
-"""What the service takes at most, and the sizes of programs that follow from it."""
+"""What the service takes at most."""
 
 import dataclasses
-
-from grasp_jax.serving.engine import Sizes
-
-_BATCHES = (1, 4, 16, 64, 256)
-_DEPTHS = (16, 128, 1024, 8192)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +30,3 @@ class Limits:
     max_new_items: int = 256
     max_connections: int = 1000
     seconds: float = 10.0
-
-    def sizes(self) -> Sizes:
-        """Few enough sizes that all their programs are compiled before the service is ready."""
-        batches = tuple(size for size in _BATCHES if size <= self.max_batch)
-        shallow = _DEPTHS[0]
-        deep = next((size for size in _DEPTHS if size >= self.max_k), self.max_k)
-        return Sizes(batches, (16, 64), (shallow, deep) if deep > shallow else (shallow,), (16, 64))

@@ -11,12 +11,14 @@ import numpy as np
 
 from grasp_jax.errors import UserError
 from grasp_jax.serving import assets
-from grasp_jax.serving.engine import Request
+from grasp_jax.serving.engine import Request, Sizes
 from grasp_jax.serving.explain import Explanation, explain
 from grasp_jax.serving.http.limits import Limits
 from grasp_jax.serving.recommender import NewItems, Recommender
 
 LOG = logging.getLogger(__name__)
+_BATCHES = (1, 4, 16, 64, 256)
+_DEPTHS = (16, 128, 1024, 8192)
 _FOUND = 50  # titles that a search gives at most
 
 
@@ -39,7 +41,7 @@ class Served:
         Raises:
           UserError: the model does not fit the device, or a line of its items cannot be read.
         """
-        self.model = Recommender(known, limits.sizes(), limits.max_new_items)
+        self.model = Recommender(known, sizes_of(limits), limits.max_new_items)
         self.version, self.seed, self._known = self.model.version, self.model.seed, known
         self.added: list[Mapping[str, Any]] = []
         self._limits, self._room = limits, limits.max_new_items
@@ -150,6 +152,18 @@ class Served:
             self._titles.append((title or identity).casefold())
             self._answers.append(b'{"item_id":%b,"title":%b,"score":' % (json.dumps(identity).encode(),
                                                                         json.dumps(title).encode()))
+
+
+def sizes_of(limits: Limits) -> Sizes:
+    """Few enough sizes that all their programs are compiled before the service is ready.
+
+    Args:
+      limits: of the service.
+    """
+    batches = tuple(size for size in _BATCHES if size <= limits.max_batch)
+    shallow = _DEPTHS[0]
+    deep = next(size for size in _DEPTHS if size >= limits.max_k)
+    return Sizes(batches, (16, 64), (shallow, deep) if deep > shallow else (shallow,), (16, 64))
 
 
 def opened(path: pathlib.Path, seed: int | None, limits: Limits, added: Sequence[Mapping[str, Any]] = ()) -> Served:

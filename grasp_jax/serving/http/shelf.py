@@ -94,7 +94,7 @@ class Shelf:
                 found = await self._aside(lambda: opened(folder, seed, self._limits, added))
             except Exception as error:
                 self._metrics.reloaded(False)
-                if not isinstance(error, UserError):
+                if not isinstance(error, (UserError, OSError)):  # damaged, unreadable, gone, a name too long
                     LOG.exception('reload of %s failed', folder)
                     raise problems.unexpected() from None
                 LOG.warning('reload refused: %s', error)
