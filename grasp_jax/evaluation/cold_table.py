@@ -11,8 +11,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-import numpy as np
-
 from grasp_jax import artefacts
 from grasp_jax.command import for_a_reader
 from grasp_jax.errors import UserError
@@ -79,8 +77,8 @@ def picture(rows: Sequence[Sequence[str]], path: pathlib.Path) -> None:
     longest = max(map(len, shown.values()))
     figure, panels = figure_of(len(shown), 'Cold start: HR@10 among all items', 'items by their texts alone, users by '
                                'the history in a request; the line is chance', (6.6 * len(shown), 1.8 + 0.4 * longest))
-    for axes, (who, some) in zip(np.atleast_1d(panels), shown.items(), strict=True):
-        places = np.arange(len(some))[::-1]
+    for axes, (who, some) in zip(panels, shown.items(), strict=True):
+        places = list(reversed(range(len(some))))
         axes.barh(places, [0.0 if row[5] == '-' else float(row[5]) for row in some], height=0.66,
                   color=[GREY if 'baseline' in row[2] else BLUE for row in some])
         axes.axvline(float(some[0][6]), color='black', linewidth=1.0)

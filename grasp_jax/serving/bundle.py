@@ -5,6 +5,7 @@ scores as a program of StableHLO (`serving.stablehlo`). Nothing in it is unpickl
 """
 
 import calendar
+import dataclasses
 import datetime
 import hashlib
 import json
@@ -21,7 +22,7 @@ from grasp_jax.errors import UserError
 from grasp_jax.knowledge import domains, encoders, lsa, tables
 from grasp_jax.retrieval.neighbours import ITEM_NEIGHBOURS
 from grasp_jax.serving import stablehlo, swap
-from grasp_jax.serving.assets import BUNDLE, Assets
+from grasp_jax.serving.assets import BUNDLE, Assets, version
 from grasp_jax.serving.opening import FORMAT, SCORER, WEIGHTS, expired, open_bundle, read_manifest, require_files
 
 __all__ = ['open_bundle', 'write_bundle']
@@ -51,8 +52,8 @@ def write_bundle(known: Assets, target: pathlib.Path, replace: bool = False) -> 
     stablehlo.require_scores(known)
     contents = _contents(known)
     checksums = {name: _checksum(content) for name, content in contents.items()}
-    version = artefacts.fingerprint('bundle', FORMAT, [f'{name} {checksums[name]}' for name in sorted(checksums)])[:12]
-    there = _standing(target, version, replace)
+    inside = artefacts.fingerprint('bundle', FORMAT, [f'{name} {checksums[name]}' for name in sorted(checksums)])[:12]
+    there = _standing(target, inside, replace)
     if there is not None:
         return there, False
     near = next(folder for folder in target.parents if folder.is_dir())
@@ -62,7 +63,7 @@ def write_bundle(known: Assets, target: pathlib.Path, replace: bool = False) -> 
     contents[SCORER] = bytes(program.serialize())
     checksums[SCORER] = _checksum(contents[SCORER])
     files = {name: {'bytes': _size(content), 'sha256': checksums[name]} for name, content in sorted(contents.items())}
-    manifest = _manifest(known, version, files, program)
+    manifest = _manifest(known, inside, files, program)
     with swap.replacing(target) as folder:
         for name, content in contents.items():
             _write(folder / name, content, checksums[name])
@@ -94,12 +95,13 @@ def _contents(known: Assets) -> Contents:
     return found | {name: known.stages / name for name in copied}
 
 
-def _manifest(known: Assets, version: str, files: dict[str, Any], program: Any) -> dict[str, Any]:
+def _manifest(known: Assets, inside: str, files: dict[str, Any], program: Any) -> dict[str, Any]:
     """What `bundle.json` says."""
     made = datetime.datetime.now(datetime.UTC).date()
     name = artefacts.read_json(known.stages / 'prepare' / 'dataset.json')['name']
+    served = version(dataclasses.replace(known, params=stablehlo.ranking(known.params)))
     return {
-        'format': FORMAT, 'version': version, 'made': made.isoformat(),
+        'format': FORMAT, 'version': served, 'contents': inside, 'made': made.isoformat(),
         'dataset': name, 'method': known.spec.method, 'backbone': known.spec.backbone,
         'gate': known.spec.gate if known.spec.gated else None, 'seed': known.seed, 'epoch': known.epoch,
         'counts': {'items': known.spec.num_items, 'users': known.interactions.num_users,
@@ -126,7 +128,7 @@ def _measured(known: Assets) -> dict[str, Any] | None:
         return None
 
 
-def _standing(target: pathlib.Path, version: str, replace: bool) -> dict[str, Any] | None:
+def _standing(target: pathlib.Path, inside: str, replace: bool) -> dict[str, Any] | None:
     """The manifest of a bundle that stays as it is; None where one is to be written.
 
     Raises:
@@ -143,11 +145,11 @@ def _standing(target: pathlib.Path, version: str, replace: bool) -> dict[str, An
         if replace:
             return None
         raise UserError(f'{error}, or put a new one in its place with --replace') from error
-    if manifest['version'] == version and not expired(manifest):
+    if manifest['contents'] == inside and not expired(manifest):
         return manifest
     if not replace:
         why = (f'holds a program that is promised to run until {manifest["scorer"]["expires"]} only'
-               if manifest['version'] == version else f'holds version {manifest["version"]}, this one is {version}')
+               if manifest['contents'] == inside else f'holds contents {manifest["contents"]}, these are {inside}')
         raise UserError(f'{target}: {why}; replace it with --replace, or name another --out')
     return None
 

@@ -25,8 +25,8 @@ WEIGHTS, SCORER = 'weights.safetensors', 'scorer.stablehlo'
 _STAGES = ('prepare', 'encode', 'retrieve')
 _TRIES = 3  # while other bundles take its place
 _KINDS: dict[str, type | tuple[type, ...]] = {
-    'version': str, 'dataset': str, 'method': str, 'backbone': str, 'seed': int, 'epoch': int, 'files': dict,
-    'scorer': dict}
+    'version': str, 'contents': str, 'dataset': str, 'method': str, 'backbone': str, 'seed': int, 'epoch': int,
+    'files': dict, 'scorer': dict}
 
 
 def open_bundle(path: pathlib.Path, seed: int | None = None) -> Assets:

@@ -67,6 +67,7 @@ def test_a_bundle_answers_as_its_run_does_bit_for_bit(bundled, settings):
     of_run, of_bundle = (grasp_jax.Recommender.load(path) for path in bundled(**settings))
     users, some = of_run.user_ids, of_run.item_ids[:5]
     assert (of_bundle.user_ids, of_bundle.item_ids, of_bundle.epoch) == (users, of_run.item_ids, of_run.epoch)
+    assert json.loads((bundled(**settings)[1] / 'bundle.json').read_text())['version'] == of_bundle.version
     if settings.get('model__method') != 'none':
         assert of_run.add_items(NEW) == of_bundle.add_items(NEW) == ['fresh']
     assert of_run.recommend(users=users, k=7).equals(of_bundle.recommend(users=users, k=7))
@@ -213,7 +214,7 @@ def test_the_same_contents_are_left_and_others_replaced_only_where_asked_for(bun
     for replace in (False, True):
         assert bundle.write_bundle(assets.open_folder(workdir), copy, replace) == (opening.read_manifest(folder), False)
     assert (files(copy), copy.stat().st_ino) == (before, place)
-    with pytest.raises(UserError, match='holds version .*, this one is .* --replace'):
+    with pytest.raises(UserError, match='holds contents .*, these are .* --replace'):
         export(other, copy)
     assert files(copy) == before
     export(other, copy, replace=True)
