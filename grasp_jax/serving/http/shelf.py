@@ -1,6 +1,7 @@
 """The model that answers now, and how another takes its place while everybody goes on asking."""
 
 import asyncio
+import contextlib
 import ctypes
 import gc
 import logging
@@ -23,11 +24,7 @@ Found = TypeVar('Found')
 
 
 class Shelf:
-    """Holds the model.
-
-    Attributes:
-      busy: whether a model is being loaded.
-    """
+    """Holds the model."""
 
     def __init__(self, workdir: pathlib.Path, models: pathlib.Path, seed: int | None, limits: Limits,
                  metrics: Metrics, scorer: Scorer):
@@ -43,7 +40,12 @@ class Shelf:
         self._limits, self._metrics, self._scorer = limits, metrics, scorer
         self._current: Served | None = None
         self._changing = asyncio.Lock()
-        self.busy = False
+        self._loader: threading.Thread | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a model is being loaded, wanted or not."""
+        return self._loader is not None and self._loader.is_alive()
 
     @property
     def ready(self) -> bool:
@@ -145,14 +147,12 @@ class Shelf:
                 result, error = work(), None
             except BaseException as raised:
                 result, error = None, raised
-            loop.call_soon_threadsafe(lambda: _settle(future, result, error))
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits
+                loop.call_soon_threadsafe(lambda: _settle(future, result, error))
 
-        self.busy = True
-        try:
-            threading.Thread(target=run, name='loader', daemon=True).start()
-            return await future
-        finally:
-            self.busy = False
+        self._loader = threading.Thread(target=run, name='loader', daemon=True)
+        self._loader.start()
+        return await future
 
     def _allowed(self, path: str | None) -> pathlib.Path:
         """The folder that is meant; links lead where they lead.
