@@ -14,7 +14,8 @@ from grasp_jax.models.attention import LEVELS
 from grasp_jax.models.item_encoders import ITEM_BLOCK
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import Tables, padded_rows
-from grasp_jax.serving.assets import Assets, Vectors
+from grasp_jax.serving.assets import Assets
+from grasp_jax.serving.extension import Extension, identity
 from grasp_jax.serving.proxy import usual_gates
 from grasp_jax.serving.scoring import Arrays
 from grasp_jax.training.host_tables import fit_on_devices
@@ -65,7 +66,7 @@ class Catalogue:
         """Vectors and neighbours' means of items [c], float32 [c, E] each; the method reads texts."""
         return self._vectors(ids, self._more)
 
-    def _vectors(self, ids: np.ndarray, more: tuple['Extension', ...]) -> tuple[np.ndarray, np.ndarray]:
+    def _vectors(self, ids: np.ndarray, more: tuple[Extension, ...]) -> tuple[np.ndarray, np.ndarray]:
         known = self._assets.vectors
         assert known is not None
         ids, first = np.asarray(ids, np.int64), self._assets.spec.num_items + 1
@@ -88,7 +89,7 @@ class Catalogue:
             return np.asarray(known.neighbours[item - 1], np.int64)
         return np.concatenate([some.neighbours for some in self._more])[item - first]
 
-    def add(self, more: 'Extension') -> None:
+    def add(self, more: Extension) -> None:
         """Takes in new items behind those that are there."""
         if len(more.own) <= self.room:
             self.take(more, self.grown(more))
@@ -96,11 +97,11 @@ class Catalogue:
         self._more = (*self._more, more)
         self._build(self.count + max(ROOM, self.count // 8))
 
-    def take(self, more: 'Extension', arrays: Arrays) -> None:
+    def take(self, more: Extension, arrays: Arrays) -> None:
         """Puts arrays that are `grown` by new items in the place of those that are there."""
         self._more, self.arrays = (*self._more, more), arrays
 
-    def grown(self, more: 'Extension') -> Arrays:
+    def grown(self, more: Extension) -> Arrays:
         """The arrays with new items; there is room for them. Nothing changes until `take`."""
         before, everything = self.count, (*self._more, more)
         after = before + len(more.own)
@@ -161,18 +162,17 @@ class Catalogue:
             begin += len(some)
         return jnp.asarray(found)
 
-    def _with_identity(self, params: Any, more: 'Extension', first: int) -> Any:
+    def _with_identity(self, params: Any, more: Extension, first: int) -> Any:
         """Parameters with the id embeddings of new items, where the method has such."""
         embedding = params['encoder'].get('embedding')
         if embedding is None:
             return params
-        assert more.neighbours is not None
-        rows = _identity(np.asarray(embedding), more.neighbours)
+        rows = identity(np.asarray(embedding), more)
         ids = np.arange(first, first + len(rows))
         return {**params, 'encoder': {**params['encoder'], 'embedding': _set_rows(embedding, ids, rows)}}
 
     def _work(self, params: Any, frozen: Tables | None, ids: np.ndarray,
-              more: tuple['Extension', ...]) -> tuple[Any, Any]:
+              more: tuple[Extension, ...]) -> tuple[Any, Any]:
         """`items` and `parts` of some ids, block by block."""
         found: list[tuple[jax.Array, Any]] = []
         gates = jnp.asarray(self._gates)
@@ -192,65 +192,6 @@ class Catalogue:
             found.append(jax.tree.map(lambda field: field[:len(some)], (items, parts)))  # noqa: B023 (used at once)
         joined: tuple[Any, Any] = jax.tree.map(lambda *fields: jnp.concatenate(fields), *found)
         return joined
-
-
-@dataclasses.dataclass(frozen=True)
-class Extension:
-    """New items.
-
-    Attributes:
-      own, similar: float32 [x, E], their vectors and their neighbours' means; zero wide where the method reads none.
-      neighbours: int64 [x, k], item ids of their neighbours, 0 where there is none.
-    """
-
-    own: np.ndarray
-    similar: np.ndarray
-    neighbours: np.ndarray
-
-
-def nearest_known(vectors: Vectors, own: np.ndarray, k: int, groups: np.ndarray | None = None,
-                  of_new: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Neighbours of new items among the known ones, and the means of their vectors (Eq. 2).
-
-    Args:
-      vectors: of the known items.
-      own: float32 [x, E], vectors of the new items.
-      k: neighbours.
-      groups: int [m], groups of the known items, and `of_new` int [x], those of the new ones: neighbours share one.
-      of_new: see `groups`.
-
-    Returns:
-      int64 [x, k] item ids, 0 where there is none, and float32 [x, E]; where there is none, the own vector.
-    """
-    known, width = len(vectors.items) - 1, own.shape[1]
-    k = min(k, known)
-    best = np.full((len(own), k), -np.inf, np.float32)
-    ids = np.zeros((len(own), k), np.int64)
-    asked = own / np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-12)
-    step = max(1, 2 ** 24 // width)
-    for start in range(1, known + 1, step):
-        keys = np.asarray(vectors.items[start:start + step], np.float32)
-        keys = keys / np.maximum(np.linalg.norm(keys, axis=1, keepdims=True), 1e-12)
-        found = asked @ keys.T
-        if groups is not None and of_new is not None:
-            there = np.equal.outer(of_new, groups[start - 1:start - 1 + len(keys)])
-            found = np.where(there, found, -np.inf)
-        found = np.concatenate([best, found], axis=1)
-        numbers = np.concatenate([ids, np.broadcast_to(np.arange(start, start + len(keys)), (len(own), len(keys)))], 1)
-        order = np.argsort(-found, axis=1, kind='stable')[:, :k]
-        best, ids = np.take_along_axis(found, order, 1), np.take_along_axis(numbers, order, 1)
-    ids = np.where(np.isfinite(best), ids, 0)
-    count = (ids > 0).sum(axis=1, keepdims=True)  # the row of id 0 is zero
-    total = np.asarray(vectors.items[ids], np.float32).sum(axis=1)
-    means = np.where(count > 0, total / np.maximum(count, 1), own)
-    return ids, means.astype(np.float32)
-
-
-def _identity(embedding: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
-    """Id embeddings [x, H] of new items: the mean of their neighbours', zero without any."""
-    there = neighbours > 0
-    total = np.where(there[..., None], embedding[neighbours], 0).sum(axis=1)
-    return np.asarray(total / np.maximum(there.sum(axis=1), 1)[:, None], np.float32)
 
 
 def _with_rows(params: Any, rows: int) -> Any:

@@ -14,7 +14,7 @@ from grasp_jax.knowledge import domains, encoders, lsa
 from grasp_jax.knowledge.prompts import clean, item_text
 from grasp_jax.retrieval.neighbours import groups_of
 from grasp_jax.serving.assets import Assets
-from grasp_jax.serving.catalogue import Extension, nearest_known
+from grasp_jax.serving.extension import Extension, nearest_known
 
 TEXT = 'text'
 _LONGEST_ID = 1000
@@ -86,8 +86,7 @@ def extension(assets: Assets, rows: Sequence[Record], vectors: np.ndarray | None
         numbers = groups_of(everybody, config.retrieve.item_group, 'item_group')
         assert numbers is not None
         groups, of_new = numbers[:-len(rows)], numbers[-len(rows):]
-    neighbours, similar = nearest_known(known, own, config.retrieve.k, groups, of_new)
-    return Extension(own, similar, neighbours)
+    return nearest_known(known, own, config.retrieve.k, groups, of_new)
 
 
 def texts_of(rows: Sequence[Record], config: ml_collections.ConfigDict) -> list[str]:

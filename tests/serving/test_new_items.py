@@ -7,6 +7,7 @@ import pytest
 import grasp_jax
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import tables
+from grasp_jax.serving.extension import Extension, identity
 
 NEW = {'item': 'new', 'title': 'thing03 of shelf0 and row3', 'brand': 'brand0'}
 
@@ -40,13 +41,24 @@ def test_neighbours_means_are_those_of_the_nearest_known_items(gated):
     np.testing.assert_allclose(similar[0], known.items[nearest].mean(0), rtol=1e-5)
 
 
-def test_ids_of_new_items_begin_as_the_mean_of_their_neighbours(plain):
+def test_ids_of_new_items_are_made_of_their_neighbours(plain):
+    """A combination of them, in which nearer ones weigh more, somewhat longer than they are."""
     model = load(plain)
     model.add_items([NEW])
     catalogue = model._engine.catalogue
     embedding = np.asarray(catalogue.arrays.params['encoder']['embedding'])
     number = len(model.item_ids)
-    np.testing.assert_allclose(embedding[number], embedding[catalogue.neighbours(number)].mean(0), rtol=1e-5)
+    known = embedding[catalogue.neighbours(number)]
+    weights, *_ = np.linalg.lstsq(known.T, embedding[number], rcond=None)
+    np.testing.assert_allclose(weights @ known, embedding[number], atol=1e-5)
+    assert (np.diff(weights) <= 1e-5).all() and (weights > 0).all()
+    lengths = np.linalg.norm(known, axis=1)
+    assert 1.2 * lengths.min() < np.linalg.norm(embedding[number]) < 1.4 * lengths.max()
+
+
+def test_an_item_without_neighbours_has_no_id():
+    more = Extension(np.ones((1, 3)), np.ones((1, 3)), np.zeros((1, 2), int), np.zeros((1, 2)))
+    assert not identity(np.ones((5, 4)), more).any()
 
 
 def test_others_scores_stay_what_they_are(gated):
