@@ -3,13 +3,13 @@
 # WORKDIR is what a running `python -m grasp_jax.serve --workdir=WORKDIR --port=PORT` serves (default port 8000); the
 # histories of its users are what is asked. The generator is wrk (Debian: apt-get install wrk) and asks 127.0.0.1 alone,
 # one minute in all. SECONDS_EACH changes how long a step takes (default 10), RATE the load of the third step (default
-# 300 a second); the fourth step is ten times that, which the service answers with 503 as far as it must.
+# 330 a second); the fourth step is ten times that, which the service answers with 503 as far as it must.
 set -euo pipefail
 if (($# < 1)) || [[ ! -d $1/prepare ]]; then
   echo "error: bash launch/load_test.sh WORKDIR [PORT], where WORKDIR has a folder prepare/" >&2
   exit 2
 fi
-workdir=$1 url=http://127.0.0.1:${2:-8000} each=${SECONDS_EACH:-10} rate=${RATE:-300}
+workdir=$1 url=http://127.0.0.1:${2:-8000} each=${SECONDS_EACH:-10} rate=${RATE:-330}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 python=${PYTHON:-$here/../.venv/bin/python}
 command -v wrk >/dev/null || { echo "error: wrk is not installed; apt-get install wrk" >&2; exit 2; }
