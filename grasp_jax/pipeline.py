@@ -85,8 +85,6 @@ def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, share
     warm_start.check(config, workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     (shared or workdir).mkdir(parents=True, exist_ok=True)
-    if hosts.is_writer():
-        saved_config.save(config, workdir, shared or workdir)
     knowledge = hosts.one_after_another(lambda: prepare_knowledge(config, shared or workdir))
     run = run_on(config, knowledge)
     before = set(config.train.seeds) & set(finished_seeds(workdir))
@@ -97,6 +95,7 @@ def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, share
     with artefacts.lock(workdir):  # a process that waited for a run may be here at the same moment
         if every_seed:
             config = _with_finished(config, workdir, knowledge.fingerprint)
+        saved_config.save(config, workdir, shared or workdir)  # now, as another config would have been refused
         cold = [cold_ranking.evaluate(workdir, seed, config.evaluate.ks) for seed in config.train.seeds
                 if cold_start.asked_for(config.evaluate)]
         return write_report(workdir, config, [workdir / f'seed{seed}' for seed in config.train.seeds],

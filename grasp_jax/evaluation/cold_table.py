@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with artefacts.replacing(given.out.with_suffix('.csv')) as partial, partial.open('w', newline='') as file:
                 csv.writer(file, lineterminator='\n').writerows(rows)
             picture(rows, given.out.with_suffix('.png'))
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     print(tables.aligned(rows, 3))

@@ -26,7 +26,7 @@ def item_texts(dataset: Dataset, domain: str, max_chars: int) -> Lazy[str]:
     """
     spec = _domain(domain, max_chars)
     attributes = dataset.item_attributes
-    return Lazy(len(attributes), lambda row: _cut(item_text(attributes[row], spec), max_chars))
+    return Lazy(len(attributes), lambda row: cut(item_text(attributes[row], spec), max_chars))
 
 
 def user_texts(dataset: Dataset, domain: str, max_chars: int, history: str = 'train',
@@ -100,7 +100,7 @@ def user_text(profile: collections.abc.Mapping[str, Any], newest_first: collecti
         # Not even the newest title fits whole: its beginning says more about the user than nothing does.
         if room < 1:
             raise ValueError(f'a text of {max_chars} characters has no room for profile, request and one title')
-        kept = [_cut(newest_first[0] if newest_first else NO_ITEMS, room)]
+        kept = [cut(newest_first[0] if newest_first else NO_ITEMS, room)]
     return head + '; '.join(kept) + request
 
 
@@ -145,7 +145,7 @@ def _listed(fields: collections.abc.Iterable[tuple[str, str]]) -> str:
     return '; '.join(f'{label} is {value}' for label, value in fields)
 
 
-def _cut(text: str, length: int) -> str:
+def cut(text: str, length: int) -> str:
     """The longest beginning of at most `length` characters that ends with a whole word, if any word fits."""
     if len(text) <= length:
         return text

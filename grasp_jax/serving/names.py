@@ -77,6 +77,11 @@ class Names:
             self._more.append(attributes)
             self._items[identity] = len(self.items)
 
+    @property
+    def added(self) -> list[tuple[str, dict[str, Any]]]:
+        """Ids and attributes of the new items."""
+        return list(zip(self.items[len(self.items) - len(self._more):], self._more, strict=True))
+
     def describe(self, number: int) -> tuple[str, str]:
         """Id and title of item number 1, 2, ...; the title is empty where it has none."""
         known = self._assets.spec.num_items

@@ -11,7 +11,7 @@ import pandas as pd
 
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import domains, encoders, lsa
-from grasp_jax.knowledge.prompts import clean, item_text
+from grasp_jax.knowledge.prompts import clean, cut, item_text
 from grasp_jax.retrieval.neighbours import groups_of
 from grasp_jax.serving.assets import Assets
 from grasp_jax.serving.extension import Extension, nearest_known
@@ -101,7 +101,7 @@ def texts_of(rows: Sequence[Record], config: ml_collections.ConfigDict) -> list[
         if not text and config.text.writer == 'model':
             raise UserError(f'new item {identity!r}: a language model wrote the texts of this run; give its text in a '
                             'column `text`, or run --mode=refresh with the new catalogue')
-        found.append(text or item_text(attributes, domain)[:config.text.max_chars])
+        found.append(text or cut(item_text(attributes, domain), config.text.max_chars))
     return found
 
 

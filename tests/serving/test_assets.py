@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from grasp_jax.errors import UserError
+from grasp_jax.pipeline import run_pipeline
 from grasp_jax.saved_config import load as load_config
 from grasp_jax.serving import assets
 from grasp_jax.training.step import init_state, ranked_params, train_spec
 from tests.models.conftest import Small
+from tests.tiny_runs import tiny_config
 
 
 def test_the_mean_of_the_parameters_is_the_same_without_a_compiled_program():
@@ -64,6 +66,13 @@ def retrained(path):
     manifest = path / 'retrieve' / 'manifest.json'
     found = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**found, 'fingerprint': 'another'}))
+
+
+def test_a_command_that_is_refused_leaves_the_config_of_the_run(copied, gated):
+    before = (copied / 'config.json').read_text()
+    with pytest.raises(UserError, match='was made with another config'):
+        run_pipeline(tiny_config(gated.parent / 'data', model__gate='paper'), copied)
+    assert (copied / 'config.json').read_text() == before and assets.open_folder(copied).spec.gate == 'calibrated'
 
 
 def test_a_version_changes_with_the_parameters(gated):

@@ -76,6 +76,20 @@ def test_what_is_there_is_not_made_again_and_not_overwritten(model, tmp_path, mo
         lists.write(model, order(model, tmp_path / 'other'))
 
 
+def test_lists_with_other_new_items_are_other_lists(plain, tmp_path):
+    def with_new(title):
+        found = grasp_jax.Recommender.load(plain)
+        found.add_items([{'item': 'new', 'title': title, 'brand': 'brand0'}])
+        return found
+
+    out = tmp_path / 'lists.parquet'
+    first = with_new('thing03 of shelf0 and row3')
+    assert lists.write(first, order(first, out)) and lists.write(first, order(first, out))
+    for other in (with_new('thing33 of shelf5 and row3'), grasp_jax.Recommender.load(plain)):
+        with pytest.raises(UserError, match='is there already'):
+            lists.write(other, order(other, out))
+
+
 @pytest.mark.parametrize(('name', 'words'), [('lists.txt', 'ends in .parquet'), ('no/lists.csv', 'is not there')])
 def test_names_that_cannot_be_are_refused(tmp_path, name, words):
     with pytest.raises(UserError, match=words):

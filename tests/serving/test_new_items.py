@@ -5,8 +5,12 @@ import pandas as pd
 import pytest
 
 import grasp_jax
+from grasp_jax.config import changed
 from grasp_jax.errors import UserError
-from grasp_jax.knowledge import tables
+from grasp_jax.knowledge import domains, tables
+from grasp_jax.knowledge.prompts import item_text
+from grasp_jax.saved_config import load as load_config
+from grasp_jax.serving import new_items
 from grasp_jax.serving.extension import Extension, identity
 
 NEW = {'item': 'new', 'title': 'thing03 of shelf0 and row3', 'brand': 'brand0'}
@@ -102,6 +106,13 @@ def test_what_cannot_be_added_is_refused_and_nothing_changes(gated, rows, words)
     with pytest.raises(UserError, match=words):
         model.add_items(rows)
     assert 'new' not in model.item_ids
+
+
+def test_a_long_text_is_cut_as_those_of_known_items_are(gated):
+    config = changed(load_config(gated)[0], {'text.max_chars': 60})
+    text, = new_items.texts_of([('new', {'title': 'thing03 of shelf0 and row3', 'brand': 'brand0'})], config)
+    whole = item_text({'title': NEW['title'], 'brand': 'brand0'}, domains.load(config.text.domain))
+    assert 0 < len(text) <= 60 < len(whole) and whole.startswith(f'{text} ')  # ends with a whole word
 
 
 def test_ids_alone_cannot_be_added(untrained):
