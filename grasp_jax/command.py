@@ -1,5 +1,6 @@
 """What every command of the program does alike: progress on the terminal, errors of one line, exit codes."""
 
+import argparse
 import contextlib
 import logging
 import os
@@ -20,6 +21,18 @@ from grasp_jax.errors import EndedElsewhere, Stopped, UserError
 EXIT_USER_ERROR = 2
 EXIT_UNREAD = 141  # what shells say of a program that SIGPIPE ended
 flags.disclaim_key_flags()  # a flag that is defined here is its caller's, whose --help shows it
+
+
+class Parser(argparse.ArgumentParser):
+    """Reads a command line without absl; what is wrong with it is a UserError."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises what `argparse` would print.
+
+        Raises:
+          UserError: always.
+        """
+        raise UserError(f'command line: {message} (see --help)')
 
 
 def define_stopped_code() -> flags.FlagHolder:

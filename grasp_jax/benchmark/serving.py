@@ -66,23 +66,16 @@ def made_up(size: Size, method: str) -> assets.Assets:
     interactions = workload.interactions_of(size)
     items = np.zeros((size.items + 1, size.width), np.float16)
     items[1:] = retrieval.clustered(size.items, size.width)
-    nobody = np.zeros((1, size.width), np.float16)
+    no_users = np.zeros((1, size.width), np.float16)
     spec = model_spec(config, size.items, size.width)
-    vectors = assets.Vectors(items, items, nobody[:0], nobody[:0], np.zeros((size.items, 1), np.int32))
+    vectors = assets.Vectors(items, items, no_users[:0], no_users[:0], np.zeros((size.items, 1), np.int32))
     empty = assets.Assets(pathlib.Path('made up'), pathlib.Path('made up'), config, 0, (0,), 0, spec, None,
                           interactions, [f'u{user}' for user in range(size.users)],
-                          [f'i{item}' for item in range(size.items)], _Nothing(), vectors, {})
-    frozen = Tables(nobody, nobody, items[:1], items[:1])
+                          [f'i{item}' for item in range(size.items)], (), vectors)
+    frozen = Tables(no_users, no_users, items[:1], items[:1])
     from grasp_jax.models.recommender import Recommender
     state = jax.jit(lambda: init_state(Recommender(spec), train_spec(config), frozen, 0))()
     return dataclasses.replace(empty, params=jax.tree.map(np.asarray, state.params))
-
-
-class _Nothing(tuple):
-    """Attributes of items that have none."""
-
-    def __getitem__(self, place: Any) -> Any:
-        return {}
 
 
 def _request(known: assets.Assets, user: int) -> Request:

@@ -66,7 +66,7 @@ def set_aside(found: Sequences, config: ml_collections.ConfigDict) -> tuple[Sequ
       the sequences that are left, numbered anew, and what was taken out.
 
     Raises:
-      UserError: a share leaves nobody to train on, or nothing to ask for.
+      UserError: a share leaves no user to train on, or nothing to ask for.
     """
     sequences, shares = found.interactions, asked_for(config)
     cold_items = np.zeros(sequences.num_items + 1, bool)
@@ -84,14 +84,14 @@ def set_aside(found: Sequences, config: ml_collections.ConfigDict) -> tuple[Sequ
         raise UserError(f'config.evaluate: {_named(shares)} leaves no user with {MIN_EVALUATED} interactions; lower it')
     last = sequences.items[np.maximum(sequences.indptr[1:] - 1, 0)]
     asked = np.flatnonzero(stays & cold_items[last])
-    theirs = warm & (cold_users & ~cold_items[last])[owner]
-    many = np.bincount(owner[theirs], minlength=sequences.num_users) > 1  # a history, and what is asked for
-    theirs &= many[owner]
+    of_cold = warm & (cold_users & ~cold_items[last])[owner]
+    many = np.bincount(owner[of_cold], minlength=sequences.num_users) > 1  # a history, and what is asked for
+    of_cold &= many[owner]
     user_number, cold_number = np.cumsum(stays) - 1, np.cumsum(cold_items) - 1
     cold = Cold([identity for identity, gone in zip(found.item_ids, cold_items[1:], strict=True) if gone],
                 user_number[asked].astype(np.int32), cold_number[last[asked]].astype(np.int32),
                 [identity for identity, is_asked in zip(found.user_ids, many, strict=True) if is_asked],
-                _indptr(owner[theirs], many), item_number[sequences.items[theirs]])
+                _indptr(owner[of_cold], many), item_number[sequences.items[of_cold]])
     if ('cold_items' in shares and not len(cold.users)) or ('cold_users' in shares and not len(cold.items)):
         raise UserError(f'config.evaluate: {_named(shares)} leaves nothing to ask for; raise it')
     user_ids = [identity for identity, stay in zip(found.user_ids, stays, strict=True) if stay]

@@ -64,11 +64,12 @@ def write_arrays(folder: pathlib.Path, name: str, interactions: Interactions, ne
     artefacts.write_json(folder / 'dataset.json', {'name': name, 'num_items': interactions.num_items})
 
 
-def load(folder: pathlib.Path) -> Dataset:
+def load(folder: pathlib.Path, negatives: bool = True) -> Dataset:
     """Opens a prepared data set.
 
     Args:
       folder: the folder that `prepare` filled.
+      negatives: whether the candidates of the sampled protocol are read; without them there are none.
 
     Raises:
       UserError: a file is missing, damaged or does not fit the others.
@@ -79,14 +80,14 @@ def load(folder: pathlib.Path) -> Dataset:
         ids[file] = json_lines(folder / file, lambda record: str(record['id']))
         attributes[file] = json_lines(folder / file, lambda record: dict(record['attributes']))
     interactions = Interactions(_array(folder / 'indptr.npy'), _array(folder / 'items.npy'), facts['num_items'])
-    negatives = {split: _array(folder / f'negatives_{split}.npy') for split in NEGATIVES}
+    drawn = {split: _array(folder / f'negatives_{split}.npy') for split in (NEGATIVES if negatives else ())}
     evaluated = len(interactions.evaluated_users())
     fits = (len(ids[USERS]) == interactions.num_users and len(ids[ITEMS]) == interactions.num_items
             and interactions.indptr[-1] == len(interactions.items)
-            and all(len(drawn) == evaluated for drawn in negatives.values()))
+            and all(len(rows) == evaluated for rows in drawn.values()))
     if not fits:
         raise UserError(f'{folder}: its files do not fit each other; delete this folder and run again')
-    return Dataset(facts['name'], interactions, ids[USERS], ids[ITEMS], attributes[ITEMS], attributes[USERS], negatives)
+    return Dataset(facts['name'], interactions, ids[USERS], ids[ITEMS], attributes[ITEMS], attributes[USERS], drawn)
 
 
 def _array(path: pathlib.Path) -> np.ndarray:

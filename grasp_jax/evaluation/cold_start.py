@@ -17,6 +17,7 @@ from grasp_jax.data import cold_start
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation.metrics import summarise
 from grasp_jax.knowledge import precomputed
+from grasp_jax.retrieval.exact import unit
 from grasp_jax.serving import assets, new_items
 from grasp_jax.serving.engine import Engine, Request
 
@@ -99,11 +100,11 @@ def content_ranks(vectors: np.ndarray, histories: Sequence[np.ndarray], targets:
     Returns:
       float32 [v], rank among all items but those of the history; the target always stays.
     """
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    directions = unit(vectors)
     ranks = np.zeros(len(targets), np.float32)
     for start in range(0, len(targets), _TOGETHER):
         some = histories[start:start + _TOGETHER]
-        scores = np.stack([unit[history - 1].mean(0) for history in some]) @ unit.T
+        scores = np.stack([directions[history - 1].mean(0) for history in some]) @ directions.T
         for row, history in enumerate(some):
             place = targets[start + row] - 1
             own = scores[row, place]

@@ -9,10 +9,10 @@ import csv
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from grasp_jax import artefacts
-from grasp_jax.command import for_a_reader
+from grasp_jax.command import Parser, for_a_reader
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation import tables
 from grasp_jax.evaluation.plots import BLUE, GREY, figure_of, panel_of, save
@@ -87,14 +87,9 @@ def picture(rows: Sequence[Sequence[str]], path: pathlib.Path) -> None:
     save(figure, path)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f'command line: {message}; see --help')
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table and writes what --out names; returns the exit code."""
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('workdirs', nargs='+', type=pathlib.Path, help='work folders of finished runs')
     parser.add_argument('--out', type=pathlib.Path, help='stem of the files to write, as docs/tables/cold_start')
     try:

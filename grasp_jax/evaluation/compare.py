@@ -5,10 +5,10 @@ import itertools
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from grasp_jax import artefacts
-from grasp_jax.command import for_a_reader, require_picture
+from grasp_jax.command import Parser, for_a_reader, require_picture
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation import significance, tables
 from grasp_jax.evaluation.metrics import PROTOCOLS, seed_ranks
@@ -83,14 +83,9 @@ def _other_borders(report: Tree, first: Tree) -> dict[str, str]:
     return {key: f'{key[5:]}s from {mine[key]}, not {theirs[key]}' for key in mine if mine[key] != theirs[key]}
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f'command line: {message} (see --help)')
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code, 2 with one line on standard error where something is wrong."""
-    parser = _Parser(
+    parser = Parser(
         'python -m grasp_jax.evaluation.compare', epilog=LEGEND,
         description='Prints a table of finished runs; the first is what the others are compared with.')
     parser.add_argument('workdirs', nargs='+', type=pathlib.Path, metavar='WORKDIR',

@@ -110,8 +110,8 @@ class GraspEncoder(ItemEncoder):
     def features_at(self, gate: jax.Array, parts: ItemParts) -> jax.Array:
         """As `features`, where every gate of a level has one value: gate [3], parts [N, ?] -> [N, F]."""
         assert isinstance(parts.projected, attention.Projected), 'without gates there is nothing to hold'
-        everybody = jnp.broadcast_to(gate[None], (len(parts.projected.own), attention.LEVELS))
-        return self._hidden_layer(attention.fuse(everybody, parts.projected))
+        gates = jnp.broadcast_to(gate[None], (len(parts.projected.own), attention.LEVELS))
+        return self._hidden_layer(attention.fuse(gates, parts.projected))
 
     def level_scores(self, context: Pair, parts: ItemParts) -> jax.Array:
         """The arguments of the gates [..., 3], where context and parts share their leading axes."""

@@ -17,9 +17,8 @@ import ml_collections
 import numpy as np
 
 from grasp_jax import artefacts, saved_config
-from grasp_jax.data import dataset as dataset_files
+from grasp_jax.data import dataset
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.data.lazy import json_lines
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import tables
 from grasp_jax.models.recommender import Recommender
@@ -31,7 +30,7 @@ from grasp_jax.training.sharding import make_mesh
 from grasp_jax.training.step import TrainSpec, TrainState, init_state, train_spec
 
 BUNDLE = 'bundle.json'  # the manifest that tells a bundle from a work folder
-_NOBODY = np.zeros((0, 1), np.float32)
+_NO_USERS = np.zeros((0, 1), np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,11 +62,10 @@ class Assets:
       epoch: the best one, from 1.
       spec: of the model.
       params: its parameters, a tree of arrays.
-      interactions: everybody's sequences.
+      interactions: all sequences.
       user_ids, item_ids: n and m ids of the person's own files.
       item_attributes: m dicts.
       vectors: None where the method reads none.
-      encoder: what the stage `encode` said of itself; {} where there was none.
     """
 
     source: pathlib.Path
@@ -83,7 +81,6 @@ class Assets:
     item_ids: Sequence[str]
     item_attributes: Sequence[dict[str, Any]]
     vectors: Vectors | None
-    encoder: dict[str, Any]
 
 
 def open_folder(path: pathlib.Path, seed: int | None = None) -> Assets:
@@ -125,21 +122,13 @@ def read_stages(source: pathlib.Path, stages: pathlib.Path, config: ml_collectio
     Raises:
       UserError: a file is missing or damaged, or they do not fit each other.
     """
-    folder = stages / 'prepare'
-    facts = artefacts.read_json(folder / 'dataset.json')
-    interactions = Interactions(_array(folder / 'indptr.npy'), _array(folder / 'items.npy'), facts['num_items'])
-    ids = [json_lines(folder / name, lambda record: str(record['id'])) for name in (dataset_files.USERS,
-                                                                                   dataset_files.ITEMS)]
-    if (len(ids[0]), len(ids[1])) != (interactions.num_users, interactions.num_items):
-        raise UserError(f'{folder}: its files do not fit each other; make them again')
-    vectors, width, encoder = None, 0, {}
+    known = dataset.load(stages / 'prepare', negatives=False)
+    vectors, width = None, 0
     if config.model.method != 'none':
-        vectors = _vectors(stages, interactions, config)
+        vectors = _vectors(stages, known.interactions, config)
         width = vectors.items.shape[1]
-        encoder = artefacts.read_json(stages / 'encode' / artefacts.MANIFEST)['facts']
-    attributes = json_lines(folder / dataset_files.ITEMS, lambda record: dict(record['attributes']))
-    return Assets(source, stages, config, *seeds, 0, model_spec(config, interactions.num_items, width), None,
-                  interactions, list(ids[0]), list(ids[1]), attributes, vectors, encoder)
+    return Assets(source, stages, config, *seeds, 0, model_spec(config, known.interactions.num_items, width), None,
+                  known.interactions, list(known.user_ids), list(known.item_ids), known.item_attributes, vectors)
 
 
 def version(known: Assets) -> str:
@@ -170,9 +159,9 @@ def parameter_shapes(config: ml_collections.ConfigDict, known: Assets) -> Any:
     """The state that a run of these assets trains, as shapes."""
     found = known.vectors
     frozen = None if found is None else Tables(found.users, found.users_similar, found.items, found.items_similar)
-    if found is not None and not len(found.users):  # a model that reads no users is asked of one at its start all same
-        nobody = np.zeros((1, found.items.shape[1]), np.float32)
-        frozen = Tables(nobody, nobody, found.items, found.items_similar)
+    if found is not None and not len(found.users):  # parameters are made by a pass over one user
+        no_users = np.zeros((1, found.items.shape[1]), np.float32)
+        frozen = Tables(no_users, no_users, found.items, found.items_similar)
     init = functools.partial(init_state, Recommender(known.spec), train_spec(config), seed=known.seed)
     return jax.eval_shape(init, frozen)
 
@@ -228,7 +217,7 @@ def _vectors(stages: pathlib.Path, interactions: Interactions, config: ml_collec
     users, items = interactions.num_users, interactions.num_items
     own = tables.item_table(stages / 'encode' / tables.ITEMS, items)
     width = own.shape[1]
-    people = _NOBODY, _NOBODY
+    people = _NO_USERS, _NO_USERS
     if model_spec(config, items, width).ranks_by_users:
         people = (tables.open_table(stages / 'encode' / tables.USERS, users, width),
                   tables.open_table(stages / 'retrieve' / tables.USERS_SIMILAR, users, width))

@@ -146,21 +146,12 @@ class Catalogue:
             raise UserError(f'{self._assets.source}: gates look at vectors of every item, and these do not fit this '
                             'device; use --config.encode.dtype=float16, a smaller --config.encode.width or '
                             '--config.model.gate=none')
-        items, similar = (self._table(table, rows, [getattr(some, name) for some in self._more])
+        items, similar = (_table(table, rows, [getattr(some, name) for some in self._more])
                           for table, name in ((known.items, 'own'), (known.items_similar, 'similar')))
         users, users_similar = (jnp.asarray(np.asarray(table)) for table in (known.users, known.users_similar))
         if not len(users):
             users = users_similar = jnp.zeros((1, items.shape[1]), items.dtype)
         return Tables(users, users_similar, items, similar)
-
-    def _table(self, table: np.ndarray, rows: int, more: list[np.ndarray]) -> jax.Array:
-        found = np.zeros((rows, table.shape[1]), table.dtype)
-        found[:len(table)] = table
-        begin = len(table)
-        for some in more:
-            found[begin:begin + len(some)] = some
-            begin += len(some)
-        return jnp.asarray(found)
 
     def _with_identity(self, params: Any, more: Extension, first: int) -> Any:
         """Parameters with the id embeddings of new items, where the method has such."""
@@ -184,8 +175,8 @@ class Catalogue:
             given = frozen
             if frozen is None and self.model.spec.reads_vectors:
                 own, similar = self._vectors(block, more)
-                nobody = jnp.zeros((1, own.shape[1]))
-                given = Tables(nobody, nobody, jnp.asarray(own), jnp.asarray(similar), None,
+                no_users = jnp.zeros((1, own.shape[1]))
+                given = Tables(no_users, no_users, jnp.asarray(own), jnp.asarray(similar), None,
                                jnp.zeros(padded_rows(self.model.spec.num_items + 1), jnp.int32).at[block].set(
                                    jnp.arange(size, dtype=jnp.int32)))
             items, parts = _block_work(self.model, params, given, jnp.asarray(block), gates)
@@ -194,14 +185,24 @@ class Catalogue:
         return joined
 
 
+def _table(table: np.ndarray, rows: int, more: list[np.ndarray]) -> jax.Array:
+    """A table of so many rows on the device, new items behind those that are known."""
+    found = np.zeros((rows, table.shape[1]), table.dtype)
+    found[:len(table)] = table
+    if more:
+        new = np.concatenate(more)
+        found[len(table):len(table) + len(new)] = new
+    return jnp.asarray(found)
+
+
 def _with_rows(params: Any, rows: int) -> Any:
     """Parameters whose id embeddings have so many rows."""
-    embedding = params['encoder'].get('embedding') if 'encoder' in params else None
+    embedding = params['encoder'].get('embedding')
     if embedding is None:
         return params
-    grown = np.zeros((max(rows, len(embedding)), embedding.shape[1]), embedding.dtype)
+    grown = np.zeros((rows, embedding.shape[1]), embedding.dtype)
     grown[:len(embedding)] = embedding
-    return {**params, 'encoder': {**params['encoder'], 'embedding': grown[:rows]}}
+    return {**params, 'encoder': {**params['encoder'], 'embedding': grown}}
 
 
 @jax.jit

@@ -2,7 +2,6 @@
 
 import collections.abc
 import copy
-import logging
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +13,6 @@ from grasp_jax.serving.assets import Assets
 from grasp_jax.serving.catalogue import ROOM, Catalogue
 from grasp_jax.serving.index import ITEMS_FROM, Index
 
-LOG = logging.getLogger(__name__)
 CANDIDATES = 500  # that the proxy finds for personal items
 _NEW_BESIDE = 256  # new items that are candidates beside what an index finds
 _SCORES = 2 ** 26  # numbers of a batch's scores at most: 256 MB

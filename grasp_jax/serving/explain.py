@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from grasp_jax.evaluation.gates import LEVELS
 from grasp_jax.models.recommender import Recommender
+from grasp_jax.retrieval.exact import unit
 from grasp_jax.serving.assets import Assets
 from grasp_jax.serving.engine import Engine, Request
 
-LEVELS = ('self', 'similar', 'global')
 _SHOWN = 5
 _TOGETHER = 64  # rows that are read together
 
@@ -87,8 +88,8 @@ def _nearest(engine: Engine, assets: Assets, item: int, others: np.ndarray,
         vectors = _rows(engine.catalogue.arrays.items, ids - 1)
     else:
         vectors = engine.catalogue.vectors(ids)[0]
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    cosines = unit[1:] @ unit[0]
+    directions = unit(vectors)
+    cosines = directions[1:] @ directions[0]
     order = np.argsort(-cosines, kind='stable')[:_SHOWN]
     return [Near(*describe(int(others[place])), float(cosines[place])) for place in order]
 

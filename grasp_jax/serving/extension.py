@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from grasp_jax.retrieval.exact import unit
 from grasp_jax.serving.assets import Vectors
 
 # Of new items beside ids (docs/results.md, cold start): cosines are divided by the first, lengths multiplied by the
@@ -16,7 +17,7 @@ class Extension:
     """New items.
 
     Attributes:
-      own, similar: float32 [x, E], their vectors and their neighbours' means; zero wide where the method reads none.
+      own, similar: float32 [x, E], their vectors and the means of their neighbours'.
       neighbours: int64 [x, k], item ids of their neighbours, 0 where there is none.
       cosines: float32 [x, k], of the neighbours.
     """
@@ -45,11 +46,10 @@ def nearest_known(vectors: Vectors, own: np.ndarray, k: int, groups: np.ndarray 
     k = min(k, known)
     best = np.full((len(own), k), -np.inf, np.float32)
     ids = np.zeros((len(own), k), np.int64)
-    asked = own / np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-12)
+    asked = unit(own)
     step = max(1, 2 ** 24 // width)
     for start in range(1, known + 1, step):
-        keys = np.asarray(vectors.items[start:start + step], np.float32)
-        keys = keys / np.maximum(np.linalg.norm(keys, axis=1, keepdims=True), 1e-12)
+        keys = unit(vectors.items[start:start + step])
         found = asked @ keys.T
         if groups is not None and of_new is not None:
             there = np.equal.outer(of_new, groups[start - 1:start - 1 + len(keys)])
@@ -84,5 +84,4 @@ def identity(embedding: np.ndarray, more: Extension) -> np.ndarray:
     known = embedding[more.neighbours]
     mean = np.einsum('xk,xkd->xd', weight, known)
     length = (weight * np.linalg.norm(known, axis=2)).sum(1, keepdims=True)
-    return np.asarray(_LENGTH * length * mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12),
-                      np.float32)
+    return np.asarray(_LENGTH * length * unit(mean), np.float32)

@@ -150,8 +150,8 @@ def _plan(model: Recommender, order: Order) -> dict[str, object]:
     digest = hashlib.sha256('\n'.join(order.users).encode()).hexdigest()[:16]
     added = hashlib.sha256(json.dumps(model.names.added, default=str).encode()).hexdigest()[:16]
     return {'model': model.version, 'new_items': added, 'users': len(order.users), 'ids': digest, 'k': order.k,
-            'exact': order.exact, 'filter_viewed': order.filter_viewed, 'part_size': order.part_size, 'ending': order.ending,
-            'parts': [order.path(part).name for part in range(order.count)]}
+            'exact': order.exact, 'filter_viewed': order.filter_viewed, 'part_size': order.part_size,
+            'ending': order.ending, 'parts': [order.path(part).name for part in range(order.count)]}
 
 
 def _claim(order: Order, plan: dict[str, object]) -> None:

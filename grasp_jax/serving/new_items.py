@@ -82,8 +82,8 @@ def extension(assets: Assets, rows: Sequence[Record], vectors: np.ndarray | None
     own = own.astype(known.items.dtype).astype(np.float32)  # as the others are kept
     groups = of_new = None
     if config.retrieve.item_group:
-        everybody = [*assets.item_attributes, *(attributes for _, attributes in rows)]
-        numbers = groups_of(everybody, config.retrieve.item_group, 'item_group')
+        attributes = [*assets.item_attributes, *(found for _, found in rows)]
+        numbers = groups_of(attributes, config.retrieve.item_group, 'item_group')
         assert numbers is not None
         groups, of_new = numbers[:-len(rows)], numbers[-len(rows):]
     return nearest_known(known, own, config.retrieve.k, groups, of_new)

@@ -56,7 +56,7 @@ class Questions:
         assert histories is not None
         require_some(histories, 'histories')
         spec = self._assets.spec
-        if spec.personal and spec.user_context != 'prefix':
+        if spec.ranks_by_users:
             raise UserError(f'the gates of this model read a text of the user (user_context={spec.user_context}), '
                             'which a history has not; name a user, or train with --config.model.user_context=prefix')
         found = [(0, self._names.numbers(history, called(place))) for place, history in enumerate(histories)]

@@ -179,7 +179,7 @@ class Recommender:
         """Takes in items that nobody has bought yet, by their texts alone; they can be recommended at once.
 
         Each gets the filled template of its attributes, a vector by the run's own encoder, the mean of its nearest
-        known items, and where the method knows items by id as well, the mean of their embeddings. Nothing is trained.
+        known items, and where the method knows items by id as well, an embedding made of theirs. Nothing is trained.
 
         Args:
           table: a DataFrame, or dicts, with the id (the run's item column, `item_id` or `item`) and the attributes that

@@ -149,8 +149,8 @@ def _scorer(spec: ModelSpec, names: Sequence[str]) -> Callable[..., jax.Array]:
         users = by_name.pop(USER, None)
         read = {name: by_name.pop(name) for name in _read_tables(spec)}
         if read:
-            nobody = jnp.zeros((1, spec.llm_width))
-            frozen = Tables(read.get('users', nobody), read.get('users_similar', nobody), read['items'],
+            no_users = jnp.zeros((1, spec.llm_width))
+            frozen = Tables(read.get('users', no_users), read.get('users_similar', no_users), read['items'],
                             read.get('items_similar', read['items']))
         if users is None:
             users = jnp.zeros(history.shape[0], jnp.int32)
