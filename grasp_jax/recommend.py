@@ -1,7 +1,7 @@
-"""The command that asks a finished run: lists for everybody into a file, or for one person on the terminal.
+"""The command that asks a finished run: lists for all users into a file, or for one person on the terminal.
 
     python -m grasp_jax.recommend --workdir=runs/demo                                    a few users, for people to read
-    python -m grasp_jax.recommend --workdir=runs/demo --k=20 --out=lists.parquet         everybody; .csv and .jsonl too
+    python -m grasp_jax.recommend --workdir=runs/demo --k=20 --out=lists.parquet         all users; .csv and .jsonl too
     python -m grasp_jax.recommend --workdir=runs/demo --history=p0001,p0007              somebody who was never seen
     python -m grasp_jax.recommend --workdir=runs/demo --similar=p0001                    items like this one
     python -m grasp_jax.recommend --workdir=runs/demo --new_items=new.csv                with items by their texts alone

@@ -1,4 +1,4 @@
-"""`benchmark serve`: a served model without HTTP: to start it, one request, lists for everybody, recall."""
+"""`benchmark serve`: a served model without HTTP: to start it, one request, lists for all users, recall."""
 
 import dataclasses
 import functools

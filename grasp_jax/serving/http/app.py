@@ -91,7 +91,7 @@ class Service:
         return _json(_bytes({'added': added, 'items': served.items, 'model': _name(served)}))
 
     async def reload(self, request: Request) -> Response:
-        """Lets another model answer; nobody notices. Only where a token is set."""
+        """Lets another model answer; no request is lost. Only where a token is set."""
         if not self._token_is_set:
             raise Problem(403, 'models can be changed only where a token is set')
         path = fields.read(await request.body(), ('path',), empty=True).text('path', 4096)

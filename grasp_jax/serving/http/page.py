@@ -1,4 +1,4 @@
-"""The page for people: one file that asks nobody but the service."""
+"""The page for people: one file that loads nothing from elsewhere."""
 
 import base64
 import hashlib

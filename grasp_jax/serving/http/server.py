@@ -134,7 +134,7 @@ class Server(uvicorn.Server):
         return now >= self._ends_at
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Lets in who is at the door, closes it, and ends when everybody has an answer."""
+        """Lets in who is at the door, closes it, and ends when all requests are answered."""
         for door in sockets or []:
             await self._empty(door)
         for server in self.servers:

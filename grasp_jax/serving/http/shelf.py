@@ -1,4 +1,4 @@
-"""The model that answers now, and how another takes its place while everybody goes on asking."""
+"""The model that answers now, and how another takes its place while requests go on."""
 
 import asyncio
 import contextlib
