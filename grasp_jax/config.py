@@ -183,8 +183,8 @@ def _train() -> dict:
         'max_epochs': 200,
         'patience': 20,  # epochs without a better validation NDCG@10
         'seeds': (42,),
-        # Work folder of a finished run whose best parameters training begins with, items matched by their ids; empty:
-        # afresh. The same seed's if it has that, else those of its first. See docs/language_models.md.
+        # Work folder of a finished run that training goes on from, at its best epoch, items matched by their ids; empty:
+        # afresh. The same seed of it if there is one, else its first. See docs/language_models.md.
         'start_from': '',
         'mask_prob': 0.2,  # bert4rec: share of positions hidden in training
         'mask_last_prob': 0.1,  # bert4rec: share of sequences in which only the last item is hidden

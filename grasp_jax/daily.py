@@ -1,10 +1,10 @@
-"""The daily job in one command: new data, a few epochs from yesterday's parameters, a bundle, a service that swaps.
+"""The daily job in one command: new data, a few epochs from where yesterday ended, a bundle, a service that swaps.
 
     python -m grasp_jax.daily --config=configs/own_data.py --previous=runs/monday --workdir=runs/tuesday \\
         --out=models/tuesday --service=http://127.0.0.1:8000
 
 1. Texts, vectors and neighbours are made anew for what changed since --previous (as grasp_jax.main --mode=refresh).
-2. Training starts from the parameters of --previous and runs for --epochs at most.
+2. Training goes on from the best epoch of --previous, for --epochs at most.
 3. The run is ranked and reported as any other. Where validation fell by more than --max_fall, the job ends here.
 4. A bundle is written to --out.
 5. The service is asked to swap it in. It refuses a damaged one and goes on with the old one.
@@ -37,7 +37,7 @@ _OUT = flags.DEFINE_string('out', None, 'Folder of the new bundle. Default: none
 _SERVICE = flags.DEFINE_string('service', None, 'Address of a running grasp_jax.serve, as http://127.0.0.1:8000, that '
                                'is to swap the bundle in. Default: none is asked.')
 _TOKEN = flags.DEFINE_string('token_variable', 'GRASP_JAX_TOKEN', 'Environment variable with the token of the service.')
-_EPOCHS = flags.DEFINE_integer('epochs', 5, 'Epochs of training at most.', lower_bound=1)
+_EPOCHS = flags.DEFINE_integer('epochs', 3, 'Epochs of training at most.', lower_bound=1)
 _MAX_FALL = flags.DEFINE_float('max_fall', 0.1, 'By which share validation NDCG@10 may be below that of the run '
                                'before; where it is lower still, nothing is exported.', lower_bound=0.0)
 _TIMEOUT = 600  # seconds that a service may take to load and compile

@@ -52,10 +52,14 @@ def monday(home, tmp_path):
 
 def ranked(config, workdir, stages, seed=1):
     """What the best epoch of a run ranks with."""
+    return jax.tree.map(np.asarray, ranked_params(train_spec(config), best_state(config, workdir, stages, seed)))
+
+
+def best_state(config, workdir, stages, seed=1):
+    """The state of the best epoch of a run."""
     run = run_on(config, prepare_knowledge(config, stages))
     with Checkpoints(workdir / f'seed{seed}' / 'checkpoints') as checkpoints:
-        state = checkpoints.load(checkpoints.best().epoch, run.state_shapes(seed), run.mesh)
-        return jax.tree.map(np.asarray, ranked_params(train_spec(config), state))
+        return checkpoints.load(checkpoints.best().epoch, run.state_shapes(seed), run.mesh)
 
 
 def same(one, two):
@@ -63,8 +67,8 @@ def same(one, two):
         np.testing.assert_array_equal(a, b)
 
 
-def test_tuesday_begins_with_what_monday_ranks_with(home, monday, tmp_path, caplog):
-    before = ranked(small(home / 'data1', rows()), monday, home / 'monday')
+def test_tuesday_goes_on_from_monday(home, monday, tmp_path, caplog):
+    """Parameters, their mean and the optimiser, by the ids of the items; a new item is as its neighbours."""
     config = small(home / 'data2', changed_log(), seeds=(5,), start_from=str(monday))
     run = run_on(config, prepare_knowledge(config, home / 'tuesday'))
     with caplog.at_level(logging.INFO, 'grasp_jax'):
@@ -72,30 +76,54 @@ def test_tuesday_begins_with_what_monday_ranks_with(home, monday, tmp_path, capl
         state = first_state(run, 5, tmp_path / 'seed5')
     assert 'of seed 1 of' in caplog.text and '1 new items, 1 of them' in caplog.text
     old_ids, ids = (list(dataset.load(home / day / 'prepare').item_ids) for day in ('monday', 'tuesday'))
-    old, new = before['encoder'].pop('embedding'), np.asarray(state.params['encoder']['embedding'])
     number = {identity: 1 + row for row, identity in enumerate(old_ids)}
-    for row, identity in enumerate(ids, start=1):
-        if identity != NEW:
-            np.testing.assert_array_equal(new[row], old[number[identity]])
     assert ids != [*old_ids, NEW], 'items have other numbers now'
-    near = np.load(home / 'tuesday' / 'retrieve' / 'item_neighbours.npy')[ids.index(NEW)]
-    np.testing.assert_allclose(new[1 + ids.index(NEW)], np.mean([old[number[ids[item - 1]]] for item in near], 0),
-                               rtol=1e-5)
-    fresh = run.fresh_state(5)
-    same(new[[0, *range(len(ids) + 1, len(new))]],
-         np.asarray(fresh.params['encoder']['embedding'])[[0, *range(len(ids) + 1, len(new))]])
-    params = {**state.params, 'encoder': {name: leaf for name, leaf in state.params['encoder'].items()
-                                          if name != 'embedding'}}
-    same(params, before)
-    same((state.step, state.optimizer, state.key), (fresh.step, fresh.optimizer, fresh.key))
+    near = [number[ids[item - 1]] for item in np.load(home / 'tuesday' / 'retrieve' / 'item_neighbours.npy')[
+        ids.index(NEW)]]
+    fresh, before = run.fresh_state(5), best_state(small(home / 'data1', rows()), monday, home / 'monday')
+    tables = 0
+    for (path, was), now, begun in zip(jax.tree_util.tree_leaves_with_path((before.params, before.optimizer)),
+                                       jax.tree.leaves((state.params, state.optimizer)),
+                                       jax.tree.leaves((fresh.params, fresh.optimizer)), strict=True):
+        assert now.sharding == begun.sharding
+        was, now = np.asarray(was), np.asarray(now)
+        if not jax.tree_util.keystr(path).endswith("['encoder']['embedding']"):
+            same(now, was)
+            continue
+        tables += 1
+        for row, identity in enumerate(ids, start=1):
+            if identity != NEW:
+                np.testing.assert_array_equal(now[row], was[number[identity]])
+        np.testing.assert_allclose(now[1 + ids.index(NEW)], np.mean(was[near], 0), rtol=1e-5)
+    assert tables == 4, 'the parameters, their mean and two of Adam'
+    rest = [0, *range(len(ids) + 1, len(fresh.params['encoder']['embedding']))]
+    begun = np.asarray(fresh.params['encoder']['embedding'])[rest]
+    same(np.asarray(state.params['encoder']['embedding'])[rest], begun)
+    np.testing.assert_allclose(np.asarray(ranked_params(train_spec(config), state)['encoder']['embedding'])[rest],
+                               begun, rtol=1e-6)
+    same((state.step, state.key), (fresh.step, fresh.key))
     same(state, first_state(run, 5, tmp_path / 'seed5'))
-    assert state.params['encoder']['embedding'].sharding == fresh.params['encoder']['embedding'].sharding
+
+
+@pytest.mark.parametrize('average', (0.0, 0.5))
+def test_where_means_are_others_it_begins_with_what_monday_ranks_with(home, tmp_path, average):
+    """Parameters alone: an optimiser that another mean belongs to is no start."""
+    config = small(home / 'data1', rows(), seeds=(5,), start_from=str(home / 'monday'), average=average)
+    run = run_on(config, prepare_knowledge(config, home / 'monday'))
+    state, fresh = first_state(run, 5, tmp_path / 'seed5'), run.fresh_state(5)
+    expected = ranked(small(home / 'data1', rows()), home / 'monday', home / 'monday')
+    rows_of_items = slice(1, 1 + run.interactions.num_items)
+    for params in (state.params, expected):
+        params['encoder']['embedding'] = params['encoder']['embedding'][rows_of_items]
+    same(state.params, expected)
+    same((state.step, state.optimizer, state.key), (fresh.step, fresh.optimizer, fresh.key))
 
 
 def test_before_it_trains_it_ranks_as_the_run_that_it_starts_from(home, tmp_path):
     config = small(home / 'data1', rows(), seeds=(9,), start_from=str(home / 'monday'))
     run = run_on(config, prepare_knowledge(config, home / 'monday'))
-    ranks = run.evaluator('valid')(first_state(run, 9, tmp_path).params, full=False)
+    params = ranked_params(train_spec(config), first_state(run, 9, tmp_path))
+    ranks = run.evaluator('valid')(params, full=False)
     lines = read_metrics(home / 'monday' / 'seed1')
     assert summarise(ranks.sampled, (10,))['NDCG@10'] == max(line['valid_ndcg10'] for line in lines)
 
@@ -104,7 +132,7 @@ def test_a_stopped_run_goes_on_without_the_run_that_it_started_from_and_ends_wit
         home, monday, tmp_path, monkeypatch):
     config = small(home / 'data2', changed_log(), start_from=str(monday))
     report = run_pipeline(config, tmp_path / 'through', home / 'tuesday')
-    assert f'begun with the parameters of {monday}' in render_markdown(report)
+    assert f'goes on from {monday}' in render_markdown(report)
     assert run_pipeline(changed(config, {'train.start_from': ''}), tmp_path / 'cold', home / 'tuesday')[
         'start_from'] is None
     with pytest.raises(Stopped), monkeypatch.context() as patch:
@@ -177,7 +205,7 @@ def test_what_is_for_training_alone_may_differ(home, tmp_path):
     config = small(home / 'data2', changed_log(), start_from=str(home / 'monday'), average=0.0, learning_rate=1e-4)
     config.model.update({'dropout': 0.1, 'id_start': 'text'})
     run = run_on(config, prepare_knowledge(config, home / 'tuesday'))
-    same(load(run, 1).params, ranked(small(home / 'data1', rows()), home / 'monday', home / 'monday'))
+    same(load(run, 1).ranked, ranked(small(home / 'data1', rows()), home / 'monday', home / 'monday'))
 
 
 def test_a_folder_that_is_no_finished_run_is_refused(home, monday, tmp_path):
@@ -236,6 +264,6 @@ def test_without_texts_nothing_of_vectors_is_asked(home, tmp_path):
     new = 1 + ids.index(NEW)
     before = ranked(plain[0], tmp_path / 'monday', tmp_path / 'monday')['encoder']['embedding']
     fresh = run.fresh_state(1).params['encoder']['embedding']
-    embedding = np.asarray(state.params['encoder']['embedding'])
-    np.testing.assert_array_equal(embedding[new], fresh[new])
+    embedding = np.asarray(ranked_params(train_spec(config), state)['encoder']['embedding'])
+    np.testing.assert_allclose(embedding[new], fresh[new], rtol=1e-6)
     np.testing.assert_array_equal(np.delete(embedding, new, 0)[1:len(ids)], before[1:len(ids)])

@@ -7,7 +7,7 @@ Keys of report.json (fractions, not percent; null where a group is empty):
 | `schema` | version of this table, 1 |
 | `dataset`, `method`, `backbone`, `recipe` | names |
 | `gate`, `space`, `user_context` | settings of GRASP; null for the other methods |
-| `start_from` | work folder of the run whose parameters this one began with; null where it began afresh |
+| `start_from` | work folder of the run that this one goes on from; null where it began afresh |
 | `encoder` | of the texts; null where the method reads none |
 | `seeds`, `seed` | all seeds of the run; `seed` only where there is one |
 | `command` | the command that makes this report again, where it is known |

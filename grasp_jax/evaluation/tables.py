@@ -48,7 +48,7 @@ def settings(report: Tree) -> str:
     """Recipe, gate and seeds in one line."""
     parts = [f'recipe {report["recipe"]}']
     if report.get('start_from'):  # older ones do not say
-        parts.append(f'begun with the parameters of {report["start_from"]}')
+        parts.append(f'goes on from {report["start_from"]}')
     if report['encoder']:
         parts.append(f'vectors {report["encoder"]}')
     if report['gate']:

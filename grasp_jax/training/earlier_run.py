@@ -1,4 +1,4 @@
-"""A finished run that another one starts from: found, looked at whether it fits, and its parameters read."""
+"""A finished run that another one starts from: found, looked at whether it fits, and its state read."""
 
 import dataclasses
 import functools
@@ -163,11 +163,14 @@ def _same_file(before: dict[str, Any], now: dict[str, Any], name: str) -> bool:
     return name in before['files'] and before['files'][name] == now['files'].get(name)
 
 
-def ranked(earlier: Earlier, mesh: Mesh) -> tuple[Any, int]:
-    """The parameters that a run ranks with, as numpy arrays, and their epoch (from 0); all processes together.
+def best_state(earlier: Earlier, mesh: Mesh) -> tuple[TrainState, Any, int]:
+    """The state of the epoch that a run ranks with; all processes together.
+
+    Returns:
+      It, the parameters that it ranks with, both as numpy arrays, and the epoch (from 0).
 
     Raises:
-      UserError: their checkpoint is damaged or gone.
+      UserError: its checkpoint is damaged or gone.
     """
     spec = train_spec(earlier.config)
     logged = max(read_metrics(earlier.folder), key=lambda line: line['valid_ndcg10'], default=None)
@@ -179,7 +182,7 @@ def ranked(earlier: Earlier, mesh: Mesh) -> tuple[Any, int]:
             state = checkpoints.load(best.epoch, _state_shapes(earlier), mesh)
     except UserError as error:  # its remedy is that of the earlier run itself, to be trained anew
         raise earlier.refused(f'{str(error).partition(";")[0]}; name another run, or leave it out') from error
-    return jax.tree.map(hosts.on_host, ranked_params(spec, state)), best.epoch
+    return (*jax.tree.map(hosts.on_host, (state, ranked_params(spec, state))), best.epoch)
 
 
 def _state_shapes(earlier: Earlier) -> TrainState:

@@ -1,8 +1,8 @@
-"""Warm start: a run begins with the parameters that an earlier run ranks with (`config.train.start_from`).
+"""Warm start: a run goes on from the best epoch of an earlier run (`config.train.start_from`).
 
-The table of ids is matched by the items' own ids; a new item begins with the mean of those of its nearest neighbours
-that the earlier run knew. Everything else is taken as it is, so the model and what made its vectors must be the same.
-The optimiser begins afresh, and so does the running mean of the parameters: it is corrected for having begun at zero.
+Parameters, their running mean and the optimiser's means go on, as if the earlier run had not ended. The table of ids is
+matched by the items' own ids; a new item begins with the mean of those of its nearest neighbours that the earlier run
+knew. Everything else is taken as it is, so the model and what made its vectors must be the same.
 
 The manifest of a seed's folder notes what the seed began with. As soon as the folder has a checkpoint of its own, the
 earlier run is needed no more.
@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -26,7 +26,7 @@ from grasp_jax.knowledge import tables
 from grasp_jax.retrieval.neighbours import ITEM_NEIGHBOURS
 from grasp_jax.training import earlier_run, hosts
 from grasp_jax.training.run import Run
-from grasp_jax.training.step import TrainState
+from grasp_jax.training.step import TrainState, train_spec
 
 LOG = logging.getLogger(__name__)
 
@@ -36,12 +36,16 @@ class Start(NamedTuple):
 
     Attributes:
       note: `folder`, `seed` and `epoch` (from 1) that the parameters are from, and a `digest` of them and `item_ids`.
-      params: tree of numpy arrays.
+      state: of the earlier run, numpy arrays.
+      ranked: tree of numpy arrays, the parameters that the earlier run ranks with.
+      average: decay of its running mean of the parameters, 0: it kept none.
       item_ids: ids of the rows of the table of ids from 1 on; empty where there is no table.
     """
 
     note: dict[str, Any]
-    params: Any
+    state: TrainState
+    ranked: Any
+    average: float
     item_ids: Sequence[str]
 
 
@@ -113,11 +117,11 @@ def load(run: Run, seed: int) -> Start:
     earlier = earlier_run.find(run.config, seed)
     if run.model.spec.reads_vectors:
         earlier_run.require_same_vectors(earlier, run.stages, run.model.spec)
-    params, epoch = earlier_run.ranked(earlier, run.mesh)
-    has_table = 'embedding' in params.get('encoder', {})
+    state, ranked, epoch = earlier_run.best_state(earlier, run.mesh)
+    has_table = 'embedding' in ranked.get('encoder', {})
     ids = list(dataset_files.load(earlier.stages / 'prepare').item_ids) if has_table else []
-    note = {'folder': earlier.name, 'seed': earlier.seed, 'epoch': epoch + 1, 'digest': _digest(params, ids)}
-    return Start(note, params, ids)
+    note = {'folder': earlier.name, 'seed': earlier.seed, 'epoch': epoch + 1, 'digest': _digest(ranked, ids)}
+    return Start(note, state, ranked, earlier.config.train.average, ids)
 
 
 def _digest(params: Any, item_ids: Sequence[str]) -> str:
@@ -129,7 +133,7 @@ def _digest(params: Any, item_ids: Sequence[str]) -> str:
 
 
 def first_state(run: Run, seed: int, folder: pathlib.Path) -> TrainState:
-    """The state that a seed begins with: a fresh one, with the parameters of the run to start from where there is one.
+    """The state that a seed begins with: that of the run to start from where there is one, else a fresh one.
 
     Args:
       run: what to train.
@@ -145,25 +149,57 @@ def first_state(run: Run, seed: int, folder: pathlib.Path) -> TrainState:
     if known is not None and known['digest'] != start.note['digest']:
         raise UserError(f'config.train.start_from={run.config.train.start_from}: holds other parameters than when '
                         f'{folder} began with them; bring those of before back, or delete {folder}')
-    fresh, params = run.fresh_state(seed), start.params
-    what = f'parameters of epoch {start.note["epoch"]} of seed {start.note["seed"]} of {start.note["folder"]}'
-    if start.item_ids:
-        rows, new, alone = _matched(run, start, hosts.on_host(fresh.params['encoder']['embedding']))
-        params = {**params, 'encoder': {**params['encoder'], 'embedding': rows}}
-        what += f'; {new:,} new items, {new - alone:,} of them begin as their neighbours'
+    fresh = run.fresh_state(seed)
+    what = f'state of epoch {start.note["epoch"]} of seed {start.note["seed"]} of {start.note["folder"]}'
+    known, neighbours = _matched(run, start) if start.item_ids else (None, None)
+    if known is not None:
+        new = int((known[1:] == 0).sum())
+        what += f'; {new:,} new items, {new - lonely(known, neighbours):,} of them begin as their neighbours'
     LOG.info('seed %d begins with the %s', seed, what)
-    # Whatever the parameters, the optimiser's means begin at zero.
-    return fresh._replace(params=jax.tree.map(_put, params, fresh.params))
+    return goes_on(start, fresh, train_spec(run.config).average, known, neighbours)
 
 
-def _matched(run: Run, start: Start, fresh: np.ndarray) -> tuple[np.ndarray, int, int]:
+def _matched(run: Run, start: Start) -> tuple[np.ndarray, np.ndarray | None]:
+    """As `match_items`, and the neighbours of the items of now where the model reads texts."""
     assert run.stages is not None
     known = match_items(start.item_ids, dataset_files.load(run.stages / 'prepare').item_ids)
-    neighbours = None
-    if run.model.spec.reads_text:
-        neighbours = np.load(run.stages / 'retrieve' / ITEM_NEIGHBOURS, mmap_mode='r', allow_pickle=False)
-    table, alone = match_table(start.params['encoder']['embedding'], fresh, known, neighbours)
-    return table, int((known[1:] == 0).sum()), alone
+    if not run.model.spec.reads_text:
+        return known, None
+    return known, np.load(run.stages / 'retrieve' / ITEM_NEIGHBOURS, mmap_mode='r', allow_pickle=False)
+
+
+def goes_on(start: Start, fresh: TrainState, average: float, known: np.ndarray | None = None,
+            neighbours: np.ndarray | None = None) -> TrainState:
+    """The state that a run begins with.
+
+    Args:
+      start: what it begins with.
+      fresh: the state that it would have begun with; its step and its key stay.
+      average: decay of the running mean of the parameters, 0: there is none.
+      known: as `match_items` says; None: there is no table of ids.
+      neighbours: as in `match_table`.
+
+    Returns:
+      With the parameters and the optimiser of before. Where the two runs keep other running means, the optimiser begins
+      afresh, with the parameters that the earlier run ranks with.
+    """
+    def carried(before: Any, fresh: Any) -> Any:
+        def one(path: Any, old: np.ndarray, new: jax.Array) -> np.ndarray:
+            if known is None or [getattr(key, 'key', None) for key in path[-2:]] != ['encoder', 'embedding']:
+                return old
+            return match_table(old, hosts.on_host(new), known, neighbours)
+        return jax.tree_util.tree_map_with_path(one, before, fresh)
+
+    if start.average != average:
+        return fresh._replace(params=jax.tree.map(_put, carried(start.ranked, fresh.params), fresh.params))
+    before, begun = start.state.optimizer, fresh.optimizer
+    if average:
+        # `optax.ema` keeps a mean that began at zero: that of a row without a past is as if the row had always been so.
+        share = np.float32(1 - average ** int(before[-1].count))
+        begun = (*begun[:-1], begun[-1]._replace(ema=jax.tree.map(lambda leaf: leaf * share, fresh.params)))
+    carry = carried((start.state.params, before), (fresh.params, begun))
+    params, optimizer = jax.tree.map(_put, carry, (fresh.params, fresh.optimizer))
+    return fresh._replace(params=params, optimizer=optimizer)
 
 
 def _put(array: np.ndarray, like: jax.Array) -> jax.Array:
@@ -177,8 +213,7 @@ def match_items(before: Sequence[str], now: Sequence[str]) -> np.ndarray:
     return np.array([0, *(numbers.get(identity, 0) for identity in now)], np.int64)
 
 
-def match_table(before: np.ndarray, fresh: np.ndarray, known: np.ndarray,
-                neighbours: np.ndarray | None) -> tuple[np.ndarray, int]:
+def match_table(before: np.ndarray, fresh: np.ndarray, known: np.ndarray, neighbours: np.ndarray | None) -> np.ndarray:
     """The table of ids that a run begins with.
 
     Args:
@@ -190,21 +225,30 @@ def match_table(before: np.ndarray, fresh: np.ndarray, known: np.ndarray,
 
     Returns:
       float32 [rows, H]: of items that were known the rows of before; of new ones the mean of the rows of those of their
-      neighbours that were known; all other rows are fresh. And how many new items have no such neighbour.
+      neighbours that were known; all other rows are fresh.
     """
     table = fresh.copy()
     old = np.flatnonzero(known)
     table[old] = before[known[old]]
-    new = 1 + np.flatnonzero(known[1:] == 0)
     if neighbours is None:
-        return table, len(new)
-    alone = 0
-    for block in tables.blocks(len(new), neighbours.shape[1] * fresh.shape[1]):
-        items = new[block]
-        near = known[neighbours[items - 1]]
+        return table
+    for items, near in _new(known, neighbours, fresh.shape[1]):
         count = (near > 0).sum(1)
         total = np.where((near > 0)[..., None], before[near], 0).sum(1)
         some = count > 0
         table[items[some]] = total[some] / count[some, None].astype(fresh.dtype)
-        alone += int((~some).sum())
-    return table, alone
+    return table
+
+
+def lonely(known: np.ndarray, neighbours: np.ndarray | None) -> int:
+    """How many new items have no neighbour that was known, so that they begin as a fresh run's; args as above."""
+    if neighbours is None:
+        return int((known[1:] == 0).sum())
+    return sum(int((near == 0).all(1).sum()) for _, near in _new(known, neighbours, 1))
+
+
+def _new(known: np.ndarray, neighbours: np.ndarray, width: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """New items and, [n, k], their neighbours as item numbers of before, 0 where it is new; by blocks of items."""
+    new = 1 + np.flatnonzero(known[1:] == 0)
+    for block in tables.blocks(len(new), neighbours.shape[1] * width):
+        yield new[block], known[neighbours[new[block] - 1]]

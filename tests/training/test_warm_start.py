@@ -29,7 +29,7 @@ def test_items_are_matched_by_their_ids(known):
 def test_a_new_item_is_the_mean_of_the_neighbours_that_were_known(known, matched_tables):
     before, fresh = matched_tables
     neighbours = np.array([[2, 3], [1, 5], [1, 2], [6, 3], [1, 3], [2, 0]], np.int32)
-    table, alone = warm_start.match_table(before, fresh, known, neighbours)
+    table = warm_start.match_table(before, fresh, known, neighbours)
     for number, identity in enumerate(NEW, start=1):
         if identity in OLD:
             np.testing.assert_array_equal(table[number], before[1 + OLD.index(identity)])
@@ -37,15 +37,15 @@ def test_a_new_item_is_the_mean_of_the_neighbours_that_were_known(known, matched
     np.testing.assert_array_equal(table[4], before[1], 'z, its nearest, is new as well')
     np.testing.assert_array_equal(table[6], fresh[6], 'its only neighbour is new')
     np.testing.assert_array_equal(table[[0, *range(7, 256)]], fresh[[0, *range(7, 256)]], 'padding and filling')
-    assert alone == 1 and table.dtype == np.float32
+    assert warm_start.lonely(known, neighbours) == 1 and table.dtype == np.float32
 
 
 def test_without_vectors_new_items_begin_afresh(known, matched_tables):
     before, fresh = matched_tables
-    table, alone = warm_start.match_table(before, fresh, known, None)
+    table = warm_start.match_table(before, fresh, known, None)
     np.testing.assert_array_equal(table[[2, 4, 6]], fresh[[2, 4, 6]])
     np.testing.assert_array_equal(table[[1, 3, 5]], before[[3, 1, 4]])
-    assert alone == 3
+    assert warm_start.lonely(known, None) == 3
 
 
 def test_many_new_items_are_as_they_are_one_by_one(monkeypatch):
@@ -55,14 +55,14 @@ def test_many_new_items_are_as_they_are_one_by_one(monkeypatch):
     known = np.concatenate([[0], rng.permutation(np.arange(300) % 100 * (np.arange(300) < 100))])
     neighbours = rng.integers(0, 301, (300, 5)).astype(np.int32)
     monkeypatch.setattr('grasp_jax.knowledge.tables._BLOCK', 7 * 5 * 4)
-    table, alone = warm_start.match_table(before, fresh, known, neighbours)
-    lonely = 0
+    table = warm_start.match_table(before, fresh, known, neighbours)
+    alone = 0
     for item in range(1, 301):
         rows = [before[known[item]]] if known[item] else [before[known[near]] for near in neighbours[item - 1]
                                                           if known[near]]
-        lonely += not rows
+        alone += not rows
         np.testing.assert_allclose(table[item], np.mean(rows, 0) if rows else 0, rtol=1e-5, atol=1e-7)
-    assert alone == lonely > 0
+    assert warm_start.lonely(known, neighbours) == alone > 0
 
 
 @pytest.mark.parametrize('average', (0.0, 0.9))
