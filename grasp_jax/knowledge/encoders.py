@@ -16,6 +16,7 @@ from grasp_jax.data.interactions import evenly_spread
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import corruption, domains, hashed, lsa, precomputed, sentence_encoder, tables, vector_store
 from grasp_jax.knowledge.openai_encoder import OpenAIEncoder
+from grasp_jax.knowledge.origin import origin
 
 LOG = logging.getLogger(__name__)
 Table = np.ndarray | hashed.HashedVectors | precomputed.UserMeans  # the latter two make rows when they are asked for
@@ -73,6 +74,7 @@ def encode(dataset: Dataset, item_texts: Texts, user_texts: Texts, config: ml_co
     for name, texts, ids in (('item', item_texts, dataset.item_ids), ('user', user_texts, dataset.user_ids)):
         if len(texts) != len(ids):
             raise UserError(f'{len(texts)} {name} texts for {len(ids)} {name}s; delete the folder describe, run again')
+    LOG.info('vectors: %s', origin(config))
     vectors = encode_texts(settings.kind, dataset, item_texts, user_texts, config,
                            answers or folder.absolute().parent / 'llm')
     size = sum(map(len, (vectors.item_rows, vectors.user_rows))) * vectors.items.shape[1]
@@ -90,9 +92,9 @@ def encode(dataset: Dataset, item_texts: Texts, user_texts: Texts, config: ml_co
     if empty['items'] == len(dataset.item_ids):
         raise UserError(f'{dataset.name}: the vectors of all items are zero; use another --config.encode.kind, or '
                         '--config.model.method=none')
-    return {'kind': settings.kind, 'width': int(vectors.items.shape[1]), 'centred': bool(settings.center),
-            'dtype': settings.dtype, 'template_version': domains.load(config.text.domain).version,
-            'corrupted_share': settings.corrupt.share,
+    return {'kind': settings.kind, 'origin': origin(config), 'width': int(vectors.items.shape[1]),
+            'centred': bool(settings.center), 'dtype': settings.dtype,
+            'template_version': domains.load(config.text.domain).version, 'corrupted_share': settings.corrupt.share,
             'zero_items': empty['items'], 'zero_users': empty['users'], **vectors.facts}
 
 
