@@ -94,7 +94,7 @@ def _llm() -> dict:
         'temperature': 0.0,  # below 0: not sent
         'seed': 0,  # below 0: not sent
         'max_tokens': 300,  # of an answer
-        'extra': '{}',  # JSON object: more entries of every request
+        'extra': '{}',  # JSON object: more entries of every request (for vectors: those that shape no answers)
         'concurrency': 32,  # requests under way at once
         'requests_per_minute': 0,  # 0: no limit
         'tokens_per_minute': 0,

@@ -15,7 +15,7 @@ from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import evenly_spread
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import corruption, domains, hashed, lsa, precomputed, sentence_encoder, tables, vector_store
-from grasp_jax.knowledge.openai_encoder import OpenAIEncoder
+from grasp_jax.knowledge.openai_encoder import OpenAIEncoder, extra_of
 from grasp_jax.knowledge.origin import origin
 
 LOG = logging.getLogger(__name__)
@@ -150,7 +150,8 @@ def stage_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
     found: dict[str, Any] = config.encode.to_dict()
     dimensions = found.pop('dimensions')
     if found['kind'] == 'openai':
-        found |= {'dimensions': dimensions, 'revision': config.llm.revision}
+        extra = extra_of(config)
+        found |= {'dimensions': dimensions, 'revision': config.llm.revision, **({'extra': extra} if extra else {})}
     return found
 
 

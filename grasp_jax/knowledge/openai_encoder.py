@@ -1,5 +1,10 @@
-"""Vectors from a server of OpenAI's interface (`/v1/embeddings`), straight into the store."""
+"""Vectors from a server of OpenAI's interface (`/v1/embeddings`), straight into the store.
 
+Plain floats are asked for: the client would ask for base64 by itself, which not all servers know.
+"""
+
+import base64
+import binascii
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,6 +21,13 @@ from grasp_jax.knowledge.server import Broken, Refused, Server, Stopped, broken,
 from grasp_jax.knowledge.vector_store import VectorStore
 
 _SHORTEST = 100  # characters; a text that is refused at this length is not refused for its length
+# Entries of config.llm.extra that shape written answers alone; servers of embeddings refuse what they do not know.
+_OF_ANSWERS = frozenset((
+    'temperature', 'seed', 'top_p', 'top_k', 'min_p', 'stop', 'presence_penalty', 'frequency_penalty',
+    'repetition_penalty', 'length_penalty', 'logit_bias', 'logprobs', 'top_logprobs', 'response_format', 'tools',
+    'tool_choice', 'reasoning', 'reasoning_effort', 'thinking', 'enable_thinking', 'verbosity', 'chat_template_kwargs',
+    'guided_json', 'guided_regex', 'guided_choice', 'stop_token_ids', 'ignore_eos', 'min_tokens', 'best_of',
+    'parallel_tool_calls', 'modalities', 'num_predict', 'think'))
 
 
 class OpenAIEncoder:
@@ -27,7 +39,8 @@ class OpenAIEncoder:
     """
 
     def __init__(self, config: ml_collections.ConfigDict):
-        """Reads `encode.model`, `encode.dimensions` and the `llm` section.
+        """Reads `encode.model`, `encode.dimensions` and the `llm` section, whose `extra` is sent but for what shapes
+        written answers alone.
 
         Raises:
           UserError: a setting is wrong, the client is not installed, or its key is missing.
@@ -39,6 +52,7 @@ class OpenAIEncoder:
         self._server = Server(self._model, limits_from(config))
         self._budget = Budget(self._server)  # of one run, until there is a store
         self._more = {'dimensions': section.dimensions} if section.dimensions else {}
+        self._extra = extra_of(config)
         self.tokens = self.cut = 0
         self._counted = 0  # tokens of what was embedded, as the server counted them
         self._expected = 0.0  # and as they were estimated
@@ -46,8 +60,9 @@ class OpenAIEncoder:
     @staticmethod
     def identity(config: ml_collections.ConfigDict) -> dict[str, Any]:
         """What tells these vectors from others."""
+        extra = extra_of(config)
         return {'kind': 'openai', 'model': config.encode.model, 'revision': config.llm.revision,
-                'dimensions': config.encode.dimensions}
+                'dimensions': config.encode.dimensions, **({'extra': extra} if extra else {})}
 
     def price(self) -> float | None:
         """Dollars of this run's tokens so far, None where the price is not known."""
@@ -110,8 +125,10 @@ class OpenAIEncoder:
 
         async def request(client: Any) -> tuple[np.ndarray, int]:
             try:
-                answer = await client.embeddings.create(model=self._model.name, input=list(texts), **self._more)
-            except ValueError as error:  # the client's own word for a body without vectors
+                answer = await client.embeddings.create(
+                    model=self._model.name, input=list(texts), encoding_format='float', **self._more,
+                    extra_body=self._extra or None)
+            except ValueError as error:  # of a body that the client cannot read
                 raise Broken(str(error)) from error
             return self._read(answer, texts)
 
@@ -131,7 +148,7 @@ class OpenAIEncoder:
     def _read(self, answer: Any, texts: Sequence[str]) -> tuple[np.ndarray, int]:
         try:
             by_number = sorted(answer.data, key=lambda one: one.index)
-            found = np.array([one.embedding for one in by_number], np.float32)
+            found = np.array([_numbers(one.embedding) for one in by_number], np.float32)
             tokens = estimate.counted(answer.usage, self._estimate(texts), 0).prompt
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise broken(answer) from error
@@ -146,6 +163,32 @@ class OpenAIEncoder:
             self._counted += tokens
             self._expected += _rough(texts)
         return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12), tokens
+
+
+def extra_of(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """The entries of `llm.extra` that requests for vectors carry.
+
+    Raises:
+      UserError: an entry is set by the program.
+    """
+    extra = language_model.from_config(config, config.encode.model).extra
+    if 'input' in extra:
+        raise UserError("--config.llm.extra: 'input' is set by the program; take it out")
+    return {key: value for key, value in extra.items() if key not in _OF_ANSWERS}
+
+
+def _numbers(embedding: Any) -> Any:
+    """A vector as it stands in an answer: a list, or float32 in base64, which some send whatever they are asked for.
+
+    Raises:
+      ValueError: it is neither.
+    """
+    if not isinstance(embedding, str):
+        return embedding
+    try:
+        return np.frombuffer(base64.b64decode(embedding, validate=True), '<f4')
+    except binascii.Error as error:
+        raise ValueError(str(error)) from error
 
 
 def _rough(texts: Sequence[str]) -> float:

@@ -11,15 +11,19 @@ word of a prompt; `long_answers`, of three times the length; `half`, with half o
 without `usage`; `content`, what stands in the place of each answer's text, in which `TEXT` becomes the text; `longest`,
 words of the longest block of texts that is embedded; `echo`, with the key and half a character in what a 400 says;
 `wrong`, the share of bodies that hold an error under status 200; `counts`, what stands in the place of each count;
-`shift`, which vectors are numbered by. Vectors come in no order but that of their numbers.
+`shift`, which vectors are numbered by. Vectors come in no order but that of their numbers. Dialects: `no_base64`,
+vectors are refused unless `encoding_format` is float; `base64`, they come so whatever is asked for; `needs`, an entry
+without which a request is refused; `knows`, the only entries that a request for vectors may have.
 """
 
 import asyncio
+import base64
 import hashlib
 import json
 import math
 import random
 import re
+import struct
 import sys
 
 
@@ -64,8 +68,10 @@ def embeddings(body, faults):
     data = []
     for index, text in enumerate(texts):
         rng = random.Random(text)
-        data.append({'object': 'embedding', 'index': index + faults.get('shift', 0),
-                     'embedding': [rng.gauss(0, 1) for _ in range(16)]})
+        vector = [rng.gauss(0, 1) for _ in range(16)]
+        if faults.get('base64'):
+            vector = base64.b64encode(struct.pack('<16f', *vector)).decode()
+        data.append({'object': 'embedding', 'index': index + faults.get('shift', 0), 'embedding': vector})
     random.Random(len(texts)).shuffle(data)
     count = sum(map(tokens, texts)) * faults.get('dense', 1)
     return {'object': 'list', 'model': body['model'], 'data': data,
@@ -75,7 +81,13 @@ def embeddings(body, faults):
 
 def refused(path, body, faults):
     """Whether this request is never answered, whatever happens."""
+    if faults.get('needs', 'model') not in body:
+        return True
     if path.endswith('embeddings'):
+        if faults.get('no_base64') and body.get('encoding_format') != 'float':
+            return True
+        if not body.keys() <= set(faults.get('knows', body)):
+            return True
         return sum(map(tokens, body['input'])) > faults.get('longest', math.inf)
     prompt = body['messages'][-1]['content']
     things = map(int, re.findall(r'Thing (\d+)', prompt))

@@ -74,7 +74,7 @@ def test_a_cap_of_requests_holds_where_blocks_are_refused(scripted, tmp_path):
 
 @pytest.mark.parametrize(('faults', 'message'), [
     ({'shift': 1}, r'fails: its vectors are not numbered from 0 to 7|keeps failing .its vectors are not numbered'),
-    ({'wrong': 1.0}, 'keeps failing .No embedding data received.')])
+    ({'wrong': 1.0}, 'keeps failing .overloaded.')])
 def test_vectors_that_may_be_of_other_texts_are_not_kept(scripted, tmp_path, monkeypatch, faults, message):
     monkeypatch.setattr('grasp_jax.knowledge.server._PAUSES', (0.01,))
     with scripted(faults) as (url, _), pytest.raises(UserError, match=message):
@@ -82,6 +82,35 @@ def test_vectors_that_may_be_of_other_texts_are_not_kept(scripted, tmp_path, mon
     with scripted({}) as (url, _):
         found, items, _ = embed(config_of(url), tmp_path)
         assert found.facts['embedded'] == 90 and np.allclose(items, truth(ITEMS), atol=1e-6)
+
+
+@pytest.mark.parametrize(('faults', 'extra'), [
+    ({'no_base64': True}, '{}'), ({'base64': True}, '{}'),
+    ({'no_base64': True, 'needs': 'input_type'}, '{"input_type": "passage"}'),
+    ({'knows': ['model', 'input', 'encoding_format', 'input_type']}, '{"input_type": "passage", "top_p": 0.9}'),
+    ({'knows': ['model', 'input', 'encoding_format']}, '{"chat_template_kwargs": {"enable_thinking": false}}')])
+def test_servers_with_a_dialect_are_usable(scripted, tmp_path, faults, extra):
+    with scripted(faults) as (url, _):
+        config = config_of(url)
+        config.llm.extra = extra
+        found, items, users = embed(config, tmp_path)
+        assert np.allclose(items, truth(ITEMS), atol=1e-6) and np.allclose(users, truth(USERS), atol=1e-6)
+        assert found.facts['embedded'] == 90 and found.facts['texts_cut'] == 0
+
+
+def test_what_is_sent_beside_the_texts_tells_vectors_apart(scripted, tmp_path):
+    with scripted() as (url, _):
+        config = config_of(url)
+        plain = encoders.stage_settings(config)
+        embed(config, tmp_path)
+        config.llm.extra = '{"top_p": 0.5}'  # shapes answers alone
+        assert embed(config, tmp_path)[0].facts['embedded'] == 0 and encoders.stage_settings(config) == plain
+        config.llm.extra = '{"input_type": "query"}'
+        assert embed(config, tmp_path)[0].facts['embedded'] == 90
+        assert encoders.stage_settings(config) == {**plain, 'extra': {'input_type': 'query'}}
+        config.llm.extra = '{"input": "x"}'
+        with pytest.raises(UserError, match="config.llm.extra: 'input' is set by the program"):
+            embed(config, tmp_path)
 
 
 @pytest.mark.parametrize('counts', [float('inf'), 2 ** 70, -5, 'many', None])
