@@ -15,6 +15,8 @@ import hashlib
 import importlib.metadata
 import json
 import logging
+import math
+import numbers
 import os
 import pathlib
 import shutil
@@ -93,7 +95,7 @@ def build(path: pathlib.Path, config: Any, inputs: collections.abc.Sequence[str]
     partial.mkdir(parents=True)
     rest = _unfinished_of(fingerprint('unfinished', mark, [made_of]), path)
     try:
-        facts = make(partial)
+        facts = finite(make(partial))
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         if {found.name for found in rest.iterdir()} == {_MARK}:
@@ -183,12 +185,42 @@ def _without_new(config: Any, before: Any, usual: Any) -> Any:
 
 def as_json(value: Any) -> Any:
     """A value as it comes back from a JSON file."""
-    return json.loads(json.dumps(value, default=str))
+    return json.loads(json_text(value))
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
     """Writes JSON in one step, as `replacing` does."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, default=str) + '\n')
+    write_text(path, json_text(value, indent=2, sort_keys=True) + '\n')
+
+
+def json_text(value: Any, **style: Any) -> str:
+    """JSON of a value, as all files of the project are written: JSON has no NaN and no infinity, both become null.
+
+    Args:
+      value: what else JSON does not know becomes text, and numbers and arrays of NumPy what they hold.
+      style: of `json.dumps`.
+    """
+    try:
+        return json.dumps(value, default=_plain, allow_nan=False, **style)
+    except ValueError:  # rare, and a look at each number takes longer than the writing
+        return json.dumps(finite(value), default=_plain, allow_nan=False, **style)
+
+
+def finite(value: Any) -> Any:
+    """A value with None in the place of each number in it that is NaN or infinite."""
+    if isinstance(value, Mapping):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(finite, value)) if type(value) in (list, tuple) else list(map(finite, value))
+    if hasattr(value, 'tolist'):
+        return finite(value.tolist())
+    if isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, 'tolist') else str(value)
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 
 from grasp_jax import artefacts
@@ -213,3 +214,17 @@ def test_what_no_later_stage_reads_is_no_part_of_the_contents(tmp_path):
         return made.contents
 
     assert prepare('a', '1') == prepare('a', '2') != prepare('b', '1')
+
+
+def test_files_hold_no_number_that_json_lacks(tmp_path):
+    odd = {'nan': float('nan'), 'deep': [1.5, (float('inf'), {'x': np.float64('-inf')})], 'narrow': np.float32('nan'),
+           'array': np.array([0.5, np.nan]), 'count': np.int64(3), 'half': np.float32(0.5), 'path': tmp_path,
+           'no': None}
+    held = {'nan': None, 'deep': [1.5, [None, {'x': None}]], 'narrow': None, 'array': [0.5, None], 'count': 3,
+            'half': 0.5, 'path': str(tmp_path), 'no': None}
+    artefacts.write_json(tmp_path / 'a.json', odd)
+    text = (tmp_path / 'a.json').read_text()
+    assert json.loads(text, parse_constant=lambda name: pytest.fail(name)) == held == artefacts.as_json(odd)
+    made = artefacts.build(tmp_path / 'stage', {}, [], lambda folder: {'share': float('nan'), 'rows': (1, 2)})
+    again = artefacts.build(tmp_path / 'stage', {}, [], lambda folder: pytest.fail('made again'))
+    assert made.facts == {'share': None, 'rows': (1, 2)} and again.facts == {'share': None, 'rows': [1, 2]}

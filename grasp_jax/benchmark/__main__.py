@@ -14,7 +14,6 @@ the current folder; --noreference does without it.
 """
 
 import itertools
-import json
 import os
 import pathlib
 import sys
@@ -24,6 +23,7 @@ from typing import Any
 import jax
 from absl import flags
 
+from grasp_jax import artefacts
 from grasp_jax.benchmark import workload
 from grasp_jax.command import reading_flags, require_picture, run_app
 from grasp_jax.errors import UserError
@@ -80,7 +80,7 @@ def main(rest: Sequence[str]) -> None:
         from grasp_jax.benchmark import sweep
         sweep.plot(results, pathlib.Path(_PLOT.value))
     if _OUT.value:
-        pathlib.Path(_OUT.value).write_text(json.dumps(found, indent=1) + '\n', encoding='utf-8')
+        pathlib.Path(_OUT.value).write_text(artefacts.json_text(found, indent=1) + '\n', encoding='utf-8')
         print(f'written: {_OUT.value}')
     if isinstance(stopped, KeyboardInterrupt):
         raise KeyboardInterrupt('what was measured until then is above')

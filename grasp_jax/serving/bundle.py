@@ -182,7 +182,7 @@ def _size(content: pathlib.Path | bytes) -> int:
 
 
 def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, sort_keys=True, default=str) + '\n').encode()
+    return (artefacts.json_text(value, indent=2, sort_keys=True) + '\n').encode()
 
 
 def _later(day: datetime.date, months: int) -> datetime.date:
