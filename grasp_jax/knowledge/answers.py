@@ -4,33 +4,44 @@ import re
 from typing import Any
 
 from grasp_jax.data.json_lines import without_halves
+from grasp_jax.knowledge.described import description_in
 from grasp_jax.knowledge.responses import CUT_OFF
 
 # Capitals tell "I can't say" from a product that is called "I Can't Wait".
 _REFUSAL = re.compile(r"""\W*(?:
     [Ii](?:['’]?m|\ am)\ (?:\w+\ )?sorry\b |
     [Ii]\ apologi[sz]e\b |
+    (?:My\ )?[Aa]pologies\W+(?:but|for|I|as)\b |
     [Ss]orry\W+(?:but|this|that|there|unable|not\ able|as\ an\ AI)\b |
     [Ss]orry\W+(?:I|[Ww]e)(?:['’]\w+)?\ [a-z] |
     [Ss]orry,\ (?:can|no\b|your\ request) |
-    [Ii]\ can(?:['’]?t|\ ?not)\ (?!believe|wait|resist|live\ without|get\ enough) |
+    (?:Unfortunately,?\ )?[Ii]\ (?:can(?:['’]?t|\ ?not)|won['’]?t|will\ not|must\ decline|have\ to\ decline|
+        don['’]?t\ have|do\ not\ have)\ (?!believe|wait|resist|live\ without|get\ enough) |
     [Ii](?:['’]?m|\ am)\ (?:unable|not\ able)\ to\b |
+    (?:Unfortunately,?\ )?[Tt]here\ is\ (?:not\ enough|no|insufficient)\ information\b |
     [Aa]s\ an?\ (?:AI\ (?:large\ )?(?:language\ )?|(?:large\ )?language\ )model\b |
     [Aa]s\ an\ AI(?:\ assistant)?,?\ (?:I|my)\b |
-    [Aa]s\ an\ AI\ [^,.!?]{1,60},\ (?:I|my)\b)""", re.VERBOSE)
+    [Aa]s\ an\ AI\ [^,.!?]{1,60},\ (?:I|my)\b |
+    Lo\ siento,?\ (?:pero|no)\b | Je\ suis\ désolée?\b | Désolée?,\ (?:je|mais)\b |
+    Es\ tut\ mir\ (?:sehr\ )?leid\b |
+    (?:很|非常)?抱歉[，,、！。] | 对不起[，,！。] | 申し訳(?:ありません|ございません|ないですが) )""", re.VERBOSE)
+_PLACEHOLDER = re.compile(r'\W*(?:n/?a|none|null|nan|unknown|undefined|no (?:description|answer|information)'
+                          r'(?: is)?(?: available| given| provided)?)?\W*', re.IGNORECASE)
+EMPTY, REFUSED = 'empty', 'refused'
 
 
 def judge(text: str | None, finish: str | None, refusal: str | None, keep_after: str) -> str:
-    """Why an answer is not accepted; empty where it is."""
-    if refusal or finish == 'content_filter' or text and _REFUSAL.match(text):
-        return 'refused'
+    """Why an answer is not accepted; empty where it is. What counts is the part of it that would become a text."""
+    kept = description_in(text or '', keep_after)
+    if refusal or finish == 'content_filter' or text and _REFUSAL.match(text) or _REFUSAL.match(kept):
+        return REFUSED
     if finish == 'length':  # maybe before the first word, where a model thinks ahead of it
         return CUT_OFF
     if not text or not text.strip():
-        return 'empty'
-    if keep_after and not text.rpartition(keep_after)[2].strip() or keep_after and keep_after not in text:
+        return EMPTY
+    if keep_after and (keep_after not in text or not kept):
         return f'without {keep_after!r}'
-    return ''
+    return EMPTY if _PLACEHOLDER.fullmatch(kept) else ''
 
 
 def one_line(error: Any) -> str:

@@ -14,7 +14,9 @@ import ml_collections
 
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.knowledge import domains, generate, language_model, prompts, server
+from grasp_jax.knowledge.answers import judge
 from grasp_jax.knowledge.database import TOGETHER, in_chunks
+from grasp_jax.knowledge.described import description_in
 from grasp_jax.knowledge.generate import Prompt
 from grasp_jax.knowledge.language_model import LanguageModel
 from grasp_jax.knowledge.responses import NONE, Responses
@@ -22,6 +24,7 @@ from grasp_jax.knowledge.responses import NONE, Responses
 LOG = logging.getLogger(__name__)
 STORE = 'responses.sqlite'
 FALLBACKS = 'fallbacks.jsonl'
+_ALIKE = 0.1  # share of answers that another question got as well
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,16 +101,35 @@ def write(asked: Questions, config: ml_collections.ConfigDict, store: pathlib.Pa
     with (folder / FALLBACKS).open('w', encoding='utf-8') as file:
         for about, reason in why:
             file.write(json.dumps({'about': about, 'reason': reason}, ensure_ascii=False) + '\n')
+    reasons = Counter(reason for _, reason in why)
     if why:
-        LOG.warning('%s of %s texts are filled templates, as the model gave no answer that is accepted; the list is in '
-                    '%s', f'{len(why):,}', f'{len(asked):,}', FALLBACKS)
+        LOG.warning('%s of %s texts are filled templates, as the model gave no answer that is accepted (%s); the list '
+                    'is in %s', f'{len(why):,}', f'{len(asked):,}',
+                    ', '.join(f'{reason[:60]}: {count:,}' for reason, count in reasons.most_common(5)), FALLBACKS)
+    answers = {'items': texts[:len(asked.items)], 'users': texts[len(asked.items):]}
+    equal = {name: _equal_answers(of_all, answers[name], name)
+             for name, of_all in (('items', asked.items), ('users', asked.users))}
     facts = {'writer': asked.model.name, 'revision': asked.model.revision, 'prompts': len(asked),
              'sent': generator.sent, 'fallbacks': len(why),
-             'fallback_reasons': dict(Counter(reason for _, reason in why)),
+             'fallback_reasons': dict(reasons), 'equal_item_answers': equal['items'],
+             'equal_user_answers': equal['users'],
              'prompt_tokens': totals.usage.prompt, 'completion_tokens': totals.usage.completion,
              'usd': _dollars(asked.model, asked.model.cost(totals.usage)),
              'usd_of_this_run': _dollars(asked.model, generator.usd)}
-    return texts[:len(asked.items)], texts[len(asked.items):], facts
+    return answers['items'], answers['users'], facts
+
+
+def _equal_answers(asked: Sequence[tuple[str, str]], texts: Sequence[str], name: str) -> int:
+    """How many different questions have the text of another one as well; warned of from `_ALIKE` on."""
+    text_of = dict(zip((template for _, template in asked), texts, strict=True))
+    counts = Counter(text_of.values())
+    found = sum(count for count in counts.values() if count > 1)
+    if found >= _ALIKE * max(len(text_of), 1):
+        said, most = counts.most_common(1)[0]
+        LOG.warning('the model says the same of different %s: %s of %s (%.0f%%) have the text of another one, %s of '
+                    'them %r; such texts tell them apart no more, so use another model or wording', name,
+                    f'{found:,}', f'{len(text_of):,}', 100 * found / len(text_of), f'{most:,}', said[:80])
+    return found
 
 
 def _dollars(model: LanguageModel, found: float) -> float | None:
@@ -128,10 +150,9 @@ def collect(asked: Questions, responses: Responses) -> tuple[list[str], list[tup
                 why.append((prompt.about, rejections.get(prompt.key, NONE).reason or 'not asked'))
                 texts.append(templates[len(texts)])
             else:
-                texts.append(kept(answer, asked.domain.keep_after))
+                texts.append(description_in(answer, asked.domain.keep_after))
+                reason = judge(texts[-1], None, None, '')  # of answers that an older version took
+                if reason:
+                    why.append((prompt.about, reason))
+                    texts[-1] = templates[len(texts) - 1]
     return texts, why
-
-
-def kept(answer: str, keep_after: str) -> str:
-    """The part of an answer that describes, on one line."""
-    return ' '.join((answer.rpartition(keep_after)[2] if keep_after else answer).split())

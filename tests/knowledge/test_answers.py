@@ -2,8 +2,8 @@
 
 import pytest
 
-from grasp_jax.knowledge import model_texts
 from grasp_jax.knowledge.answers import judge
+from grasp_jax.knowledge.described import description_in
 
 
 @pytest.mark.parametrize('text, finish, refusal, mark, reason', [
@@ -36,5 +36,44 @@ def test_what_is_accepted(text, finish, refusal, mark, reason):
     assert judge(text, finish, refusal, mark) == reason
 
 
-def test_only_the_conclusion_is_kept():
-    assert model_texts.kept('Think.\nConclusion: a\n b', 'Conclusion:') == 'a b'
+@pytest.mark.parametrize('answer, mark, kept', [
+    ('Think.\nConclusion: a\n b', 'Conclusion:', 'a b'),
+    ('<think>Who buys it?\n\nCooks.</think>\n\nA pan for cooks.', '', 'A pan for cooks.'),
+    ('<THINKING lang="en">Hm.</THINKING>A pan.', '', 'A pan.'),
+    ('<reasoning>Hm.</reasoning> A pan. <reflection>Good.</reflection>', '', 'A pan.'),
+    ('Who buys it? Cooks.</think>A pan.', '', 'A pan.'),  # the first mark stands in the prompt
+    ('<think>a <think>b</think> c</think>A pan.', '', 'A pan.'),
+    ('A pan. <think>Is that all', '', 'A pan.'),
+    ('<think>Conclusion: no</think>Conclusion: A pan.', 'Conclusion:', 'A pan.'),
+    ('[THINK]Hm.[/THINK]A pan.', '', 'A pan.'), ('◁think▷Hm.◁/think▷A pan.', '', 'A pan.'),
+    ('<seed:think>Hm.</seed:think>A pan.', '', 'A pan.'),
+    ('<|begin_of_thought|>Hm.<|end_of_thought|><|begin_of_solution|>A pan.<|end_of_solution|>', '', 'A pan.'),
+    ('<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>A pan.<|return|>', '',
+     'A pan.'),
+    ('analysisWe need a text.assistantfinalA pan.', '', 'A pan.'),
+    ('<think>\n\n</think>\n\nA pan.', '', 'A pan.'), ('<answer>A pan.</answer>', '', 'A pan.'),
+    ('```\nA pan.\n```', '', 'A pan.'), ('```text\nA pan.\n```', '', 'A pan.'), ('~~~md\nA pan.\n~~~', '', 'A pan.'),
+    ('```A pan.```', '', 'A pan.'), ('```json {"description": "A pan."} ```', '', 'A pan.'),
+    ('Here it is:\n```markdown\nA pan.\n```\nDone.', '', 'Here it is: A pan. Done.'), ('```\nA pan.', '', 'A pan.'),
+    ('<think>Hm.</think>```json\n{"description": "A pan.", "for": ["cooks", "hosts"], "price": null}\n```', '',
+     'description: A pan.; for: cooks; hosts'),
+    ('"A \\"good\\" pan."', '', 'A "good" pan.'), ('{"a": broken', '', '{"a": broken'),
+    ('[Set of 2] A pan.', '', '[Set of 2] A pan.'),
+    ('A [reflection] lamp <3 pans.', '', 'A [reflection] lamp <3 pans.'),
+])
+def test_only_what_describes_is_kept(answer, mark, kept):
+    assert description_in(answer, mark) == kept and judge(answer, 'stop', None, mark) == ''
+
+
+@pytest.mark.parametrize(('answer', 'reason'), [
+    ('<think>Who buys it? Cooks', 'empty'), ('<thinking>Hm.</thinking>', 'empty'), ('```\n```', 'empty'),
+    ('{}', 'empty'),
+    ('{"description": ""}', 'empty'), ('N/A', 'empty'), ('None.', 'empty'), ('No description available.', 'empty'),
+    ('...', 'empty'), ("<think>May I?</think>I'm sorry, but I can't.", 'refused'),
+    ("```\nI can't help with that.\n```", 'refused'), ('{"error": "I cannot help with that."}', 'refused'),
+    ("Unfortunately, I don't have enough information.", 'refused'), ('I won’t do that.', 'refused'),
+    ('My apologies, but no.', 'refused'), ('抱歉，我无法回答。', 'refused'),
+    ('申し訳ありませんが、できません。', 'refused'),
+    ('Lo siento, pero no puedo.', 'refused')])
+def test_answers_that_describe_nothing_are_not_accepted(answer, reason):
+    assert judge(answer, 'stop', None, '') == reason
