@@ -4,7 +4,7 @@ The same ranks as `ranks.Evaluator` gives, up to rounding.
 """
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from grasp_jax.data import batches
 from grasp_jax.errors import UserError
+from grasp_jax.evaluation.all_items import Beside, best_of, best_so_far
 from grasp_jax.evaluation.metrics import Ranks
 from grasp_jax.evaluation.ordering import ahead_of
 from grasp_jax.evaluation.passes import user_states
@@ -30,6 +31,25 @@ _BATCHES = 8  # of users that share a pass over all items
 _ITEMS = 8 * ITEM_BLOCK  # of a block that travels at once
 
 
+class Found(NamedTuple):
+    """What is known of a batch's users after some blocks of items.
+
+    Attributes:
+      ranks: [B, 1 or 2], of the targets.
+      scores: [B, depth], of the best items, the best first.
+      ids: int32 [B, depth], which they are, 0 where there are no more.
+    """
+
+    ranks: jax.Array
+    scores: jax.Array
+    ids: jax.Array
+
+
+def _nothing(users: int, beside: Beside) -> Found:
+    shape = users, beside.depth
+    return Found(jnp.ones((users, beside.ranks)), jnp.full(shape, -jnp.inf), jnp.zeros(shape, jnp.int32))
+
+
 class HostEvaluator(Evaluator):
     """As `Evaluator`, with tables on the host."""
 
@@ -44,10 +64,11 @@ class HostEvaluator(Evaluator):
             raise UserError('config.model.gate=softmax: is only there with config.train.tables=device')
         self._host = host
 
-    def __call__(self, params: Any, full: bool) -> Ranks:
-        """Ranks under the sampled protocol, and under the full one where asked for."""
+    def ranks_and_lists(self, params: Any, full: bool, depth: int) -> tuple[Ranks, np.ndarray]:
+        """As in `Evaluator`."""
         sampled: list[jax.Array] = []
-        everything: list[jax.Array] = []
+        everything: list[Found] = []
+        beside = self.beside(depth)
         count = self.model.spec.num_items
         blocks = range(1, count + 1, _ITEMS) if full else range(0)
         passes = -(-self.num_batches // _BATCHES)
@@ -61,17 +82,19 @@ class HostEvaluator(Evaluator):
                     sampled.append(ranks)
                     known.append((*rest, self._target_scores(params, batch, *rest)) if full else ())
                     bar.update()
-                left_out = [np.concatenate([self.histories(start + place), batch.targets[:, None]], 1)
-                            for place, batch in enumerate(group)] if full else []
-                ahead = [jnp.ones(len(batch.targets)) for batch in group]
+                if not full:
+                    continue
+                histories = [self.histories(start + place) for place in range(len(group))]
+                found = [_nothing(len(batch.targets), beside) for batch in group]
                 for first in blocks:
                     parts = self._parts(params, _block(np.arange(first, min(first + _ITEMS, count + 1))))
-                    ahead = [before + _ahead_in_block(self.model, params, parts, first, *rest, theirs)
-                             for before, rest, theirs in zip(ahead, known, left_out, strict=True)]
-                    ahead[-1].block_until_ready()  # or rows of all blocks would queue up
+                    found = [_rank_block(self.model, beside, params, parts, first, before, *rest, batch.targets, theirs)
+                             for before, rest, batch, theirs in zip(found, known, group, histories, strict=True)]
+                    found[-1].ranks.block_until_ready()  # or rows of all blocks would queue up
                     bar.update()
-                everything += ahead
-        return self.collect(sampled, everything, full)
+                everything += found
+        return (self.collect(sampled, [found.ranks for found in everything], full),
+                self.lists([found.ids for found in everything], depth))
 
     def data_of(self, batch: Batch) -> Data:
         """As in `Evaluator`; rows of this batch are fetched, others are not there."""
@@ -123,12 +146,20 @@ def _block_parts(model: Recommender, params: Any, tables: Tables, ids: jax.Array
     return model.apply({'params': params}, tables, ids, method=Recommender.catalogue)
 
 
-@functools.partial(jax.jit, static_argnums=(0,))
-def _ahead_in_block(model: Recommender, params: Any, parts: Any, first: jax.Array, states: jax.Array, context: Any,
-                    target: jax.Array, left_out: jax.Array) -> jax.Array:
-    """What a block of items adds to the full ranks of a batch's users."""
-    scores: Any = model.apply({'params': params}, states, context, parts, method=Recommender.score_all)
-    return ahead_of(scores, target, left_out, first, model.spec.num_items)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _rank_block(model: Recommender, beside: Beside, params: Any, parts: Any, first: jax.Array, before: Found,
+                states: jax.Array, context: Any, target: jax.Array, targets: jax.Array, history: jax.Array) -> Found:
+    """What a batch's users have after one more block of items."""
+    found: Any = model.apply({'params': params}, states, context, parts, method=Recommender.score_all)
+    scores, num_items = jnp.asarray(found), model.spec.num_items
+    left_out = [jnp.concatenate([history, targets[:, None]], 1), targets[:, None]][:beside.ranks]
+    ahead = [ahead_of(scores, target, theirs, first, num_items) for theirs in left_out]
+    ranks = before.ranks + jnp.stack(ahead, 1)
+    if not beside.depth:
+        return before._replace(ranks=ranks)
+    best = best_of(scores, history, first, num_items, beside.depth)
+    both, ids = (jnp.concatenate(each, 1) for each in zip((before.scores, before.ids), best, strict=True))
+    return Found(ranks, *best_so_far(both, ids, beside.depth))
 
 
 @functools.partial(jax.jit, static_argnums=(0,))

@@ -23,6 +23,7 @@ from grasp_jax.errors import UserError
 
 RANKS_FILE = 'test_ranks.npz'
 PROTOCOLS = ('sampled', 'full')
+UNMASKED = 'full_unmasked'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,12 +56,14 @@ class Ranks(NamedTuple):
       targets: int32 [v], their test items.
       sampled: float32 [v], rank among the target and the stored negatives, 1 is best.
       full: float32 [v], rank among all items that are not in the input.
+      full_unmasked: float32 [v], rank among all items; None where it was not asked for, as in older files.
     """
 
     users: np.ndarray
     targets: np.ndarray
     sampled: np.ndarray
     full: np.ndarray
+    full_unmasked: np.ndarray | None = None
 
 
 def ndcg(ranks: np.ndarray, k: int) -> np.ndarray:
@@ -131,8 +134,10 @@ def summarise(ranks: np.ndarray, ks: Sequence[int]) -> dict[str, float]:
 def save_ranks(run_dir: pathlib.Path, ranks: Ranks) -> None:
     """Writes `test_ranks.npz` into the folder of a run, complete or not at all."""
     partial = run_dir / ('partial_' + RANKS_FILE)
-    np.savez_compressed(partial, users=ranks.users.astype(np.int32), targets=ranks.targets.astype(np.int32),
-                        sampled=ranks.sampled.astype(np.float32), full=ranks.full.astype(np.float32))
+    types = {'users': np.int32, 'targets': np.int32}
+    np.savez_compressed(partial, **{
+        name: values.astype(types.get(name, np.float32)) for name, values in ranks._asdict().items()
+        if values is not None})
     partial.replace(run_dir / RANKS_FILE)
 
 
@@ -152,16 +157,17 @@ def load_ranks(run_dir: pathlib.Path) -> Ranks:
     remedy = 'delete it and run again'
     try:
         with np.load(path, allow_pickle=False) as file:
-            ranks = Ranks(**{name: file[name] for name in Ranks._fields})
+            ranks = Ranks(**{name: file[name] for name in Ranks._fields if name != UNMASKED or name in file})
     except FileNotFoundError as error:
         raise UserError(f'{path}: is not there; run again') from error
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f'{path}: cannot be read ({error}); {remedy}') from error
-    for name, values in ranks._asdict().items():
+    there = {name: values for name, values in ranks._asdict().items() if values is not None}
+    for name, values in there.items():
         if values.shape != ranks.users.shape or values.ndim != 1:
             raise UserError(f'{path}: {name} has shape {values.shape}, users {ranks.users.shape}; {remedy}')
-    for protocol in PROTOCOLS:
-        values = getattr(ranks, protocol)
+    for protocol in (*PROTOCOLS, UNMASKED):
+        values = there.get(protocol, np.ones(0))
         wrong = np.flatnonzero(~(np.isfinite(values) & (values >= 1)))
         if len(wrong):
             raise UserError(f'{path}: row {wrong[0]} of {protocol} is {values[wrong[0]]}, not a rank; {remedy}')

@@ -1,7 +1,8 @@
 """Ranks of the held-out items under both protocols, from one forward pass per user.
 
 `sampled`: the target among itself and the stored negatives. `full`: the target among all items, less those of the
-user's input history (the target itself always stays: a user may buy an item again).
+user's input history (the target itself always stays: a user may buy an item again). `full_unmasked`, of the test alone:
+the target among all items.
 """
 
 import functools
@@ -15,8 +16,9 @@ from jax.sharding import Mesh
 
 from grasp_jax.data import batches
 from grasp_jax.data.interactions import Interactions, Split, evenly_spread
+from grasp_jax.evaluation.all_items import Beside, rank_in_shares
 from grasp_jax.evaluation.metrics import Ranks
-from grasp_jax.evaluation.ordering import ahead_of, counted, rank_of_first
+from grasp_jax.evaluation.ordering import rank_of_first
 from grasp_jax.evaluation.passes import (
     GateScores,
     gate_scores,
@@ -26,17 +28,16 @@ from grasp_jax.evaluation.passes import (
     user_states,
     users_at_once,
 )
-from grasp_jax.models.attention import LEVELS, KnownScores, Normalised
-from grasp_jax.models.partition import AXES, REPLICATED, WHOLE_MESH
+from grasp_jax.models.attention import LEVELS, KnownScores
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.training.sharding import split_users, whole
 from grasp_jax.training.step import Data
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _rank_batch(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data: Data, parts: Any,
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _rank_batch(model: Recommender, mesh: Mesh, num_rows: int, beside: Beside, params: Any, data: Data, parts: Any,
                 placement: batches.Placement, targets: jax.Array, negatives: jax.Array,
-                history: jax.Array | None, scores: GateScores | None = None) -> tuple[jax.Array, jax.Array]:
+                history: jax.Array | None, scores: GateScores | None = None) -> tuple[jax.Array, ...]:
     def look_up(known: Any, ids: jax.Array) -> Any:
         return of_items(known[1], ids)
 
@@ -49,38 +50,10 @@ def _rank_batch(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data
     opening = KnownScores(scores.candidates) if scores else context
     sampled = rank_candidates(model, mesh, look_up, (params, parts), states, opening, targets, negatives)
     if history is None:
-        return whole((sampled, jnp.zeros((0,))), mesh)
+        return whole((sampled, jnp.zeros((0,)), jnp.zeros((0,))), mesh)
     targets = jnp.maximum(targets, 1)
-    full = _rank_in_shares(model, mesh, params, parts, states, context, targets, history)
-    return whole((sampled, full), mesh)
-
-
-def _rank_in_shares(model: Recommender, mesh: Mesh, params: Any, parts: Any, states: jax.Array, context: Any,
-                    targets: jax.Array, history: jax.Array) -> jax.Array:
-    """`rank_in_all` [B] where every device scores its share of the items for all users; only [B] numbers travel."""
-    spec = model.spec
-
-    def ahead(parts: Any, params: Any, states: jax.Array, context: Any, targets: jax.Array,
-              history: jax.Array) -> jax.Array:
-        count = jax.tree.leaves(parts)[0].shape[0]
-        first = 1 + jax.lax.axis_index(AXES) * count
-        place = targets - first
-        here = (place >= 0) & (place < count)
-        if spec.personal and spec.gate == 'softmax':  # its candidates are all items but the history's, on all devices
-            there = counted(history, first, count, spec.num_items)
-            there |= here[:, None] & (place[:, None] == jnp.arange(count)[None])
-            share = model.apply({'params': params}, context, parts, there, method=Recommender.log_normaliser)
-            most = jax.lax.pmax(share, AXES)
-            context = Normalised(context, most + jnp.log(jax.lax.psum(jnp.exp(share - most), AXES)))
-        scores: Any = model.apply({'params': params}, states, context, parts, method=Recommender.score_all)
-        own = jnp.take_along_axis(scores, jnp.where(here, place, 0)[:, None], axis=1)
-        target = jax.lax.psum(jnp.where(here[:, None], own, 0.0), AXES)
-        left_out = jnp.concatenate([history, targets[:, None]], 1)
-        return jax.lax.psum(ahead_of(scores, target, left_out, first, spec.num_items), AXES)
-
-    shares = jax.shard_map(ahead, mesh=mesh, in_specs=(WHOLE_MESH, *(REPLICATED,) * 5), out_specs=REPLICATED,
-                           check_vma=False)
-    return 1.0 + shares(parts, params, states, context, targets, history)
+    full, best = rank_in_shares(model, mesh, beside, params, parts, states, context, targets, history)
+    return whole((sampled, full, best), mesh)
 
 
 def rank_candidates(model: Recommender, mesh: Mesh, look_up: Callable[[Any, jax.Array], Any], known: tuple[Any, Any],
@@ -176,9 +149,15 @@ class Evaluator:
         size = pairs * LEVELS * np.dtype(np.float32).itemsize
         self._keeps_scores = split == 'valid' and model.spec.fixed_scores and size <= _MOST_SCORES
         self._scores: dict[int, GateScores] = {}
+        self._unmasked = split == 'test'
 
     def __call__(self, params: Any, full: bool) -> Ranks:
-        """Ranks under the sampled protocol, and under the full one where asked for.
+        """Ranks under the sampled protocol, and under the full one where asked for."""
+        return self.ranks_and_lists(params, full, 0)[0]
+
+    def ranks_and_lists(self, params: Any, full: bool, depth: int) -> tuple[Ranks, np.ndarray]:
+        """Ranks, and from the same pass the best items int32 [v, depth] of each user, as `rank_in_shares` gives them;
+        lists need a full ranking.
 
         Validation comes back at every epoch. Where the gates look at frozen vectors alone, their arguments are kept
         from the first time on, and no E-wide row of an input or a candidate is read again: 1.2 instead of 3.7 s for
@@ -187,15 +166,21 @@ class Evaluator:
         parts = item_parts(self.model, self.mesh, params, self.data)
         results = []
         for step in range(self.num_batches):
-            results.append(self.rank_batch(params, parts, step, full))
-        return self.collect([sampled for sampled, _ in results], [everything for _, everything in results], full)
+            results.append(self.rank_batch(params, parts, step, full, depth))
+        sampled, everything, best = zip(*results, strict=True)
+        return self.collect(sampled, everything, full), self.lists(best, depth)
 
-    def rank_batch(self, params: Any, parts: Any, step: int, full: bool) -> tuple[jax.Array, jax.Array]:
-        """Sampled and full ranks [B] of one batch, with the `item_parts` of these parameters."""
+    def rank_batch(self, params: Any, parts: Any, step: int, full: bool, depth: int = 0) -> tuple[jax.Array, ...]:
+        """Sampled ranks [B], full ranks [B, 1 or 2] and lists [B, depth] of one batch, with the `item_parts` of these
+        parameters."""
         batch = self.batch(step)
-        return _rank_batch(self.model, self.mesh, self.num_rows, params, self.data, parts, batch.placement,
-                           batch.targets, batch.negatives, self.histories(step) if full else None,
+        return _rank_batch(self.model, self.mesh, self.num_rows, self.beside(depth), params, self.data, parts,
+                           batch.placement, batch.targets, batch.negatives, self.histories(step) if full else None,
                            self._gate_scores(params, step, batch) if self._keeps_scores else None)
+
+    def beside(self, depth: int) -> Beside:
+        """What a full ranking of this split gives beside ranks."""
+        return Beside(self._unmasked, depth)
 
     def _gate_scores(self, params: Any, step: int, batch: Batch) -> GateScores:
         if step not in self._scores:
@@ -237,9 +222,15 @@ class Evaluator:
         return self.data
 
     def collect(self, sampled: Sequence[Any], everything: Sequence[Any], full: bool) -> Ranks:
-        """Ranks of all users from those of each batch."""
-        return Ranks(self.users, self.targets, self.in_order(sampled),
-                     self.in_order(everything) if full else np.empty(0, np.float32))
+        """Ranks of all users from those of each batch, [B] and [B, 1 or 2]."""
+        if not full:
+            return Ranks(self.users, self.targets, self.in_order(sampled), np.empty(0, np.float32))
+        found = self.in_order(everything).T.copy()
+        return Ranks(self.users, self.targets, self.in_order(sampled), *found)
+
+    def lists(self, best: Sequence[Any], depth: int) -> np.ndarray:
+        """int32 [v, depth], the lists of all users from those of each batch."""
+        return self.in_order(best) if depth else np.zeros((len(self.users), 0), np.int32)
 
     def in_order(self, values: Sequence[Any]) -> np.ndarray:
         """[v, ...] in the order of `users`, from the values [B, ...] of each batch."""

@@ -16,6 +16,7 @@ Keys of report.json (fractions, not percent; null where a group is empty):
 | `thresholds` | `head_user`, `head_item`: training interactions from which a user or item is head |
 | `counts` | evaluated users in all and in each group |
 | `test.sampled`, `test.full` | `NDCG@k`, `HR@k` for each k, `MRR`: all evaluated users under either protocol |
+| `test.full_unmasked` | the same under full ranking with the items of a user's input among the candidates, as several public programs rank; null where a run's ranks are of a version without it |
 | `test.groups.GROUP` | the same for tail_user, head_user, tail_item, head_item, sampled protocol |
 | `test.groups_full.GROUP` | the same groups, full protocol |
 | `validation` | `NDCG@10`, `HR@10` of the best epoch, `epoch` |
@@ -186,6 +187,7 @@ def _protocol(config: ConfigDict, interactions: Interactions) -> Tree:
                    'from the items the user never interacted with, the same for every model'
                    + (', which are all there are: in the test both protocols are one' if all_of_them else ''),
         'full': f"the target among all {interactions.num_items:,} items less those in the user's input",
+        metrics.UNMASKED: f"the target among all {interactions.num_items:,} items, those in the user's input too",
         'ties': 'count half: rank = 1 + better + equal / 2',
         'selection': f'the epoch with the best validation NDCG@10 ({section.select_by}), patience '
                      f'{config.train.patience} epochs; the test items are looked at once, with that epoch',
@@ -228,7 +230,8 @@ def _test(ranks: metrics.Ranks, masks: dict[str, np.ndarray], config: ConfigDict
     ks = config.evaluate.ks
     by_group = {protocol: {name: _summary(getattr(ranks, protocol)[mask], ks) for name, mask in masks.items()}
                 for protocol in metrics.PROTOCOLS}
-    return {'sampled': _summary(ranks.sampled, ks), 'full': _summary(ranks.full, ks),
+    unmasked = None if ranks.full_unmasked is None else _summary(ranks.full_unmasked, ks)
+    return {'sampled': _summary(ranks.sampled, ks), 'full': _summary(ranks.full, ks), metrics.UNMASKED: unmasked,
             'groups': by_group['sampled'], 'groups_full': by_group['full']}
 
 
@@ -251,7 +254,9 @@ def _over_seeds(runs: list[Tree]) -> Tree:
 
 
 def _merge(trees: Sequence[Any], merge: Callable[[list[float]], float]) -> Any:
-    """Merges equal trees of numbers leaf by leaf."""
+    """Merges equal trees of numbers leaf by leaf; what one of them lacks is None."""
+    if any(tree is None for tree in trees):
+        return None
     if isinstance(trees[0], dict):
         return {key: _merge([tree[key] for tree in trees], merge) for key in trees[0]}
-    return None if trees[0] is None else merge([float(leaf) for leaf in trees])
+    return merge([float(leaf) for leaf in trees])

@@ -119,7 +119,7 @@ def render_markdown(report: Tree) -> str:
         '## Data', markdown(facts, 0), *_left_out(report['stages']), *_tied(report['stages']),
         '## How the numbers were made',
         '\n'.join(f'- **{key}**: {protocol[key]}.'
-                  for key in ('split', 'sampled', 'full', 'ties', 'selection'))]
+                  for key in ('split', 'sampled', 'full', 'full_unmasked', 'ties', 'selection') if key in protocol)]
     if report['command']:
         parts += ['Command:', f'```\n{report["command"]}\n```']
     parts += ['## Stages', _stages(report['stages']),
@@ -174,9 +174,15 @@ def _overall(report: Tree) -> Rows:
     ks = cut_offs(report)
     rows = [['test, %', 'protocol', *(f'@{k}' for k in ks)]]
     for metric in ('NDCG', 'HR'):
-        for protocol in ('sampled', 'full'):
-            rows.append([metric, protocol, *(_percent(report, 'test', protocol, f'{metric}@{k}') for k in ks)])
+        for protocol, name in _protocols(report).items():
+            rows.append([metric, name, *(_percent(report, 'test', protocol, f'{metric}@{k}') for k in ks)])
     return rows
+
+
+def _protocols(report: Tree) -> dict[str, str]:
+    """Protocols of the test that the report knows, and what they are called."""
+    unmasked = {'full_unmasked': 'full, seen items too'} if report['test'].get('full_unmasked') else {}
+    return {'sampled': 'sampled', 'full': 'full', **unmasked}  # older reports do not have it
 
 
 def cold_rows(report: Tree) -> Rows:
@@ -194,8 +200,8 @@ def cold_rows(report: Tree) -> Rows:
 
 def _mrr(report: Tree) -> str:
     """MRR has no k, so it stands below the table."""
-    return 'MRR ' + ', '.join(f'{_percent(report, "test", protocol, "MRR")} ({protocol})'
-                              for protocol in ('sampled', 'full'))
+    return 'MRR ' + ', '.join(f'{_percent(report, "test", protocol, "MRR")} ({name})'
+                              for protocol, name in _protocols(report).items())
 
 
 def _groups(report: Tree) -> Rows:

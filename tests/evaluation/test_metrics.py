@@ -87,9 +87,13 @@ def test_nothing_counted_is_not_a_number():
 
 def test_ranks_survive_the_disk_and_damage_is_named(tmp_path):
     ranks = metrics.Ranks(np.arange(3), np.array([4, 5, 6]), np.array([1, 1.5, 101]), np.array([1, 2, 700.5]))
-    metrics.save_ranks(tmp_path, ranks)
-    for written, read in zip(ranks, metrics.load_ranks(tmp_path), strict=True):
-        np.testing.assert_array_equal(written, read)
+    for some in (ranks, ranks._replace(full_unmasked=np.array([1, 4, 900.5]))):  # without it as in older files
+        metrics.save_ranks(tmp_path, some)
+        for written, read in zip(some, metrics.load_ranks(tmp_path), strict=True):
+            np.testing.assert_array_equal(written, read)
+    metrics.save_ranks(tmp_path, ranks._replace(full_unmasked=np.array([1, 0.5, 3])))
+    with pytest.raises(UserError, match=r'row 1 of full_unmasked is 0.5'):
+        metrics.load_ranks(tmp_path)
     metrics.save_ranks(tmp_path, ranks._replace(full=np.array([1, np.nan, 3])))
     with pytest.raises(UserError, match=r'test_ranks\.npz: row 1 of full is nan'):
         metrics.load_ranks(tmp_path)

@@ -29,7 +29,7 @@ def test_evaluator_equals_one_user_at_a_time(backbone):
     negatives = {'test': draw_negatives(interactions, 9, seed=1)}
     run = make_run(config, make_mesh((1, 1), jax.devices()[:1]), interactions, negatives, None)
     params = run.fresh_state(0).params
-    found = run.evaluator('test')(params, full=True)
+    found, lists = run.evaluator('test').ranks_and_lists(params, full=True, depth=40)
     np.testing.assert_array_equal(found.users, np.flatnonzero(lengths >= 3))
     for row, user in enumerate(found.users):
         history = interactions.sequence(user, 'test')
@@ -38,6 +38,9 @@ def test_evaluator_equals_one_user_at_a_time(backbone):
         assert found.sampled[row] == 1 + (scores[others] > scores[target]).sum()
         left = np.setdiff1d(np.arange(1, 31), np.append(history, target))
         assert found.full[row] == 1 + (scores[left] > scores[target]).sum()
+        assert found.full_unmasked[row] == 1 + (scores[1:] > scores[target]).sum()
+        free = np.setdiff1d(np.arange(1, 31), history)
+        assert lists[row].tolist() == [*free[np.argsort(-scores[free])], *[0] * (40 - len(free))]
 
 
 def test_a_very_long_history_is_laid_out_only_where_all_items_are_ranked(monkeypatch):
@@ -64,6 +67,8 @@ def test_a_constant_scorer_lands_in_the_middle_under_both_protocols(method):
     outside = [40 - len(set(run.interactions.sequence(user, 'test')) | {target})
                for user, target in zip(found.users, found.targets, strict=True)]
     np.testing.assert_array_equal(found.full, 1 + np.array(outside) / 2)
+    np.testing.assert_array_equal(found.full_unmasked, 1 + 39 / 2)
+    assert run.evaluator('valid')(params, full=True).full_unmasked is None  # of no use there
 
 
 @pytest.mark.parametrize('method', ('grasp', 'grasp_id'))
@@ -72,14 +77,17 @@ def test_the_softmax_gate_looks_at_all_candidates_of_a_protocol(method, monkeypa
     run = small_run({'method': method, 'gate': 'softmax', 'user_context': 'text'})
     params = jax.device_get(jax.tree.map(  # on no device, as several meshes get them
         lambda leaf: leaf + jax.random.normal(jax.random.key(leaf.size), leaf.shape), run.fresh_state(0).params))
-    whole = run.evaluator('test')(params, full=True)
+    whole, lists = run.evaluator('test').ranks_and_lists(params, full=True, depth=6)
     monkeypatch.setattr('grasp_jax.evaluation.passes.ITEM_BLOCK', 8)
     monkeypatch.setattr('grasp_jax.evaluation.passes._ROWS_TOGETHER', 8)
     monkeypatch.setattr('grasp_jax.models.grasp_encoder.ITEM_BLOCK', 8)
     jax.clear_caches()
     for devices in (1, 4):
         other = small_run({'method': method, 'gate': 'softmax', 'user_context': 'text'}, devices)
-        np.testing.assert_array_equal(other.evaluator('test')(params, full=True).full, whole.full)
+        again, best = other.evaluator('test').ranks_and_lists(params, full=True, depth=6)
+        for name in ('full', 'full_unmasked'):
+            np.testing.assert_array_equal(getattr(again, name), getattr(whole, name))
+        np.testing.assert_array_equal(best, lists)
     jax.clear_caches()
     evaluator = run.evaluator('test')
     batch, data = evaluator.batch(0), run.data
@@ -87,12 +95,40 @@ def test_the_softmax_gate_looks_at_all_candidates_of_a_protocol(method, monkeypa
     for place in range(3):
         user, target = int(batch.placement.user[place]), int(batch.targets[place])
         candidates = np.setdiff1d(np.arange(1, 41), run.interactions.sequence(user, 'test'))
-        candidates = np.append(candidates[candidates != target], target)
-        parts = run.model.apply({'params': params}, data.tables, candidates, method=Recommender.catalogue)
-        mine = jax.tree.map(lambda field, row=place: field[row], (states, context))
-        scores = np.asarray(run.model.apply({'params': params}, *mine, parts, method=Recommender.score))
-        assert whole.full[whole.users == user] == 1 + (scores[:-1] > scores[-1]).sum()
+        everything = np.setdiff1d(np.arange(1, 41), target)
+        for name, others in (('full', candidates[candidates != target]), ('full_unmasked', everything)):
+            ids = np.append(others, target)
+            parts = run.model.apply({'params': params}, data.tables, ids, method=Recommender.catalogue)
+            mine = jax.tree.map(lambda field, row=place: field[row], (states, context))
+            scores = np.asarray(run.model.apply({'params': params}, *mine, parts, method=Recommender.score))
+            assert getattr(whole, name)[whole.users == user] == 1 + (scores[:-1] > scores[-1]).sum()
+            if name == 'full' and target in candidates:
+                assert ids[np.argsort(-scores)[:6]].tolist() == lists[whole.users == user][0].tolist()
     assert len(np.unique(whole.full)) > 4
+
+
+@pytest.mark.parametrize('method', ('none', 'grasp'))
+def test_lists_hold_no_item_of_the_input_and_are_the_same_on_several_devices(method):
+    """Twenty places of 40 items: shares of 5 are shorter than a list, and equal scores go by the smaller id."""
+    found = []
+    for devices in (1, 8):
+        run = small_run({'method': method, 'hidden_size': 16}, devices)
+        params = jax.device_get(run.fresh_state(0).params)
+        if not found:
+            constant = jax.tree.map(jnp.zeros_like, params)
+            _, tied = run.evaluator('test').ranks_and_lists(jax.device_get(constant), full=True, depth=20)
+        found.append(run.evaluator('test').ranks_and_lists(params, full=True, depth=20))
+        _, again = run.evaluator('test').ranks_and_lists(jax.device_get(constant), full=True, depth=20)
+        np.testing.assert_array_equal(again, tied)
+    (ranks_one, one), (_, several) = found
+    np.testing.assert_array_equal(one, several)
+    for row, user in enumerate(ranks_one.users):
+        history = set(run.interactions.sequence(user, 'test').tolist())
+        assert len({*one[row].tolist()} - history) == 20 and one[row].min() > 0
+        assert tied[row].tolist() == sorted(set(range(1, 41)) - history)[:20]
+        if ranks_one.targets[row] not in history and ranks_one.full[row] <= 20:
+            assert one[row][round(float(ranks_one.full[row])) - 1] == ranks_one.targets[row]
+    assert run.evaluator('test').ranks_and_lists(params, full=True, depth=0)[1].shape == (len(one), 0)
 
 
 @pytest.mark.parametrize(('gate', 'tables'), [('calibrated', 1), ('none', 0)])

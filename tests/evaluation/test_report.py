@@ -27,7 +27,7 @@ def test_values_are_those_of_the_ranks(workdirs, shop):
     assert found['seed'] == 42 and found['seeds'] == [42] and 'std' not in found
     assert (found['dataset'], found['backbone'], found['method'], found['recipe'], found['gate']) == (
         'corner_shop', 'sasrec', 'none', 'paper', None)
-    for protocol in ('sampled', 'full'):
+    for protocol in ('sampled', 'full', 'full_unmasked'):
         assert found['test'][protocol] == pytest.approx(metrics.summarise(getattr(ranks, protocol), ks))
     assert found['validation'] == {'NDCG@10': 0.2, 'HR@10': 0.4, 'epoch': 2}
     assert found['training'] == {'seconds': 6.0, 'epochs': 3}
@@ -40,6 +40,26 @@ def test_where_some_users_are_ranked_the_report_counts_them_alone(tmp_path, shop
     assert '30 users evaluated' in report.render_terminal(found)
     everybody = run(tmp_path / 'all', shop)
     assert found['protocol']['candidates'] != everybody['protocol']['candidates']
+
+
+def test_ranks_of_before_there_was_an_unmasked_protocol_make_a_report_without_it(tmp_path, shop):
+    old = run(tmp_path / 'old', shop, seeds=(1, 2), unmasked=False)
+    assert old['test']['full_unmasked'] is None and old['std']['test']['full_unmasked'] is None
+    new = run(tmp_path / 'new', shop, seeds=(1, 2))
+    assert new['test']['full_unmasked']['HR@10'] < new['test']['full']['HR@10']
+    assert old['test']['full'] == new['test']['full']
+    mixed = metrics.load_ranks(tmp_path / 'new/seed_2')._replace(full_unmasked=None)
+    metrics.save_ranks(tmp_path / 'new/seed_2', mixed)
+    config = configs.default()
+    config.data.name, config.train.seeds = 'corner_shop', (1, 2)
+    both = report.write_report(tmp_path / 'new', config, [tmp_path / f'new/seed_{seed}' for seed in (1, 2)], {}, shop)
+    assert both['test']['full_unmasked'] is None and both['runs'][0]['test']['full_unmasked'] is not None
+    for found, there in ((old, False), (new, True), (both, False)):
+        assert ('full, seen items too' in report.render_terminal(found)) == there
+        assert ('full, seen items too' in report.render_markdown(found)) == there
+    for each in (old['test'], old['protocol'], *(each['test'] for each in old['runs'])):
+        del each['full_unmasked']  # as in a report of before
+    assert 'seen items too' not in report.render_terminal(old) + report.render_markdown(old)
 
 
 def test_groups_together_are_all_users(workdirs):

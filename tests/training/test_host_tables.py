@@ -61,13 +61,17 @@ def test_small_memory_makes_many_chunks(small_run):
 @pytest.mark.parametrize('backbone', ('sasrec', 'bert4rec'))
 @pytest.mark.parametrize('context', ('text', 'prefix'))
 def test_ranks_are_the_same(small_run, backbone, context):
-    ranks = {}
+    ranks, lists = {}, {}
     for where in ('device', 'host'):
         run = small_run(train={'tables': where}, user_context=context, backbone=backbone, max_length=5)
-        ranks[where] = run.evaluator('test')(run.fresh_state(0).params, full=True)
+        ranks[where], lists[where] = run.evaluator('test').ranks_and_lists(run.fresh_state(0).params, True, depth=12)
     assert len(ranks['host'].full) > 32, 'more than one batch'
     np.testing.assert_allclose(ranks['host'].sampled, ranks['device'].sampled)
     np.testing.assert_allclose(ranks['host'].full, ranks['device'].full)
+    np.testing.assert_allclose(ranks['host'].full_unmasked, ranks['device'].full_unmasked)
+    assert (ranks['host'].full_unmasked >= ranks['host'].full).all()
+    assert (ranks['host'].full_unmasked > ranks['host'].full).mean() > 0.2
+    np.testing.assert_array_equal(lists['host'], lists['device'])
     assert len(np.unique(ranks['host'].full)) > 10
 
 
@@ -79,16 +83,18 @@ def test_ties_count_half_wherever_the_tables_are(small_run, small_data, monkeypa
         table = getattr(twins, name).copy()
         table[21:] = table[1:21]
         twins = twins._replace(**{name: table})
-    ranks = {}
+    ranks, lists = {}, {}
     for where in ('device', 'host'):
         run = small_run(train={'tables': where}, other=twins, user_context='text', max_length=5)
-        ranks[where] = run.evaluator('test')(run.fresh_state(0).params, full=True).full
+        found, best = run.evaluator('test').ranks_and_lists(run.fresh_state(0).params, True, depth=40)
+        ranks[where], lists[where] = found.full, best
     histories = [set(run.interactions.sequence(user, 'test')) for user in run.evaluator('test').users]
     there = np.array([(target + 19) % 40 + 1 not in history for target, history in zip(
         run.evaluator('test').targets, histories, strict=True)])  # a twin in the history does not count
     assert there.sum() > 30
     np.testing.assert_array_equal(ranks['host'], ranks['device'])
     np.testing.assert_array_equal(ranks['host'][there] % 1, 0.5)
+    np.testing.assert_array_equal(lists['host'], lists['device'])  # twins by the smaller id, from whichever block
 
 
 @pytest.mark.parametrize('context', ('text', 'prefix'))
