@@ -1,4 +1,4 @@
-"""Latent semantic analysis: TF-IDF and a truncated SVD, fitted in seconds without any download.
+"""Latent semantic analysis: TF-IDF and a truncated SVD, fitted in seconds without any download. No language model.
 
 scikit-learn is imported where it is used: commands that fit nothing start in half the time.
 """
@@ -13,6 +13,7 @@ import threadpoolctl
 
 from grasp_jax import artefacts
 from grasp_jax.errors import UserError
+from grasp_jax.knowledge import scripts
 
 VOCABULARY, WEIGHTS = 'lsa_vocabulary.json', 'lsa_weights.npz'
 _SMALL = 1000  # texts below which a word that occurs only once is kept
@@ -24,7 +25,7 @@ class Lsa:
     """A fitted model: texts to vectors.
 
     Attributes:
-      vocabulary: number of each word and pair of words.
+      vocabulary: number of each word and pair of words, and of pieces where words have no space between them.
       idf: float [v], weight of each.
       components: float [E, v].
     """
@@ -37,7 +38,9 @@ class Lsa:
         """Unit-length float32 vectors [len(texts), E]; zero where no word is known."""
         if not len(texts):
             return np.zeros((0, len(self.components)), np.float32)
-        vectorizer = _vectorizer(vocabulary=self.vocabulary)
+        # One that was fitted before there were pieces, or without any, knows whole runs of characters alone.
+        pieces = any(word.startswith(scripts.MARK) for word in self.vocabulary)
+        vectorizer = _vectorizer(pieces, vocabulary=self.vocabulary)
         vectorizer.idf_ = self.idf
         return _unit(vectorizer.transform(texts) @ self.components.T)
 
@@ -83,7 +86,7 @@ def encode(item_texts: collections.abc.Sequence[str], user_texts: collections.ab
     from sklearn.decomposition import TruncatedSVD
     if width < 1:
         raise UserError(f'--config.encode.width={width} is no number of components; give 1 or more')
-    vectorizer = _vectorizer(min_df=2 if len(item_texts) >= _SMALL else 1)
+    vectorizer = _vectorizer(True, min_df=2 if len(item_texts) >= _SMALL else 1)
     try:
         counts = vectorizer.fit_transform(item_texts)
     except ValueError as error:
@@ -104,9 +107,21 @@ def encode(item_texts: collections.abc.Sequence[str], user_texts: collections.ab
     return _unit(items[:, :rank]), model(user_texts), model, facts
 
 
-def _vectorizer(**more: Any) -> Any:
+def _vectorizer(pieces: bool, **more: Any) -> Any:
+    """Counts words and pairs of words, and `pieces` of writing that has no spaces if asked for."""
     from sklearn.feature_extraction.text import TfidfVectorizer
-    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, strip_accents='unicode', dtype=np.float32, **more)
+    how = {'ngram_range': (1, 2), 'strip_accents': 'unicode'}
+    if not pieces:
+        return TfidfVectorizer(sublinear_tf=True, dtype=np.float32, **how, **more)
+    words_of = TfidfVectorizer(**how).build_analyzer()
+
+    def analyse(text: str) -> list[str]:
+        if not scripts.needs_pieces(text):
+            return words_of(text)
+        rest, found = scripts.split(text)
+        return [*words_of(rest), *found]
+
+    return TfidfVectorizer(sublinear_tf=True, dtype=np.float32, analyzer=analyse, **more)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
