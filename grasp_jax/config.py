@@ -183,7 +183,7 @@ def _train() -> dict:
         'max_epochs': 200,
         'patience': 20,  # epochs without a better validation NDCG@10
         'seeds': (42,),
-        # Work folder of a finished run that training goes on from, at its best epoch, items matched by their ids; empty:
+        # Work folder of a finished run that training goes on from, at its best epoch, items matched by id; empty:
         # afresh. The same seed of it if there is one, else its first. See docs/language_models.md.
         'start_from': '',
         'mask_prob': 0.2,  # bert4rec: share of positions hidden in training
