@@ -145,8 +145,8 @@ def first_state(run: Run, seed: int, folder: pathlib.Path) -> TrainState:
     """
     if not run.config.train.start_from:
         return run.fresh_state(seed)
-    start, known = load(run, seed), _note(folder)
-    if known is not None and known['digest'] != start.note['digest']:
+    start, note = load(run, seed), _note(folder)
+    if note is not None and note['digest'] != start.note['digest']:
         raise UserError(f'config.train.start_from={run.config.train.start_from}: holds other parameters than when '
                         f'{folder} began with them; bring those of before back, or delete {folder}')
     fresh = run.fresh_state(seed)
