@@ -8,21 +8,22 @@ from typing import Any
 
 import ml_collections
 import numpy as np
-import tqdm
 
 from grasp_jax import artefacts, disk
 from grasp_jax.data.dataset import Dataset
-from grasp_jax.data.interactions import evenly_spread
 from grasp_jax.errors import UserError
-from grasp_jax.knowledge import corruption, domains, hashed, lsa, precomputed, sentence_encoder, tables, vector_store
+from grasp_jax.knowledge import domains, hashed, lsa, precomputed, sentence_encoder, vector_store
 from grasp_jax.knowledge.openai_encoder import OpenAIEncoder, extra_of
 from grasp_jax.knowledge.origin import origin
+from grasp_jax.knowledge.written import Written, centred, mean_of, write_table
+from grasp_jax.models.spec import model_spec
 
 LOG = logging.getLogger(__name__)
 Table = np.ndarray | hashed.HashedVectors | precomputed.UserMeans  # the latter two make rows when they are asked for
 _DTYPES = ('float32', 'float16')
-_TINY = 1e-8  # a shorter vector has no direction and becomes zero
-_MEAN_OF = 100_000  # rows, evenly spread, that tell the mean
+_ALIKE = {'items': 0.05, 'users': 1 / 3}  # share of rows with the vector of another one, from which on it is said
+__all__ = ['ENCODERS', 'Vectors', 'centred', 'check', 'encode', 'encode_texts', 'mean_of', 'require', 'require_same',
+           'stage_settings', 'vector_checksums']
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,20 +83,42 @@ def encode(dataset: Dataset, item_texts: Texts, user_texts: Texts, config: ml_co
                  'make room, choose a --workdir on another disk, or use --config.encode.dtype=float16')
     if vectors.save is not None:
         vectors.save(folder)
-    empty = {
-        'items': _write_table(folder, 'items', vectors.items, vectors.item_rows, settings),
-        'users': _write_table(folder, 'users', vectors.users, vectors.user_rows, settings)}
-    for name, ids in (('items', dataset.item_ids), ('users', dataset.user_ids)):
-        if empty[name]:
-            LOG.warning('%s of %s %s have a vector of zeros, which says nothing of them; look at their texts, or at '
-                        'the file that the vectors are from', empty[name], len(ids), name)
-    if empty['items'] == len(dataset.item_ids):
-        raise UserError(f'{dataset.name}: the vectors of all items are zero; use another --config.encode.kind, or '
-                        '--config.model.method=none')
+    items = write_table(folder, 'items', vectors.items, vectors.item_rows, settings)
+    users = write_table(folder, 'users', vectors.users, vectors.user_rows, settings)
+    _look_at(items, 'items', config)
+    _look_at(users, 'users', config)
     return {'kind': settings.kind, 'origin': origin(config), 'width': int(vectors.items.shape[1]),
             'centred': bool(settings.center), 'dtype': settings.dtype,
             'template_version': domains.load(config.text.domain).version, 'corrupted_share': settings.corrupt.share,
-            'zero_items': empty['items'], 'zero_users': empty['users'], **vectors.facts}
+            'zero_items': items.zero, 'zero_users': users.zero, 'equal_items': items.equal,
+            'equal_users': users.equal, **vectors.facts}
+
+
+def _look_at(found: Written, name: str, config: ml_collections.ConfigDict) -> None:
+    """Says which vectors, as they were written, tell nothing or not enough.
+
+    Raises:
+      UserError: all of them are zero or equal, and the model reads them.
+    """
+    rows, remedy = found.rows, _REMEDIES.get(config.encode.kind, 'look at the file that the vectors are from')
+    everything = 'zero' if found.zero == rows else 'equal' if 1 < rows == found.largest else ''
+    spec = model_spec(config, num_items=1)
+    if rows and everything and (name == 'items' or spec.reads_users or spec.reads_similar_users):
+        raise UserError(f'{config.data.name}: the vectors of all {name} are {everything} ({rows:,}, as they were '
+                        f'written), so they say nothing; {remedy}, or use --config.model.method=none')
+    if found.zero:
+        LOG.warning('%s of %s %s have a vector of zeros (%.0f%%), which says nothing of them; look at their texts, or '
+                    'at the file that the vectors are from', found.zero, rows, name, 100 * found.zero / rows)
+    if found.equal >= _ALIKE[name] * rows and found.equal:
+        LOG.warning('%s of %s %s have the vector of another one as well (%.0f%%; %s have one and the same), so that it '
+                    'tells them apart no more; %s', found.equal, rows, name, 100 * found.equal / rows, found.largest,
+                    remedy)
+
+
+_REMEDIES = {
+    'lsa': 'lsa forgets words that stand in one text alone: give texts that say more, or use '
+           '--config.encode.kind=sentence_transformers',
+    **dict.fromkeys(('sentence_transformers', 'openai', 'hashed'), 'look at their texts')}
 
 
 def check(settings: ml_collections.ConfigDict) -> None:
@@ -240,69 +263,3 @@ def _precomputed(dataset: Dataset, item_texts: Texts, user_texts: Texts, config:
 ENCODERS: dict[str, Encoder] = {
     'lsa': _lsa, 'sentence_transformers': _sentence_transformers, 'openai': _openai, 'precomputed': _precomputed,
     'hashed': _hashed}
-
-
-def _write_table(folder: pathlib.Path, name: str, source: Table, rows: np.ndarray,
-                 settings: ml_collections.ConfigDict) -> int:
-    """Writes a table, 'items' or 'users', wrong in part where that is asked for; returns how many rows are zero."""
-    path, offset = (folder / tables.ITEMS, 1) if name == 'items' else (folder / tables.USERS, 0)
-    dial = settings.corrupt
-    if not dial.share or dial.who not in (name, 'both'):
-        return _write(path, source, rows, offset, settings)
-    who = corruption.chosen(len(rows), dial.share, dial.seed)
-    corruption.write_mask(folder, name, len(rows), who)
-    if dial.kind == 'swap':
-        return _write(path, source, corruption.swapped(rows, who), offset, settings)
-    empty = _write(path, source, rows, offset, settings)
-    corruption.fill_with_noise(np.lib.format.open_memmap(path, mode='r+')[offset:], who, dial.seed)
-    return empty
-
-
-@np.errstate(over='ignore', invalid='ignore')  # what comes of it is looked at
-def _write(path: pathlib.Path, source: Table, rows: np.ndarray, offset: int,
-           settings: ml_collections.ConfigDict) -> int:
-    """Writes `source[rows]` below `offset` rows of zeros, centred if asked; returns how many rows are zero.
-
-    Works block by block, so that a table larger than memory passes through.
-    """
-    count, width = len(rows), source.shape[1]
-    target = np.lib.format.open_memmap(path, mode='w+', dtype=settings.dtype, shape=(offset + count, width))
-    target[:offset] = 0
-    mean = None
-    if settings.center and count > 1:
-        mean = _mean(source, rows)
-        np.save(mean_of(path), mean, allow_pickle=False)
-    empty = 0
-    for block in tqdm.tqdm(tables.blocks(count, width), desc=f'write {path.name}', unit='block', delay=1):
-        vectors = np.asarray(source[rows[block]], np.float32)
-        known = np.linalg.norm(vectors, axis=1, keepdims=True) > _TINY
-        empty += int((~known).sum())
-        written = target[offset + block.start:offset + block.stop]
-        written[:] = vectors if mean is None else centred(vectors, mean)
-        wrong = ~np.isfinite(written).all(axis=1)
-        if wrong.any():
-            raise UserError(f'{path.stem}: vector {block.start + int(np.argmax(wrong))} has numbers too large for '
-                            f'{settings.dtype}; use --config.encode.dtype=float32, or vectors of about unit length')
-    target.flush()
-    return empty
-
-
-def mean_of(table: pathlib.Path) -> pathlib.Path:
-    """The file of the mean that was taken from a table's vectors."""
-    return table.with_name(f'{table.stem}_mean.npy')
-
-
-def centred(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Vectors [r, E] less the mean, of unit length; one that says nothing (zero) stays zero."""
-    known = np.linalg.norm(vectors, axis=1, keepdims=True) > _TINY
-    moved = vectors - mean
-    norm = np.linalg.norm(moved, axis=1, keepdims=True)
-    return np.where(known & (norm > _TINY), moved / np.maximum(norm, _TINY), 0)
-
-
-def _mean(source: Table, rows: np.ndarray) -> np.ndarray:
-    rows = rows[evenly_spread(len(rows), _MEAN_OF)]
-    total = np.zeros(source.shape[1])
-    for block in tables.blocks(len(rows), source.shape[1]):
-        total += np.asarray(source[rows[block]], np.float64).sum(axis=0)
-    return (total / len(rows)).astype(np.float32)
