@@ -37,7 +37,7 @@ _OUT = flags.DEFINE_string('out', None, 'Folder of the new bundle. Default: none
 _SERVICE = flags.DEFINE_string('service', None, 'Address of a running grasp_jax.serve, as http://127.0.0.1:8000, that '
                                'is to swap the bundle in. Default: none is asked.')
 _TOKEN = flags.DEFINE_string('token_variable', 'GRASP_JAX_TOKEN', 'Environment variable with the token of the service.')
-_EPOCHS = flags.DEFINE_integer('epochs', 3, 'Epochs of training at most.', lower_bound=1)
+_EPOCHS = flags.DEFINE_integer('epochs', 2, 'Epochs of training at most.', lower_bound=1)
 _MAX_FALL = flags.DEFINE_float('max_fall', 0.1, 'By which share validation NDCG@10 may be below that of the run '
                                'before; where it is lower still, nothing is exported.', lower_bound=0.0)
 _TIMEOUT = 600  # seconds that a service may take to load and compile
