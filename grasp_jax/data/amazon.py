@@ -7,8 +7,8 @@ import array
 import ast
 import collections.abc
 import dataclasses
-import html
 import json
+import logging
 import math
 import pathlib
 import re
@@ -17,8 +17,10 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from grasp_jax.data import json_lines, log
+from grasp_jax.data import json_lines, log, plain_text
 from grasp_jax.errors import UserError
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +58,7 @@ LAYOUTS = {
 }
 # In the 2014 and 2018 dumps some price fields hold a piece of the shop's style sheet.
 _PRICE = re.compile(r'\$?\s*\d[\d.,]*(\s*-\s*\$?\s*\d[\d.,]*)?$')
-_TAG = re.compile(r'<[^<>]{1,200}>')
+_OF_2018 = frozenset(('verified', 'vote', 'style', 'image', 'category', 'feature', 'also_buy', 'also_view', 'main_cat'))
 _LITERAL_ITEM = re.compile(rb"""^\{.*?['"]asin['"]: ?['"]([^'"]+)['"]""")
 
 
@@ -109,18 +111,21 @@ def read_reviews(path: pathlib.Path, layout: Layout) -> log.InteractionLog:
       layout: names of the fields.
 
     Raises:
-      UserError: the file cannot be read, holds no review, or a row lacks its user, item or a numeric time.
+      UserError: the file cannot be read, holds no review or those of another layout, or a row lacks its user, item or a
+        numeric time.
     """
     users: dict[str, int] = {}
     items: dict[str, int] = {}
     columns = array.array('l'), array.array('l'), array.array('q')
-    for row, record in json_lines.read_objects(path):
+    for row, record in json_lines.read_objects(path, lambda line: _parse_review(line, path)):
         user, item, time = record.get(layout.user), record.get(layout.item), record.get(layout.time)
         if not user or not item or type(user) is not str or type(item) is not str:
             field = layout.item if user and type(user) is str else layout.user
+            _refuse_other_layout(record, layout, (layout.user, layout.item, layout.time), f'{path}, line {row}')
             raise UserError(f'{path}, line {row}: {field} is {record.get(field)!r}, not an id; '
                             'give it or delete this line')
         if type(time) is not int or abs(time) >= 2**63:
+            _refuse_other_layout(record, layout, (layout.user, layout.item, layout.time), f'{path}, line {row}')
             time = _whole_number(time, f'{path}, line {row}: {layout.time}')
         columns[0].append(users.setdefault(user, len(users)))
         columns[1].append(items.setdefault(item, len(items)))
@@ -129,6 +134,52 @@ def read_reviews(path: pathlib.Path, layout: Layout) -> log.InteractionLog:
         raise UserError(f'{path}: holds no interactions; fetch it again or name another file')
     return log.from_codes(np.array(columns[0]), np.array(columns[1]), np.array(columns[2], np.int64),
                           list(users), list(items))
+
+
+def _parse_review(line: bytes, path: pathlib.Path) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        _refuse_table(line, path)
+        raise
+
+
+def _refuse_table(line: bytes, path: pathlib.Path) -> None:
+    """Refuses a line of a table, as the ratings that are published beside the reviews."""
+    text = line[:60].decode('utf-8', 'replace').strip()
+    if text[:1] not in ('{', '[') and line.count(b',') >= 2:
+        raise UserError(f'{path}: is a table with commas ({text!r}), no dump with one object a line; use '
+                        '--config.data.kind=table and name its columns with --config.data.user_column, item_column and '
+                        'time_column')
+
+
+def _refuse_other_layout(record: dict[str, Any], layout: Layout, fields: tuple[str, ...], where: str) -> None:
+    """Names the layout that a line is of, where it is of another one than was asked for.
+
+    Args:
+      record: the line.
+      layout: the one that was asked for.
+      fields: those of it that the line should have.
+      where: file and line.
+
+    Raises:
+      UserError: it has all fields of another layout, or it is no review but a product.
+    """
+    asked = next(year for year, known in LAYOUTS.items() if known == layout)
+    for year in ('2023', '2018' if _OF_2018 & set(record) else '2014'):
+        other = LAYOUTS[year]
+        theirs = tuple(getattr(other, name) for name in ('user', 'item', 'time') if getattr(layout, name) in fields)
+        if theirs != fields and all(name in record for name in theirs):
+            raise UserError(f'{where}: has the fields of the layout {year} ({", ".join(theirs)}), not of {asked} '
+                            f'({", ".join(fields)}); use --config.data.layout={year}, and the files of one layout')
+    if len(fields) > 1 and not {layout.user, layout.time} & set(record) and {'title', 'description'} & set(record):
+        raise UserError(f'{where}: describes a product (its fields are {", ".join(list(record)[:6])}), it is no '
+                        'review; name the file with the reviews with --config.data.interactions_file and this one with '
+                        '--config.data.items_file')
+    if not set(fields) & set(record):
+        raise UserError(f'{where}: has none of the fields {", ".join(fields)} of the layout {asked} (it has '
+                        f'{", ".join(list(record)[:6])}); choose another --config.data.layout, or read your own file '
+                        'with --config.data.kind=table')
 
 
 def _whole_number(value: Any, where: str) -> int:
@@ -142,56 +193,75 @@ def _whole_number(value: Any, where: str) -> int:
 
 
 def read_metadata(path: pathlib.Path, layout: Layout,
-                  wanted: collections.abc.Collection[str]) -> dict[str, dict[str, Any]]:
+                  wanted: collections.abc.Collection[str] | None) -> dict[str, dict[str, Any]]:
     """Reads the attributes of items.
+
+    Of several descriptions of an item the fullest counts, of equally full ones the first.
 
     Args:
       path: one product a line, JSON or (2014) a Python literal, plain or gzipped.
       layout: names of the fields.
-      wanted: ids of the items to read; the other lines are passed over.
+      wanted: ids of the items to read; the other lines are passed over. None: all.
 
     Returns:
       For each item that was found, those of title, brand, price, description (str), categories and features
       (lists of str) that it has.
 
     Raises:
-      UserError: the file cannot be read, a line lacks its item, or an item is described twice and differently.
+      UserError: the file cannot be read, is of another layout, or a line lacks its item.
     """
-    wanted = frozenset(wanted)
+    wanted = None if wanted is None else frozenset(wanted)
     found: dict[str, dict[str, Any]] = {}
     rows: dict[str, int] = {}
-    for row, record in json_lines.read_objects(path, lambda line: _parse(line, wanted)):
+    again: list[tuple[int, str]] = []
+    for row, record in json_lines.read_objects(path, lambda line: _parse(line, wanted, path)):
         item = record.get(layout.item)
         if not item or not isinstance(item, str):
+            _refuse_other_layout(record, layout, (layout.item,), f'{path}, line {row}')
             raise UserError(f'{path}, line {row}: {layout.item} is {item!r}, not an id; give it or delete this line')
-        if item not in wanted:
+        if wanted is not None and item not in wanted:
             continue
         attributes = _attributes(record, layout)
-        if found.setdefault(item, attributes) != attributes:
-            raise UserError(f'{path}, line {row}: describes {layout.item} {item!r} again and differently from '
-                            f'line {rows[item]}; delete one of the two lines')
-        rows.setdefault(item, row)
-    return found
+        if item not in found:
+            found[item], rows[item] = attributes, row
+        elif found[item] != attributes:
+            again.append((row, item))
+            if len(attributes) > len(found[item]):
+                found[item], rows[item] = attributes, row
+    if again:
+        row, item = again[0]
+        LOG.warning('%s: %d lines describe an item again and differently, as line %d %r; the fullest description of '
+                    'each counts, here line %d; if it is the wrong one, delete it', path, len(again), row, item,
+                    rows[item])
+    if wanted is not None and len(found) < len(wanted) / 2:
+        LOG.warning('%s: describes %d of the %d items in the reviews, not %r; if it is the file of another category, '
+                    'name the right one with --config.data.items_file', path, len(found), len(wanted),
+                    min(wanted - found.keys()))
+    return plain_text.clean(found, path)
 
 
-def _parse(line: bytes, wanted: frozenset[str]) -> Any:
+def _parse(line: bytes, wanted: frozenset[str] | None, path: pathlib.Path) -> Any:
     try:
         return json.loads(line)
     except ValueError:
+        _refuse_table(line, path)
         # Reading a literal costs a hundred times as much, so lines of other items are passed over unread.
         match = _LITERAL_ITEM.match(line)
-        if match and match.group(1).decode('utf-8', 'replace') not in wanted and line.rstrip().endswith(b'}'):
+        if wanted is not None and match and line.rstrip().endswith(b'}') and (
+                match.group(1).decode('utf-8', 'replace') not in wanted):
             return None
         return ast.literal_eval(json_lines.without_halves(line.decode('utf-8', 'surrogatepass')))
 
 
 def _attributes(record: dict[str, Any], layout: Layout) -> dict[str, Any]:
-    details = record.get('details')
-    brand = record.get(layout.brand) or (details.get('Brand') if isinstance(details, dict) else None)
+    brand = _text(record.get(layout.brand))
+    if not brand:
+        details = _read(record.get('details'))
+        brand = ' '.join(_texts(details.get('Brand'))) if isinstance(details, dict) else ''
     price = _text(record.get('price'))
     found = {
         'title': _text(record.get('title')),
-        'brand': _text(brand),
+        'brand': brand,
         'price': price if _PRICE.match(price) else '',
         'categories': _texts(record.get('categories') or record.get('category')),
         'features': _texts(record.get(layout.features)),
@@ -200,15 +270,28 @@ def _attributes(record: dict[str, Any], layout: Layout) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value}
 
 
+def _read(value: Any) -> Any:
+    """A value, or what stands in it where it is a list or an object written as text, in JSON or as Python does."""
+    if not isinstance(value, str) or value.strip()[:1] + value.strip()[-1:] not in ('[]', '{}'):
+        return value
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(value.strip())
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    return value
+
+
 def _text(value: Any) -> str:
     """One line of plain text; entities and tags of the shop's pages are undone."""
     if not isinstance(value, (str, int, float)) or isinstance(value, bool) or value != value:
         return ''
-    return ' '.join(_TAG.sub(' ', html.unescape(str(value))).split())
+    return ' '.join(plain_text.plain(str(value)).split())
 
 
 def _texts(value: Any) -> list[str]:
     """Flattens text or nested lists of text (2014 categories are lists of paths), without repeats."""
+    value = _read(value)
     if isinstance(value, list):
         return list(dict.fromkeys(text for part in value for text in _texts(part)))
     text = _text(value)

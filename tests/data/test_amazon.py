@@ -79,12 +79,71 @@ def test_nothing_in_metadata_is_executed(tmp_path):
         amazon.read_metadata(path, OLD, ['i1'])
 
 
-def test_identical_metadata_merges_and_different_is_refused(tmp_path):
+def test_the_fullest_description_of_an_item_counts_and_the_first_of_equals(tmp_path, caplog):
     path = write(tmp_path / 'm.json', [{'asin': 'i1', 'title': 'T'}, {'asin': 'i1', 'title': 'T', 'imUrl': 'x'}])
-    assert amazon.read_metadata(path, OLD, ['i1']) == {'i1': {'title': 'T'}}
-    write(path, [{'asin': 'i1', 'title': 'T'}, {'asin': 'i2'}, {'asin': 'i1', 'title': 'S'}])
-    with pytest.raises(UserError, match=r"m.json, line 3: describes asin 'i1' again and differently from line 1"):
-        amazon.read_metadata(path, OLD, ['i1'])
+    assert amazon.read_metadata(path, OLD, ['i1']) == {'i1': {'title': 'T'}} and not caplog.text
+    write(path, [{'asin': 'i1', 'title': 'T'}, {'asin': 'i2'}, {'asin': 'i1', 'title': 'S'},
+                 {'asin': 'i2', 'title': 'U', 'brand': 'Q'}, {'asin': 'i2', 'title': 'V'}])
+    assert amazon.read_metadata(path, OLD, ['i1', 'i2']) == {'i1': {'title': 'T'}, 'i2': {'title': 'U', 'brand': 'Q'}}
+    assert 'm.json: 3 lines describe an item again and differently, as line 3 \'i1\'' in caplog.text
+
+
+@pytest.mark.parametrize(('read_as', 'line', 'words'), [
+    ('2018', review(NEWEST), "fields of the layout 2023 .user_id, parent_asin, timestamp., not of 2018 .*layout=2023"),
+    ('2014', review(NEWEST) | {'asin': 'i1'}, 'layout 2023 .*layout=2023'),
+    ('2023', review(OLD), 'layout 2014 .reviewerID, asin, unixReviewTime., not of 2023 .*layout=2014'),
+    ('2023', review(NEWER) | {'verified': True}, 'layout 2018 .*layout=2018'),
+    ('2018', {'asin': 'i1', 'title': 'T', 'brand': 'B'}, 'describes a product .*--config.data.interactions_file'),
+    ('2023', {'parent_asin': 'i1', 'title': 'T'}, 'describes a product'),
+    ('2014', {'user': 'u', 'item': 'i', 'time': 1}, 'none of the fields .*--config.data.kind=table'),
+    ('2023', 'u1,i1,5.0,1234567890', 'is a table with commas .*--config.data.kind=table'),
+])
+def test_reviews_of_another_layout_are_named_with_the_setting(tmp_path, read_as, line, words):
+    layout = amazon.LAYOUTS[read_as]
+    for lines in ([line], [review(layout), line]):
+        with pytest.raises(UserError, match=words) as error:
+            amazon.read_reviews(write(tmp_path / 'r.jsonl', lines), layout)
+        assert 'delete' not in str(error.value) and '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(('read_as', 'record', 'remedy'), [
+    ('2018', {'parent_asin': 'i1', 'title': 'T'}, '2023'), ('2023', {'asin': 'i1', 'title': 'T'}, '2014'),
+    ('2023', {'asin': 'i1', 'title': 'T', 'also_buy': []}, '2018')])
+def test_metadata_of_another_layout_is_named_with_the_setting(tmp_path, read_as, record, remedy):
+    path = write(tmp_path / 'm.jsonl', [record])
+    with pytest.raises(UserError, match=f'line 1: has the fields of the layout {remedy} .*data.layout={remedy}'):
+        amazon.read_metadata(path, amazon.LAYOUTS[read_as], ['i1'])
+
+
+def test_lists_and_objects_that_are_text(tmp_path):
+    path = write(tmp_path / 'm.jsonl', [
+        {'parent_asin': 'i1', 'store': None, 'details': '{"Brand": "R", "UPC": "1"}', 'categories': '["A", "B"]'},
+        {'parent_asin': 'i2', 'store': '', 'details': "{'Brand': 'S'}", 'description': "['one', 'two']"},
+        {'parent_asin': 'i3', 'details': '{"Brand": ', 'description': '[sic] a word {of} it', 'price': 'None'}])
+    assert amazon.read_metadata(path, NEWEST, ['i1', 'i2', 'i3']) == {
+        'i1': {'brand': 'R', 'categories': ['A', 'B']}, 'i2': {'brand': 'S', 'description': 'one two'},
+        'i3': {'description': '[sic] a word {of} it'}}
+
+
+def test_scripts_are_no_titles_and_entities_are_read(tmp_path, caplog):
+    script = 'var aPageStart = (new Date()).getTime();\nvar ue_t0=ue_t0||+new Date();'
+    path = write(tmp_path / 'm.json', [
+        {'asin': 'i1', 'title': script, 'brand': 'Q'},
+        {'asin': 'i2', 'title': 'Salt &amp;amp; Pepper&#39;s', 'description': ['<style>.a{b:c}</style>Good.<br>Yes.']},
+        {'asin': 'i3', 'title': '.a-box-inner{background-color:#fff}'},
+        {'asin': 'i4', 'title': 'T', 'description': '<script>f();</script> Fine &lt;b&gt;pen&lt;/b&gt;'}])
+    assert amazon.read_metadata(path, NEWER, ['i1', 'i2', 'i3', 'i4']) == {
+        'i1': {'brand': 'Q'}, 'i2': {'title': "Salt & Pepper's", 'description': 'Good. Yes.'}, 'i3': {},
+        'i4': {'title': 'T', 'description': 'Fine pen'}}
+    assert 'the titles of 2 items are scripts or style sheets of a page' in caplog.text
+
+
+def test_metadata_of_another_category_is_said(tmp_path, caplog):
+    path = write(tmp_path / 'm.json', [{'asin': 'i1', 'title': 'T'}])
+    amazon.read_metadata(path, NEWER, ['i1', 'i2'])
+    assert not caplog.text
+    amazon.read_metadata(path, NEWER, ['i1', 'i2', 'i3'])
+    assert "describes 1 of the 3 items in the reviews, not 'i2'" in caplog.text
 
 
 @pytest.mark.parametrize(('line', 'words'), [
