@@ -12,11 +12,12 @@ LOG = logging.getLogger(__name__)
 _ENTITY = re.compile(r'&(?:#\d{1,7};|#[xX][0-9a-fA-F]{1,6};|[A-Za-z][A-Za-z0-9]{1,31};'
                      r'|(?:amp|quot|lt|gt|nbsp|apos|#39|#34|#x27)(?![\w;=]))')
 _BLOCK = re.compile(r'<!--.*?(?:-->|$)|<(script|style)\b[^<>]*>.*?(?:</\1\s*>|$)', re.IGNORECASE | re.DOTALL)
-_NAMES = ('a abbr acronym address article aside audio b base big blockquote body br button caption center cite code '
-          'col colgroup dd del details dfn div dl dt em embed fieldset figcaption figure font footer form frame frameset '
-          'h1 h2 h3 h4 h5 h6 head header hr html i iframe img input ins kbd label legend li link main map mark meta '
-          'nav noscript object ol optgroup option p param pre q s samp script section select small source span strike '
-          'strong style sub summary sup svg table tbody td textarea tfoot th thead time title tr tt u ul var video wbr')
+_NAMES = ('a abbr acronym address article aside audio b base big blockquote body br button caption center cite '
+          'code col colgroup dd del details dfn div dl dt em embed fieldset figcaption figure font footer form '
+          'frame frameset h1 h2 h3 h4 h5 h6 head header hr html i iframe img input ins kbd label legend li link '
+          'main map mark meta nav noscript object ol optgroup option p param pre q s samp script section select '
+          'small source span strike strong style sub summary sup svg table tbody td textarea tfoot th thead time '
+          'title tr tt u ul var video wbr')
 _TAG = re.compile(rf'</?(?:{"|".join(_NAMES.split())})(?:\s[^<>]*)?/?>', re.IGNORECASE)
 # Scripts and style sheets whose tags are gone, as in the titles and prices of public dumps.
 _SCRIPT = re.compile(r'\bvar\s+[\w$]+\s*=[^=].*;|\bfunction\s*[\w$]*\s*\([^()]*\)\s*\{|\bgetTime\(\)'

@@ -5,7 +5,7 @@ from typing import Any
 
 import ml_collections
 
-from grasp_jax.data import amazon, shop, sources, tables
+from grasp_jax.data import amazon, plain_text, recbole, shop, sources, tables
 from grasp_jax.data.lazy import Lazy
 from grasp_jax.data.log import InteractionLog
 
@@ -35,6 +35,8 @@ class Reader:
         if self._shop:
             return self._shop.log
         path = self._files['interactions']
+        if recbole.is_atomic(path):
+            return tables.read_interactions(path, recbole.with_columns(self._config, path))
         if self._config.kind == 'amazon':
             return amazon.read_reviews(path, amazon.layout_of(self._config))
         return tables.read_inter(path) if self._config.kind == 'inter' else tables.read_interactions(path, self._config)
@@ -47,12 +49,10 @@ class Reader:
         """
         if self._shop:
             return _of_ids(ids, self._shop.log.item_ids, self._shop.item_attributes)
-        if 'items' not in self._files:
-            found = {}
-        elif self._config.kind == 'amazon':
+        if self._of_amazon('items'):
             found = amazon.read_metadata(self._files['items'], amazon.layout_of(self._config), ids)
         else:
-            found = tables.read_attributes(self._files['items'], self._config, 'item_column', ids)
+            found = self._of_table('items', 'item_column', ids)
         return [found.get(identity, {}) for identity in ids]
 
     def user_attributes(self, ids: list[str]) -> Sequence[dict[str, Any]]:
@@ -63,11 +63,20 @@ class Reader:
         """
         if self._shop:
             return _of_ids(ids, self._shop.log.user_ids, self._shop.user_attributes)
-        if 'users' not in self._files:
-            found = {}
-        else:
-            found = tables.read_attributes(self._files['users'], self._config, 'user_column', ids)
+        found = self._of_table('users', 'user_column', ids)
         return [found.get(identity, {}) for identity in ids]
+
+    def _of_amazon(self, role: str) -> bool:
+        return self._config.kind == 'amazon' and role in self._files and not recbole.is_atomic(self._files[role])
+
+    def _of_table(self, role: str, column: str, ids: list[str]) -> dict[str, dict[str, Any]]:
+        """The attributes in a table of items or users, by id; none where there is no table."""
+        if role not in self._files:
+            return {}
+        path, config = self._files[role], self._config
+        if recbole.is_atomic(path):
+            config = recbole.with_columns(config, path)
+        return plain_text.clean(tables.read_attributes(path, config, column, ids), path)
 
 
 def _open_shop(config: ml_collections.ConfigDict) -> shop.Shop:

@@ -6,7 +6,7 @@ import pathlib
 import ml_collections
 
 from grasp_jax import artefacts
-from grasp_jax.data import amazon, download
+from grasp_jax.data import amazon, download, recbole
 from grasp_jax.errors import UserError
 
 VARIABLE = 'GRASP_JAX_DATA'
@@ -59,8 +59,13 @@ def source_files(config: ml_collections.ConfigDict) -> dict[str, pathlib.Path]:
         interactions, items = amazon.review_names(data), amazon.metadata_names(data)
     else:
         default = 'inter.txt' if data.kind == 'inter' else 'interactions.csv'
-        interactions, items = [data.interactions_file or default], [data.items_file]
-    found = {'interactions': _first(folder, interactions, 'interactions')}
+        interactions, items = [data.interactions_file or _atomic(folder, default)], [data.items_file]
+    found = {'interactions': _first(folder, interactions, 'interactions', _other_layout(folder, data))}
+    if recbole.is_atomic(found['interactions']):
+        theirs = {'items': recbole.beside(found['interactions'], recbole.ITEMS),
+                  'users': recbole.beside(found['interactions'], recbole.USERS)}
+        found |= {role: path for role, path in theirs.items() if path is not None and not data[f'{role}_file']}
+        items = [data.items_file]
     # A file that the config names must be there; the metadata of a dump may be missing.
     for role, names in (('items', items), ('users', [data.users_file])):
         if data[f'{role}_file'] or any((folder / name).is_file() for name in names if name):
@@ -80,14 +85,41 @@ def source_checksums(config: ml_collections.ConfigDict) -> list[str]:
             for path in source_files(config).values()]
 
 
-def _first(folder: pathlib.Path, names: list[str], role: str) -> pathlib.Path:
+def _atomic(folder: pathlib.Path, default: str) -> str:
+    """RecBole's file in a folder without a table of the usual name, where it is the only one.
+
+    Raises:
+      UserError: there are several.
+    """
+    found = sorted(path.name for path in folder.iterdir()
+                   if path.name.lower().removesuffix('.gz').endswith(recbole.INTERACTIONS))
+    if (folder / default).exists() or not found:
+        return default
+    if len(found) > 1:
+        raise UserError(f'{folder}: has {len(found)} files of interactions ({", ".join(found[:4])}); name one with '
+                        '--config.data.interactions_file (parts of a split are joined first, as this program makes its '
+                        'own)')
+    return found[0]
+
+
+def _other_layout(folder: pathlib.Path, data: ml_collections.ConfigDict) -> str:
+    """Says where a folder without the files of a dump has those of another layout."""
+    for year, layout in amazon.LAYOUTS.items() if data.kind == 'amazon' and not data.interactions_file else ():
+        names = [name.format(data.category).removesuffix('.gz') for name in (layout.core, layout.reviews) if name]
+        there = next((name for name in names for name in (name, f'{name}.gz') if (folder / name).is_file()), None)
+        if year != data.layout and data.category and there:
+            return f'it has {there}, of the layout {year}: if that is meant, use --config.data.layout={year}; else '
+    return ''
+
+
+def _first(folder: pathlib.Path, names: list[str], role: str, hint: str = '') -> pathlib.Path:
     for name in names:
         if (folder / name).is_file():
             return folder / name
         if (folder / name).is_dir():
             raise UserError(f'{folder / name}: is a folder; name one file with --config.data.{role}_file (parts of a '
                             'table have to be joined)')
-    raise UserError(f'{folder}: has no {" or ".join(names)}; put it there or set --config.data.{role}_file')
+    raise UserError(f'{folder}: has no {" or ".join(names)}; {hint}put it there or set --config.data.{role}_file')
 
 
 def _is_public(data: ml_collections.ConfigDict) -> bool:
