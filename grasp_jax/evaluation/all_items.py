@@ -74,6 +74,8 @@ def rank_in_shares(model: Recommender, mesh: Mesh, beside: Beside, params: Any, 
             return ahead_of(scores, target, jnp.concatenate([left_out, targets[:, None]], 1), first, spec.num_items)
 
         scores = scored(history)
+        if beside.depth:  # else a gated score is worked out for the ranks and again for the list
+            scores = jax.lax.optimization_barrier(scores)
         found = [ahead(scores, history)]
         if beside.unmasked:
             nothing = jnp.zeros((len(targets), 1), targets.dtype)
