@@ -3,7 +3,7 @@
     python -m grasp_jax.main --config=configs/beauty.py            texts encoded by LSA on this machine
     python -m grasp_jax.main --config=configs/beauty.py:minilm     MiniLM vectors that lie with the data
     python -m grasp_jax.main --config=configs/beauty.py:paper      the paper's larger cut, from the full review file
-    python -m grasp_jax.main --config=configs/beauty.py:minilm,strong     another recipe of training
+    python -m grasp_jax.main --config=configs/beauty.py:minilm --recipe=strong     another recipe of training
 
 The data is looked for in --config.data.source, then $GRASP_JAX_DATA/amazon_beauty_5core (paper: amazon_beauty), then
 downloaded.
@@ -15,9 +15,10 @@ from grasp_jax.config import default
 
 
 def get_config(variant: str = 'lsa') -> ml_collections.ConfigDict:
-    """The config of a variant: lsa, minilm or paper, and after a comma the recipe, paper or strong."""
+    """The config of a variant: lsa, minilm or paper, and after a comma the recipe, paper or strong; or say
+    --recipe=strong."""
     variant, _, recipe = variant.partition(',')
-    config = default(recipe or 'paper')
+    config = default(recipe)
     config.data.update({'name': 'amazon_beauty_5core', 'category': 'Beauty', 'filter': 'k_core'})
     config.text.domain = 'beauty'
     # The paper's borders between head and tail.

@@ -10,7 +10,7 @@ import ml_collections
 from grasp_jax.config import default
 
 
-def get_config(recipe: str = 'paper') -> ml_collections.ConfigDict:
+def get_config(recipe: str = '') -> ml_collections.ConfigDict:
     """The demo, under a recipe (paper or strong)."""
     config = default(recipe)
     config.data.update({'name': 'demo_shop', 'kind': 'shop', 'filter': 'none'})

@@ -13,9 +13,10 @@ from grasp_jax.config import default
 
 
 def get_config(variant: str = 'inter') -> ml_collections.ConfigDict:
-    """The config of a variant: inter or raw, and after a comma the recipe, paper or strong."""
+    """The config of a variant: inter or raw, and after a comma the recipe, paper or strong; or say
+    --recipe=strong."""
     variant, _, recipe = variant.partition(',')
-    config = default(recipe or 'paper')
+    config = default(recipe)
     config.data.name = 'amazon_fashion'
     config.text.domain = 'fashion'
     # The paper's borders between head and tail.

@@ -13,7 +13,7 @@ import ml_collections
 from grasp_jax.config import default
 
 
-def get_config(recipe: str = 'paper') -> ml_collections.ConfigDict:
+def get_config(recipe: str = '') -> ml_collections.ConfigDict:
     """The config, under a recipe (paper or strong)."""
     config = default(recipe)
     config.data.update({'name': 'industry_100k', 'kind': 'shop', 'filter': 'none'})

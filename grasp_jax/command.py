@@ -9,12 +9,10 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
-import ml_collections
 from absl import app, flags
 from absl import logging as absl_logging
-from ml_collections import config_flags
 
 from grasp_jax.errors import EndedElsewhere, Stopped, UserError
 
@@ -130,25 +128,6 @@ def reading_flags(remedy: str) -> Iterator[None]:
         if key.isidentifier() and (not guess or guess[0] == 'Did'):  # all that an unknown key says of itself
             text = f'there is no setting {key!r}. {" ".join(guess)}'.rstrip('. ')
         raise UserError(f'command line: {text} (see {remedy})') from error
-
-
-def require_config_file(holder: Any, example: str) -> None:
-    """Refuses a command line without a config file, or with one that makes no config.
-
-    Args:
-      holder: of the flag `--config`.
-      example: of a config.
-
-    Raises:
-      UserError: says what is wrong with it.
-    """
-    if holder.value is None:
-        raise UserError(f'--config is missing: name a config file, as --config={example}')
-    path = config_flags.get_config_filename(flags.FLAGS['config']).partition(':')[0]
-    if not pathlib.Path(path).is_file():
-        raise UserError(f'--config={path}: there is no such file; configs/ has some to start from')
-    if not isinstance(holder.value, ml_collections.ConfigDict):
-        raise UserError(f'--config={path}: its get_config() returns no ConfigDict; see configs/demo.py')
 
 
 def only_flags(rest: list[str]) -> list[str]:

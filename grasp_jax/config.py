@@ -13,12 +13,21 @@ from grasp_jax import recipes
 from grasp_jax.errors import UserError
 
 
-def default(recipe: str = 'paper') -> ml_collections.ConfigDict:
+def default(recipe: str = '', usual: str = 'paper') -> ml_collections.ConfigDict:
     """The full config, a recipe of `grasp_jax.recipes` on a data set yet to be named; locked, so that a setting of a
-    name that is not here is an error."""
+    name that is not here is an error.
+
+    Args:
+      recipe: a recipe; empty: that of the flag --recipe while a config file is being read.
+      usual: the recipe where nobody names one.
+
+    Raises:
+      ValueError: there is no such recipe.
+      UserError: --recipe names another one.
+    """
     sections = (_data, _text, _llm, _encode, _retrieve, _model, _train, _evaluate)
     config = ml_collections.ConfigDict({section.__name__[1:]: section() for section in sections})
-    recipes.apply(config, recipe)
+    recipes.apply(config, recipes.agreed(recipe) or usual)
     return config.lock()
 
 
@@ -67,6 +76,7 @@ def _data() -> dict:
         'min_user': 5,  # interactions that a user / an item must have to stay
         'min_item': 5,
         'duplicates': 'keep',  # a user's repeated item: keep | exact (drops rows of the same time too) | first | last
+        'keep_unsold': False,  # whether items of the table of items that no row has are in the catalogue
         'shop': {'customers': 1500, 'products': 400, 'hallucination': 0.0, 'seed': 0, 'mean_length': 9.0,
                  'popularity': 1.0},
         'scale': 1.0,  # shop: multiplies customers and products
@@ -80,6 +90,7 @@ def _text() -> dict:
         # Experiments: of a user's history, train or all (which leaks the answers: the audit fails), less the newest.
         'history': 'train',
         'held_out': 0,
+        'leave_out': '',  # attributes of items and users that go into no text, as 'last_purchase,also_bought'
         'audit': True,  # whether held-out items in users' texts end the run
         'max_chars': 8000,  # texts are cut to this length; of a user's text the newest history stays
     }

@@ -24,13 +24,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
 
-from grasp_jax.command import only_flags, reading_flags, require_config_file, run_app
+from grasp_jax import config_flag
+from grasp_jax.command import only_flags, reading_flags, run_app
 from grasp_jax.errors import UserError
 
-_CONFIG = config_flags.DEFINE_config_file(
-    'config', None, 'Config of the run before, pointed at the new data.', lock_config=True)
+_CONFIG = config_flag.define_config('Config of the run before, pointed at the new data.')
 _PREVIOUS = flags.DEFINE_string('previous', None, 'Work folder of the run before; it is only read.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Work folder of the new run.')
 _OUT = flags.DEFINE_string('out', None, 'Folder of the new bundle. Default: none is written.')
@@ -124,8 +123,8 @@ def swap(service: str, bundle: pathlib.Path, token: str) -> Any:
 def _parse(argv: Sequence[str]) -> list[str]:
     """Parses flags; what is wrong with them is an error of one line."""
     with reading_flags('--help and grasp_jax/config.py'):
-        rest: list[str] = flags.FLAGS(list(argv), known_only=False)
-        require_config_file(_CONFIG, 'configs/own_data.py')
+        rest = config_flag.parse(argv)
+        config_flag.require_config_file(_CONFIG, 'configs/own_data.py')
     for name in ('previous', 'workdir'):
         if not flags.FLAGS[name].value:
             which = 'run before' if name == 'previous' else 'new run'

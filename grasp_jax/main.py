@@ -3,8 +3,10 @@
     python -m grasp_jax.main --config=configs/demo.py --workdir=runs/demo
 
 Any setting of the config can be changed on the command line, as --config.model.backbone=gru4rec or
---config.train.seeds=(42,43,44); `grasp_jax/config.py` lists them all. A second call redoes nothing that still holds,
-and a killed run goes on where it stopped. What else it can do, with the same config and folder:
+--config.train.seeds=(42,43,44); `grasp_jax/config.py` lists them all. --recipe=strong trains for good lists,
+--recipe=paper as the paper does. A second call redoes nothing that still holds, a killed run goes on where it stopped,
+and so does a finished one whose train.max_epochs or train.patience is raised. What else it can do, with the same config
+and folder:
 
     --mode=audit                    look for held-out items in texts, batches and negatives
     --mode=prompts --n=5            show what a language model would be asked
@@ -21,15 +23,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
 
-from grasp_jax.command import define_stopped_code, only_flags, reading_flags, require_config_file, run_app
+from grasp_jax import config_flag
+from grasp_jax.command import define_stopped_code, only_flags, reading_flags, run_app
 from grasp_jax.errors import UserError
-from grasp_jax.recipes import RECIPES
 
-_CONFIG = config_flags.DEFINE_config_file(
-    'config', None, 'Config file, as configs/beauty.py, or with a variant, as configs/beauty.py:minilm.',
-    lock_config=True)
+_CONFIG = config_flag.define_config(
+    'Config file, as configs/own_data.py, or with a variant, as configs/beauty.py:minilm.')
 _WORKDIR = flags.DEFINE_string(
     'workdir', None, 'Folder for runs, report and plots. Default: runs/ and the name of the config.')
 _STAGES = flags.DEFINE_string(
@@ -62,7 +62,7 @@ def main(_: Sequence[str]) -> None:
 
     hosts.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     config = _CONFIG.value
-    workdir = pathlib.Path(_WORKDIR.value or pathlib.Path('runs') / _default_name())
+    workdir = pathlib.Path(_WORKDIR.value or pathlib.Path('runs') / config_flag.config_name())
     stages = pathlib.Path(_STAGES.value) if _STAGES.value else None
     if _MODE.value != 'run' or _DRY_RUN.value:
         _other(config, stages or workdir)
@@ -100,25 +100,11 @@ def _other(config: Any, folder: pathlib.Path) -> None:
         asking.dry_run(config, folder, _N.value)
 
 
-def _default_name() -> str:
-    path, _, variant = config_flags.get_config_filename(flags.FLAGS['config']).partition(':')
-    return pathlib.Path(path).stem + (f'_{variant}' if variant else '')
-
-
-def _no_recipe_by_name_alone() -> None:
-    """Refuses a recipe that is named on the command line and not taken: reports would show its name."""
-    name = config_flags.get_override_values(flags.FLAGS['config']).get('train.recipe')
-    if name in RECIPES:
-        raise UserError(f'--config.train.recipe={name}: is the name in reports and changes no setting; take the recipe '
-                        f'with the config, as --config=configs/demo.py:{name} or configs/beauty.py:minilm,{name}')
-
-
 def _parse(argv: Sequence[str]) -> list[str]:
     """Parses flags; what is wrong with them is an error of one line."""
     with reading_flags('--help and grasp_jax/config.py'):
-        rest: list[str] = flags.FLAGS(list(argv), known_only=False)
-        require_config_file(_CONFIG, 'configs/demo.py')
-        _no_recipe_by_name_alone()
+        rest = config_flag.parse(argv)
+        config_flag.require_config_file(_CONFIG, 'configs/demo.py')
     for name, takes in (('dry_run', _MODE.value == 'run'), ('batch', _MODE.value in ('export', 'import')),
                         ('n', _MODE.value == 'prompts' or _DRY_RUN.value), ('stopped_code', _MODE.value == 'run'),
                         ('requests_per_file', _MODE.value == 'export'), ('processes', bool(_COORDINATOR.value)),

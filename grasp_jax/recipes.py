@@ -9,9 +9,13 @@ gate makes items look different to every user (`gate` other than none) the whole
 `config.train.loss=sampled_softmax` takes 256 negatives that a batch shares.
 """
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
 
 import ml_collections
+
+from grasp_jax.errors import UserError
 
 
 def paper(config: ml_collections.ConfigDict) -> None:
@@ -30,6 +34,7 @@ def strong(config: ml_collections.ConfigDict) -> None:
     config.evaluate.select_by = 'full'
 
 
+_FLAG: contextvars.ContextVar[str] = contextvars.ContextVar('--recipe', default='')
 RECIPES: dict[str, Callable[[ml_collections.ConfigDict], None]] = {'paper': paper, 'strong': strong}
 
 
@@ -42,3 +47,30 @@ def apply(config: ml_collections.ConfigDict, name: str) -> None:
     if name not in RECIPES:
         raise ValueError(f'recipe {name!r}: choose one of {", ".join(RECIPES)}')
     RECIPES[name](config)
+
+
+@contextlib.contextmanager
+def flagged(name: str) -> Iterator[None]:
+    """While a config file is read inside, `config.default` takes this recipe, that of the flag --recipe; empty: none is
+    named."""
+    before = _FLAG.set(name)
+    try:
+        yield
+    finally:
+        _FLAG.reset(before)
+
+
+def agreed(name: str) -> str:
+    """The recipe that a config file and the flag --recipe agree on; empty where neither names one.
+
+    Args:
+      name: of the config file, or of its variant; empty: none.
+
+    Raises:
+      UserError: they name two.
+    """
+    flag = _FLAG.get()
+    if flag and name and name != flag:
+        raise UserError(f'--recipe={flag}: the config, or its variant behind the colon, asks for the recipe {name!r}; '
+                        'name one of them in one place')
+    return name or flag

@@ -106,7 +106,7 @@ def test_missing_data_names_the_ways_that_there_are(tmp_path):
     (['--config=configs/demo.py', '--config.model.backbone=lstm'], ['config.model.backbone', 'lstm', 'gru4rec']),
     (['--config=configs/demo.py', '--config.train.batch_size=many'], ['many']),
     (['--config=configs/demo.py', '--n=x'], ["--n=x: invalid literal for int() with base 10: 'x' (see"]),
-    (['--config=configs/demo.py', '--config.train.recipe=strong'], ['train.recipe=strong', 'configs/demo.py:strong']),
+    (['--config=configs/demo.py', '--config.train.recipe=strong'], ['train.recipe=strong', '--recipe=strong']),
     (['--config=configs/demo.py', '--config.train.batch_size=0'], ['config.train.batch_size=0']),
     (['--config=configs/demo.py', '--config.train.tables=disk'], ['config.train.tables', 'disk', 'host']),
     (['--config=configs/demo.py', '--config.train.table_dtype=int8'], ['config.train.table_dtype', 'bfloat16']),

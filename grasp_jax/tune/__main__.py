@@ -11,15 +11,14 @@ import pathlib
 from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import config_flags
 
-from grasp_jax import artefacts
-from grasp_jax.command import define_stopped_code, only_flags, reading_flags, require_config_file, run_app
+from grasp_jax import artefacts, config_flag
+from grasp_jax.command import define_stopped_code, only_flags, reading_flags, run_app
 from grasp_jax.tune import report
 from grasp_jax.tune.search import search
 from grasp_jax.tune.spaces import SPACES
 
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'Config file to start from.', lock_config=True)
+_CONFIG = config_flag.define_config('Config file to start from.')
 _SPACE = flags.DEFINE_enum('space', 'strong', sorted(SPACES), 'What is searched (grasp_jax/tune/spaces.py).')
 _TRIALS = flags.DEFINE_integer('trials', 20, 'Trials in all, those of earlier calls included.', lower_bound=1)
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/tune', 'Folder for the study, its trials and what they share.')
@@ -39,8 +38,8 @@ def main(_: Sequence[str]) -> None:
 def _parse(argv: Sequence[str]) -> list[str]:
     """Parses flags; what is wrong with them is an error of one line."""
     with reading_flags('--help and grasp_jax/config.py'):
-        rest: list[str] = flags.FLAGS(list(argv), known_only=False)
-        require_config_file(_CONFIG, 'configs/beauty.py:minilm,strong')
+        rest = config_flag.parse(argv)
+        config_flag.require_config_file(_CONFIG, 'configs/beauty.py:minilm,strong')
     return only_flags(rest)
 
 
