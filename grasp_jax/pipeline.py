@@ -4,6 +4,7 @@ Each leaves an artefact that the next one reads; what is there and still fits is
 """
 
 import dataclasses
+import itertools
 import logging
 import pathlib
 import time
@@ -23,7 +24,7 @@ from grasp_jax.data.prepare import prepare, source_checksums
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation import cold_start as cold_ranking
 from grasp_jax.evaluation.report import load_report, write_report
-from grasp_jax.knowledge import encoders
+from grasp_jax.knowledge import domains, encoders
 from grasp_jax.knowledge.describe import ITEMS as ITEM_TEXTS
 from grasp_jax.knowledge.describe import USERS as USER_TEXTS
 from grasp_jax.knowledge.describe import describe, load_texts, stage_settings
@@ -183,6 +184,8 @@ def prepare_data(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Dat
 def _prepare_data(config: ml_collections.ConfigDict, stages: _Stages) -> tuple[Dataset, str]:
     data = config.data.to_dict()
     del data['source']  # where the files lie does not matter, their checksums do
+    if not data['keep_unsold']:  # as before there was such a setting
+        del data['keep_unsold']
     drawn = {key: config.evaluate[key] for key in ('negatives', 'seed')} | cold_start.asked_for(config.evaluate)
     mark = stages.run('prepare', {'data': data, 'evaluate': drawn}, source_checksums(config),
                       lambda partial: prepare(config, partial))
@@ -200,6 +203,7 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
     dataset, mark = _prepare_data(config, stages)
     if config.model.method == 'none':
         return Knowledge(dataset, None, Offline(), stages.facts, mark, stages.contents, folder)
+    _require_texts(dataset, config)
     known = refresh.before(folder)
     answers = answers_folder(config, folder)
 
@@ -245,6 +249,29 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
     tables = Tables(users=found.users, users_similar=found.users_similar, items=found.items,
                     items_similar=found.items_similar)
     return Knowledge(dataset, tables, offline, stages.facts, mark, stages.contents, folder)
+
+
+def _require_texts(dataset: Dataset, config: ml_collections.ConfigDict) -> None:
+    """Refuses a method that reads texts where there is nothing to write about any item.
+
+    Raises:
+      UserError: names the remedy.
+    """
+    if config.encode.kind == 'precomputed':
+        return
+    name, method = config.data.name or 'the data set', config.model.method
+    spec = domains.load(config.text.domain)
+    read = {column for _, column in spec.fields + spec.sentences}
+    if any(attributes and (spec.extra or read & set(attributes)) for attributes in dataset.item_attributes):
+        return
+    columns = sorted(set().union(*itertools.islice(filter(None, dataset.item_attributes), 1000)))
+    if columns:
+        raise UserError(f'{name}: its items have {", ".join(columns)}, and texts of the domain {config.text.domain} '
+                        f'are made of {", ".join(sorted(read))}; use --config.text.domain=shop, which reads all '
+                        'columns, or --config.model.method=none')
+    raise UserError(f'{name}: nothing is known about any of its {len(dataset.item_ids):,} items, and method {method} '
+                    'reads texts about them; name a table of items with --config.data.items_file=FILE, or train on '
+                    'the interactions alone with --config.model.method=none')
 
 
 def answers_folder(config: ml_collections.ConfigDict, folder: pathlib.Path) -> pathlib.Path:

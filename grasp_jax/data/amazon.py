@@ -193,7 +193,7 @@ def _whole_number(value: Any, where: str) -> int:
 
 
 def read_metadata(path: pathlib.Path, layout: Layout,
-                  wanted: collections.abc.Collection[str] | None) -> dict[str, dict[str, Any]]:
+                  wanted: collections.abc.Collection[str]) -> dict[str, dict[str, Any]]:
     """Reads the attributes of items.
 
     Of several descriptions of an item the fullest counts, of equally full ones the first.
@@ -201,7 +201,7 @@ def read_metadata(path: pathlib.Path, layout: Layout,
     Args:
       path: one product a line, JSON or (2014) a Python literal, plain or gzipped.
       layout: names of the fields.
-      wanted: ids of the items to read; the other lines are passed over. None: all.
+      wanted: ids of the items to read; the other lines are passed over.
 
     Returns:
       For each item that was found, those of title, brand, price, description (str), categories and features
@@ -210,7 +210,7 @@ def read_metadata(path: pathlib.Path, layout: Layout,
     Raises:
       UserError: the file cannot be read, is of another layout, or a line lacks its item.
     """
-    wanted = None if wanted is None else frozenset(wanted)
+    wanted = frozenset(wanted)
     found: dict[str, dict[str, Any]] = {}
     rows: dict[str, int] = {}
     again: list[tuple[int, str]] = []
@@ -219,7 +219,7 @@ def read_metadata(path: pathlib.Path, layout: Layout,
         if not item or not isinstance(item, str):
             _refuse_other_layout(record, layout, (layout.item,), f'{path}, line {row}')
             raise UserError(f'{path}, line {row}: {layout.item} is {item!r}, not an id; give it or delete this line')
-        if wanted is not None and item not in wanted:
+        if item not in wanted:
             continue
         attributes = _attributes(record, layout)
         if item not in found:
@@ -233,22 +233,35 @@ def read_metadata(path: pathlib.Path, layout: Layout,
         LOG.warning('%s: %d lines describe an item again and differently, as line %d %r; the fullest description of '
                     'each counts, here line %d; if it is the wrong one, delete it', path, len(again), row, item,
                     rows[item])
-    if wanted is not None and len(found) < len(wanted) / 2:
+    if len(found) < len(wanted) / 2:
         LOG.warning('%s: describes %d of the %d items in the reviews, not %r; if it is the file of another category, '
                     'name the right one with --config.data.items_file', path, len(found), len(wanted),
                     min(wanted - found.keys()))
     return plain_text.clean(found, path)
 
 
-def _parse(line: bytes, wanted: frozenset[str] | None, path: pathlib.Path) -> Any:
+def described_items(path: pathlib.Path, layout: Layout) -> list[str]:
+    """Ids of all products of a metadata file, each once, in the file's order.
+
+    Raises:
+      UserError: the file cannot be read.
+    """
+    def read(line: bytes) -> Any:
+        match = None if line.lstrip()[:2] == b'{"' else _LITERAL_ITEM.match(line)
+        return {layout.item: match.group(1).decode('utf-8', 'replace')} if match else _parse(line, frozenset(), path)
+
+    found = (record.get(layout.item) for _, record in json_lines.read_objects(path, read))
+    return list(dict.fromkeys(item for item in found if item and isinstance(item, str)))
+
+
+def _parse(line: bytes, wanted: frozenset[str], path: pathlib.Path) -> Any:
     try:
         return json.loads(line)
     except ValueError:
         _refuse_table(line, path)
         # Reading a literal costs a hundred times as much, so lines of other items are passed over unread.
         match = _LITERAL_ITEM.match(line)
-        if wanted is not None and match and line.rstrip().endswith(b'}') and (
-                match.group(1).decode('utf-8', 'replace') not in wanted):
+        if match and match.group(1).decode('utf-8', 'replace') not in wanted and line.rstrip().endswith(b'}'):
             return None
         return ast.literal_eval(json_lines.without_halves(line.decode('utf-8', 'surrogatepass')))
 

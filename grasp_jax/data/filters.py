@@ -27,6 +27,7 @@ class Sequences:
       item_ids: m ids; entry r belongs to item r + 1.
       dropped: how many users, items and interactions the source had beyond these, and how many of the interactions
         fell to the policy for repeated items.
+      doubles: rows of the source whose user, item and time an earlier row has too.
     """
 
     interactions: Interactions
@@ -34,6 +35,7 @@ class Sequences:
     user_ids: list[str]
     item_ids: list[str]
     dropped: dict[str, int]
+    doubles: int = 0
 
     def tied_ends(self) -> int:
         """Evaluated users whose last two interactions have one time, so that the order of the rows decides."""
@@ -99,20 +101,46 @@ def drop_repeats(log: InteractionLog, policy: str) -> InteractionLog:
 
 
 def _doubles(log: InteractionLog) -> np.ndarray:
-    """bool [r], rows whose user, item and time an earlier row has too."""
-    order = np.lexsort((log.times, log.items, log.users))  # equal rows keep their order
-    same = np.all([np.diff(field[order]) == 0 for field in (log.users, log.items, log.times)], axis=0)
+    """bool [r], rows of a log in time order whose user, item and time an earlier row has too."""
     found = np.zeros(len(log), bool)
-    found[order[1:]] = same
+    tied = np.zeros(len(log) + 1, bool)
+    tied[1:-1] = (np.diff(log.users) == 0) & (np.diff(log.times) == 0)
+    rows = np.flatnonzero(tied[1:] | tied[:-1])  # the others are alone with their time
+    few = log.take(rows)
+    order = np.lexsort((few.times, few.items, few.users))  # equal rows keep their order
+    same = np.all([np.diff(field[order]) == 0 for field in (few.users, few.items, few.times)], axis=0)
+    found[rows[order[1:]]] = same
     return found
 
 
-def _warn_of_doubles(log: InteractionLog, name: str) -> None:
+def _warn_of_doubles(same: int, name: str) -> None:
     """Says how many rows of a log stand there twice: as repeated purchases they make the test easy."""
-    same = _doubles(log).sum()
     if same:
         LOG.warning('%s: %d rows repeat the user, item and time of an earlier row; if these are no purchases of their '
                     'own, use --config.data.duplicates=exact', name or 'the data set', same)
+
+
+def _warn_of_losses(before: InteractionLog, left: InteractionLog, config: ml_collections.ConfigDict) -> None:
+    """Says where a filter takes a third or more of the users, items or interactions."""
+    kept = {'users': (len(left.user_ids), _used(before.users)), 'items': (len(left.item_ids), _used(before.items)),
+            'interactions': (len(left), len(before))}
+    if any(few <= 2 / 3 * many for few, many in kept.values()):
+        LOG.warning('%s: filter %s with min_user=%d and min_item=%d leaves %s; if that is too little, lower '
+                    '--config.data.min_user or --config.data.min_item, or use --config.data.filter=none',
+                    config.name or 'the data set', config.filter, config.min_user, config.min_item,
+                    ', '.join(f'{few:,} of {many:,} {what}' for what, (few, many) in kept.items()))
+
+
+def _used(codes: np.ndarray) -> int:
+    return int(np.count_nonzero(np.bincount(codes)))
+
+
+def _warn_of_repeats(before: InteractionLog, left: InteractionLog, config: ml_collections.ConfigDict) -> None:
+    """Says where the policy for repeated items takes a third or more of the interactions."""
+    if len(left) <= 2 / 3 * len(before):
+        LOG.warning('%s: duplicates=%s leaves %s of %s interactions; if people buy things again, use '
+                    '--config.data.duplicates=keep', config.name or 'the data set', config.duplicates,
+                    f'{len(left):,}', f'{len(before):,}')
 
 
 def _warn_of_ties(found: Sequences, name: str) -> None:
@@ -140,7 +168,9 @@ def sequences(log: InteractionLog, config: ml_collections.ConfigDict) -> Sequenc
         raise UserError(f'config.data.duplicates is {config.duplicates!r}; choose keep, exact, first or last')
     if config.filter not in ('k_core', 'one_pass', 'none'):
         raise UserError(f'config.data.filter is {config.filter!r}; choose k_core, one_pass or none')
-    unique = drop_repeats(time_order(log), config.duplicates)
+    ordered = time_order(log)
+    doubles = int(_doubles(ordered).sum())
+    unique = drop_repeats(ordered, config.duplicates)
     left = unique
     if config.filter != 'none':
         keep = k_core if config.filter == 'k_core' else one_pass
@@ -152,13 +182,15 @@ def sequences(log: InteractionLog, config: ml_collections.ConfigDict) -> Sequenc
             '--config.data.min_item')
     if config.filter != 'none':  # a catalogue may hold items that nobody has bought yet
         left = left.compact()
+        _warn_of_losses(unique, left, config)
+    _warn_of_repeats(ordered, unique, config)
     indptr = np.concatenate([[0], np.cumsum(np.bincount(left.users, minlength=len(left.user_ids)))]).astype(np.int64)
     if config.duplicates == 'keep':  # the other policies drop them
-        _warn_of_doubles(unique, config.name)
+        _warn_of_doubles(doubles, config.name)
     dropped = {
         'users': len(log.user_ids) - len(left.user_ids), 'items': len(log.item_ids) - len(left.item_ids),
         'interactions': len(log) - len(left), 'repeats': len(log) - len(unique)}
     interactions = Interactions(indptr, left.items + np.int32(1), len(left.item_ids))
-    found = Sequences(interactions, left.times, left.user_ids, left.item_ids, dropped)
+    found = Sequences(interactions, left.times, left.user_ids, left.item_ids, dropped, doubles)
     _warn_of_ties(found, config.name)
     return found

@@ -1,5 +1,6 @@
 """The first stage: a source becomes sequences, texts' attributes and stored candidates."""
 
+import dataclasses
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +9,7 @@ import ml_collections
 import numpy as np
 
 from grasp_jax import artefacts
-from grasp_jax.data import cold_start, dataset, filters, readers, sources, tfds_builder
+from grasp_jax.data import cold_start, dataset, facts, filters, readers, sources, tfds_builder
 from grasp_jax.data.interactions import MIN_EVALUATED, Interactions, draw_negatives
 from grasp_jax.errors import UserError
 
@@ -38,10 +39,24 @@ def prepare(config: ml_collections.ConfigDict, folder: pathlib.Path) -> dict[str
     if cold_start.asked_for(config.evaluate):
         found, cold = cold_start.set_aside(found, config.evaluate)
         aside = cold_start.write(folder, cold, reader.item_attributes(list(cold.item_ids)))
+    if config.data.keep_unsold:
+        found, aside['unsold'] = _with_unsold(found, reader)
     _write_records(reader, found, folder / artefacts.EXPORT)
     described = _read_records(config, folder)
-    return {**_facts(dataset.load(folder)), **described, 'tied_ends': found.tied_ends(), 'dropped': found.dropped,
+    prepared = dataset.load(folder)
+    told = {**_facts(prepared), **described, 'dropped': found.dropped, **facts.count(found, prepared.negatives['test']),
             **aside}
+    facts.warn(told, config)
+    return told
+
+
+def _with_unsold(found: filters.Sequences, reader: readers.Reader) -> tuple[filters.Sequences, int]:
+    """The sequences with a catalogue that holds the described items of no row as well, behind the others in the order
+    of their ids; and how many they are."""
+    unsold = sorted(reader.unsold_items())
+    catalogue = Interactions(found.interactions.indptr, found.interactions.items,
+                             found.interactions.num_items + len(unsold))
+    return dataclasses.replace(found, interactions=catalogue, item_ids=[*found.item_ids, *unsold]), len(unsold)
 
 
 def _write_records(reader: readers.Reader, found: filters.Sequences, folder: pathlib.Path) -> None:

@@ -1,5 +1,6 @@
 """Reads whatever kind of source the config names into a log and attributes."""
 
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import ml_collections
 from grasp_jax.data import amazon, plain_text, recbole, shop, sources, tables
 from grasp_jax.data.lazy import Lazy
 from grasp_jax.data.log import InteractionLog
+from grasp_jax.errors import UserError
 
 
 class Reader:
@@ -29,17 +31,18 @@ class Reader:
         self._config = config.data
         self._shop = _open_shop(config.data) if config.data.kind == 'shop' else None
         self._files = {} if self._shop else sources.source_files(config)
+        self._items: dict[str, dict[str, Any]] = {}  # attributes that were asked for before
         self.log = self._read_log()
 
     def _read_log(self) -> InteractionLog:
         if self._shop:
             return self._shop.log
         path = self._files['interactions']
-        if recbole.is_atomic(path):
-            return tables.read_interactions(path, recbole.with_columns(self._config, path))
-        if self._config.kind == 'amazon':
+        if self._of_amazon(path):
             return amazon.read_reviews(path, amazon.layout_of(self._config))
-        return tables.read_inter(path) if self._config.kind == 'inter' else tables.read_interactions(path, self._config)
+        if self._config.kind == 'inter' and not recbole.is_atomic(path):
+            return tables.read_inter(path)
+        return tables.read_interactions(path, self._named(path))
 
     def item_attributes(self, ids: list[str]) -> Sequence[dict[str, Any]]:
         """One dict per id, empty where the source says nothing.
@@ -49,11 +52,34 @@ class Reader:
         """
         if self._shop:
             return _of_ids(ids, self._shop.log.item_ids, self._shop.item_attributes)
-        if self._of_amazon('items'):
-            found = amazon.read_metadata(self._files['items'], amazon.layout_of(self._config), ids)
+        asked = [identity for identity in ids if identity not in self._items]
+        if asked and 'items' in self._files:
+            path = self._files['items']
+            if self._of_amazon(path):
+                found = amazon.read_metadata(path, amazon.layout_of(self._config), asked)
+            else:
+                found = self._of_table(path, 'item_column', asked)
+            self._items |= {identity: found.get(identity, {}) for identity in asked}
+        return [self._items.get(identity, {}) for identity in ids]
+
+    def unsold_items(self) -> list[str]:
+        """Ids of the items that the source says something about and no row of the log has, sorted.
+
+        Raises:
+          UserError: something in the file is wrong, or there is no table of items.
+        """
+        if self._shop:
+            return []
+        if 'items' not in self._files:
+            raise UserError('config.data.keep_unsold asks for items that nobody bought yet, and there is no table of '
+                            'items to know them from; name one with --config.data.items_file')
+        path = self._files['items']
+        if self._of_amazon(path):
+            described = amazon.described_items(path, amazon.layout_of(self._config))
         else:
-            found = self._of_table('items', 'item_column', ids)
-        return [found.get(identity, {}) for identity in ids]
+            described = tables.described_ids(path, self._named(path), 'item_column')
+        unsold = sorted(set(described) - set(self.log.item_ids))
+        return [identity for identity, known in zip(unsold, self.item_attributes(unsold), strict=True) if known]
 
     def user_attributes(self, ids: list[str]) -> Sequence[dict[str, Any]]:
         """One dict per id, empty where the source says nothing.
@@ -63,20 +89,18 @@ class Reader:
         """
         if self._shop:
             return _of_ids(ids, self._shop.log.user_ids, self._shop.user_attributes)
-        found = self._of_table('users', 'user_column', ids)
+        found = self._of_table(self._files['users'], 'user_column', ids) if 'users' in self._files else {}
         return [found.get(identity, {}) for identity in ids]
 
-    def _of_amazon(self, role: str) -> bool:
-        return self._config.kind == 'amazon' and role in self._files and not recbole.is_atomic(self._files[role])
+    def _of_amazon(self, path: pathlib.Path) -> bool:
+        return self._config.kind == 'amazon' and not recbole.is_atomic(path)
 
-    def _of_table(self, role: str, column: str, ids: list[str]) -> dict[str, dict[str, Any]]:
-        """The attributes in a table of items or users, by id; none where there is no table."""
-        if role not in self._files:
-            return {}
-        path, config = self._files[role], self._config
-        if recbole.is_atomic(path):
-            config = recbole.with_columns(config, path)
-        return plain_text.clean(tables.read_attributes(path, config, column, ids), path)
+    def _named(self, path: pathlib.Path) -> ml_collections.ConfigDict:
+        """The section `data` with the names that the columns of a file have."""
+        return recbole.with_columns(self._config, path) if recbole.is_atomic(path) else self._config
+
+    def _of_table(self, path: pathlib.Path, column: str, ids: list[str]) -> dict[str, dict[str, Any]]:
+        return plain_text.clean(tables.read_attributes(path, self._named(path), column, ids), path)
 
 
 def _open_shop(config: ml_collections.ConfigDict) -> shop.Shop:

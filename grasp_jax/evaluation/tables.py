@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from grasp_jax.data import facts as data_facts
+
 Tree = dict[str, Any]
 Rows = list[list[str]]
 
@@ -116,7 +118,7 @@ def render_markdown(report: Tree) -> str:
         f'({protocol["select_by"]}). {report["training"]["epochs"]} epochs took '
         f'{duration(report["training"]["seconds"])}.',
         '![Loss and validation NDCG@10 by epoch](plots/training_curve.png)',
-        '## Data', markdown(facts, 0), *_left_out(report['stages']), *_tied(report['stages']),
+        '## Data', markdown(facts, 0), *_left_out(report['stages']), *_of_the_data(report['stages']),
         '## How the numbers were made',
         '\n'.join(f'- **{key}**: {protocol[key]}.'
                   for key in ('split', 'sampled', 'full', 'full_unmasked', 'ties', 'selection') if key in protocol)]
@@ -141,10 +143,8 @@ def _left_out(stages: dict[str, Tree]) -> list[str]:
     return [f'Left out of the source: {counts}' + (f' ({shares}).' if shares else '.')]
 
 
-def _tied(stages: dict[str, Tree]) -> list[str]:
-    tied = stages.get('prepare', {}).get('tied_ends')  # older reports do not state it
-    return [f'The last two interactions of {tied:,} evaluated users have the same time: the order of the rows says '
-            'which of them is tested.'] if tied else []
+def _of_the_data(stages: dict[str, Tree]) -> list[str]:
+    return data_facts.sentences(stages.get('prepare', {}))
 
 
 def duration(seconds: float) -> str:

@@ -144,3 +144,45 @@ def test_users_whose_test_item_no_time_tells_are_counted(caplog, tied, warned):
     assert found.tied_ends() == tied
     line = f'shop: the last two interactions of {tied} of 4 evaluated users have the same time'
     assert (line in caplog.text) == warned and bool(caplog.text) == warned
+
+
+@pytest.mark.parametrize(('changes', 'line'), [
+    ({'filter': 'k_core', 'min_user': 3, 'min_item': 1}, 'leaves 3 of 5,003 users, 4 of 1,004 items, 12 of 10,012'),
+    ({'filter': 'one_pass', 'min_user': 3, 'min_item': 1}, 'one_pass with min_user=3 and min_item=1 leaves 3 of'),
+    ({'filter': 'k_core', 'min_user': 2, 'min_item': 2}, None), ({'filter': 'none'}, None)])
+def test_a_filter_that_leaves_little_says_so_and_names_the_settings(caplog, changes, line):
+    rows = [(f'many{user}', f'i{step}', step) for user in range(3) for step in range(4)]
+    rows += [(f'few{user}', f'j{(user + step) % 1000}', step) for user in range(5000) for step in range(2)]
+    filters.sequences(make_log(rows), data_config(name='mine', **changes))
+    assert bool(caplog.text) == (line is not None)
+    if line:
+        assert line in caplog.text and '--config.data.min_user or --config.data.min_item' in caplog.text
+        assert '--config.data.filter=none' in caplog.text and len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(('rare', 'warned'), [(3, False), (5, True)])
+def test_a_third_of_the_items_is_much(caplog, rare, warned):
+    rows = [(f'u{user}', f'i{step}', step) for user in range(5) for step in range(10)]
+    rows += [('u0', f'rare{item}', 99) for item in range(rare)]
+    filters.sequences(make_log(rows), data_config(filter='k_core', min_user=1, min_item=2))
+    assert (f'leaves 5 of 5 users, 10 of {10 + rare} items, 50 of {50 + rare} interactions' in caplog.text) == warned
+
+
+@pytest.mark.parametrize(('policy', 'warned'), [('keep', False), ('exact', False), ('first', True), ('last', True)])
+def test_a_policy_for_repeats_that_takes_a_third_says_so(caplog, policy, warned):
+    rows = [('a', 'x', time) for time in range(4)] + [('a', 'y', 5)]
+    filters.sequences(make_log(rows), data_config(duplicates=policy))
+    assert (f'duplicates={policy} leaves 2 of 5 interactions' in caplog.text) == warned == bool(caplog.text)
+
+
+@pytest.mark.parametrize('policy', ['keep', 'exact', 'first', 'last'])
+def test_doubles_are_counted_whatever_becomes_of_them(policy):
+    rows = [('a', 'x', 1), ('a', 'y', 1), ('a', 'x', 1), ('b', 'x', 1), ('a', 'x', 2), ('a', 'y', 1), ('a', 'y', 1)]
+    assert filters.sequences(make_log(rows), data_config(duplicates=policy)).doubles == 3
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_doubles_among_many_rows(seed):
+    rows = random_log(seed, 400)
+    triples = list(zip(rows.users, rows.items, rows.times, strict=True))
+    assert filters.sequences(rows, data_config()).doubles == len(triples) - len(set(triples)) > 0

@@ -1,0 +1,95 @@
+"""What of a prepared data set makes its test easy, hard or arbitrary: counted for the report, said where it is much."""
+
+import collections.abc
+import logging
+from typing import Any
+
+import ml_collections
+import numpy as np
+
+from grasp_jax.data.filters import Sequences
+from grasp_jax.data.interactions import Interactions
+
+LOG = logging.getLogger(__name__)
+_BLOCK = 1 << 16  # users looked at together
+_MANY_REPEATS = 0.2
+
+
+def count(found: Sequences, negatives: np.ndarray) -> dict[str, int]:
+    """Counts over the evaluated users of filtered sequences.
+
+    Args:
+      found: the sequences.
+      negatives: int32 [v, N], stored candidates of the test, 0 where a user has no more.
+
+    Returns:
+      doubles: rows whose user, item and time an earlier row has too, before any were dropped;
+      tied_ends: users whose last two interactions have one time;
+      one_time: users whose interactions all have one time;
+      repeated_targets: test items that their user had before;
+      new_targets: test items without a row in training;
+      without_negatives: users who have every item, so that there is nothing to rank;
+      few_negatives: users with fewer candidates than were asked for, those without any among them.
+    """
+    interactions = found.interactions
+    users, targets = interactions.evaluated_users(), interactions.targets('test')
+    starts, stops = interactions.indptr[users], interactions.indptr[users + 1]
+    return {
+        'doubles': found.doubles,
+        'tied_ends': found.tied_ends(),
+        'one_time': int((found.times[starts] == found.times[stops - 1]).sum()),
+        'repeated_targets': int(repeated_targets(interactions).sum()),
+        'new_targets': int((interactions.train_item_counts()[targets] == 0).sum()),
+        'without_negatives': int((negatives == 0).all(axis=1).sum()),
+        'few_negatives': int((negatives == 0).any(axis=1).sum()),
+    }
+
+
+def repeated_targets(interactions: Interactions) -> np.ndarray:
+    """bool [v]: whether the user of each test item had it before, in the order of `evaluated_users()`."""
+    users, targets = interactions.evaluated_users(), interactions.targets('test')
+    known = interactions.input_lengths('test')[users]
+    found = np.zeros(len(users), bool)
+    for first in range(0, len(users), _BLOCK):
+        block = slice(first, first + _BLOCK)
+        owner = np.repeat(np.arange(len(users[block])), known[block])
+        begins = np.concatenate([[0], np.cumsum(known[block])])[:-1]
+        rows = np.arange(len(owner)) - begins[owner] + interactions.indptr[users[block]][owner]
+        same = interactions.items[rows] == targets[block][owner]
+        found[block] = np.bincount(owner[same], minlength=len(users[block])) > 0
+    return found
+
+
+def warn(facts: dict[str, Any], config: ml_collections.ConfigDict) -> None:
+    """Says what asks for another setting.
+
+    Args:
+      facts: of `count`, and `evaluated_users`.
+      config: the full config.
+    """
+    name, tested = config.data.name or 'the data set', facts['evaluated_users']
+    repeats = facts['repeated_targets']
+    if repeats >= _MANY_REPEATS * tested and not config.evaluate.get('repeats', False):
+        LOG.warning('%s: %s of %s test items (%.0f%%) are ones that their user had before, and lists leave out what a '
+                    'user had; if buying again is to be predicted, use --config.evaluate.repeats=True, else '
+                    '--config.data.duplicates=first', name, f'{repeats:,}', f'{tested:,}', 100 * repeats / tested)
+    if facts['without_negatives']:
+        LOG.warning('%s: %s of %s evaluated users have every item, so there is nothing to rank their test item '
+                    'against; give more items, or items that nobody bought yet with --config.data.keep_unsold=True',
+                    name, f'{facts["without_negatives"]:,}', f'{tested:,}')
+
+
+def sentences(facts: collections.abc.Mapping[str, Any]) -> list[str]:
+    """The counts of the stage `prepare` as the report says them; older stages have fewer."""
+    said = (
+        ('tied_ends', 'The last two interactions of {} evaluated users have the same time: the order of the rows says '
+                      'which of them is tested.'),
+        ('one_time', 'All interactions of {} evaluated users have one time.'),
+        ('doubles', '{} rows of the source repeat the user, item and time of an earlier row.'),
+        ('repeated_targets', '{} test items are ones that their user had before.'),
+        ('new_targets', '{} test items are new: no row of the training has them.'),
+        ('without_negatives', '{} evaluated users have every item, so that there is nothing to rank.'),
+        ('few_negatives', '{} evaluated users have fewer candidates than were asked for under the sampled protocol.'),
+        ('unsold', '{} items of the catalogue were bought by nobody.'),
+    )
+    return [text.format(f'{facts[key]:,}') for key, text in said if facts.get(key)]
