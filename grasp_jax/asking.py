@@ -28,7 +28,7 @@ def questions_of(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Que
     dataset = prepare_data(config, folder)
     items, users = map(list, describe.templates(dataset, config))
     if config.text.audit:
-        audit.texts_of(dataset, users, config.text)
+        audit.texts_of(dataset, users, config)
     return questions(dataset, items, users, config)
 
 

@@ -33,10 +33,12 @@ class Check(NamedTuple):
     Attributes:
       what: a sentence.
       number: how many of them.
+      leaks: whether it tells the answers.
     """
 
     what: str
     number: int
+    leaks: bool = False
 
 
 def audit(config: ml_collections.ConfigDict, folder: pathlib.Path) -> list[Check]:
@@ -47,7 +49,7 @@ def audit(config: ml_collections.ConfigDict, folder: pathlib.Path) -> list[Check
       folder: of the stages.
 
     Returns:
-      what was looked at, all of it clean.
+      what was looked at, all of it clean but for what says that it `leaks`.
 
     Raises:
       UserError: something leaks; names the user and the item.
@@ -57,7 +59,7 @@ def audit(config: ml_collections.ConfigDict, folder: pathlib.Path) -> list[Check
     known = prepare_knowledge(config, folder)
     dataset, checks = known.dataset, []
     if known.tables is not None:
-        checks.append(_texts(dataset, config, folder))
+        checks += _texts(dataset, config, folder)
     checks.append(_batches(dataset.interactions, config))
     if known.offline.similar_users is not None:
         checks.append(_similar(dataset.interactions, known.offline.similar_users, config))
@@ -65,14 +67,16 @@ def audit(config: ml_collections.ConfigDict, folder: pathlib.Path) -> list[Check
     return checks
 
 
-def _texts(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathlib.Path) -> Check:
+def _texts(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathlib.Path) -> list[Check]:
     texts = load_sent(folder / 'describe')
-    texts_of(dataset, texts, config.text)
+    columns = texts_of(dataset, texts, config)
     nameless = sum(not clean(attributes.get('title')) for attributes in dataset.item_attributes)
     unseen = f' ({nameless} of {len(dataset.item_ids)} items have no title and were not looked for)' if nameless else ''
     made = ('' if config.encode.kind != 'precomputed' else
             ' (the vectors were made elsewhere: nobody can read from them which texts they were made of)')
-    return Check(f'user texts that name no held-out item{unseen}{made}', len(texts))
+    knowing = [Check(f'columns that know: {one}', 1, leaks=True) for one in columns if one.knows]
+    beside = ' but by the columns below' if knowing else ''
+    return [Check(f'user texts that name no held-out item{beside}{unseen}{made}', len(texts)), *knowing]
 
 
 def _batches(interactions: Interactions, config: ml_collections.ConfigDict) -> Check:

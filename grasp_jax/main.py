@@ -80,9 +80,10 @@ def _other(config: Any, folder: pathlib.Path) -> None:
     """Everything that is no run."""
     if _MODE.value == 'audit':
         from grasp_jax.audit import audit
-        for check in audit(config, folder):
+        checks = audit(config, folder)
+        for check in checks:
             print(f'{check.number:>12,}  {check.what}')
-        print('nothing leaks')
+        print('held-out items leak, see above' if any(check.leaks for check in checks) else 'nothing leaks')
         return
     if _MODE.value == 'refresh':
         from grasp_jax.pipeline import refresh_knowledge

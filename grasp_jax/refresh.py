@@ -22,6 +22,7 @@ from grasp_jax.data.dataset import Dataset
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import domains, encoders, lsa, tables
 from grasp_jax.knowledge.describe import load_texts
+from grasp_jax.knowledge.origin import origin
 from grasp_jax.retrieval import exact, update
 from grasp_jax.retrieval.neighbours import ITEM_NEIGHBOURS, USER_NEIGHBOURS, groups_of, write_neighbours
 
@@ -172,7 +173,8 @@ def encode(known: Before, dataset: Dataset, texts: tuple[Sequence[str], Sequence
         _write(known.folder / 'encode' / f'{name}.npy', folder / f'{name}.npy', at, source, rows, offset)
         counts[f'{name}_encoded'] = int((at < 0).sum())
     width = int(np.load(folder / 'items.npy', mmap_mode='r', allow_pickle=False).shape[1])
-    return {'kind': settings['kind'], 'width': width, 'centred': settings['center'], 'dtype': settings['dtype'],
+    return {'kind': settings['kind'], 'origin': origin(config), 'width': width,
+            'centred': settings['center'], 'dtype': settings['dtype'],
             'template_version': domains.load(config.text.domain).version, **vectors.facts, **counts}
 
 

@@ -101,6 +101,25 @@ def test_items_that_the_audit_cannot_look_for_are_counted(config, tmp_path, monk
     assert checked.startswith('user texts') and '(3 of ' in checked and 'no title and were not looked for)' in checked
 
 
+def test_columns_that_know_answers_are_listed(config, tmp_path, monkeypatch):
+    real = dataset_files.load
+
+    def planted(folder):
+        found = real(folder)
+        told = {int(user): found.item_attributes[int(item) - 1]['title'] for user, item in
+                zip(found.interactions.evaluated_users()[:3], found.interactions.targets('test'), strict=False)}
+        return dataclasses.replace(found, user_attributes=[
+            {**profile, 'last_purchase': told.get(user, '')} for user, profile in enumerate(found.user_attributes)])
+
+    monkeypatch.setattr(dataset_files, 'load', planted)
+    config.text.audit = False
+    with pytest.raises(UserError, match="column 'last_purchase' of the users names the test item of 5.* leak the answer"):
+        audit.audit(config, tmp_path)
+    monkeypatch.setattr('grasp_jax.knowledge.answer_columns._PLAIN', 0.1)
+    knowing, = [check for check in audit.audit(config, tmp_path) if check.leaks]
+    assert "column 'last_purchase' of the users names the test item of 5" in knowing.what
+
+
 def test_nobody_to_train_on_is_said(config, tmp_path):
     (tmp_path / 'visits.csv').write_text('user,item,time\n' + ''.join(
         f'u{user},i{item},{time}\n' for user in range(9) for time, item in enumerate(range(user, user + 3))))

@@ -9,7 +9,8 @@ import tqdm
 
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.errors import UserError
-from grasp_jax.knowledge import domains, prompts
+from grasp_jax.knowledge import answer_columns, domains, prompts
+from grasp_jax.knowledge.answer_columns import is_named
 
 
 def training_only(dataset: Dataset, user_texts: collections.abc.Sequence[str],
@@ -17,8 +18,9 @@ def training_only(dataset: Dataset, user_texts: collections.abc.Sequence[str],
     """Checks that users' texts speak of the training part of the history only.
 
     A text leaks when it names the title of the user's validation or test item, as whole words and in any case, and
-    neither a training title of the same user, the user's profile nor the template's own words do so. An item without a
-    title is 'unknown' in a text.
+    neither a training title of the same user, the user's profile nor the template's own words do so; whether a profile
+    knows more than chance would is looked at column by column (`answer_columns`). An item without a title is 'unknown'
+    in a text.
 
     Args:
       dataset: the sequences and titles.
@@ -37,38 +39,37 @@ def training_only(dataset: Dataset, user_texts: collections.abc.Sequence[str],
         text = ' '.join(user_texts[user].split()).casefold()
         for split, targets in held_out.items():
             name = titles[targets[row] - 1]
-            if not name or not _names(text, name):
+            if not name or not is_named(text, name):
                 continue
             newest_first = dataset.interactions.sequence(user, 'train')[::-1]
             # Joined as the templates join them, so that a title across two others is not taken for a leak.
             training = '; '.join(titles[item - 1] or prompts.UNKNOWN for item in newest_first)
             profile = prompts.clean(dataset.user_attributes[user]).casefold()
-            if not any(_names(allowed, name) for allowed in (training, profile, frame(user).casefold())):
+            if not any(is_named(allowed, name) for allowed in (training, profile, frame(user).casefold())):
                 raise UserError(
                     f'the text of user {dataset.user_ids[user]!r} names the {split} item '
                     f'{dataset.item_ids[targets[row] - 1]!r} ({name[:60]!r}), which would leak the answer; make the '
                     'text from the training part of the history only')
 
 
-def texts_of(dataset: Dataset, user_texts: collections.abc.Sequence[str], settings: ml_collections.ConfigDict) -> None:
-    """`training_only` for filled templates of the section `text`.
+def texts_of(dataset: Dataset, user_texts: collections.abc.Sequence[str], config: ml_collections.ConfigDict,
+             ) -> list[answer_columns.Found]:
+    """`training_only` for filled templates of the section `text`, and a look at the columns that they are made of.
+
+    Args:
+      dataset: the sequences, titles and profiles.
+      user_texts: n texts.
+      config: the full config; reads `text` and `encode.kind`.
+
+    Returns:
+      what columns name of the held-out items; those that know them are warned of.
 
     Raises:
-      UserError: a text leaks.
+      UserError: a text leaks, or a column of the users plainly names the held-out items and texts are encoded here.
     """
-    spec = domains.load(settings.domain)
-    training_only(dataset, user_texts, lambda user: prompts.user_text(dataset.user_attributes[user], [], spec,
-                                                                      sys.maxsize))
-
-
-def _names(text: str, name: str) -> bool:
-    """Whether `name` is in `text` as whole words: 'red' is not in 'shredded'."""
-    start = text.find(name)
-    while start >= 0:
-        end = start + len(name)
-        cut_before = start > 0 and text[start - 1].isalnum() and name[0].isalnum()
-        cut_after = end < len(text) and text[end].isalnum() and name[-1].isalnum()
-        if not (cut_before or cut_after):
-            return True
-        start = text.find(name, start + 1)
-    return False
+    settings = config.text
+    spec, kept = domains.load(settings.domain), prompts.without(dataset, settings.leave_out)
+    training_only(kept, user_texts, lambda user: prompts.user_text(kept.user_attributes[user], [], spec, sys.maxsize))
+    found = answer_columns.look(kept, spec)
+    answer_columns.say(found, refuse=config.encode.kind != 'precomputed')
+    return found

@@ -1,9 +1,11 @@
 """The stage `describe`: a text for every item and every user, audited, as JSON lines."""
 
+import hashlib
 import itertools
 import json
 import logging
 import pathlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +16,7 @@ from grasp_jax import artefacts
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.lazy import json_lines
 from grasp_jax.errors import UserError
-from grasp_jax.knowledge import audit, domains, model_texts, prompts
+from grasp_jax.knowledge import answer_columns, audit, domains, model_texts, prompts
 
 LOG = logging.getLogger(__name__)
 ITEMS = 'item_texts.jsonl'
@@ -52,7 +54,10 @@ def describe(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathli
         raise UserError(f'{dataset.name}: all item texts are the same ({items[0][:80]!r}), so they say nothing; check '
                         'the ids of --config.data.items_file, or use --config.model.method=none')
     if config.text.audit:
-        audit.texts_of(dataset, users, config.text)
+        named = audit.texts_of(dataset, users, config)
+    else:
+        named = answer_columns.look(prompts.without(dataset, config.text.leave_out), spec)
+        answer_columns.say(named, refuse=False)
     unknown = _share_unknown(dataset, spec)
     if unknown['title'] > 0.5:
         columns = {name for attributes in itertools.islice(dataset.item_attributes, 1000) for name in attributes}
@@ -64,7 +69,11 @@ def describe(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathli
         'audited': bool(config.text.audit), 'template_version': spec.version,
         'share_unknown': unknown, 'items_cut': cut[0], 'users_cut': cut[1],
         'users_without_items': int((dataset.interactions.input_lengths('train') == 0).sum()),
+        'columns_that_name_held_out_items': [{**one._asdict(), 'share': round(one.share, 4),
+                                              'chance': round(one.chance, 4)} for one in named],
+        'equal_item_texts': _equal(items),
     }
+    _say_equal(dataset, items, facts['equal_item_texts'], spec, config)
     if by_model:
         assert answers is not None, 'a language model writes into a store'
         asked = model_texts.questions(dataset, items, users, config)
@@ -72,6 +81,10 @@ def describe(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathli
         for file, names, texts in zip((ITEMS, USERS), ids, written, strict=True):
             _write(folder / file, names, texts)
         facts |= more
+        if 1 < len(written[0]) and len(set(written[0])) == 1:
+            raise UserError(f'{dataset.name}: the language model says the same of all items ({written[0][0][:80]!r}), '
+                            'which tells nothing of them; use another model or wording, or '
+                            '--config.text.writer=template')
     return facts
 
 
@@ -83,7 +96,7 @@ def templates(dataset: Dataset, config: ml_collections.ConfigDict,
       UserError: a setting is wrong.
     """
     check(config)
-    settings = config.text
+    settings, dataset = config.text, prompts.without(dataset, config.text.leave_out)
     length = settings.max_chars if max_chars is None else max_chars
     return (prompts.item_texts(dataset, settings.domain, length),
             prompts.user_texts(dataset, settings.domain, length, settings.history, settings.held_out))
@@ -92,6 +105,8 @@ def templates(dataset: Dataset, config: ml_collections.ConfigDict,
 def stage_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
     """All that the texts depend on, the data set aside."""
     found = config.text.to_dict()
+    if not found['leave_out']:  # as before there was such a setting
+        del found['leave_out']
     if found.pop('writer') == 'model':
         found['llm'] = {key: config.llm[key] for key in ('model', 'revision', 'temperature', 'seed', 'max_tokens',
                                                          'extra', 'tries')}
@@ -147,6 +162,25 @@ def load_texts(folder: pathlib.Path) -> tuple[Sequence[str], Sequence[str]]:
 
 
 _NO_LIMIT = 1 << 40
+_ALIKE = 1 / 3  # share of items without a text of their own, from which on it is said
+
+
+def _equal(texts: Sequence[str]) -> int:
+    """How many texts another entity has as well."""
+    counts = Counter(hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
+    return sum(count for count in counts.values() if count > 1)
+
+
+def _say_equal(dataset: Dataset, items: Sequence[str], equal: int, spec: prompts.Domain,
+               config: ml_collections.ConfigDict) -> None:
+    """Warns where many items have no text of their own."""
+    if equal < _ALIKE * max(len(items), 1) or not equal or config.encode.kind == 'precomputed':
+        return
+    nothing = prompts.cut(prompts.item_text({}, spec), config.text.max_chars)
+    unknown = sum(text == nothing for text in items)
+    LOG.warning('%s: %s of %s items (%.0f%%) have the text of another one as well, of %s nothing is known; such texts '
+                'tell them apart no more: check the ids of --config.data.items_file, or give more columns',
+                dataset.name, f'{equal:,}', f'{len(items):,}', 100 * equal / len(items), f'{unknown:,}')
 
 
 def _share_unknown(dataset: Dataset, spec: prompts.Domain) -> dict[str, float]:

@@ -5,6 +5,7 @@ is. A user's text is made from the training part of the history only.
 """
 
 import collections.abc
+import dataclasses
 from typing import Any
 
 from grasp_jax.data.dataset import Dataset
@@ -57,6 +58,24 @@ def user_texts(dataset: Dataset, domain: str, max_chars: int, history: str = 'tr
             raise UserError(f'user {dataset.user_ids[user]!r}: {error}; raise --config.text.max_chars') from error
 
     return Lazy(dataset.interactions.num_users, text)
+
+
+def without(dataset: Dataset, names: str) -> Dataset:
+    """The data set less the attributes of items and users that a comma-separated list names."""
+    left_out = frozenset(filter(None, map(str.strip, names.split(','))))
+    if not left_out:
+        return dataset
+
+    def kept(attributes: collections.abc.Sequence[dict[str, Any]]) -> Lazy[dict[str, Any]]:
+        return Lazy(len(attributes), lambda row: less(attributes[row], left_out))
+
+    return dataclasses.replace(dataset, item_attributes=kept(dataset.item_attributes),
+                               user_attributes=kept(dataset.user_attributes))
+
+
+def less(attributes: collections.abc.Mapping[str, Any], names: collections.abc.Set[str]) -> dict[str, Any]:
+    """Attributes but for some."""
+    return {name: value for name, value in attributes.items() if name not in names}
 
 
 def item_text(attributes: collections.abc.Mapping[str, Any], domain: Domain) -> str:

@@ -123,7 +123,7 @@ def test_audit_knows_the_templates_own_words(held_out):
     dataset = make([[2, 3, 2, 1]], [{'title': held_out}, {}, {'title': 'Cream'}], [{'gender': 'female'}])
     config = default()
     config.text.domain = 'shop'
-    audit.texts_of(dataset, prompts.user_texts(dataset, 'shop', WHOLE), config.text)
+    audit.texts_of(dataset, prompts.user_texts(dataset, 'shop', WHOLE), config)
 
 
 def test_describe_writes_what_load_texts_reads(random_dataset, tmp_path):
