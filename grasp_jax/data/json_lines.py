@@ -24,7 +24,7 @@ def read_objects(path: pathlib.Path, parse: Parse = json.loads) -> collections.a
     pairs are joined, also where each half was written as bytes of its own (CESU-8).
 
     Args:
-      path: a file; `.gz` at the end of its name means gzip.
+      path: a file; gzip is seen by its first bytes.
       parse: turns a line into an object, or into None to skip the line.
 
     Raises:
@@ -56,6 +56,13 @@ def without_halves(value: Any) -> Any:
     return [*map(without_halves, value)] if isinstance(value, (list, tuple)) else value
 
 
+def is_gzip(path: pathlib.Path) -> bool:
+    """Whether a file is packed by gzip, as its first bytes say; one that is too short to tell, as its name says."""
+    with path.open('rb') as stream:
+        start = stream.read(2)
+    return start == b'\x1f\x8b' or len(start) < 2 and path.name.lower().endswith('.gz')
+
+
 def read_lines(path: pathlib.Path) -> collections.abc.Iterator[tuple[int, bytes]]:
     """Yields (line number from 1, line) with a progress bar over the file's (compressed) bytes.
 
@@ -66,7 +73,7 @@ def read_lines(path: pathlib.Path) -> collections.abc.Iterator[tuple[int, bytes]
         with path.open('rb') as raw:
             with tqdm.tqdm(total=os.fstat(raw.fileno()).st_size, desc=f'read {path.name}', unit='B', delay=1,
                            unit_scale=True, mininterval=0.5) as bar:
-                stream = gzip.open(raw) if path.suffix == '.gz' else raw
+                stream = gzip.open(raw) if is_gzip(path) else raw
                 for row, line in enumerate(stream, 1):
                     if row % 4096 == 0:
                         bar.update(raw.tell() - bar.n)

@@ -223,7 +223,6 @@ def test_attributes_of_parquet_become_json_values(save, tmp_path, config):
 
 
 @pytest.mark.parametrize(('text', 'words'), [
-    ('product,title\na,T\nb,T\na,S\n', "row 3: describes product 'a' again and differently from row 1"),
     ('product,title\n,T\n', "row 1: column 'product' is empty"),
     ('sku,title\na,T\n', "has no column 'product'"),
     ('product,title,Title\na,T,S\n', "two columns 'title'"),

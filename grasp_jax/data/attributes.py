@@ -1,0 +1,89 @@
+"""Rows that describe users or items, as JSON values by id."""
+
+import collections
+import datetime
+import logging
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from grasp_jax.data import nothing
+
+LOG = logging.getLogger(__name__)
+
+
+def gather(frame: pd.DataFrame, names: Sequence[str], ids: Sequence[str], path: pathlib.Path,
+           id_column: str) -> dict[str, dict[str, Any]]:
+    """The values that are not empty of each id; of several rows of an id the fullest, of equally full ones the first.
+
+    Args:
+      frame: one row per id, any columns; its index is the number of the row.
+      names: of the columns.
+      ids: of the rows.
+      path, id_column: where they stand, for messages.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    rows: dict[str, int] = {}
+    again: list[tuple[int, str]] = []
+    for row, identity, cells in zip(frame.index, ids, frame.itertuples(index=False, name=None), strict=True):
+        values = {name: value for name, value in zip(names, map(_plain, cells), strict=True)
+                  if value not in (None, '', [], {})}
+        if identity not in found:
+            found[identity], rows[identity] = values, row
+        elif found[identity] != values:
+            again.append((row, identity))
+            if _fullness(values) > _fullness(found[identity]):
+                found[identity], rows[identity] = values, row
+    if again:
+        row, identity = again[0]
+        LOG.warning('%s: %d rows describe %ss again and differently, as row %d %r; the fullest row of each counts, '
+                    'here row %d; if it is the wrong one, delete it', path, len(again), id_column, row, identity,
+                    rows[identity])
+    _empty(found, rows, path)
+    return found
+
+
+def _fullness(values: dict[str, Any]) -> int:
+    return sum(value is not None for value in map(nothing.without_nothing, values.values()))
+
+
+def _empty(found: dict[str, dict[str, Any]], rows: dict[str, int], path: pathlib.Path) -> None:
+    """Takes away texts that read as nothing, and those that may where a column has them twice, and says so."""
+    perhaps = collections.Counter(
+        (name, value.casefold()) for values in found.values() for name, value in values.items()
+        if isinstance(value, str) and nothing.may_be_nothing(value))
+    count, example = 0, ('', '', 0)
+    for identity, values in found.items():
+        for name, value in list(values.items()):
+            left = nothing.without_nothing(value)
+            if left == value and not (isinstance(value, str) and perhaps[name, value.casefold()] > 1):
+                continue
+            example = example if count else (name, str(value)[:60], rows[identity])
+            count += 1
+            if left in (None, [], {}) or left == value:
+                del values[name]
+            else:
+                values[name] = left
+    if count:
+        LOG.warning('%s: %d values read as nothing, as %r in column %r of row %d, and are taken as empty; if this is a '
+                    'name, write it otherwise', path, count, example[1], example[0], example[2])
+
+
+def _plain(value: Any) -> Any:
+    """A cell as a JSON value; None where it is empty."""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [part for part in map(_plain, value) if part is not None]
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if pd.isna(value) or value in (float('inf'), float('-inf')):
+        return None
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    return value if isinstance(value, (bool, int, float)) else str(value)

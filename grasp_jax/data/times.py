@@ -1,0 +1,212 @@
+"""Columns of times: numbers, ISO 8601 dates and timestamps as numbers that grow with time."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow
+import pyarrow.compute as pc
+
+from grasp_jax.data import time_units
+from grasp_jax.errors import UserError
+
+_NUMBER = r'^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$'
+_EXPONENT = r'^[+-]?\d(?:[.,](?P<digits>\d*))?e\+?(?P<power>\d+)$'
+_REMEDY = ('not a time; give numbers that grow with time (as Unix seconds) or ISO 8601 dates (of the years 1678 to '
+           '2261) in the whole column; a row without a time, or with a stand-in for one, has to go')
+
+
+def read(values: pd.Series, path: pathlib.Path) -> np.ndarray:
+    """Reads and checks a column, whose index holds the rows' numbers.
+
+    Args:
+      values: numbers, text or timestamps [r].
+      path: the file, for messages.
+
+    Returns:
+      int64 or float64 [r]: numbers as they are, dates as nanoseconds since 1970.
+
+    Raises:
+      UserError: a row holds no time, or the column mixes units, dates with numbers, or stand-ins with times.
+    """
+    column = _column(values, path)
+    kind = column.type
+    dates = pyarrow.types.is_temporal(kind)
+    if dates:
+        times = _nanoseconds(column, values, path)
+    elif pyarrow.types.is_floating(kind):
+        times = _floats(column, values, path)
+    elif pyarrow.types.is_integer(kind):
+        times = _integers(column, values, path)
+    elif pyarrow.types.is_large_string(kind):
+        times, dates = _text(column, values, path)
+    else:
+        _refuse(values, path, 0)
+    time_units.check(times, path, str(values.name), values.index, dates)
+    return times
+
+
+def _column(values: pd.Series, path: pathlib.Path) -> pyarrow.Array:
+    if values.dtype == object:
+        return _of_objects(values, path)
+    column = pyarrow.array(values)
+    if isinstance(column, pyarrow.ChunkedArray):
+        column = column.combine_chunks()
+    kinds = pyarrow.types
+    if kinds.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if kinds.is_string(column.type) or kinds.is_decimal(column.type):
+        column = column.cast(pyarrow.string()).cast(pyarrow.large_string())
+    return column
+
+
+def _of_objects(values: pd.Series, path: pathlib.Path) -> pyarrow.Array:
+    """A column of a JSONL file: whole numbers if all are, else text."""
+    if all(type(value) is int and -2**63 <= value < 2**63 for value in values):
+        return pyarrow.array(values.to_numpy(), pyarrow.int64())
+    found: list[str] = []
+    for place, value in enumerate(values):
+        if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
+            found.append(str(int(value)))
+        elif isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**64:
+            found.append(str(value))
+        elif isinstance(value, (str, float)) and value == value:
+            found.append(value if isinstance(value, str) else str(value))
+        else:
+            _refuse(values, path, place)
+    return pyarrow.array(found, pyarrow.large_string())
+
+
+def _refuse(values: pd.Series, path: pathlib.Path, place: int) -> None:
+    value = values.iloc[place]
+    shown = repr('' if value is None else str(value))
+    shown = shown if len(shown) <= 60 else f"{shown[:57]}...'"
+    raise UserError(f'{path}, row {values.index[place]}: column {values.name!r} is {shown}, {_REMEDY}')
+
+
+def _first(mask: Any) -> int:
+    return int(np.argmax(np.asarray(mask, bool)))
+
+
+def _integers(column: pyarrow.Array, values: pd.Series, path: pathlib.Path) -> np.ndarray:
+    if column.null_count:
+        _refuse(values, path, _first(column.is_null()))
+    numbers = np.asarray(column)
+    if numbers.dtype == np.uint64 and (numbers >= 2**63).any():
+        _refuse(values, path, _first(numbers >= 2**63))
+    return numbers.astype(np.int64)
+
+
+def _floats(column: pyarrow.Array, values: pd.Series, path: pathlib.Path) -> np.ndarray:
+    numbers = np.asarray(column.cast(pyarrow.float64()).fill_null(np.nan))
+    if not np.isfinite(numbers).all():
+        _refuse(values, path, _first(~np.isfinite(numbers)))
+    narrow = {'float': 2**24, 'halffloat': 2**11}.get(str(column.type))
+    if narrow and (np.abs(numbers) > narrow).any():
+        place = _first(np.abs(numbers) > narrow)
+        raise UserError(f'{path}, row {values.index[place]}: column {values.name!r} is {numbers[place]:.0f}, stored as '
+                        f'{column.type}, which cannot tell it from its neighbours; store it as int64 or float64')
+    return numbers
+
+
+def _nanoseconds(column: pyarrow.Array, values: pd.Series, path: pathlib.Path) -> np.ndarray:
+    if column.null_count:
+        _refuse(values, path, _first(column.is_null()))
+    if pyarrow.types.is_time(column.type) or pyarrow.types.is_duration(column.type):
+        return np.asarray(column.cast(pyarrow.int64() if column.type.bit_width == 64 else pyarrow.int32()), np.int64)
+    try:
+        return np.asarray(column.cast(pyarrow.timestamp('ns')).cast(pyarrow.int64()))
+    except pyarrow.ArrowInvalid:  # one of them does not fit
+        seconds = np.asarray(column.cast(pyarrow.timestamp('s'), safe=False).cast(pyarrow.int64()))
+        _refuse(values, path, _first(np.abs(seconds) >= 2**63 // 10**9))
+        raise
+
+
+def _text(column: pyarrow.Array, values: pd.Series, path: pathlib.Path) -> tuple[np.ndarray, bool]:
+    """Numbers or dates, and whether they are dates."""
+    if column.null_count:
+        _refuse(values, path, _first(column.is_null()))
+    text = pc.utf8_trim_whitespace(column)
+    try:
+        return np.asarray(text.cast(pyarrow.int64())), False
+    except pyarrow.ArrowInvalid:
+        pass
+    numeric = np.asarray(pc.match_substring_regex(text, _NUMBER, ignore_case=True))
+    if numeric.all():
+        return _numbers(text, values, path), False
+    nanoseconds, valid = _calendar(text, numeric)
+    if numeric.any() and valid.any():
+        one, other = sorted((_first(numeric), _first(valid)))
+        raise UserError(f'{path}, row {values.index[other]}: column {values.name!r} is {text[other].as_py()!r}, not a '
+                        f'time like {text[one].as_py()!r} in row {values.index[one]}: one is a number and one a date; '
+                        'write numbers (as Unix seconds) or ISO 8601 dates in the whole column')
+    wrong = ~numeric if numeric.any() else ~valid
+    if wrong.any():
+        _refuse(values, path, _first(wrong))
+    _refuse_mixed(text, values, path)
+    return nanoseconds, True
+
+
+def _numbers(text: pyarrow.Array, values: pd.Series, path: pathlib.Path) -> np.ndarray:
+    """Whole where all are, also where `.0` stands behind: nanoseconds since 1970 do not fit a float64 exactly."""
+    whole = pc.replace_substring_regex(text, r'^\+?([+-]?\d+)\.0*$|^\+(\d+)$', r'\1\2')
+    try:
+        return np.asarray(whole.cast(pyarrow.int64()))
+    except pyarrow.ArrowInvalid:
+        pass
+    _refuse_rounded(text, values, path)
+    numbers = np.asarray(pc.replace_substring_regex(whole, r'^\+', '').cast(pyarrow.float64()))
+    integer = np.asarray(pc.match_substring_regex(whole, r'^[+-]?\d+$'))
+    wrong = ~np.isfinite(numbers) | (integer & (np.abs(numbers) >= 2.0**63))
+    if wrong.any():
+        _refuse(values, path, _first(wrong))
+    if (integer & (np.abs(numbers) > 2**53)).any():  # their order would be lost
+        place = _first(~integer)
+        raise UserError(f'{path}, row {values.index[place]}: column {values.name!r} is {text[place].as_py()!r}, no '
+                        'whole number, while others are too large to be anything else; write whole numbers in all rows')
+    return numbers
+
+
+def _refuse_rounded(text: pyarrow.Array, values: pd.Series, path: pathlib.Path) -> None:
+    """Refuses numbers whose exponent is larger than the digits that are left, as spreadsheets write them."""
+    exponents = pc.match_substring_regex(text, _EXPONENT, ignore_case=True)
+    if values.dtype == object or not pc.any(exponents).as_py():  # numbers of JSON are what they are
+        return
+    parts = pc.extract_regex(pc.utf8_lower(text.filter(exponents)), _EXPONENT)
+    digits = np.asarray(pc.utf8_length(parts.field('digits')))
+    rounded = np.asarray(parts.field('power').cast(pyarrow.int64())) > digits
+    if digits.max() <= 6 and rounded.any():  # else trailing zeros of a longer number
+        place = int(np.flatnonzero(np.asarray(exponents))[np.argmax(rounded)])
+        raise UserError(f'{path}, row {values.index[place]}: column {values.name!r} is {text[place].as_py()!r}, a '
+                        'number that a spreadsheet has rounded: its place in the order is lost; write whole numbers')
+
+
+def _refuse_mixed(text: pyarrow.Array, values: pd.Series, path: pathlib.Path) -> None:
+    """Refuses dates of which some name their offset from UTC and others none: their order would be a guess."""
+    text = _plain_offset(text)
+    clock = np.asarray(pc.match_substring_regex(text, r'(?i):|[T ]\d'))
+    offset = np.asarray(pc.match_substring_regex(text, r'(?i)(?::\d\d|[T ]\d).*(?:Z|[+-]\d\d(?::?\d\d)?)$'))
+    if (clock & offset).any() and (clock & ~offset).any():
+        place = _first(clock & ~offset)
+        raise UserError(f'{path}, row {values.index[place]}: column {values.name!r} is {text[place].as_py()!r}, '
+                        'without an offset from UTC, which other rows have; write it in all rows or in none')
+
+
+def _plain_offset(text: pyarrow.Array) -> pyarrow.Array:
+    """Dates with the ways of programs to name UTC (`... UTC`, `GMT`, `+0000 UTC`, `Z[UTC]`) as ISO 8601 has them."""
+    if not pc.any(pc.match_substring_regex(text, r'(?i)([a-z\]]| [+-]\d\d:?\d\d|(?:UTC|GMT)[+-][\d:]+)$')).as_py():
+        return text
+    text = pc.replace_substring_regex(text, r'\[[A-Za-z_/+\-0-9]+\]$', '')
+    text = pc.replace_substring_regex(text, r'(?i) *(?:Z|[+-]00:?00)? *(?:Etc/)?(?:UTC|GMT|Z)$', 'Z')
+    text = pc.replace_substring_regex(text, r'(?i) *(?:UTC|GMT)?([+-]\d\d:?\d\d)$', r'\1')
+    return pc.replace_substring_regex(text, r'^(\d{4}-\d\d-\d\d)Z$', r'\1')
+
+
+def _calendar(text: pyarrow.Array, numeric: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """ISO 8601 text as nanoseconds since 1970, and which rows are dates between 1678 and 2261; numbers are none."""
+    dated = pc.match_substring_regex(text, r'\d')  # `now` would be the clock's time
+    known = pc.if_else(pc.and_(dated, pyarrow.array(~numeric)), _plain_offset(text), None)
+    moments = pd.to_datetime(pd.Series(known.to_pandas(), dtype=object), format='ISO8601', utc=True, errors='coerce')
+    fits = (moments > pd.Timestamp.min.tz_localize('UTC')) & (moments < pd.Timestamp.max.tz_localize('UTC'))
+    return moments.where(fits).dt.as_unit('ns').astype('int64').to_numpy(), fits.to_numpy(bool)
