@@ -15,14 +15,13 @@ import numpy as np
 from grasp_jax import artefacts
 from grasp_jax.data import cold_start
 from grasp_jax.errors import UserError
+from grasp_jax.evaluation import baselines
 from grasp_jax.evaluation.metrics import summarise
 from grasp_jax.knowledge import precomputed
-from grasp_jax.retrieval.exact import unit
 from grasp_jax.serving import assets, new_items
 from grasp_jax.serving.engine import Engine, Request
 
 RANKS = 'cold_ranks.npz'
-_TOGETHER = 256  # histories whose content scores are held at once
 Tree = dict[str, Any]
 
 
@@ -100,18 +99,8 @@ def content_ranks(vectors: np.ndarray, histories: Sequence[np.ndarray], targets:
     Returns:
       float32 [v], rank among all items but those of the history; the target always stays.
     """
-    directions = unit(vectors)
-    ranks = np.zeros(len(targets), np.float32)
-    for start in range(0, len(targets), _TOGETHER):
-        some = histories[start:start + _TOGETHER]
-        scores = np.stack([directions[history - 1].mean(0) for history in some]) @ directions.T
-        for row, history in enumerate(some):
-            place = targets[start + row] - 1
-            own = scores[row, place]
-            scores[row, history - 1] = -np.inf
-            scores[row, place] = -np.inf
-            ranks[start + row] = 1 + (scores[row] > own).sum() + (scores[row] == own).sum() / 2
-    return ranks
+    nobody = np.arange(len(targets)), targets, np.zeros((len(targets), 0), np.int32)
+    return baselines.by_content(baselines.Sample(*nobody, histories), vectors).full
 
 
 def _vectors(known: assets.Assets, ids: Sequence[str]) -> np.ndarray | None:
