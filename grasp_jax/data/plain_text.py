@@ -18,12 +18,15 @@ _NAMES = ('a abbr acronym address article aside audio b base big blockquote body
           'main map mark meta nav noscript object ol optgroup option p param pre q s samp script section select '
           'small source span strike strong style sub summary sup svg table tbody td textarea tfoot th thead time '
           'title tr tt u ul var video wbr')
-_TAG = re.compile(rf'</?(?:{"|".join(_NAMES.split())})(?:\s[^<>]*)?/?>', re.IGNORECASE)
+_TAG = re.compile(rf'</?(?:{"|".join(_NAMES.split())}|[a-z]:\w+)(?:\s[^<>]*)?/?>'
+                  r'|<!(?:doctype\b[^<>]*>|\[[^][<>]*\]-*>?)', re.IGNORECASE)
 # Scripts and style sheets whose tags are gone, as in the titles and prices of public dumps.
 _SCRIPT = re.compile(r'\bvar\s+[\w$]+\s*=[^=].*;|\bfunction\s*[\w$]*\s*\([^()]*\)\s*\{|\bgetTime\(\)'
                      r'|\b(?:document|window)\.[\w$]+\s*[(=.]|\bP\.when\(|\$\(document\)', re.DOTALL)
-_STYLE = re.compile(r'(?:[.#@][\w-]+|\b(?:body|div|span|table|td|tr|ul|li|img|h[1-6]))(?:[\w\s.#:,>*()-]|\[[^]]*\])*'
-                    r'\{\s*[\w-]+\s*:[^{}]*\}')
+_PART = (r'(?:[.#][A-Za-z][\w-]*|\*|\b(?:a|b|body|div|dl|dt|dd|em|form|font|h[1-6]|hr|html|img|input|li|ol|p|pre|small|'
+         r'span|strong|sub|sup|table|tbody|td|tfoot|th|thead|tr|ul)\b)(?:(?:[.#]|::?)[\w-]+|\[[^]]*\])*')
+_STYLE = re.compile(rf'(?:@[\w-]+(?:\s+[\w-]+)?|{_PART}(?:\s*[,>+~\s]\s*{_PART})*)\s*'
+                    r'\{\s*(?:/\*.*?\*/\s*)?[\w-]+\s*:[^{}]*(?:\{[^{}]*)*(?:\}|$)', re.DOTALL)
 _TIMES = 3  # texts that were encoded over and over
 
 

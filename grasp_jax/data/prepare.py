@@ -1,6 +1,7 @@
 """The first stage: a source becomes sequences, texts' attributes and stored candidates."""
 
 import dataclasses
+import logging
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,8 @@ from grasp_jax import artefacts
 from grasp_jax.data import cold_start, dataset, facts, filters, readers, sources, tfds_builder
 from grasp_jax.data.interactions import MIN_EVALUATED, Interactions, draw_negatives
 from grasp_jax.errors import UserError
+
+LOG = logging.getLogger(__name__)
 
 source_checksums = sources.source_checksums
 
@@ -41,6 +44,7 @@ def prepare(config: ml_collections.ConfigDict, folder: pathlib.Path) -> dict[str
         aside = cold_start.write(folder, cold, reader.item_attributes(list(cold.item_ids)))
     if config.data.keep_unsold:
         found, aside['unsold'] = _with_unsold(found, reader)
+        LOG.info('%s items that nobody bought are in the catalogue', f'{aside["unsold"]:,}')
     _write_records(reader, found, folder / artefacts.EXPORT)
     described = _read_records(config, folder)
     prepared = dataset.load(folder)
