@@ -108,14 +108,15 @@ def _stop(interrupted: Interrupted, epoch: int, state: TrainState, losses: np.nd
                   'there')
 
 
-def test_ranks(run: Run, seed: int, folder: pathlib.Path, best: Best) -> Ranks:
-    """Ranks the test items once, under both protocols, with the best checkpoint of a trained folder."""
+def test_ranks(run: Run, seed: int, folder: pathlib.Path, best: Best, depth: int = 0) -> tuple[Ranks, np.ndarray]:
+    """Ranks the test items once, under both protocols, with the best checkpoint of a trained folder; beside the ranks
+    stand the best items int32 [v, depth] of each user."""
     with Checkpoints(folder / 'checkpoints') as checkpoints:
         try:
             state = checkpoints.load(best.epoch, run.state_shapes(seed), run.mesh)
         except Damaged as error:
             raise UserError(f'{error}; it is the best one, so delete {folder} to train this seed anew') from error
-    return run.evaluator('test')(ranked_params(train_spec(run.config), state), full=True)
+    return run.evaluator('test').ranks_and_lists(ranked_params(train_spec(run.config), state), True, depth)
 
 
 def _validate(validate: Evaluator, params: Any, protocol: str) -> tuple[float, float]:

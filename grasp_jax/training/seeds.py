@@ -10,8 +10,10 @@ import ml_collections
 
 from grasp_jax import artefacts
 from grasp_jax.config import default
+from grasp_jax.evaluation.lists import Lists, depth_of, save_lists
 from grasp_jax.evaluation.metrics import RANKS_FILE, finished_seeds, save_ranks
-from grasp_jax.training import hosts, warm_start
+from grasp_jax.training import growing, hosts, warm_start
+from grasp_jax.training.checkpoints import Best, Checkpoints
 from grasp_jax.training.loop import test_ranks, train
 from grasp_jax.training.run import Run
 
@@ -32,7 +34,7 @@ def train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str, made_
     Args:
       run: what to train.
       seed: the seed.
-      folder: gets `manifest.json`, checkpoints, metrics and `test_ranks.npz`.
+      folder: gets `manifest.json`, checkpoints, metrics, `test_lists.npz` and `test_ranks.npz`.
       inputs, made_of: fingerprint and contents of the stages before.
 
     Returns:
@@ -47,7 +49,7 @@ def train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str, made_
 
 
 def claim_run(folder: pathlib.Path, config: ml_collections.ConfigDict, inputs: Sequence[str],
-              made_of: str = '', start: dict[str, Any] | None = None) -> None:
+              made_of: str = '', start: dict[str, Any] | None = None, may_grow: bool = False) -> None:
     """Marks the folder of a seed as belonging to a config, or checks that it does.
 
     Args:
@@ -56,6 +58,7 @@ def claim_run(folder: pathlib.Path, config: ml_collections.ConfigDict, inputs: S
       inputs: fingerprints of the stages before.
       made_of: their contents; empty where they are not at hand.
       start: note of the parameters that the seed begins with (`warm_start.Start`); None: as the folder notes it.
+      may_grow: whether the run may have had another end (`growing.SETTINGS`).
 
     Raises:
       UserError: the folder belongs to another config, to other contents or to other parameters to begin with.
@@ -65,26 +68,58 @@ def claim_run(folder: pathlib.Path, config: ml_collections.ConfigDict, inputs: S
         train['start_from'] = warm_start.claimed(folder, config, start)
     settings = {'model': config.model.to_dict(), 'evaluate': config.evaluate.to_dict(), 'train': train}
     # A new setting's default leaves things as they were, so that runs from before it stay what they are.
-    artefacts.claim(folder, settings, inputs, default().to_dict(), _OF_THE_REPORT, made_of)
+    free = {**_OF_THE_REPORT, **({'train': growing.SETTINGS} if may_grow else {})}
+    artefacts.claim(folder, settings, inputs, default().to_dict(), free, made_of)
 
 
 def _train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str, made_of: str) -> pathlib.Path:
     start = _note_of_start(run, seed, folder)
 
     def claim() -> bool:
-        done = (folder / RANKS_FILE).exists()
+        ranked = (folder / RANKS_FILE).exists()
         # What is done may have been done elsewhere, where vectors differ in their last bits.
-        claim_run(folder, run.config, [inputs], '' if done else made_of, start)
+        claim_run(folder, run.config, [inputs], '' if ranked else made_of, start, may_grow=True)
+        done = growing.is_done(folder, run.config)
+        if ranked and not done:
+            claim_run(folder, run.config, [inputs], made_of, start, may_grow=True)
+        growing.grow(folder, run.config)
         return done
 
+    depth = min(max(run.config.evaluate.ks), run.interactions.num_items)
     if hosts.agree(hosts.one_after_another(claim)):
         LOG.info('seed %d: up to date (%s)', seed, folder)
+        _complete_lists(run, seed, folder, depth)
         return folder
     best = train(run, seed, folder)
-    ranks = test_ranks(run, seed, folder, best)
+    if hosts.agree(hosts.one_after_another(lambda: growing.is_ranked(folder, best.epoch))):
+        _complete_lists(run, seed, folder, depth)  # it went on, and its best epoch is still the one of before
+        return folder
+    ranks, items = test_ranks(run, seed, folder, best, depth)
     if hosts.is_writer():
+        growing.forget_best(folder)
+        save_lists(folder, Lists(ranks.users, items))  # first: with its ranks a seed is done
         save_ranks(folder, ranks)
+        growing.note_ranked(folder, best.epoch)
     return folder
+
+
+def _complete_lists(run: Run, seed: int, folder: pathlib.Path, depth: int) -> None:
+    """Makes the lists of a seed that is done where it has none, or shorter ones than are asked for, and its best
+    checkpoint is still there; its ranks stay what they are."""
+    def missing() -> int:
+        if depth_of(folder) >= depth or not (folder / 'checkpoints').is_dir():
+            return -1
+        with Checkpoints(folder / 'checkpoints') as checkpoints:
+            best = checkpoints.best()
+        return -1 if best is None else best.epoch
+
+    epoch = hosts.agree(hosts.one_after_another(missing))
+    if epoch < 0:
+        return
+    LOG.info('seed %d: the best %d items of each user are listed once, for the values beyond accuracy', seed, depth)
+    ranks, items = test_ranks(run, seed, folder, Best(epoch, 0.0), depth)
+    if hosts.is_writer():
+        save_lists(folder, Lists(ranks.users, items))
 
 
 def _note_of_start(run: Run, seed: int, folder: pathlib.Path) -> dict[str, Any] | None:

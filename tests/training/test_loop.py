@@ -40,7 +40,7 @@ def test_every_pair_learns(small_run, tmp_path, backbone, epochs, rate, method):
     assert lines[-1]['loss'] < 0.9 * lines[0]['loss']
     chance = np.mean([1 / np.log2(rank + 1) if rank <= 10 else 0 for rank in range(1, 12)])
     assert best.value > 1.2 * chance
-    found = loop.test_ranks(run, 0, tmp_path, best)
+    found, _ = loop.test_ranks(run, 0, tmp_path, best)
     assert (found.sampled >= 1).all() and (found.sampled <= 11).all()
     assert (found.full >= 1).all() and (found.full <= run.interactions.num_items).all()
 
