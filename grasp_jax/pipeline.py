@@ -101,7 +101,7 @@ def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, share
                 if cold_start.asked_for(config.evaluate)]
         return write_report(workdir, config, [workdir / f'seed{seed}' for seed in config.train.seeds],
                             _as_reported(knowledge.stages, workdir, before), knowledge.dataset.interactions, command,
-                            cold)
+                            cold, None if knowledge.tables is None else np.asarray(knowledge.tables.items))
 
 
 def _with_finished(config: ml_collections.ConfigDict, workdir: pathlib.Path, inputs: str) -> ml_collections.ConfigDict:

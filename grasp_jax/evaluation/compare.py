@@ -11,6 +11,7 @@ from grasp_jax import artefacts
 from grasp_jax.command import Parser, for_a_reader, require_picture
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation import significance, tables
+from grasp_jax.evaluation.beyond_table import NOTE, comparison_rows
 from grasp_jax.evaluation.metrics import PROTOCOLS, seed_ranks
 from grasp_jax.evaluation.plots import check_comparison, comparison
 from grasp_jax.evaluation.report import load_report, of_seeds
@@ -54,6 +55,12 @@ def compare_workdirs(workdirs: Sequence[pathlib.Path], reports: Sequence[Tree], 
             *(('', '') if report is reports[0] else
               _gain(workdirs[0], reports[0], workdir, report, k, seed, protocol))])
     return rows
+
+
+def beyond_rows(workdirs: Sequence[pathlib.Path], reports: Sequence[Tree]) -> list[list[str]]:
+    """The values beyond accuracy of several finished workdirs, header first; empty where no report has them."""
+    k = tables.shared_k(reports) or tables.headline_k(reports[0])
+    return comparison_rows(run_names(workdirs), reports, k)
 
 
 def run_names(workdirs: Sequence[pathlib.Path]) -> list[str]:
@@ -108,15 +115,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             check_comparison(reports, run_names(flags.workdirs), flags.plot)
         rows = compare_workdirs(flags.workdirs, reports, flags.seed, flags.protocol)
         below = [*filter(None, [border_note(flags.workdirs, reports)]), LEGEND]
+        beyond = beyond_rows(flags.workdirs, reports)
         if flags.out:
-            _write(flags.out, '\n\n'.join([tables.markdown(rows, 4), *below]) + '\n')
+            more = [tables.markdown(beyond), NOTE] if beyond else []
+            _write(flags.out, '\n\n'.join([tables.markdown(rows, 4), *below, *more]) + '\n')
         if flags.plot:
             flags.plot.parent.mkdir(parents=True, exist_ok=True)
             comparison(reports, flags.plot)
     except (UserError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    print(tables.aligned(rows, 4), *below, sep='\n\n')
+    print(tables.aligned(rows, 4), *below, *([tables.aligned(beyond), NOTE] if beyond else []), sep='\n\n')
     return 0
 
 

@@ -17,6 +17,7 @@ Keys of report.json (fractions, not percent; null where a group is empty):
 | `counts` | evaluated users in all and in each group |
 | `test.sampled`, `test.full` | `NDCG@k`, `HR@k` for each k, `MRR`: all evaluated users under either protocol |
 | `test.full_unmasked` | the same under full ranking with the items of a user's input among the candidates, as several public programs rank; null where a run's ranks are of a version without it |
+| `test.beyond_accuracy` | values of the lists of the best max(k) items of all evaluated users under full ranking, as `evaluation/beyond.py` defines them: `Coverage@k`, `Gini@k`, `Popularity@k`, `Novelty@k`, `Diversity@k`, and in `groups.tail_user` and `groups.head_user` `PopularityLift@k` and `PopularityDeviation@k`; null where the run has no lists as deep as k |
 | `test.groups.GROUP` | the same for tail_user, head_user, tail_item, head_item, sampled protocol |
 | `test.groups_full.GROUP` | the same groups, full protocol |
 | `validation` | `NDCG@10`, `HR@10` of the best epoch, `epoch` |
@@ -43,8 +44,9 @@ from ml_collections import ConfigDict
 from grasp_jax import artefacts
 from grasp_jax.data.interactions import Interactions, evenly_spread, numbers_of_negatives
 from grasp_jax.errors import UserError
-from grasp_jax.evaluation import groups, metrics, plots
+from grasp_jax.evaluation import beyond, groups, metrics, plots
 from grasp_jax.evaluation.history import History, load_history
+from grasp_jax.evaluation.lists import LISTS_FILE, load_lists
 from grasp_jax.evaluation.tables import render_markdown, render_terminal
 
 __all__ = ['load_report', 'render_markdown', 'render_terminal', 'write_report']
@@ -55,7 +57,7 @@ Tree = dict[str, Any]
 
 def write_report(
     workdir: pathlib.Path, config: ConfigDict, run_dirs: Sequence[pathlib.Path], stages: dict[str, Tree],
-    interactions: Interactions, command: str = '', cold: Sequence[Tree] = (),
+    interactions: Interactions, command: str = '', cold: Sequence[Tree] = (), vectors: np.ndarray | None = None,
 ) -> Tree:
     """Writes report.json, report.md and plots/ into the workdir.
 
@@ -67,6 +69,7 @@ def write_report(
       interactions: the prepared data set.
       command: what to type to make this report again.
       cold: of each seed, what `cold_start.evaluate` found; empty where nothing was set aside.
+      vectors: [m + 1, E], of the items' texts, row 0 is no item; None where there are none.
 
     Returns:
       What report.json holds.
@@ -75,14 +78,16 @@ def write_report(
       UserError: a file of a run is missing, damaged or of another data set.
     """
     histories = [load_history(run_dir) for run_dir in run_dirs]
-    runs, counts = [], {}
+    runs, counts, known = [], {}, beyond.known_of(interactions, vectors)
     for seed, run_dir, history in zip(config.train.seeds, run_dirs, histories, strict=True):
         ranks = metrics.load_ranks(run_dir)
         _require_data_set(run_dir, ranks, interactions, config.evaluate.users)
         masks = groups.group_masks(interactions, ranks.users, ranks.targets, config)
         counts = {'users': len(ranks.users), **{name: int(mask.sum()) for name, mask in masks.items()}}
         runs.append({
-            'seed': int(seed), 'run_dir': os.path.relpath(run_dir, workdir), 'test': _test(ranks, masks, config),
+            'seed': int(seed), 'run_dir': os.path.relpath(run_dir, workdir),
+            'test': {**_test(ranks, masks, config),
+                     'beyond_accuracy': _beyond(run_dir, ranks.users, masks, interactions, known, config)},
             'validation': _best(history), 'training': {'seconds': history.seconds, 'epochs': len(history.epochs)}})
     report = {
         'schema': SCHEMA, **_names(config), 'command': command, 'data': _data_facts(interactions, counts['users']),
@@ -233,6 +238,20 @@ def _test(ranks: metrics.Ranks, masks: dict[str, np.ndarray], config: ConfigDict
     unmasked = None if ranks.full_unmasked is None else _summary(ranks.full_unmasked, ks)
     return {'sampled': _summary(ranks.sampled, ks), 'full': _summary(ranks.full, ks), metrics.UNMASKED: unmasked,
             'groups': by_group['sampled'], 'groups_full': by_group['full']}
+
+
+def _beyond(run_dir: pathlib.Path, users: np.ndarray, masks: dict[str, np.ndarray], interactions: Interactions,
+            known: beyond.Known, config: ConfigDict) -> Tree | None:
+    """The values of a run's lists; None where it has none that are deep enough."""
+    lists, ks = load_lists(run_dir), config.evaluate.ks
+    if lists is None or lists.items.shape[1] < min(max(ks), interactions.num_items):
+        return None
+    if not np.array_equal(lists.users, users) or lists.items.max(initial=0) > interactions.num_items:
+        raise UserError(f'{run_dir / LISTS_FILE}: holds lists of other users or items than the ranks beside it; delete '
+                        'it and run again')
+    groups_of_users = {name: mask for name, mask in masks.items() if name.endswith('_user')}
+    return {**beyond.of_lists(lists.items, ks, known),
+            'groups': beyond.of_groups(lists.items, users, interactions, groups_of_users, ks, known)}
 
 
 def _summary(ranks: np.ndarray, ks: Sequence[int]) -> dict[str, float | None]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from grasp_jax.data import facts as data_facts
+from grasp_jax.evaluation.beyond_table import NOTE, report_rows
 
 Tree = dict[str, Any]
 Rows = list[list[str]]
@@ -87,6 +88,7 @@ def render_terminal(report: Tree) -> str:
         f'{data["users"]:,} users, {data["items"]:,} items, {data["interactions"]:,} interactions; '
         f'{data["evaluated_users"]:,} users evaluated',
         '', aligned(_overall(report), 2), _mrr(report), '', aligned(_groups(report)), '',
+        *([aligned(rows, 2), ''] if (rows := report_rows(report, cut_offs(report))) else []),
         *([aligned(rows, 2), ''] if (rows := cold_rows(report)) else []),
         f'sampled: {protocol["sampled"]}', f'full: {protocol["full"]}',
         f'{protocol["groups"]}{_from(report)}', *_warning(report),
@@ -110,6 +112,8 @@ def render_markdown(report: Tree) -> str:
         '![NDCG and hit rate by k, both protocols](plots/metric_by_k.png)',
         '## Head and tail', f'Percent{several}. {_sentence(protocol["groups"])[:-1]}{_from(report)}.',
         markdown(_groups(report)), '![Head and tail groups, both protocols](plots/groups.png)',
+        *(['## Beyond accuracy', ' '.join(NOTE.split()), markdown(rows, 2)]
+          if (rows := report_rows(report, cut_offs(report))) else []),
         *(['## Cold start', 'Percent, full ranking. Cold items and users were no part of training; items come in by '
            'their texts alone, users by the history in a request.', markdown(rows, 2)]
           if (rows := cold_rows(report)) else []),

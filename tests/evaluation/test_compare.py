@@ -15,7 +15,7 @@ def test_comparison_table_tests_only_what_can_be_compared(workdirs, tmp_path, sh
     assert compare.main([*map(str, workdirs), str(tmp_path / 'other'), '--out', str(out)]) == 0
     first, better, other = capsys.readouterr().out.splitlines()[2:5]
     assert first.startswith('plain') and '**' in better and '+' in better
-    assert 'other users or negatives' in other and out.read_text().count('\n| ') == 4
+    assert 'other users or negatives' in other and out.read_text().count('\n| ') == 4 + 5  # two tables
     gains = []
     for protocol in ('sampled', 'full'):
         table = compare.compare_workdirs(workdirs, [report.load_report(each) for each in workdirs], protocol=protocol)
