@@ -172,10 +172,6 @@ def spoil_time(folder):
     return ['reviews.jsonl.gz', '3', 'yesterday']
 
 
-def two_titles(folder):
-    rows = read(folder / 'meta.jsonl.gz')
-    write(folder / 'meta.jsonl.gz', [*rows, {'asin': ITEMS[0], 'title': 'Something else'}])
-    return ['meta.jsonl.gz', ITEMS[0]]
 
 
 def plant_nan(folder):
@@ -205,7 +201,7 @@ def pickled(folder):
     return ['item_embeddings_minilm.npy']
 
 
-@pytest.mark.parametrize('spoil', [spoil_gzip, drop_user, spoil_time, two_titles, plant_nan, other_width, missing_id,
+@pytest.mark.parametrize('spoil', [spoil_gzip, drop_user, spoil_time, plant_nan, other_width, missing_id,
                                    missing_user, pickled], ids=lambda spoil: spoil.__name__)
 def test_what_is_wrong_in_the_data(shop, tmp_path, spoil):
     words = spoil(shop)
