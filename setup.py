@@ -9,6 +9,9 @@ SCANN = 'scann>=1.4.2,<1.5; platform_machine == "x86_64" and sys_platform == "li
 
 SERVE = ['fastapi>=0.160,<0.200', 'uvicorn>=0.50,<0.60', 'httptools>=0.7,<0.10', 'uvloop>=0.21,<0.24',
          'prometheus-client>=0.22,<1']
+# SQLAlchemy and alembic: for its file in the work folder, where no server is named.
+MLFLOW = ['mlflow-skinny>=3,<4', 'sqlalchemy>=2,<3', 'alembic>=1.13,<2']
+WANDB = ['wandb>=0.20,<1']
 LLM = ['openai>=2,<4', 'aiolimiter>=1.1,<2']
 EXTRAS = {
     'cuda12': ['jax[cuda12]>=0.10,<0.12'],
@@ -21,8 +24,11 @@ EXTRAS = {
     'reference': ['torch>=2.6,<3'],
     'tune': ['optuna>=4,<6'],
     'tensorboard': ['tensorboardX>=2.6,<3'],
+    'mlflow': MLFLOW,
+    'wandb': WANDB,
     'test': ['pytest>=8,<10', 'pytest-xdist>=3.6,<4', 'optuna>=4,<6', 'ruff>=0.14,<0.18', 'mypy>=1.18,<3',
-             'selenium>=4.40,<5', *LLM, *SERVE],
+             'selenium>=4.40,<5', *LLM, *SERVE, *MLFLOW, *WANDB],
+    # RecTools, the oracle of tests/evaluation/test_beyond.py, wants NumPy 1 and an environment of its own.
 }
 
 setuptools.setup(

@@ -10,6 +10,7 @@ from grasp_jax.knowledge import corruption, describe, encoders, language_model, 
 from grasp_jax.models.losses import SOFTMAX_DTYPES
 from grasp_jax.models.spec import model_spec
 from grasp_jax.retrieval import neighbours
+from grasp_jax.training import sinks
 from grasp_jax.training.parts import check_parts
 from grasp_jax.training.run import TABLE_DTYPES, TABLES, check_recipe
 from grasp_jax.training.sharding import make_mesh
@@ -36,6 +37,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     _check_finite(config, ('model', 'train'))
     spec = model_spec(config, num_items=1)
     check_recipe(config, spec)
+    sinks.check(config.train.sinks)
     corruption.check(config.encode.corrupt)
     for names, fits, words in ((_POSITIVE, lambda value: value > 0, 'above 0'),
                                (_NOT_NEGATIVE, lambda value: value >= 0, '0 or more'),

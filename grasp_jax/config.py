@@ -207,6 +207,9 @@ def _train() -> dict:
         'tables': 'auto',  # LLM vectors live on the device | host (memory-mapped) | auto (host if they do not fit)
         'table_dtype': '',  # in which they lie on the devices: float32 | bfloat16 | float16; empty: as stored
         'chunk_mb': 512.0,  # tables on the host: memory on the device for the rows of one call's steps
+        # Where each epoch's values are shown: some of tensorboard (where it is installed), mlflow and wandb. They stay
+        # on this machine unless MLFLOW_TRACKING_URI or WANDB_MODE=online is set. See docs/evaluation.md.
+        'sinks': ('tensorboard',),
     }
 
 

@@ -1,5 +1,6 @@
 """Trains one seed: epochs on the device, validation, early stopping, checkpoints, exact resume."""
 
+import contextlib
 import pathlib
 import sys
 import time
@@ -12,7 +13,7 @@ from tqdm import tqdm
 from grasp_jax.errors import Stopped, UserError
 from grasp_jax.evaluation.metrics import Ranks, summarise
 from grasp_jax.evaluation.ranks import Evaluator
-from grasp_jax.training import hosts, warm_start
+from grasp_jax.training import hosts, sinks, warm_start
 from grasp_jax.training.checkpoints import Best, Checkpoints, Damaged, Interrupted
 from grasp_jax.training.epochs import NO_LOSSES, Epochs
 from grasp_jax.training.metrics_log import METRICS_FILE, MetricsLog, read_metrics
@@ -47,8 +48,9 @@ def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float
         first, state, losses, spent = _where_it_stopped(run, seed, folder, checkpoints, interrupted)
         best = checkpoints.best()
         _require_best(folder, first, best)
-        log = MetricsLog(folder, first) if hosts.is_writer() else None
-        with _progress(settings.max_epochs, first + len(losses) / epochs.steps, seed) as bar:
+        log = _log(run, seed, folder, first)
+        with (_progress(settings.max_epochs, first + len(losses) / epochs.steps, seed) as bar,
+              contextlib.closing(log) if log is not None else contextlib.nullcontext()):
             for epoch in range(first, settings.max_epochs):
                 if best is not None and epoch - 1 - best.epoch >= settings.patience:
                     break
@@ -77,6 +79,13 @@ def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float
     if best is None:
         raise UserError(f'config.train.max_epochs={settings.max_epochs}: nothing to train; use at least 1')
     return best
+
+
+def _log(run: Run, seed: int, folder: pathlib.Path, first: int) -> MetricsLog | None:
+    """The record of a seed with its sinks, in the process that writes."""
+    if not hosts.is_writer():
+        return None
+    return MetricsLog(folder, first, sinks.opened(run.config.train.sinks, folder, run.config, seed, first))
 
 
 def _where_it_stopped(run: Run, seed: int, folder: pathlib.Path, checkpoints: Checkpoints,

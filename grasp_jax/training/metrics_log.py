@@ -1,35 +1,34 @@
-"""The record of a run: one JSON object an epoch, and TensorBoard where it is installed."""
+"""The record of a run: one JSON object an epoch, and what the sinks of the config make of it."""
 
 import json
+import logging
 import os
 import pathlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from grasp_jax import artefacts
 from grasp_jax.errors import UserError
+from grasp_jax.training.sinks import Sink
 
+LOG = logging.getLogger(__name__)
 METRICS_FILE = 'metrics.jsonl'
 
 
 class MetricsLog:
     """Appends to `metrics.jsonl`; a resumed run first drops what came after its checkpoint."""
 
-    def __init__(self, folder: pathlib.Path, epochs_done: int):
+    def __init__(self, folder: pathlib.Path, epochs_done: int, sinks: Sequence[Sink] = ()):
         """Opens the log of a run.
 
         Args:
           folder: of the run.
           epochs_done: how many epochs the checkpoint holds; lines of later ones are dropped, they will be run again.
+          sinks: told of each epoch as well, and closed at the end.
         """
-        self._path = folder / METRICS_FILE
+        self._path, self._sinks = folder / METRICS_FILE, list(sinks)
         lines = [line for line in read_metrics(folder) if line['epoch'] <= epochs_done]
         artefacts.write_text(self._path, ''.join(json.dumps(line) + '\n' for line in lines))
-        try:
-            from tensorboardX import SummaryWriter
-        except ImportError:
-            self._board = None
-        else:
-            self._board = SummaryWriter(str(folder / 'tensorboard'), purge_step=epochs_done + 1)
 
     def write(self, line: dict[str, Any]) -> None:
         """Adds one epoch's values."""
@@ -37,10 +36,21 @@ class MetricsLog:
             file.write(json.dumps(line) + '\n')
             file.flush()
             os.fsync(file.fileno())  # on disk before the checkpoint that relies on it
-        if self._board is not None:
-            for key, value in line.items():
-                self._board.add_scalar(key, value, line['epoch'])
-            self._board.flush()
+        self._tell(lambda sink: sink.log(line['epoch'], line))
+
+    def close(self) -> None:
+        """Closes the sinks."""
+        self._tell(lambda sink: sink.close())
+
+    def _tell(self, call: Callable[[Sink], None]) -> None:
+        """Calls all sinks; one that fails is given up, for training is worth more than its picture."""
+        for sink in list(self._sinks):
+            try:
+                call(sink)
+            except Exception as error:  # of a server or a library, of any type
+                LOG.warning('config.train.sinks: %s takes no more values (%s); training goes on, and %s has them all',
+                            type(sink).__name__, ' '.join(str(error).split()), self._path)
+                self._sinks.remove(sink)
 
 
 def read_metrics(folder: pathlib.Path) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ __all__ = ['claim_run', 'finished_seeds', 'train_and_test']
 
 LOG = logging.getLogger(__name__)
 # Settings that change how a run is carried out, not what comes out of it.
-_OF_NO_CONSEQUENCE = ('recipe', 'seeds', 'steps_per_call', 'mesh', 'tables', 'chunk_mb')
+_OF_NO_CONSEQUENCE = ('recipe', 'seeds', 'steps_per_call', 'mesh', 'tables', 'chunk_mb', 'sinks')
 # Settings that shape the report alone: of a finished run they may change.
 _OF_THE_REPORT = {'evaluate': ('ks', 'head_user', 'head_item')}
 
