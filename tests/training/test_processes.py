@@ -114,8 +114,9 @@ def test_without_parts_two_processes_are_one_but_for_rounding(small_run, folders
 def test_two_processes_are_one_and_a_signal_to_either_stops_both(small_run, folders, processes):
     alone, together = folders
     run = small_run(train={'max_epochs': 2, 'steps_per_call': 2, 'parts': 2})
-    loop.train(run, 0, alone)
-    outputs(processes(together, 2, 2, 2))
+    best = loop.train(run, 0, alone)
+    lists = loop.test_ranks(run, 0, alone, best, depth=6)[1].ravel().tolist()
+    assert all(f'lists {lists}' in text for text in outputs(processes(together, 2, 2, 2)))
     one, two = read_metrics(alone), read_metrics(together)
     for key in ('loss', 'valid_ndcg10', 'valid_hr10'):
         assert [line[key] for line in one] == [line[key] for line in two]

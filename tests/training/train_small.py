@@ -21,6 +21,7 @@ if __name__ == '__main__':
         'max_epochs': int(epochs), 'patience': 10_000, 'steps_per_call': 2, 'parts': int(parts)})
     try:
         best = loop.train(run, 0, pathlib.Path(folder))
-        ranks, _ = loop.test_ranks(run, 0, pathlib.Path(folder), best)
+        ranks, lists = loop.test_ranks(run, 0, pathlib.Path(folder), best, depth=6)
+        print('lists', lists.ravel().tolist())
     except Stopped as stopped:
         print(f'stopped; {stopped}')
