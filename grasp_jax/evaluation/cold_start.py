@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from grasp_jax import artefacts
+from grasp_jax import archives
 from grasp_jax.data import cold_start
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation import baselines
@@ -45,10 +45,8 @@ def evaluate(workdir: pathlib.Path, seed: int, ks: Sequence[int]) -> Tree:
     if not (folder / RANKS).exists():
         known = assets.open_folder(workdir, seed)
         found = _ranks(known)
-        with artefacts.replacing(folder / RANKS) as partial, partial.open('wb') as file:
-            np.savez_compressed(file, allow_pickle=False, **found)
-    with np.load(folder / RANKS, allow_pickle=False) as file:
-        ranks = {name: file[name] for name in file.files}
+        archives.write(folder / RANKS, found)
+    ranks = archives.read(folder / RANKS)
     return {who: _summary(who, ranks, ks) for who in ('items', 'users')}
 
 
@@ -99,8 +97,9 @@ def content_ranks(vectors: np.ndarray, histories: Sequence[np.ndarray], targets:
     Returns:
       float32 [v], rank among all items but those of the history; the target always stays.
     """
-    nobody = np.arange(len(targets)), targets, np.zeros((len(targets), 0), np.int32)
-    return baselines.by_content(baselines.Sample(*nobody, histories), vectors).full
+    no_negatives = np.zeros((len(targets), 0), np.int32)
+    sample = baselines.Sample(np.arange(len(targets)), targets, no_negatives, histories)
+    return baselines.by_content(sample, vectors).full
 
 
 def _vectors(known: assets.Assets, ids: Sequence[str]) -> np.ndarray | None:

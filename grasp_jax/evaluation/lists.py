@@ -4,13 +4,11 @@ They are of the protocol of the test: the input is all but the test item, and wh
 """
 
 import pathlib
-import zipfile
-import zlib
 from typing import NamedTuple
 
 import numpy as np
 
-from grasp_jax import artefacts
+from grasp_jax import archives
 from grasp_jax.errors import UserError
 
 LISTS_FILE = 'test_lists.npz'
@@ -30,8 +28,7 @@ class Lists(NamedTuple):
 
 def save_lists(run_dir: pathlib.Path, lists: Lists) -> None:
     """Writes `test_lists.npz` into the folder of a run, complete or not at all."""
-    with artefacts.replacing(run_dir / LISTS_FILE) as partial, partial.open('wb') as file:
-        np.savez_compressed(file, users=lists.users.astype(np.int32), items=lists.items.astype(np.int32))
+    archives.write(run_dir / LISTS_FILE, {name: values.astype(np.int32) for name, values in lists._asdict().items()})
 
 
 def load_lists(run_dir: pathlib.Path) -> Lists | None:
@@ -43,11 +40,8 @@ def load_lists(run_dir: pathlib.Path) -> Lists | None:
     path = run_dir / LISTS_FILE
     if not path.exists():
         return None
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            found = Lists(file['users'], file['items'])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f'{path}: cannot be read ({error}); delete it and run again') from error
+    arrays = archives.read(path, Lists._fields)
+    found = Lists(arrays['users'], arrays['items'])
     if found.items.ndim != 2 or found.items.shape[:1] != found.users.shape or (found.items < 0).any():
         raise UserError(f'{path}: holds no lists of its users; delete it and run again')
     return found

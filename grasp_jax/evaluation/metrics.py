@@ -12,13 +12,12 @@ target is a hit, and for k up to n that is more than chance: HR@10 is 1 among 18
 
 import dataclasses
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from grasp_jax import archives
 from grasp_jax.errors import UserError
 
 RANKS_FILE = 'test_ranks.npz'
@@ -133,12 +132,10 @@ def summarise(ranks: np.ndarray, ks: Sequence[int]) -> dict[str, float]:
 
 def save_ranks(run_dir: pathlib.Path, ranks: Ranks) -> None:
     """Writes `test_ranks.npz` into the folder of a run, complete or not at all."""
-    partial = run_dir / ('partial_' + RANKS_FILE)
     types = {'users': np.int32, 'targets': np.int32}
-    np.savez_compressed(partial, **{
+    archives.write(run_dir / RANKS_FILE, {
         name: values.astype(types.get(name, np.float32)) for name, values in ranks._asdict().items()
         if values is not None})
-    partial.replace(run_dir / RANKS_FILE)
 
 
 def finished_seeds(workdir: pathlib.Path) -> list[int]:
@@ -153,16 +150,10 @@ def load_ranks(run_dir: pathlib.Path) -> Ranks:
     Raises:
       UserError: `test_ranks.npz` is missing, damaged or holds values that are no ranks.
     """
-    path = run_dir / RANKS_FILE
-    remedy = 'delete it and run again'
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            ranks = Ranks(**{name: file[name] for name in Ranks._fields if name != UNMASKED or name in file})
-    except FileNotFoundError as error:
-        raise UserError(f'{path}: is not there; run again') from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f'{path}: cannot be read ({error}); {remedy}') from error
-    there = {name: values for name, values in ranks._asdict().items() if values is not None}
+    path, remedy = run_dir / RANKS_FILE, 'delete it and run again'
+    found = archives.read(path, [name for name in Ranks._fields if name != UNMASKED])
+    there = {name: values for name, values in found.items() if name in Ranks._fields}
+    ranks = Ranks(**there)
     for name, values in there.items():
         if values.shape != ranks.users.shape or values.ndim != 1:
             raise UserError(f'{path}: {name} has shape {values.shape}, users {ranks.users.shape}; {remedy}')
