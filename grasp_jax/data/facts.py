@@ -52,10 +52,8 @@ def repeated_targets(interactions: Interactions) -> np.ndarray:
     found = np.zeros(len(users), bool)
     for first in range(0, len(users), _BLOCK):
         block = slice(first, first + _BLOCK)
-        owner = np.repeat(np.arange(len(users[block])), known[block])
-        begins = np.concatenate([[0], np.cumsum(known[block])])[:-1]
-        rows = np.arange(len(owner)) - begins[owner] + interactions.indptr[users[block]][owner]
-        same = interactions.items[rows] == targets[block][owner]
+        owner, items = interactions.oldest(users[block], known[block])
+        same = items == targets[block][owner]
         found[block] = np.bincount(owner[same], minlength=len(users[block])) > 0
     return found
 

@@ -65,11 +65,30 @@ class Interactions:
         """int32 [length]: all items of one user, held-out ones included, oldest first."""
         return self.items[self.indptr[user]:self.indptr[user + 1]]
 
+    def oldest(self, users: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The oldest so many items of some users, one user after the other.
+
+        Args:
+          users: int [v].
+          lengths: int [v], how many items of each.
+
+        Returns:
+          int64 [sum of lengths], the place in `users`, and int32, the items.
+        """
+        place = np.repeat(np.arange(len(users)), lengths)
+        inside = np.arange(len(place)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return place, self.items[self.indptr[users][place] + inside]
+
+    def in_training(self, newest: int = 0) -> np.ndarray:
+        """bool [interactions]: which ones are of the training part, of each user the `newest` at most; 0: all."""
+        position = np.arange(len(self.items)) - np.repeat(self.indptr[:-1], self.lengths)
+        length = np.repeat(self.input_lengths('train'), self.lengths)
+        found = position < length
+        return found & (position >= length - newest) if newest else found
+
     def train_item_counts(self) -> np.ndarray:
         """int64 [m + 1]: training interactions of each item; entry 0 is zero."""
-        position = np.arange(len(self.items)) - np.repeat(self.indptr[:-1], self.lengths)
-        in_train = position < np.repeat(self.input_lengths('train'), self.lengths)
-        return np.bincount(self.items[in_train], minlength=self.num_items + 1)
+        return np.bincount(self.items[self.in_training()], minlength=self.num_items + 1)
 
 
 def evenly_spread(total: int, count: int) -> np.ndarray:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sparse
 
+from grasp_jax import archives
 from grasp_jax.data.interactions import Interactions, Split, evenly_spread
 from grasp_jax.evaluation.metrics import Ranks
 from grasp_jax.retrieval.exact import unit
@@ -144,7 +145,7 @@ def similarities(interactions: Interactions) -> sparse.csr_matrix:
 
 def transitions(interactions: Interactions) -> sparse.csr_matrix:
     """float32 [m + 1, m + 1]: how often one item follows another directly in training."""
-    before = _in_training(interactions)
+    before = interactions.in_training()
     last = np.zeros(len(before) + 1, bool)
     last[interactions.indptr[:-1] + interactions.input_lengths('train') - 1] = True
     places = np.flatnonzero(before & ~last[:-1])
@@ -157,29 +158,19 @@ def save(path: pathlib.Path, ranks: dict[str, Ranks]) -> None:
     first = next(iter(ranks.values()))
     arrays = {f'{name}_{key}': getattr(found, key).astype(np.float32) for name, found in ranks.items()
               for key in ('sampled', 'full')}
-    np.savez_compressed(path, users=first.users, targets=first.targets, **arrays)
+    archives.write(path, {'users': first.users, 'targets': first.targets, **arrays})
 
 
 def load(path: pathlib.Path) -> dict[str, Ranks]:
     """Reads what `save` wrote."""
-    with np.load(path, allow_pickle=False) as file:
-        return {name: Ranks(file['users'], file['targets'], file[f'{name}_sampled'], file[f'{name}_full'])
-                for name in NAMES if f'{name}_full' in file}
-
-
-def _in_training(interactions: Interactions) -> np.ndarray:
-    """bool, which interactions are of the training part."""
-    place = np.arange(len(interactions.items)) - np.repeat(interactions.indptr[:-1], interactions.lengths)
-    return place < np.repeat(interactions.input_lengths('train'), interactions.lengths)
+    found = archives.read(path, ('users', 'targets'))
+    return {name: Ranks(found['users'], found['targets'], found[f'{name}_sampled'], found[f'{name}_full'])
+            for name in NAMES if f'{name}_full' in found}
 
 
 def _training(interactions: Interactions) -> sparse.csr_matrix:
     """float32 [n, m + 1], 1 where a user has an item in training, the newest of each user up to the cap."""
-    lengths = interactions.input_lengths('train')
-    cap = newest_counted(interactions)
-    place = np.arange(len(interactions.items)) - np.repeat(interactions.indptr[:-1], interactions.lengths)
-    own = np.repeat(lengths, interactions.lengths)
-    kept = (place < own) & (place >= own - cap)
+    kept = interactions.in_training(newest_counted(interactions))
     owner = np.repeat(np.arange(interactions.num_users, dtype=np.int32), interactions.lengths)[kept]
     items = np.asarray(interactions.items)[kept]
     shape = (interactions.num_users, interactions.num_items + 1)
@@ -236,8 +227,8 @@ def _ranks(scorer: Scores, width: int, sample: Sample, repeats: bool) -> Ranks:
         targets, negatives = (part[some].astype(np.int64) for part in (sample.targets[:, None], sample.negatives))
         scores = scorer(sample.histories[some])
         own = np.take_along_axis(scores, targets, 1)
-        theirs = np.where(negatives > 0, np.take_along_axis(scores, negatives, 1), -np.inf)
-        sampled[some] = _rank(theirs, own)
+        others = np.where(negatives > 0, np.take_along_axis(scores, negatives, 1), -np.inf)
+        sampled[some] = _rank(others, own)
         scores[:, 0] = -np.inf
         for row, history in enumerate(() if repeats else sample.histories[some]):
             scores[row, history] = -np.inf

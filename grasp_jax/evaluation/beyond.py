@@ -47,7 +47,7 @@ class Known(NamedTuple):
 def known_of(interactions: Interactions, vectors: np.ndarray | None = None) -> Known:
     """What lists are measured against, from the training part of all sequences."""
     lengths = interactions.input_lengths('train')
-    owner, items = _flat(interactions, np.arange(interactions.num_users), lengths)
+    owner, items = interactions.oldest(np.arange(interactions.num_users), lengths)
     pairs = np.unique(owner * (interactions.num_items + 1) + items)
     size = interactions.num_items + 1
     return Known(np.bincount(items, minlength=size), np.bincount(pairs % size, minlength=size),
@@ -94,7 +94,7 @@ def of_groups(lists: np.ndarray, users: np.ndarray, interactions: Interactions, 
     Returns:
       For each group `PopularityLift@k` and `PopularityDeviation@k`; None for an empty group.
     """
-    owner, items = _flat(interactions, users, interactions.input_lengths('test')[users])
+    owner, items = interactions.oldest(users, interactions.input_lengths('test')[users])
     length = np.bincount(owner, minlength=len(users))
     own = np.bincount(owner, known.counts[items], len(users)) / np.maximum(length, 1)
     kinds = popularity_kinds(known.counts)
@@ -146,13 +146,6 @@ def divergence(left: np.ndarray, right: np.ndarray) -> np.ndarray:
         return total
 
     return (apart(first) + apart(second)) / 2
-
-
-def _flat(interactions: Interactions, users: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first so many items of some users: the row of each, int64, and the items."""
-    row = np.repeat(np.arange(len(users)), lengths)
-    inside = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return row, interactions.items[interactions.indptr[users][row] + inside]
 
 
 def _of_each(values: np.ndarray, top: np.ndarray) -> np.ndarray:

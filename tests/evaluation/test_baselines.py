@@ -108,9 +108,9 @@ def test_bounds_of_large_data(monkeypatch):
         assert np.array_equal(np.sort(kept)[::-1][:4], np.sort(entries)[::-1][:4]) and (kept > 0).sum() <= 4
     monkeypatch.setattr(baselines, '_CELLS', 10 * 25)
     sample = baselines.ranked(interactions, negatives)
-    everybody = interactions.evaluated_users()
-    assert len(sample.users) == 10 and set(sample.users) <= set(everybody)
-    assert np.array_equal(sample.negatives, negatives[np.searchsorted(everybody, sample.users)])
+    evaluated = interactions.evaluated_users()
+    assert len(sample.users) == 10 and set(sample.users) <= set(evaluated)
+    assert np.array_equal(sample.negatives, negatives[np.searchsorted(evaluated, sample.users)])
     monkeypatch.setattr(baselines, '_PAIRS', int((np.minimum(interactions.input_lengths('train'), 3) ** 2).sum()))
     assert baselines.newest_counted(interactions) == 3
     newest = [interactions.sequence(user, 'train')[-3:] for user in range(interactions.num_users)]
