@@ -27,14 +27,18 @@ def ends_after(values: Sequence[float], max_epochs: int, patience: int) -> int |
       values: validation NDCG@10 of the epochs so far.
       max_epochs, patience: as in the config.
     """
-    best = 0
-    for epoch, value in enumerate(values):
-        if epoch and epoch - 1 - best >= patience or epoch >= max_epochs:
+    best = None
+    for epoch in range(len(values) + 1):
+        if epoch >= max_epochs or out_of_patience(epoch, best, patience):
             return epoch
-        if value > values[best]:
+        if epoch < len(values) and (best is None or values[epoch] > values[best]):
             best = epoch
-    done = len(values)
-    return done if done >= max_epochs or done and done - 1 - best >= patience else None
+    return None
+
+
+def out_of_patience(epoch: int, best: int | None, patience: int) -> bool:
+    """Whether a run ends before an epoch: its best one, None where there is none yet, lies too far back."""
+    return best is not None and epoch - 1 - best >= patience
 
 
 def is_done(folder: pathlib.Path, config: ml_collections.ConfigDict) -> bool:

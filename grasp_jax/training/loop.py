@@ -13,7 +13,7 @@ from tqdm import tqdm
 from grasp_jax.errors import Stopped, UserError
 from grasp_jax.evaluation.metrics import Ranks, summarise
 from grasp_jax.evaluation.ranks import Evaluator
-from grasp_jax.training import hosts, sinks, warm_start
+from grasp_jax.training import growing, hosts, sinks, warm_start
 from grasp_jax.training.checkpoints import Best, Checkpoints, Damaged, Interrupted
 from grasp_jax.training.epochs import NO_LOSSES, Epochs
 from grasp_jax.training.metrics_log import METRICS_FILE, MetricsLog, read_metrics
@@ -52,7 +52,7 @@ def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float
         with (_progress(settings.max_epochs, first + len(losses) / epochs.steps, seed) as bar,
               contextlib.closing(log) if log is not None else contextlib.nullcontext()):
             for epoch in range(first, settings.max_epochs):
-                if best is not None and epoch - 1 - best.epoch >= settings.patience:
+                if growing.out_of_patience(epoch, None if best is None else best.epoch, settings.patience):
                     break
                 begin, known = time.perf_counter(), len(losses)
                 state, losses = epochs.run(epoch, state, bar.update, losses, notice)
