@@ -9,6 +9,12 @@ class UserError(Exception):
     """
 
 
+def shown(text: str) -> str:
+    """A text from outside as a message shows it: in quotes, on one line and cut at 60 characters."""
+    quoted = repr(text)
+    return quoted if len(quoted) <= 60 else f"{quoted[:57]}...'"
+
+
 class Diverged(UserError):
     """The loss is no longer a number: these settings do not train."""
 

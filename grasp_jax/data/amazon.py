@@ -17,7 +17,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from grasp_jax.data import json_lines, log, plain_text
+from grasp_jax.data import attributes, json_lines, log, plain_text
 from grasp_jax.errors import UserError
 
 LOG = logging.getLogger(__name__)
@@ -168,9 +168,9 @@ def _refuse_other_layout(record: dict[str, Any], layout: Layout, fields: tuple[s
     asked = next(year for year, known in LAYOUTS.items() if known == layout)
     for year in ('2023', '2018' if _OF_2018 & set(record) else '2014'):
         other = LAYOUTS[year]
-        theirs = tuple(getattr(other, name) for name in ('user', 'item', 'time') if getattr(layout, name) in fields)
-        if theirs != fields and all(name in record for name in theirs):
-            raise UserError(f'{where}: has the fields of the layout {year} ({", ".join(theirs)}), not of {asked} '
+        others = tuple(getattr(other, name) for name in ('user', 'item', 'time') if getattr(layout, name) in fields)
+        if others != fields and all(name in record for name in others):
+            raise UserError(f'{where}: has the fields of the layout {year} ({", ".join(others)}), not of {asked} '
                             f'({", ".join(fields)}); use --config.data.layout={year}, and the files of one layout')
     if len(fields) > 1 and not {layout.user, layout.time} & set(record) and {'title', 'description'} & set(record):
         raise UserError(f'{where}: describes a product (its fields are {", ".join(list(record)[:6])}), it is no '
@@ -211,28 +211,16 @@ def read_metadata(path: pathlib.Path, layout: Layout,
       UserError: the file cannot be read, is of another layout, or a line lacks its item.
     """
     wanted = frozenset(wanted)
-    found: dict[str, dict[str, Any]] = {}
-    rows: dict[str, int] = {}
-    again: list[tuple[int, str]] = []
+    described = attributes.Fullest()
     for row, record in json_lines.read_objects(path, lambda line: _parse(line, wanted, path)):
         item = record.get(layout.item)
         if not item or not isinstance(item, str):
             _refuse_other_layout(record, layout, (layout.item,), f'{path}, line {row}')
             raise UserError(f'{path}, line {row}: {layout.item} is {item!r}, not an id; give it or delete this line')
-        if item not in wanted:
-            continue
-        attributes = _attributes(record, layout)
-        if item not in found:
-            found[item], rows[item] = attributes, row
-        elif found[item] != attributes:
-            again.append((row, item))
-            if len(attributes) > len(found[item]):
-                found[item], rows[item] = attributes, row
-    if again:
-        row, item = again[0]
-        LOG.warning('%s: %d lines describe an item again and differently, as line %d %r; the fullest description of '
-                    'each counts, here line %d; if it is the wrong one, delete it', path, len(again), row, item,
-                    rows[item])
+        if item in wanted:
+            described.add(row, item, _attributes(record, layout))
+    described.warn(path, 'line', 'an item')
+    found = described.found
     if len(found) < len(wanted) / 2:
         LOG.warning('%s: describes %d of the %d items in the reviews, not %r; if it is the file of another category, '
                     'name the right one with --config.data.items_file', path, len(found), len(wanted),

@@ -4,7 +4,7 @@ import collections
 import datetime
 import logging
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,25 +25,51 @@ def gather(frame: pd.DataFrame, names: Sequence[str], ids: Sequence[str], path: 
       ids: of the rows.
       path, id_column: where they stand, for messages.
     """
-    found: dict[str, dict[str, Any]] = {}
-    rows: dict[str, int] = {}
-    again: list[tuple[int, str]] = []
+    described = Fullest(_fullness)
     for row, identity, cells in zip(frame.index, ids, frame.itertuples(index=False, name=None), strict=True):
-        values = {name: value for name, value in zip(names, map(_plain, cells), strict=True)
-                  if value not in (None, '', [], {})}
-        if identity not in found:
-            found[identity], rows[identity] = values, row
-        elif found[identity] != values:
-            again.append((row, identity))
-            if _fullness(values) > _fullness(found[identity]):
-                found[identity], rows[identity] = values, row
-    if again:
-        row, identity = again[0]
-        LOG.warning('%s: %d rows describe %ss again and differently, as row %d %r; the fullest row of each counts, '
-                    'here row %d; if it is the wrong one, delete it', path, len(again), id_column, row, identity,
-                    rows[identity])
-    _empty(found, rows, path)
-    return found
+        described.add(row, identity, {name: value for name, value in zip(names, map(_plain, cells), strict=True)
+                                      if value not in (None, '', [], {})})
+    described.warn(path, 'row', f'{id_column}s')
+    _empty(described.found, described.rows, path)
+    return described.found
+
+
+class Fullest:
+    """Descriptions by id: of several of an id the fullest counts, of equally full ones the first.
+
+    Attributes:
+      found: the values of each id.
+      rows: the row or line that they are from.
+    """
+
+    def __init__(self, fullness: Callable[[dict[str, Any]], int] = len):
+        """Begins without any; `fullness` says how full a description is."""
+        self.found: dict[str, dict[str, Any]] = {}
+        self.rows: dict[str, int] = {}
+        self._fullness = fullness
+        self._again: list[tuple[int, str]] = []
+
+    def add(self, row: int, identity: str, values: dict[str, Any]) -> None:
+        """Takes in a description."""
+        before = self.found.get(identity)
+        if before is not None and before != values:
+            self._again.append((row, identity))
+        if before is None or self._fullness(values) > self._fullness(before):
+            self.found[identity], self.rows[identity] = values, row
+
+    def warn(self, path: pathlib.Path, unit: str, things: str) -> None:
+        """Says how many descriptions differ from an earlier one of the same id.
+
+        Args:
+          path: where they stand.
+          unit: 'row' or 'line'.
+          things: what is described.
+        """
+        if self._again:
+            row, identity = self._again[0]
+            LOG.warning('%s: %d %ss describe %s again and differently, as %s %d %r; the fullest %s of each counts, '
+                        'here %s %d; if it is the wrong one, delete it', path, len(self._again), unit, things, unit,
+                        row, identity, unit, unit, self.rows[identity])
 
 
 def _fullness(values: dict[str, Any]) -> int:

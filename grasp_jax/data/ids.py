@@ -15,7 +15,7 @@ import pyarrow
 import pyarrow.compute as pc
 
 from grasp_jax.data import nothing, spellings
-from grasp_jax.errors import UserError
+from grasp_jax.errors import UserError, shown
 
 LOG = logging.getLogger(__name__)
 
@@ -138,9 +138,7 @@ def check(ids: pyarrow.Array, path: pathlib.Path, column: str, row_of: Callable[
     def refuse(mask: np.ndarray, why: str) -> None:
         if mask.any():
             row, place = min((row_of(int(place)), int(place)) for place in np.flatnonzero(mask)[:1000])
-            shown = repr(ids[place].as_py())
-            shown = shown if len(shown) <= 60 else f"{shown[:57]}...'"
-            raise UserError(f'{path}, row {row}: column {column!r} is {shown}, {why}')
+            raise UserError(f'{path}, row {row}: column {column!r} is {shown(ids[place].as_py())}, {why}')
 
     def matching(pattern: str) -> np.ndarray:
         return np.asarray(pc.match_substring_regex(ids, pattern, ignore_case=True))

@@ -7,7 +7,7 @@ import os
 import pathlib
 import re
 import zlib
-from typing import Any
+from typing import Any, BinaryIO
 
 import tqdm
 
@@ -61,6 +61,11 @@ def is_gzip(path: pathlib.Path) -> bool:
     with path.open('rb') as stream:
         start = stream.read(2)
     return start == b'\x1f\x8b' or len(start) < 2 and path.name.lower().endswith('.gz')
+
+
+def opened(path: pathlib.Path) -> BinaryIO:
+    """The bytes of a file, unpacked where it is packed by gzip."""
+    return gzip.open(path) if is_gzip(path) else path.open('rb')  # type: ignore[return-value]
 
 
 def read_lines(path: pathlib.Path) -> collections.abc.Iterator[tuple[int, bytes]]:

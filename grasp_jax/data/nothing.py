@@ -32,8 +32,8 @@ def may_be_nothing(text: str) -> bool:
 def missing_ids(ids: pyarrow.Array, counts: np.ndarray) -> np.ndarray:
     """Which ids read as if there were none.
 
-    0 does where no 1 is an id, so that nobody counted from 0, and it has over five times as many rows as ids have on
-    average; -1 does where it is the only negative number.
+    0 does where no 1 is an id, so that ids are not counted from 0, and it has over five times as many rows as ids have
+    on average; -1 does where it is the only negative number.
 
     Args:
       ids: text [n], distinct.

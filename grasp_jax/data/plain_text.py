@@ -74,8 +74,8 @@ def clean(attributes: dict[str, dict[str, Any]], path: pathlib.Path) -> dict[str
         if isinstance(title, str) and is_code(title):
             code.append((identity, title))
             kept['title'] = ''
-        found[identity] = {name: _without_code(value) for name, value in kept.items() if value not in ('', [], {})}
-        found[identity] = {name: value for name, value in found[identity].items() if value not in ('', [], {})}
+        found[identity] = {name: value for name, value in zip(kept, map(_without_code, kept.values()), strict=True)
+                           if value not in ('', [], {})}
     if code:
         LOG.warning('%s: the titles of %d items are scripts or style sheets of a page, as %r of %r, and are taken as '
                     'missing; write the titles themselves', path, len(code), code[0][1][:60], code[0][0])

@@ -57,7 +57,7 @@ def prepare(config: ml_collections.ConfigDict, folder: pathlib.Path) -> dict[str
 def _with_unsold(found: filters.Sequences, reader: readers.Reader) -> tuple[filters.Sequences, int]:
     """The sequences with a catalogue that holds the described items of no row as well, behind the others in the order
     of their ids; and how many they are."""
-    unsold = sorted(reader.unsold_items())
+    unsold = reader.unsold_items()
     catalogue = Interactions(found.interactions.indptr, found.interactions.items,
                              found.interactions.num_items + len(unsold))
     return dataclasses.replace(found, interactions=catalogue, item_ids=[*found.item_ids, *unsold]), len(unsold)

@@ -3,19 +3,19 @@
 Format: https://recbole.io/docs/user_guide/data/atomic_files.html
 """
 
-import gzip
 import logging
 import pathlib
 import re
 import zlib
 from collections.abc import Collection
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import ml_collections
 import pandas as pd
 import pyarrow
 import pyarrow.csv
 
+from grasp_jax.data import json_lines
 from grasp_jax.errors import UserError
 
 LOG = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def read_header(path: pathlib.Path) -> Header:
       UserError: unreadable, or the first row is no header of `name:type`.
     """
     try:
-        with _open(path) as stream:
+        with json_lines.opened(path) as stream:
             line = stream.readline(1 << 20).decode('utf-8-sig').strip('\r\n')
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(f'{path}: cannot be read ({" ".join(str(error).split())}); fetch or copy this file again '
@@ -111,10 +111,10 @@ def read_table(path: pathlib.Path, columns: Collection[str] = ()) -> pd.DataFram
 
     tabs = header.separator == '\t'  # then nothing needs quotes, and one is part of the text
     try:
-        with _open(path) as stream:
+        with json_lines.opened(path) as stream:
             table = pyarrow.csv.read_csv(
-                stream, pyarrow.csv.ReadOptions(column_names=names, skip_rows=1, use_threads=False,
-                                                        block_size=1 << 24),
+                stream,
+                pyarrow.csv.ReadOptions(column_names=names, skip_rows=1, use_threads=False, block_size=1 << 24),
                 pyarrow.csv.ParseOptions(delimiter=header.separator, quote_char=False if tabs else '"',
                                          invalid_row_handler=note),
                 pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pyarrow.large_string()),
@@ -166,12 +166,6 @@ def with_columns(config: ml_collections.ConfigDict, path: pathlib.Path) -> ml_co
         if copy[key] not in header.types and (len(ids) == 1 or ids and ids[0] == next(iter(header.types))):
             copy[key] = ids[0]
     return copy
-
-
-def _open(path: pathlib.Path) -> BinaryIO:
-    with path.open('rb') as stream:
-        packed = stream.read(2) == b'\x1f\x8b'
-    return gzip.open(path) if packed else path.open('rb')  # type: ignore[return-value]
 
 
 def _unquoted(column: pd.Series) -> pd.Series:

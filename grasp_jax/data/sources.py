@@ -62,9 +62,9 @@ def source_files(config: ml_collections.ConfigDict) -> dict[str, pathlib.Path]:
         interactions, items = [data.interactions_file or _atomic(folder, default)], [data.items_file]
     found = {'interactions': _first(folder, interactions, 'interactions', _other_layout(folder, data))}
     if recbole.is_atomic(found['interactions']):
-        theirs = {'items': recbole.beside(found['interactions'], recbole.ITEMS),
+        beside = {'items': recbole.beside(found['interactions'], recbole.ITEMS),
                   'users': recbole.beside(found['interactions'], recbole.USERS)}
-        found |= {role: path for role, path in theirs.items() if path is not None and not data[f'{role}_file']}
+        found |= {role: path for role, path in beside.items() if path is not None and not data[f'{role}_file']}
         items = [data.items_file]
     # A file that the config names must be there; the metadata of a dump may be missing.
     for role, names in (('items', items), ('users', [data.users_file])):

@@ -58,9 +58,9 @@ def _numbers(text: pyarrow.Array) -> pyarrow.Array:
         text = pc.if_else(thousands, pc.replace_substring(text, ',', ''), text)
     exponents = pc.match_substring_regex(text, _EXPONENT, ignore_case=True)
     dotted = pc.or_(pc.match_substring(text, '.'), pc.match_substring(text, '+'))  # 12E5 may be a code
-    for row in pc.indices_nonzero(pc.and_(exponents, dotted)).to_pylist():
-        whole = format(decimal.Decimal(text[row].as_py()), 'f')
-        text = pc.if_else(pc.equal(text, text[row]), whole, text)
+    written = pc.and_(exponents, dotted)
+    whole = [format(decimal.Decimal(number), 'f') for number in text.filter(written).to_pylist()]
+    text = pc.replace_with_mask(text, written, pyarrow.array(whole, text.type))
     if pc.any(pc.match_substring_regex(text, r'^\+?0\d|^\+\d|\.0+$')).as_py():
         text = pc.replace_substring_regex(text, r'^\+?0*(\d+)(\.0*)?$', r'\1')
     return text

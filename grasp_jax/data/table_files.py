@@ -3,11 +3,10 @@
 import collections.abc
 import csv
 import dataclasses
-import gzip
 import io
 import pathlib
 import zlib
-from typing import Any, BinaryIO
+from typing import Any
 
 import pandas as pd
 import pyarrow
@@ -132,13 +131,9 @@ def _read_parquet(path: pathlib.Path, columns: collections.abc.Collection[str]) 
     return table.cast(pyarrow.schema(fields))
 
 
-def _open(path: pathlib.Path) -> BinaryIO:
-    return gzip.open(path) if json_lines.is_gzip(path) else path.open('rb')  # type: ignore[return-value]
-
-
 def _header(path: pathlib.Path, separator: str) -> tuple[list[str], int]:
     """The names of the columns and how many lines stand before and in them that are no row."""
-    with _open(path) as raw, io.TextIOWrapper(raw, 'utf-8-sig', newline='') as text:
+    with json_lines.opened(path) as raw, io.TextIOWrapper(raw, 'utf-8-sig', newline='') as text:
         blank = 0
         for names in csv.reader(text, delimiter=separator):
             if names:
@@ -257,7 +252,7 @@ def _refuse_cells(path: pathlib.Path, wrong: pyarrow.csv.InvalidRow, above: int,
 
 
 def _refuse_encoding(path: pathlib.Path) -> None:
-    with _open(path) as raw:
+    with json_lines.opened(path) as raw:
         for row, line in enumerate(raw):
             try:
                 line.decode('utf-8')

@@ -98,7 +98,7 @@ def described_ids(path: pathlib.Path, config: ml_collections.ConfigDict, id_colu
       UserError: as `read_attributes`.
     """
     frame = read_table(path, [config[id_column]], [config[id_column]])
-    return list(dict.fromkeys(_checked_ids(frame, path, config, id_column, of_log=False).ids.to_pylist()))
+    return _checked_ids(frame, path, config, id_column, of_log=False).ids.to_pylist()
 
 
 def _warn_of_spellings(asked: pyarrow.Array, known: pyarrow.Array, found: int, path: pathlib.Path, column: str) -> None:

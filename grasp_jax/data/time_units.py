@@ -76,9 +76,11 @@ def check(times: np.ndarray, path: pathlib.Path, column: str, rows: Sequence[int
       UserError: two units in one column, or a stand-in for unknown times among real ones.
     """
     standing = _standing_in(times, dates)
+    band: Band | None = _DATES
     if not dates:
-        _refuse_units(times, standing, path, column, rows)
-    band = _DATES if dates else _main_band(times, standing)
+        counts = _by_band(times, standing)
+        _refuse_units(times, standing, counts, path, column, rows)
+        band = _main_band(counts)
     if band is not None:
         _check_standing_in(times, standing, band, path, column, rows)
         if band.year:
@@ -117,25 +119,19 @@ def _row_of(times: np.ndarray, value: float, rows: Sequence[int]) -> int:
     return int(rows[int(np.argmax(times == value))])
 
 
-def _places(times: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Blocks with the place of each value among the edges of the bands: odd inside a band."""
-    for block in _blocks(times):
-        yield block, np.searchsorted(_EDGES, block.astype(np.float64), side='right')
-
-
 def _by_band(times: np.ndarray, standing: dict[int, int]) -> np.ndarray:
-    """int [2 bands + 1], rows between and inside the bands, without those that may be stand-ins."""
+    """int [2 bands + 1], rows between (even places) and inside (odd) the bands, without those that may be stand-ins."""
     counts = np.zeros(len(_EDGES) + 1, np.int64)
-    for _, places in _places(times):
+    for block in _blocks(times):
+        places = np.searchsorted(_EDGES, block.astype(np.float64), side='right')
         counts += np.bincount(places, minlength=len(counts))
     for value, count in standing.items():
         counts[int(np.searchsorted(_EDGES, float(value), side='right'))] -= count
     return counts
 
 
-def _refuse_units(times: np.ndarray, standing: dict[int, int], path: pathlib.Path, column: str,
+def _refuse_units(times: np.ndarray, standing: dict[int, int], counts: np.ndarray, path: pathlib.Path, column: str,
                   rows: Sequence[int]) -> None:
-    counts = _by_band(times, standing)
     used = _mixed(counts)
     if not used:
         return
@@ -170,9 +166,8 @@ def _inside(times: np.ndarray, band: Band, standing: dict[int, int]) -> np.ndarr
     return found
 
 
-def _main_band(times: np.ndarray, standing: dict[int, int]) -> Band | None:
-    """The band of at least 9 in 10 of the rows that are no stand-ins."""
-    counts = _by_band(times, standing)
+def _main_band(counts: np.ndarray) -> Band | None:
+    """The band of at least 9 in 10 of the rows that are no stand-ins, as `_by_band` counts them."""
     place = int(np.argmax(counts))
     if place % 2 == 0 or counts[place] < 0.9 * counts.sum():
         return None

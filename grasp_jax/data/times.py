@@ -9,7 +9,7 @@ import pyarrow
 import pyarrow.compute as pc
 
 from grasp_jax.data import time_units
-from grasp_jax.errors import UserError
+from grasp_jax.errors import UserError, shown
 
 _NUMBER = r'^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$'
 _EXPONENT = r'^[+-]?\d(?:[.,](?P<digits>\d*))?e\+?(?P<power>\d+)$'
@@ -80,9 +80,8 @@ def _of_objects(values: pd.Series, path: pathlib.Path) -> pyarrow.Array:
 
 def _refuse(values: pd.Series, path: pathlib.Path, place: int) -> None:
     value = values.iloc[place]
-    shown = repr('' if value is None else str(value))
-    shown = shown if len(shown) <= 60 else f"{shown[:57]}...'"
-    raise UserError(f'{path}, row {values.index[place]}: column {values.name!r} is {shown}, {_REMEDY}')
+    text = '' if value is None else str(value)
+    raise UserError(f'{path}, row {values.index[place]}: column {values.name!r} is {shown(text)}, {_REMEDY}')
 
 
 def _first(mask: Any) -> int:
