@@ -99,7 +99,7 @@ def say(found: Sequence[Found], refuse: bool) -> None:
                 raise UserError(f'{one}, which would leak the answer; {remedy}, or go on all the same with '
                                 '--config.text.audit=False')
             else:
-                LOG.warning('%s, which leaks the answer to whatever reads the texts of users; %s', one, remedy)
+                LOG.warning('%s, which leaks the answer to any model that reads the texts of users; %s', one, remedy)
 
 
 class _People:
@@ -107,11 +107,15 @@ class _People:
 
     def __init__(self, dataset: Dataset):
         interactions = dataset.interactions
-        everybody = interactions.evaluated_users()
-        rows = evenly_spread(len(everybody), _USERS)
-        self.users = np.asarray(everybody)[rows]
+        evaluated = interactions.evaluated_users()
+        rows = evenly_spread(len(evaluated), _USERS)
+        self.users = evaluated[rows]
         self.targets = {split: np.asarray(interactions.targets(split))[rows] for split in ('valid', 'test')}
         self.training = [np.asarray(interactions.sequence(int(user), 'train')) for user in self.users]
+        had = [set(map(int, own)) for own in self.training]
+        # Rows of the users whose held-out item is not one of their training.
+        self.untold = {split: [row for row, target in enumerate(targets) if int(target) not in had[row]]
+                       for split, targets in self.targets.items()}
         self.whole = [set(map(int, interactions.whole(int(user)))) for user in self.users]
         newest = [int(own[-1]) if len(own) else 0 for own in self.training]
         # The item before the held-out one.
@@ -121,7 +125,7 @@ class _People:
     def count(self, split: str, names: Callable[[int, int], bool]) -> tuple[int, int, int, int]:
         """Hits and tries of `names(row, item)` for own held-out items, and for those of other users."""
         targets, hits, tries, by_chance, tries_by_chance = self.targets[split], 0, 0, 0, 0
-        own = [row for row in range(len(targets)) if int(targets[row]) not in set(map(int, self.training[row]))]
+        own = self.untold[split]
         for row in own:
             hits, tries = hits + names(row, int(targets[row])), tries + 1
         if hits:
@@ -214,7 +218,8 @@ def _of_users(dataset: Dataset, people: _People) -> Iterator[Found]:
 
 
 def _of_items(dataset: Dataset, people: _People, domain: Domain) -> Iterator[Found]:
-    some = [dataset.item_attributes[int(row)] for row in evenly_spread(len(dataset.item_attributes), _ITEMS)]
+    rows = evenly_spread(len(dataset.item_attributes), _ITEMS)
+    some = [dataset.item_attributes[int(row)] for row in rows]
     columns = {name for _, name in domain.fields + domain.sentences}
     if domain.extra:
         columns |= {name for attributes in some for name in attributes}
@@ -232,7 +237,6 @@ def _of_items(dataset: Dataset, people: _People, domain: Domain) -> Iterator[Fou
         found = {numbers.get(loose(piece)) or titles.get(piece) or 0 for piece in pieces_of(value)}
         return found - {0, itself}
 
-    rows = evenly_spread(len(dataset.item_attributes), _ITEMS)
     for column in sorted(columns):
         lists = [listed(attributes.get(column), int(row) + 1) for row, attributes in zip(rows, some, strict=True)]
         having = sum(clean(attributes.get(column)) != '' for attributes in some)

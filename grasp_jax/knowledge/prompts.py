@@ -62,7 +62,7 @@ def user_texts(dataset: Dataset, domain: str, max_chars: int, history: str = 'tr
 
 def without(dataset: Dataset, names: str) -> Dataset:
     """The data set less the attributes of items and users that a comma-separated list names."""
-    left_out = frozenset(filter(None, map(str.strip, names.split(','))))
+    left_out = listed(names)
     if not left_out:
         return dataset
 
@@ -71,6 +71,11 @@ def without(dataset: Dataset, names: str) -> Dataset:
 
     return dataclasses.replace(dataset, item_attributes=kept(dataset.item_attributes),
                                user_attributes=kept(dataset.user_attributes))
+
+
+def listed(names: str) -> frozenset[str]:
+    """The names of a comma-separated list."""
+    return frozenset(filter(None, map(str.strip, names.split(','))))
 
 
 def less(attributes: collections.abc.Mapping[str, Any], names: collections.abc.Set[str]) -> dict[str, Any]:

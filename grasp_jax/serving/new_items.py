@@ -11,7 +11,7 @@ import pandas as pd
 
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import domains, encoders, lsa
-from grasp_jax.knowledge.prompts import clean, cut, item_text, less
+from grasp_jax.knowledge.prompts import clean, cut, item_text, less, listed
 from grasp_jax.retrieval.neighbours import groups_of
 from grasp_jax.serving.assets import Assets
 from grasp_jax.serving.extension import Extension, nearest_known
@@ -96,7 +96,7 @@ def texts_of(rows: Sequence[Record], config: ml_collections.ConfigDict) -> list[
       UserError: a language model wrote the run's texts, and a row has none.
     """
     domain, found = domains.load(config.text.domain), []
-    left_out = frozenset(map(str.strip, config.text.get('leave_out', '').split(',')))
+    left_out = listed(config.text.get('leave_out', ''))
     for identity, attributes in rows:
         text = clean(attributes.get(TEXT))
         if not text and config.text.writer == 'model':
