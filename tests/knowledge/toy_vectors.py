@@ -1,0 +1,21 @@
+"""A toy data set of texts, and vectors made of them."""
+
+from grasp_jax.config import default
+from grasp_jax.knowledge import encoders, tables
+
+ITEM_IDS, USER_IDS = [f'i{i}' for i in range(40)], [f'u{u}' for u in range(25)]
+COLOURS = ('red', 'green', 'blue', 'violet', 'orange')
+ITEM_TEXTS = [f'a {COLOURS[i % 5]} {"shoe" if i % 2 else "scarf"} number n{i}' for i in range(40)]
+USER_TEXTS = [f'likes {COLOURS[u % 5]} things' for u in range(25)]
+
+
+def config_of(**encode):
+    config = default()
+    config.encode.update({'width': 8, **encode})
+    return config
+
+
+def run(dataset, config, folder):
+    folder.mkdir()
+    facts = encoders.encode(dataset, ITEM_TEXTS, USER_TEXTS, config, folder)
+    return facts, *tables.load_vectors(folder, len(USER_IDS), len(ITEM_IDS))
