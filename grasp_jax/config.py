@@ -19,7 +19,7 @@ def default(recipe: str = '', usual: str = 'paper') -> ml_collections.ConfigDict
 
     Args:
       recipe: a recipe; empty: that of the flag --recipe while a config file is being read.
-      usual: the recipe where nobody names one.
+      usual: the recipe where none is named.
 
     Raises:
       ValueError: there is no such recipe.

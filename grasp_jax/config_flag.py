@@ -29,8 +29,8 @@ def define_config(words: str) -> Any:
       words: what --help says of the config.
     """
     flags.DEFINE_enum(
-        'recipe', None, sorted(recipes.RECIPES), 'How training is done, whatever the config file has as its usual '
-        'recipe: paper (as the paper trains) or strong (for good lists; what configs/own_data.py has).')
+        'recipe', None, sorted(recipes.RECIPES), 'How training is done, instead of the usual recipe of the '
+        'config file: paper (as the paper trains) or strong (for good lists; what configs/own_data.py has).')
     return config_flags.DEFINE_config_file('config', None, words, lock_config=True)
 
 

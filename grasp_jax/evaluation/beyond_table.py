@@ -44,7 +44,7 @@ def comparison_rows(names: Sequence[str], reports: Sequence[Tree], k: int) -> Ro
 
     Args:
       names: of the runs.
-      reports: theirs.
+      reports: of the runs.
       k: a cut-off that all of them have.
     """
     if not any(report['test'].get('beyond_accuracy') for report in reports):

@@ -88,8 +88,8 @@ class HostEvaluator(Evaluator):
                 found = [_nothing(len(batch.targets), beside) for batch in group]
                 for first in blocks:
                     parts = self._parts(params, _block(np.arange(first, min(first + _ITEMS, count + 1))))
-                    found = [_rank_block(self.model, beside, params, parts, first, before, *rest, batch.targets, theirs)
-                             for before, rest, batch, theirs in zip(found, known, group, histories, strict=True)]
+                    found = [_rank_block(self.model, beside, params, parts, first, before, *rest, batch.targets, seen)
+                             for before, rest, batch, seen in zip(found, known, group, histories, strict=True)]
                     found[-1].ranks.block_until_ready()  # or rows of all blocks would queue up
                     bar.update()
                 everything += found
@@ -153,7 +153,7 @@ def _rank_block(model: Recommender, beside: Beside, params: Any, parts: Any, fir
     found: Any = model.apply({'params': params}, states, context, parts, method=Recommender.score_all)
     scores, num_items = jnp.asarray(found), model.spec.num_items
     left_out = [jnp.concatenate([history, targets[:, None]], 1), targets[:, None]][:beside.ranks]
-    ahead = [ahead_of(scores, target, theirs, first, num_items) for theirs in left_out]
+    ahead = [ahead_of(scores, target, items, first, num_items) for items in left_out]
     ranks = before.ranks + jnp.stack(ahead, 1)
     if not beside.depth:
         return before._replace(ranks=ranks)

@@ -122,7 +122,8 @@ def render_markdown(report: Tree) -> str:
         f'({protocol["select_by"]}). {report["training"]["epochs"]} epochs took '
         f'{duration(report["training"]["seconds"])}.',
         '![Loss and validation NDCG@10 by epoch](plots/training_curve.png)',
-        '## Data', markdown(facts, 0), *_left_out(report['stages']), *_of_the_data(report['stages']),
+        '## Data', markdown(facts, 0), *_left_out(report['stages']),
+        *data_facts.sentences(report['stages'].get('prepare', {})),
         '## How the numbers were made',
         '\n'.join(f'- **{key}**: {protocol[key]}.'
                   for key in ('split', 'sampled', 'full', 'full_unmasked', 'ties', 'selection') if key in protocol)]
@@ -145,10 +146,6 @@ def _left_out(stages: dict[str, Tree]) -> list[str]:
     shares = ', '.join(f'{count:,} {reason}' for reason, count in reasons.items() if count)
     counts = ', '.join(f'{dropped[key]:,} {key}' for key in ('users', 'items', 'interactions'))
     return [f'Left out of the source: {counts}' + (f' ({shares}).' if shares else '.')]
-
-
-def _of_the_data(stages: dict[str, Tree]) -> list[str]:
-    return data_facts.sentences(stages.get('prepare', {}))
 
 
 def duration(seconds: float) -> str:

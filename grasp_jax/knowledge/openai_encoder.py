@@ -178,7 +178,7 @@ def extra_of(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 def _numbers(embedding: Any) -> Any:
-    """A vector as it stands in an answer: a list, or float32 in base64, which some send whatever they are asked for.
+    """A vector as it stands in an answer: a list, or float32 in base64, which some send although floats are asked for.
 
     Raises:
       ValueError: it is neither.

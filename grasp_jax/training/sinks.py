@@ -30,7 +30,7 @@ class Sink(Protocol):
         """Takes the values of an epoch, which counts from 1."""
 
     def close(self) -> None:
-        """Ends the record, when training does, for whatever reason."""
+        """Ends the record, when training ends in any way."""
 
 
 def check(names: Sequence[str]) -> None:
