@@ -280,7 +280,8 @@ def test_wording_of_ones_own_goes_along(untrained, tmp_path):
 
 
 def test_a_full_disk_is_seen_before_anything_is_written(bundled, tmp_path, monkeypatch):
+    workdir = bundled()[0]  # made while there is room
     monkeypatch.setattr(shutil, 'disk_usage', lambda folder: type('Usage', (), {'free': 1e3}))
     with pytest.raises(UserError, match='the bundle needs .* name an --out on another disk'):
-        export(bundled()[0], tmp_path / 'bundle')
+        export(workdir, tmp_path / 'bundle')
     assert not list(tmp_path.iterdir())

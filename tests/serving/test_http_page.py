@@ -38,8 +38,10 @@ def rows(browser, where):
 
 
 def wait(browser, ready):
+    from selenium.common.exceptions import StaleElementReferenceException
     from selenium.webdriver.support.ui import WebDriverWait
-    WebDriverWait(browser, 20).until(lambda _: ready())
+    # What is looked at may be replaced meanwhile: it is looked at again.
+    WebDriverWait(browser, 20, ignored_exceptions=(StaleElementReferenceException,)).until(lambda _: ready())
 
 
 def search(browser, words, many):
