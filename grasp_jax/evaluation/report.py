@@ -30,7 +30,6 @@ Keys of report.json (fractions, not percent; null where a group is empty):
 | `versions` | Python and libraries |
 """  # noqa: E501 (a table row is one line)
 
-import hashlib
 import math
 import os
 import pathlib
@@ -42,9 +41,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from grasp_jax import artefacts
-from grasp_jax.data.interactions import Interactions, evenly_spread, numbers_of_negatives
+from grasp_jax.data.interactions import Interactions, evenly_spread
 from grasp_jax.errors import UserError
-from grasp_jax.evaluation import beyond, groups, metrics, plots
+from grasp_jax.evaluation import beyond, groups, metrics, plots, protocol
 from grasp_jax.evaluation.history import History, load_history
 from grasp_jax.evaluation.lists import LISTS_FILE, load_lists
 from grasp_jax.evaluation.tables import render_markdown, render_terminal
@@ -91,7 +90,7 @@ def write_report(
             'validation': _best(history), 'training': {'seconds': history.seconds, 'epochs': len(history.epochs)}})
     report = {
         'schema': SCHEMA, **_names(config), 'command': command, 'data': _data_facts(interactions, counts['users']),
-        'protocol': _protocol(config, interactions), 'thresholds': groups.thresholds(interactions, config),
+        'protocol': protocol.described(config, interactions), 'thresholds': groups.thresholds(interactions, config),
         'counts': counts, **_over_seeds(runs), 'runs': runs, 'stages': stages,
         'cold_start': _merge(cold, statistics.fmean) if cold else None,
         'mixed': _mixed(config.train.seeds, run_dirs), 'versions': _versions(run_dirs)}
@@ -178,50 +177,6 @@ def _data_facts(interactions: Interactions, evaluated: int) -> Tree:
             'density': total / max(users * items, 1), 'evaluated_users': evaluated}
 
 
-def _protocol(config: ConfigDict, interactions: Interactions) -> Tree:
-    section = config.evaluate
-    left, most_left = numbers_of_negatives(interactions)
-    fewest, most = min(section.negatives, left), min(section.negatives, most_left)
-    drawn = f'{most}' if fewest == most else f'{fewest} to {most}'
-    all_of_them = most_left <= section.negatives
-    return {
-        'split': 'leave-one-out: the last item of a user tests, the one before validates, the rest trains; users with '
-                 'fewer than 3 interactions only train'
-                 + (f'; {section.users} evenly spread users are ranked' if section.users else ''),
-        'sampled': f'the target among itself and {drawn} negatives, drawn once (seed {section.seed}) '
-                   'from the items the user never interacted with, the same for every model'
-                   + (', which are all there are: in the test both protocols are one' if all_of_them else ''),
-        'full': f"the target among all {interactions.num_items:,} items less those in the user's input",
-        metrics.UNMASKED: f"the target among all {interactions.num_items:,} items, those in the user's input too",
-        'ties': 'count half: rank = 1 + better + equal / 2',
-        'selection': f'the epoch with the best validation NDCG@10 ({section.select_by}), patience '
-                     f'{config.train.patience} epochs; the test items are looked at once, with that epoch',
-        'groups': groups.described(config), 'warning': _warning(section.ks, {'sampled': fewest, 'full': left}),
-        'negatives': section.negatives, 'fewest_negatives': fewest, 'most_negatives': most,
-        'negatives_seed': section.seed, 'select_by': section.select_by,
-        'candidates': _candidates(interactions, section.negatives, section.seed, section.users)}
-
-
-def _warning(ks: Sequence[int], fewest: dict[str, int]) -> str | None:
-    """Which cut-offs a tie alone can reach, given the fewest items that stand against a target; 10 is of validation."""
-    found = {protocol: metrics.tied_hits(sorted({*ks, 10}), others) for protocol, others in fewest.items()}
-    where = [f'at {", ".join(map(str, tied))} among {fewest[protocol]} negatives ({protocol})'
-             for protocol, tied in found.items() if tied]
-    if not where:
-        return None
-    return (f'a model that scores all items alike has a sure hit {" and ".join(where)}; trust smaller k alone, or rank '
-            'among more items')
-
-
-def _candidates(interactions: Interactions, negatives: int, seed: int, users: int) -> str:
-    """Fingerprint of users, targets and negatives: the stored negatives are a function of just these four things."""
-    some = f'{users} users ' if users else ''
-    digest = hashlib.sha256(f'{interactions.num_items} {negatives} {seed} {some}'.encode())
-    digest.update(np.ascontiguousarray(interactions.indptr, np.int64).tobytes())
-    digest.update(np.ascontiguousarray(interactions.items, np.int32).tobytes())
-    return digest.hexdigest()[:16]
-
-
 def _require_data_set(run_dir: pathlib.Path, ranks: metrics.Ranks, interactions: Interactions, count: int) -> None:
     everybody, targets = interactions.evaluated_users(), interactions.targets('test')
     chosen = evenly_spread(len(everybody), count)
@@ -233,8 +188,8 @@ def _require_data_set(run_dir: pathlib.Path, ranks: metrics.Ranks, interactions:
 
 def _test(ranks: metrics.Ranks, masks: dict[str, np.ndarray], config: ConfigDict) -> Tree:
     ks = config.evaluate.ks
-    by_group = {protocol: {name: _summary(getattr(ranks, protocol)[mask], ks) for name, mask in masks.items()}
-                for protocol in metrics.PROTOCOLS}
+    by_group = {which: {name: _summary(getattr(ranks, which)[mask], ks) for name, mask in masks.items()}
+                for which in metrics.PROTOCOLS}
     unmasked = None if ranks.full_unmasked is None else _summary(ranks.full_unmasked, ks)
     return {'sampled': _summary(ranks.sampled, ks), 'full': _summary(ranks.full, ks), metrics.UNMASKED: unmasked,
             'groups': by_group['sampled'], 'groups_full': by_group['full']}

@@ -1,0 +1,63 @@
+"""How the numbers of a report were made, in sentences and in the numbers that two reports must share."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from grasp_jax.data.interactions import Interactions, numbers_of_negatives
+from grasp_jax.evaluation import groups, metrics
+
+Tree = dict[str, Any]
+
+
+def described(config: ConfigDict, interactions: Interactions) -> Tree:
+    """The entry `protocol` of report.json.
+
+    Args:
+      config: the full config.
+      interactions: the prepared data set.
+    """
+    section = config.evaluate
+    left, most_left = numbers_of_negatives(interactions)
+    fewest, most = min(section.negatives, left), min(section.negatives, most_left)
+    drawn = f'{most}' if fewest == most else f'{fewest} to {most}'
+    all_of_them = most_left <= section.negatives
+    return {
+        'split': 'leave-one-out: the last item of a user tests, the one before validates, the rest trains; users with '
+                 'fewer than 3 interactions only train'
+                 + (f'; {section.users} evenly spread users are ranked' if section.users else ''),
+        'sampled': f'the target among itself and {drawn} negatives, drawn once (seed {section.seed}) '
+                   'from the items the user never interacted with, the same for every model'
+                   + (', which are all there are: in the test both protocols are one' if all_of_them else ''),
+        'full': f"the target among all {interactions.num_items:,} items less those in the user's input",
+        metrics.UNMASKED: f"the target among all {interactions.num_items:,} items, those in the user's input too",
+        'ties': 'count half: rank = 1 + better + equal / 2',
+        'selection': f'the epoch with the best validation NDCG@10 ({section.select_by}), patience '
+                     f'{config.train.patience} epochs; the test items are looked at once, with that epoch',
+        'groups': groups.described(config), 'warning': _warning(section.ks, {'sampled': fewest, 'full': left}),
+        'negatives': section.negatives, 'fewest_negatives': fewest, 'most_negatives': most,
+        'negatives_seed': section.seed, 'select_by': section.select_by,
+        'candidates': _candidates(interactions, section.negatives, section.seed, section.users)}
+
+
+def _warning(ks: Sequence[int], fewest: dict[str, int]) -> str | None:
+    """Which cut-offs a tie alone can reach, given the fewest items that stand against a target; 10 is of validation."""
+    found = {protocol: metrics.tied_hits(sorted({*ks, 10}), others) for protocol, others in fewest.items()}
+    where = [f'at {", ".join(map(str, tied))} among {fewest[protocol]} negatives ({protocol})'
+             for protocol, tied in found.items() if tied]
+    if not where:
+        return None
+    return (f'a model that scores all items alike has a sure hit {" and ".join(where)}; trust smaller k alone, or rank '
+            'among more items')
+
+
+def _candidates(interactions: Interactions, negatives: int, seed: int, users: int) -> str:
+    """Fingerprint of users, targets and negatives: the stored negatives are a function of just these four things."""
+    some = f'{users} users ' if users else ''
+    digest = hashlib.sha256(f'{interactions.num_items} {negatives} {seed} {some}'.encode())
+    digest.update(np.ascontiguousarray(interactions.indptr, np.int64).tobytes())
+    digest.update(np.ascontiguousarray(interactions.items, np.int32).tobytes())
+    return digest.hexdigest()[:16]
