@@ -219,6 +219,9 @@ def _evaluate() -> dict:
         'seed': 42,  # of the stored negatives
         'ks': (1, 3, 5, 10, 20),
         'select_by': 'sampled',  # protocol of the validation NDCG@10 that picks the checkpoint: sampled | full
+        # Whether what a user had stays among the candidates of full ranking and in the lists that are made later: where
+        # people buy the same thing again. See docs/evaluation.md.
+        'repeats': False,
         'head_user': 0,  # head from this many training interactions on; 0: the top 20%, with ties
         'head_item': 0,
         'users_per_batch': 256,

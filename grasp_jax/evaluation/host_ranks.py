@@ -84,12 +84,12 @@ class HostEvaluator(Evaluator):
                     bar.update()
                 if not full:
                     continue
-                histories = [self.histories(start + place) for place in range(len(group))]
+                hidden = [self.left_out(start + place) for place in range(len(group))]
                 found = [_nothing(len(batch.targets), beside) for batch in group]
                 for first in blocks:
                     parts = self._parts(params, _block(np.arange(first, min(first + _ITEMS, count + 1))))
                     found = [_rank_block(self.model, beside, params, parts, first, before, *rest, batch.targets, seen)
-                             for before, rest, batch, seen in zip(found, known, group, histories, strict=True)]
+                             for before, rest, batch, seen in zip(found, known, group, hidden, strict=True)]
                     found[-1].ranks.block_until_ready()  # or rows of all blocks would queue up
                     bar.update()
                 everything += found

@@ -53,9 +53,11 @@ class Ranks(NamedTuple):
     Attributes:
       users: int32 [v], the evaluated users.
       targets: int32 [v], their test items.
-      sampled: float32 [v], rank among the target and the stored negatives, 1 is best.
-      full: float32 [v], rank among all items that are not in the input.
-      full_unmasked: float32 [v], rank among all items; None where it was not asked for, as in older files.
+      sampled: float32 [v], rank among the target and the stored negatives, 1 is best, NaN where there are none.
+      full: float32 [v], rank among all items that are not in the input, or with `evaluate.repeats` among all items; NaN
+        where there are no others.
+      full_unmasked: float32 [v], rank among all items; None where it was not asked for, as in older files, and where
+        `full` is that already.
     """
 
     users: np.ndarray
@@ -76,15 +78,16 @@ def ndcg(ranks: np.ndarray, k: int) -> np.ndarray:
       k: cut-off.
 
     Returns:
-      float64 [v].
+      float64 [v], NaN where the rank is.
     """
     ranks = np.asarray(ranks, np.float64)
-    return np.where(ranks <= k, 1.0 / np.log2(ranks + 1.0), 0.0)
+    return np.where(ranks > k, 0.0, 1.0 / np.log2(ranks + 1.0))
 
 
 def hit_rate(ranks: np.ndarray, k: int) -> np.ndarray:
-    """HR@k: float64 [v], 1 where rank <= k, else 0. Equals Recall@k, since one item is relevant."""
-    return (np.asarray(ranks) <= k).astype(np.float64)
+    """HR@k: float64 [v], 1 where rank <= k, else 0, NaN where the rank is. Equals Recall@k, since one item is
+    relevant."""
+    return np.where(np.isnan(ranks), np.nan, np.asarray(ranks) <= k)
 
 
 def tied_hits(ks: Iterable[int], others: int) -> list[int]:
@@ -101,7 +104,7 @@ def accumulate(ranks: np.ndarray, ks: Sequence[int], mask: np.ndarray | None = N
     """Sums and counts of every metric over some users.
 
     Args:
-      ranks: [v], 1 is best.
+      ranks: [v], 1 is best; NaN is left out.
       ks: cut-offs.
       mask: bool [v], False where a row only fills up a batch; all rows count where it is left out.
 
@@ -109,6 +112,7 @@ def accumulate(ranks: np.ndarray, ks: Sequence[int], mask: np.ndarray | None = N
       `NDCG@k` and `HR@k` for each k, and `MRR`.
     """
     ranks = np.asarray(ranks) if mask is None else np.asarray(ranks)[mask]
+    ranks = ranks[~np.isnan(ranks)]
     values = {f'NDCG@{k}': ndcg(ranks, k) for k in ks}
     values |= {f'HR@{k}': hit_rate(ranks, k) for k in ks}
     values['MRR'] = reciprocal_rank(ranks)
@@ -124,7 +128,7 @@ def summarise(ranks: np.ndarray, ks: Sequence[int]) -> dict[str, float]:
     """`NDCG@k`, `HR@k` and `MRR` as fractions; NaN where there are no users.
 
     Args:
-      ranks: [v], 1 is best.
+      ranks: [v], 1 is best; NaN is left out.
       ks: cut-offs.
     """
     return {name: mean.value for name, mean in accumulate(ranks, ks).items()}
@@ -159,7 +163,7 @@ def load_ranks(run_dir: pathlib.Path) -> Ranks:
             raise UserError(f'{path}: {name} has shape {values.shape}, users {ranks.users.shape}; {remedy}')
     for protocol in (*PROTOCOLS, UNMASKED):
         values = there.get(protocol, np.ones(0))
-        wrong = np.flatnonzero(~(np.isfinite(values) & (values >= 1)))
+        wrong = np.flatnonzero(~((values >= 1) & (values < np.inf) | np.isnan(values)))
         if len(wrong):
             raise UserError(f'{path}: row {wrong[0]} of {protocol} is {values[wrong[0]]}, not a rank; {remedy}')
     return ranks

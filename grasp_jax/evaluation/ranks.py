@@ -2,7 +2,9 @@
 
 `sampled`: the target among itself and the stored negatives. `full`: the target among all items, less those of the
 user's input history (the target itself always stays: a user may buy an item again). `full_unmasked`, of the test alone:
-the target among all items.
+the target among all items. With `evaluate.repeats` `full` is that already, and there is no other.
+
+A user without any other candidate under a protocol has no rank there: NaN, which every mean leaves out.
 """
 
 import functools
@@ -16,6 +18,7 @@ from jax.sharding import Mesh
 
 from grasp_jax.data import batches
 from grasp_jax.data.interactions import Interactions, Split, evenly_spread
+from grasp_jax.evaluation import alone
 from grasp_jax.evaluation.all_items import Beside, rank_in_shares
 from grasp_jax.evaluation.metrics import Ranks
 from grasp_jax.evaluation.ordering import rank_of_first
@@ -111,10 +114,11 @@ class Evaluator:
     Attributes:
       users: int32 [v], evaluated users; all results are in this order.
       targets: int32 [v].
+      alone: by protocol bool [v], whose target has nothing to be ranked against.
     """
 
     def __init__(self, model: Recommender, mesh: Mesh, data: Data, interactions: Interactions, split: Split,
-                 negatives: np.ndarray, users_per_batch: int, count: int = 0):
+                 negatives: np.ndarray, users_per_batch: int, count: int = 0, repeats: bool = False):
         """Plans the batches.
 
         Args:
@@ -126,6 +130,7 @@ class Evaluator:
           negatives: int32 [v, N], the stored draw of this split.
           users_per_batch: B; rounded up so that every device gets as many.
           count: how many of the evaluated users, evenly spread; 0: all.
+          repeats: whether items of the input are candidates of full ranking.
         """
         self.model, self.mesh, self.data = model, mesh, data
         users_per_batch = -(-users_per_batch // mesh.shape['data']) * mesh.shape['data']
@@ -149,7 +154,9 @@ class Evaluator:
         size = pairs * LEVELS * np.dtype(np.float32).itemsize
         self._keeps_scores = split == 'valid' and model.spec.fixed_scores and size <= _MOST_SCORES
         self._scores: dict[int, GateScores] = {}
-        self._unmasked = split == 'test'
+        self._unmasked, self._repeats = split == 'test' and not repeats, repeats
+        self.alone = {'sampled': (self._negatives == 0).all(1),
+                      'full': alone.under_full(interactions, self.users, self.targets, split, repeats)}
 
     def __call__(self, params: Any, full: bool) -> Ranks:
         """Ranks under the sampled protocol, and under the full one where asked for."""
@@ -175,7 +182,7 @@ class Evaluator:
         parameters."""
         batch = self.batch(step)
         return _rank_batch(self.model, self.mesh, self.num_rows, self.beside(depth), params, self.data, parts,
-                           batch.placement, batch.targets, batch.negatives, self.histories(step) if full else None,
+                           batch.placement, batch.targets, batch.negatives, self.left_out(step) if full else None,
                            self._gate_scores(params, step, batch) if self._keeps_scores else None)
 
     def beside(self, depth: int) -> Beside:
@@ -205,9 +212,11 @@ class Evaluator:
         fields = self.targets[chosen], self._negatives[chosen]
         return Batch(placement, *(_filled(field, self._size) for field in fields))
 
-    def histories(self, step: int) -> np.ndarray:
-        """int32 [B, longest input of all], the input items of a batch's users, filled up with 0: large, and of use
-        only to a ranking among all items."""
+    def left_out(self, step: int) -> np.ndarray:
+        """int32 [B, longest input of all], items that are no candidates of a batch's users in a full ranking, filled up
+        with 0: those of the input, which is large, or with repeats none."""
+        if self._repeats:
+            return np.zeros((self._size, 1), np.int32)
         chosen = self._chosen(step)
         width, own = int(self._lengths.max(initial=0)), self._lengths[chosen]
         inside = np.arange(width)[None] < own[:, None]
@@ -223,10 +232,8 @@ class Evaluator:
 
     def collect(self, sampled: Sequence[Any], everything: Sequence[Any], full: bool) -> Ranks:
         """Ranks of all users from those of each batch, [B] and [B, 1 or 2]."""
-        if not full:
-            return Ranks(self.users, self.targets, self.in_order(sampled), np.empty(0, np.float32))
-        found = self.in_order(everything).T.copy()
-        return Ranks(self.users, self.targets, self.in_order(sampled), *found)
+        found = self.in_order(everything).T.copy() if full else [np.empty(0, np.float32)]
+        return alone.marked(Ranks(self.users, self.targets, self.in_order(sampled), *found), **self.alone)
 
     def lists(self, best: Sequence[Any], depth: int) -> np.ndarray:
         """int32 [v, depth], the lists of all users from those of each batch."""

@@ -22,7 +22,7 @@ class UserScores:
       name: how messages call the method.
       users: int [v].
       targets: int [v], test items.
-      values: float64 [v], for example NDCG@10.
+      values: float64 [v], for example NDCG@10; NaN of users that have no rank.
     """
 
     name: str
@@ -53,7 +53,7 @@ def user_scores(name: str, runs: Sequence[Ranks], protocol: str = 'sampled', k: 
 def compare(
     a: UserScores, b: UserScores, seed: int, resamples: int = 1000, confidence: float = 0.95,
 ) -> dict[str, float]:
-    """Compares two methods user by user.
+    """Compares two methods user by user, over the users that have a rank under both.
 
     The negatives must be the same too, which ranks cannot show: the caller sees to that.
 
@@ -70,12 +70,15 @@ def compare(
       of both: many small gains and a few large losses make it positive where the mean is negative).
 
     Raises:
-      UserError: the two were evaluated on different users or test items.
+      UserError: the two were evaluated on different users or test items, or nobody has a rank under both.
     """
     import scipy.stats
     _require_same(a.name, (a.users, a.targets), b.name, (b.users, b.targets))
     # Averages over seeds leave differences of 1e-17 that would count as wins and losses in the signed-rank test.
     differences = np.round(a.values - b.values, 12)
+    differences = differences[~np.isnan(differences)]
+    if not len(differences):
+        raise UserError(f'{a.name} and {b.name}: no user has a candidate beside the test item; give more items')
     low, high = bootstrap_interval(differences, seed, resamples, confidence)
     changed = differences[differences != 0]
     if not len(changed):

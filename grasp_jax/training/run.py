@@ -75,10 +75,19 @@ class Run:
     stages: pathlib.Path | None = None
 
     def evaluator(self, split: Split) -> Evaluator | HostEvaluator:
-        """Ranks the held-out items of 'valid' or 'test'."""
+        """Ranks the held-out items of 'valid' or 'test'.
+
+        Raises:
+          UserError: no user has another candidate, so that no epoch could be picked.
+        """
         given = (self.model, self.mesh, self.data, self.interactions, split, self.negatives[split],
-                 self.config.evaluate.users_per_batch, self.config.evaluate.users)
-        return Evaluator(*given) if self.host is None else HostEvaluator(*given, host=self.host)
+                 self.config.evaluate.users_per_batch, self.config.evaluate.users, self.config.evaluate.repeats)
+        found = Evaluator(*given) if self.host is None else HostEvaluator(*given, host=self.host)
+        if split == 'valid' and found.alone[self.config.evaluate.select_by].all():
+            raise UserError(f'{self.config.data.name or "the data set"}: none of its {len(found.users):,} evaluated '
+                            'users has an item that could stand against the validation item, as they have every item; '
+                            'give more items')
+        return found
 
     def fresh_state(self, seed: int) -> TrainState:
         """An initial state, created where it will live."""

@@ -94,8 +94,11 @@ def test_ranks_survive_the_disk_and_damage_is_named(tmp_path):
     metrics.save_ranks(tmp_path, ranks._replace(full_unmasked=np.array([1, 0.5, 3])))
     with pytest.raises(UserError, match=r'row 1 of full_unmasked is 0.5'):
         metrics.load_ranks(tmp_path)
-    metrics.save_ranks(tmp_path, ranks._replace(full=np.array([1, np.nan, 3])))
-    with pytest.raises(UserError, match=r'test_ranks\.npz: row 1 of full is nan'):
+    nobody = ranks._replace(full=np.array([1, np.nan, 3]))  # beside the target to be ranked against
+    metrics.save_ranks(tmp_path, nobody)
+    np.testing.assert_array_equal(metrics.load_ranks(tmp_path).full, nobody.full)
+    metrics.save_ranks(tmp_path, ranks._replace(full=np.array([1, np.inf, 3])))
+    with pytest.raises(UserError, match=r'test_ranks\.npz: row 1 of full is inf'):
         metrics.load_ranks(tmp_path)
     metrics.save_ranks(tmp_path, ranks._replace(sampled=np.ones(2)))
     with pytest.raises(UserError, match='sampled has shape'):
@@ -118,3 +121,12 @@ def test_ranks_are_never_unpickled(tmp_path):
     np.savez(tmp_path / metrics.RANKS_FILE, users=np.array([{}], dtype=object))
     with pytest.raises(UserError, match='cannot be read'):
         metrics.load_ranks(tmp_path)
+
+
+def test_who_has_no_rank_counts_nowhere():
+    ranks = np.array([3.0, np.nan, 1.0, np.nan])
+    assert metrics.summarise(ranks, KS) == metrics.summarise(ranks[[0, 2]], KS)
+    assert metrics.accumulate(ranks, KS)['MRR'].count == 2
+    for values in (metrics.ndcg(ranks, 10), metrics.hit_rate(ranks, 10), metrics.reciprocal_rank(ranks)):
+        assert np.isnan(values).tolist() == [False, True, False, True]
+    assert all(np.isnan(value) for value in metrics.summarise(ranks[[1, 3]], KS).values())

@@ -104,3 +104,25 @@ def test_other_users_are_refused():
         significance.compare(scores(np.zeros(3)), scores(np.zeros(3), 'b', np.array([0, 2, 1])), 0)
     with pytest.raises(UserError, match='no user was evaluated'):
         significance.compare(scores([]), scores([], 'b'), 0)
+
+
+def test_users_without_a_rank_under_either_are_left_out_of_both():
+    rng = np.random.default_rng(4)
+    values, others = rng.random(60), rng.random(60)
+    mine, theirs = scores(np.where(np.arange(60) < 4, np.nan, values)), scores(
+        np.where(np.arange(60) % 9 == 1, np.nan, others), 'b')
+    kept = np.isfinite(mine.values) & np.isfinite(theirs.values)
+    assert 0 < kept.sum() < 57
+    same = [significance.UserScores(name, each.users[kept], each.targets[kept], each.values[kept])
+            for name, each in (('a', mine), ('b', theirs))]
+    assert significance.compare(mine, theirs, 0) == significance.compare(*same, 0)
+    with pytest.raises(UserError, match='no user has a candidate beside the test item'):
+        significance.compare(scores([np.nan, 1.0]), scores([0.5, np.nan], 'b'), 0)
+
+
+def test_a_rank_that_is_none_is_a_value_that_is_none():
+    ranks = Ranks(np.arange(3), np.arange(3), np.array([1, np.nan, 30]), np.array([np.nan, 2, 3]))
+    for protocol in ('sampled', 'full'):
+        np.testing.assert_array_equal(significance.user_scores('a', [ranks, ranks], protocol).values,
+                                      ndcg(getattr(ranks, protocol), 10))
+    assert np.isnan(significance.user_scores('a', [ranks]).values).tolist() == [False, True, False]
