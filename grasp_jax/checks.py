@@ -20,9 +20,9 @@ _POSITIVE = (('train', 'batch_size'), ('train', 'max_epochs'), ('train', 'patien
              ('train', 'chunk_mb'), ('train', 'learning_rate'), ('evaluate', 'negatives'),
              ('evaluate', 'users_per_batch'), ('retrieve', 'k'), ('retrieve', 'candidates'), ('retrieve', 'sample'),
              ('encode', 'width'), ('encode', 'batch_size'), ('text', 'max_chars'))
-_NOT_NEGATIVE = (('train', 'weight_decay'), ('train', 'last_only'), ('train', 'epoch_steps'), ('evaluate', 'seed'),
-                 ('evaluate', 'users'), ('evaluate', 'head_user'), ('evaluate', 'head_item'), ('encode', 'seed'),
-                 ('encode', 'dimensions'), ('retrieve', 'reduce_to'))
+_NOT_NEGATIVE = (('train', 'weight_decay'), ('train', 'last_only'), ('train', 'epoch_steps'),
+                 ('train', 'min_epoch_steps'), ('evaluate', 'seed'), ('evaluate', 'users'), ('evaluate', 'head_user'),
+                 ('evaluate', 'head_item'), ('encode', 'seed'), ('encode', 'dimensions'), ('retrieve', 'reduce_to'))
 _SHARES = (('train', 'calibration'), ('train', 'mask_prob'), ('train', 'mask_last_prob'), ('train', 'popularity'),
            ('evaluate', 'cold_items'), ('evaluate', 'cold_users'))
 _SEEDS = 2 ** 32  # JAX takes seeds that are so far apart for the same

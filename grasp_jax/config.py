@@ -201,6 +201,9 @@ def _train() -> dict:
         'mask_last_prob': 0.1,  # bert4rec: share of sequences in which only the last item is hidden
         'last_only': 0,  # only the newest so many items of each training sequence are targets; 0: all
         'epoch_steps': 0,  # steps between two validations, each time with other users; 0: all users once
+        # An epoch of fewer steps runs over all users again until it has so many, so that max_epochs and patience mean
+        # as much on small data as on big; 0: all users once.
+        'min_epoch_steps': 0,
         'steps_per_call': 200,  # training steps between two looks of the host at the loss
         'mesh': (-1, 1),  # devices along 'data' and 'model'; -1 takes what is left
         'parts': 0,  # a batch in so many parts: the same bits on 1, 2, 4, ... devices, for more time; 0: one a device

@@ -79,7 +79,8 @@ def test_what_tables_on_the_host_cannot_do_is_refused_at_the_door(settings):
     ('train', 'mesh', (0, 1), 'along data'), ('model', 'dropout', 0.9999999, 'clearly below 1'),
     ('model', 'auxiliary_weight', 0.1, 'method grasp has no auxiliary loss'),
     ('evaluate', 'seed', -1, '0 or more'), ('evaluate', 'users', -1, '0 or more'),
-    ('train', 'epoch_steps', -1, '0 or more'), ('data', 'scale', 0.5, 'synthetic shop')])
+    ('train', 'epoch_steps', -1, '0 or more'), ('train', 'min_epoch_steps', -1, '0 or more'),
+    ('data', 'scale', 0.5, 'synthetic shop')])
 def test_settings_that_cannot_work_are_refused(section, key, value, word):
     config = default()
     config[section].update({key: value})
@@ -119,6 +120,11 @@ def test_settings_of_the_language_model_are_looked_at_before_anything_is_asked(k
     assert f'llm.{key}' in str(caught.value) and 'secret' not in str(caught.value)
     config.model.method = 'none'
     check_config(config)  # it reads no texts
+
+
+def test_small_data_get_as_many_steps_as_big_ones_where_they_are_somebodys_own_alone():
+    assert [name for name in SHIPPED if load(name).train.min_epoch_steps] == ['own_data']
+    assert load('own_data:paper').train.min_epoch_steps == load('own_data').train.min_epoch_steps
 
 
 def test_defaults_are_plain_values():

@@ -5,7 +5,7 @@ The host plans where each user of a batch goes (`epoch_plan`, `ordered_plan`); t
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -215,6 +215,12 @@ def epoch_plan(sequences: Sequences, batch_size: int, seed: int, epoch: int, min
         dealt[batch, place] = who
         items[batch] += lengths[who]
     return ordered_plan(sequences, dealt.reshape(-1), batch_size, min_rows, row_multiple)
+
+
+def joined(plans: Sequence[Plan]) -> Plan:
+    """Passes over the same sequences, one after the other."""
+    fields = zip(*(plan.placement for plan in plans), strict=True)
+    return Plan(Placement(*map(np.concatenate, fields)), max(plan.num_rows for plan in plans), plans[0].width)
 
 
 def usual_shape(sequences: Sequences, batch_size: int, seed: int, groups: int,

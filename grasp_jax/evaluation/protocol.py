@@ -25,6 +25,7 @@ def described(config: ConfigDict, interactions: Interactions) -> Tree:
     fewest, most = min(section.negatives, left), min(section.negatives, most_left)
     drawn = f'{most}' if fewest == most else f'{fewest} to {most}'
     all_of_them = most_left <= section.negatives
+    of_steps = f' of at least {config.train.min_epoch_steps} steps' if config.train.min_epoch_steps else ''
     return {
         'split': 'leave-one-out: the last item of a user tests, the one before validates, the rest trains; users with '
                  'fewer than 3 interactions only train'
@@ -36,7 +37,7 @@ def described(config: ConfigDict, interactions: Interactions) -> Tree:
         metrics.UNMASKED: f"the target among all {interactions.num_items:,} items, those in the user's input too",
         'ties': 'count half: rank = 1 + better + equal / 2',
         'selection': f'the epoch with the best validation NDCG@10 ({section.select_by}), patience '
-                     f'{config.train.patience} epochs; the test items are looked at once, with that epoch',
+                     f'{config.train.patience} epochs{of_steps}; the test items are looked at once, with that epoch',
         'groups': groups.described(config), 'warning': _warning(section.ks, {'sampled': fewest, 'full': left}),
         'negatives': section.negatives, 'fewest_negatives': fewest, 'most_negatives': most,
         'negatives_seed': section.seed, 'select_by': section.select_by,

@@ -96,15 +96,25 @@ class Epochs:
             self.shape = self.shape._replace(similar=grids)
 
     @property
+    def _pass_steps(self) -> int:
+        """Steps that run over all users once."""
+        return -(-len(self.sequences.users) // self._settings.batch_size)
+
+    @property
+    def passes(self) -> int:
+        """How often an epoch runs over all users: as often as `min_epoch_steps` takes."""
+        return max(1, -(-self._settings.min_epoch_steps // self._pass_steps))
+
+    @property
     def steps(self) -> int:
-        """Steps of an epoch: all users once, or the first `epoch_steps` batches of them."""
-        whole = -(-len(self.sequences.users) // self._settings.batch_size)
+        """Steps of an epoch: all of its passes, or the first `epoch_steps` batches of them."""
+        whole = self.passes * self._pass_steps
         return min(self._settings.epoch_steps or whole, whole)
 
     def users(self, epoch: int) -> int:
-        """Users of an epoch."""
+        """Users of an epoch, each as often as it comes."""
         if not self._settings.epoch_steps:
-            return len(self.sequences.users)
+            return self.passes * len(self.sequences.users)
         return int(np.count_nonzero(self.plan(epoch).placement.length))  # empty places may lie in any batch
 
     def run(self, epoch: int, state: TrainState, done: Callable[[float], Any], known: np.ndarray = NO_LOSSES,
@@ -207,9 +217,10 @@ class Epochs:
         return train_steps(self._run.model, self._spec, self._run.mesh, chunk.shape, chunk.data, state, chunk.steps)
 
     def plan(self, epoch: int) -> batches.Plan:
-        """All batches of an epoch."""
-        whole = batches.epoch_plan(self.sequences, self._settings.batch_size, self._seed, epoch, self.shape.rows,
-                                   self.shape.groups)
+        """All batches of an epoch, pass after pass."""
+        numbers = range(epoch * self.passes, (epoch + 1) * self.passes)
+        whole = batches.joined([batches.epoch_plan(self.sequences, self._settings.batch_size, self._seed, number,
+                                                   self.shape.rows, self.shape.groups) for number in numbers])
         return dataclasses.replace(whole, placement=whole.steps(0, self.steps))
 
 

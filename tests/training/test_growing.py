@@ -84,6 +84,16 @@ def test_a_run_that_grew_equals_one_that_had_its_end_from_the_start(small_run, t
         assert_equal(left(run, folder), through(small_run, *end))
 
 
+def test_a_run_whose_epochs_are_several_passes_grows_as_well(small_run, tmp_path):
+    found = []
+    for folder, ends in ((tmp_path / 'grown', [(1, 1), (3, 1), (3, 9)]), (tmp_path / 'through', [(3, 9)])):
+        for end in ends:
+            run, _ = train(small_run, folder, *end, min_epoch_steps=8)
+        found.append(left(run, folder))
+    assert_equal(*found)
+    assert [line[1] for line in found[0][0]] == [12, 24, 36]
+
+
 @pytest.mark.parametrize('step', ['forget_best', 'note_ranked', 'save_lists', 'save_ranks', 'train', 'test_ranks'])
 def test_a_kill_at_any_step_of_growing_leaves_a_folder_that_goes_on(small_run, through, tmp_path, monkeypatch, step):
     run, folder = train(small_run, tmp_path / 'seed0', 1)
