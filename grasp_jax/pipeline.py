@@ -23,6 +23,7 @@ from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.prepare import prepare, source_checksums
 from grasp_jax.errors import UserError
 from grasp_jax.evaluation import cold_start as cold_ranking
+from grasp_jax.evaluation import standing
 from grasp_jax.evaluation.report import load_report, write_report
 from grasp_jax.knowledge import domains, encoders
 from grasp_jax.knowledge.describe import ITEMS as ITEM_TEXTS
@@ -99,9 +100,11 @@ def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, share
         saved_config.save(config, workdir, shared or workdir)  # now, as another config would have been refused
         cold = [cold_ranking.evaluate(workdir, seed, config.evaluate.ks) for seed in config.train.seeds
                 if cold_start.asked_for(config.evaluate)]
+        vectors = None if knowledge.tables is None else np.asarray(knowledge.tables.items)
+        baselines = standing.ranks_of(knowledge.folder, knowledge.dataset, config, vectors)
         return write_report(workdir, config, [workdir / f'seed{seed}' for seed in config.train.seeds],
                             _as_reported(knowledge.stages, workdir, before), knowledge.dataset.interactions, command,
-                            cold, None if knowledge.tables is None else np.asarray(knowledge.tables.items))
+                            cold, vectors, baselines, knowledge.dataset)
 
 
 def _with_finished(config: ml_collections.ConfigDict, workdir: pathlib.Path, inputs: str) -> ml_collections.ConfigDict:

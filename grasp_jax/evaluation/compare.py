@@ -10,51 +10,75 @@ from typing import Any
 from grasp_jax import artefacts
 from grasp_jax.command import Parser, for_a_reader, require_picture
 from grasp_jax.errors import UserError
-from grasp_jax.evaluation import significance, tables
+from grasp_jax.evaluation import significance, standing, tables
+from grasp_jax.evaluation.baselines import NAMES
 from grasp_jax.evaluation.beyond_table import NOTE, comparison_rows
 from grasp_jax.evaluation.metrics import PROTOCOLS, seed_ranks
 from grasp_jax.evaluation.plots import check_comparison, comparison
 from grasp_jax.evaluation.report import load_report, of_seeds
 
 Tree = dict[str, Any]
-LEGEND = """All numbers in percent. The columns of tail and head users and items are NDCG, sampled protocol, at the same
-k. The gain is the mean over users of the difference of NDCG (sampled, or what --protocol says) to the first run, in
-points of percent, with its bootstrap interval; * and ** mark p below 0.05 and 0.01 in a Wilcoxon signed-rank test over
-users, where the interval leaves out zero as well and the test's rank sums point the same way as the mean. Both are
-about the trained models, on these users: another seed of the same method would differ too. Several seeds of a run,
-those that both have, are averaged per user first. Runs on other users or other negatives are listed but not tested."""
+LEGEND = """All numbers in percent. The columns of tail and head users and items are NDCG at the same k, under the
+protocol that the first run's epoch was selected by. The gain is the mean over users of the difference of NDCG (under
+that protocol, or what --protocol says) to the first run, in points of percent, with its bootstrap interval; * and **
+mark p below 0.05 and 0.01 in a Wilcoxon signed-rank test over users, where the interval leaves out zero as well and the
+test's rank sums point the same way as the mean. Both are about the trained models, on these users: another seed of the
+same method would differ too. Several seeds of a run, those that both have, are averaged per user first. Runs on other
+users or other negatives are listed but not tested. The baselines are those of the first run's report."""
 
 
 def compare_workdirs(workdirs: Sequence[pathlib.Path], reports: Sequence[Tree], seed: int = 0,
-                     protocol: str = 'sampled') -> list[list[str]]:
+                     protocol: str = '') -> list[list[str]]:
     """The table of several finished workdirs, header first.
 
     Args:
       workdirs: folders of the runs, the one to compare with first.
       reports: their reports.
       seed: of the bootstrap.
-      protocol: of the gain and its test, 'sampled' or 'full'.
+      protocol: of the gain and its test, 'sampled' or 'full'; empty: the one that the first run was selected by.
 
     Raises:
       UserError: the ranks of a run cannot be read.
     """
-    k = tables.shared_k(reports) or tables.headline_k(reports[0])
+    k, protocols = tables.shared_k(reports) or tables.headline_k(reports[0]), tables.in_order(reports[0])
+    protocol, tree = protocol or protocols[0], {'sampled': 'groups', 'full': 'groups_full'}[protocols[0]]
     header = ['run', 'data', 'recipe', 'model', 'seeds',
-              *(f'{name}@{k} {column}' for column in PROTOCOLS for name in ('NDCG', 'HR')),
+              *(f'{name}@{k} {column}' for column in protocols for name in ('NDCG', 'HR')),
               *tables.GROUP_NAMES.values(), f'gain, {protocol} (95% interval)', 'p']
     rows = [header]
     for workdir, run, report in zip(workdirs, run_names(workdirs), reports, strict=True):
         test = report['test']
-        cells = [test[column].get(f'{name}@{k}') for column in PROTOCOLS for name in ('NDCG', 'HR')]
+        cells = [test[column].get(f'{name}@{k}') for column in protocols for name in ('NDCG', 'HR')]
         hidden = _other_borders(report, reports[0])
-        cells += [None if _border(group) in hidden else test['groups'][group].get(f'NDCG@{k}')
+        cells += [None if _border(group) in hidden else test[tree][group].get(f'NDCG@{k}')
                   for group in tables.GROUP_NAMES]
         rows.append([
             run, report['dataset'], report['recipe'], _model(report), str(len(report['seeds'])),
             *(tables.percent(cell) for cell in cells),
             *(('', '') if report is reports[0] else
               _gain(workdirs[0], reports[0], workdir, report, k, seed, protocol))])
-    return rows
+    return rows + _baselines(reports[0], protocols, k, len(header))
+
+
+def _baselines(report: Tree, protocols: Sequence[str], k: int, width: int) -> list[list[str]]:
+    """Rows of the baselines of the first run; none where they are of some of its users alone."""
+    found = report.get('baselines')  # older reports do not have them
+    if not found or found['users'] < report['counts']['users']:
+        return []
+    rows = [['baseline', report['dataset'], '', shown, '', *(tables.percent(found[name][column].get(f'{metric}@{k}'))
+                                                             for column in protocols for metric in ('NDCG', 'HR'))]
+            for name, shown in NAMES.items() if name in found]
+    return [row + ['-'] * (width - len(row)) for row in rows]
+
+
+def notes(workdirs: Sequence[pathlib.Path], reports: Sequence[Tree]) -> list[str]:
+    """A line on each run that is not ahead of every baseline, and on each that is not finished."""
+    found = []
+    for name, report in zip(run_names(workdirs), reports, strict=True):
+        behind = standing.first_line(report)
+        lines = ([] if behind.startswith('Ahead') else [behind], [tables.unfinished(report)])
+        found += [f'{name}: {line[:1].lower()}{line[1:]}.' for part in lines for line in part if line]
+    return found
 
 
 def beyond_rows(workdirs: Sequence[pathlib.Path], reports: Sequence[Tree]) -> list[list[str]]:
@@ -100,8 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--out', type=pathlib.Path, metavar='FILE.md', help='also write the table as Markdown')
     parser.add_argument('--plot', type=pathlib.Path, metavar='FILE.png',
                         help='also draw NDCG@10 by backbone and method')
-    parser.add_argument('--protocol', choices=PROTOCOLS, default='sampled',
-                        help='of the gain and its test (default: sampled)')
+    parser.add_argument('--protocol', choices=PROTOCOLS, default='',
+                        help='of the gain and its test (default: the one that the first run was selected by)')
     parser.add_argument('--seeds', type=_numbers, metavar='42,43', help='compare these seeds alone (default: all)')
     parser.add_argument('--seed', type=int, default=0, help='seed of the bootstrap (default: 0)')
     try:
@@ -114,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if flags.plot:
             check_comparison(reports, run_names(flags.workdirs), flags.plot)
         rows = compare_workdirs(flags.workdirs, reports, flags.seed, flags.protocol)
-        below = [*filter(None, [border_note(flags.workdirs, reports)]), LEGEND]
+        below = [*filter(None, [border_note(flags.workdirs, reports)]), *notes(flags.workdirs, reports), LEGEND]
         beyond = beyond_rows(flags.workdirs, reports)
         if flags.out:
             more = [tables.markdown(beyond), NOTE] if beyond else []

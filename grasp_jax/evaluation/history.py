@@ -4,9 +4,13 @@ import dataclasses
 import pathlib
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from grasp_jax.errors import UserError
+from grasp_jax.training.growing import out_of_patience
 from grasp_jax.training.metrics_log import METRICS_FILE, read_metrics
+
+_LAST = 3  # a best epoch among the last so many means that the next one might have been better
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +35,15 @@ class History:
     def best(self) -> int:
         """Index of the first epoch with the highest validation NDCG@10."""
         return int(np.argmax(self.valid_ndcg10))
+
+    def is_unfinished(self, config: ConfigDict) -> bool:
+        """Whether `train.max_epochs` ended the run while it got better still: its best epoch is among the last three. A
+        few epochs more after another run (`train.start_from`) are meant to be few."""
+        limit = config.train.max_epochs
+        if len(self.epochs) < limit or (config.train.start_from and limit <= _LAST):
+            return False
+        return self.best >= len(self.epochs) - _LAST and not out_of_patience(
+            len(self.epochs), self.best, config.train.patience)
 
 
 def load_history(run_dir: pathlib.Path) -> History:

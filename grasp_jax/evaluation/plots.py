@@ -20,6 +20,7 @@ from grasp_jax.evaluation.tables import (
     METHODS,
     cut_offs,
     headline_k,
+    in_order,
     model_name,
     shared_k,
     variant,
@@ -43,7 +44,7 @@ def training_curve(report: Tree, histories: Sequence[History], path: pathlib.Pat
       path: the PNG to write.
     """
     protocol = report['protocol']['select_by']
-    figure, (left, right) = figure_of(2, model_name(report), f'{report["dataset"]}  ·  training', (9.6, 4.0))
+    figure, (left, right) = figure_of(2, model_name(report), subtitle(report, 'training'), (9.6, 4.0))
     for seed, history, colour in zip(report['seeds'], histories, _cycle(len(histories)), strict=True):
         marker = 'o' if len(history.epochs) == 1 else ''
         left.plot(history.epochs, history.loss, color=colour, linewidth=1.8, marker=marker)
@@ -55,7 +56,8 @@ def training_curve(report: Tree, histories: Sequence[History], path: pathlib.Pat
                    markeredgewidth=1.2, zorder=5)
         left.axvline(epoch, color=colour, linewidth=0.9, linestyle=(0, (2, 3)))
     panel_of(left, f'Training loss (dotted: best epoch{"s" * (len(histories) > 1)})', 'epoch', 'loss')
-    panel_of(right, 'Validation NDCG@10', 'epoch', f'NDCG@10 (%), {protocol} protocol')
+    more = '' if not report.get('unfinished') else ', not finished'
+    panel_of(right, f'Validation NDCG@10{more}', 'epoch', f'NDCG@10 (%), {protocol} protocol')
     for axes in (left, right):
         axes.grid(axis='x', visible=False)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
@@ -71,8 +73,8 @@ def metric_by_k(report: Tree, path: pathlib.Path) -> None:
       path: the PNG to write.
     """
     ks = cut_offs(report)
-    figure, panels = figure_of(2, model_name(report), f'{report["dataset"]}  ·  test{_seeds(report)}', (9.6, 4.0))
-    for axes, protocol in zip(panels, ('sampled', 'full'), strict=True):
+    figure, panels = figure_of(2, model_name(report), subtitle(report, 'test'), (9.6, 4.0))
+    for axes, protocol in zip(panels, in_order(report), strict=True):
         for metric, colour in (('HR', ORANGE), ('NDCG', BLUE)):
             values = _percents(report['test'][protocol], [f'{metric}@{k}' for k in ks])
             axes.plot(range(len(ks)), values, color=colour, linewidth=2, marker='o', markersize=6,
@@ -89,7 +91,7 @@ def metric_by_k(report: Tree, path: pathlib.Path) -> None:
         axes.set_xticks(range(len(ks)), [str(k) for k in ks])
         axes.set_xlim(-0.4, len(ks) - 0.6)
         _from_zero(axes, 1.16)
-        panel_of(axes, _protocol_title(report, protocol), 'k (length of the list)', 'test metric (%)')
+        panel_of(axes, protocol_title(report, protocol), 'k (length of the list)', 'test metric (%)')
         axes.legend(loc='upper left', **_LEGEND)
     save(figure, path)
 
@@ -102,12 +104,12 @@ def group_bars(report: Tree, path: pathlib.Path) -> None:
       path: the PNG to write.
     """
     name = f'NDCG@{headline_k(report)}'
-    figure, panels = figure_of(2, model_name(report), f'{report["dataset"]}  ·  head and tail, test{_seeds(report)}',
-                             (9.6, 4.2))
+    figure, panels = figure_of(2, model_name(report), subtitle(report, 'head and tail, test'), (9.6, 4.2))
     keys = ['all', *GROUP_NAMES]
     labels = ['all', *(label.replace(' ', '\n') for label in GROUP_NAMES.values())]
     counts = [report['counts']['users' if key == 'all' else key] for key in keys]
-    for axes, protocol, tree in zip(panels, ('sampled', 'full'), ('groups', 'groups_full'), strict=True):
+    trees = {'sampled': 'groups', 'full': 'groups_full'}
+    for axes, (protocol, tree) in zip(panels, ((which, trees[which]) for which in in_order(report)), strict=True):
         def values(part: Tree, protocol: str = protocol, tree: str = tree) -> list[float]:
             return [_percents(part[protocol] if key == 'all' else part[tree][key], [name])[0] for key in keys]
 
@@ -117,7 +119,7 @@ def group_bars(report: Tree, path: pathlib.Path) -> None:
             f'{label}\n' * (key != 'all') + 'all\n\n' * (key == 'all') + f'n = {count:,}'
             for key, label, count in zip(keys, labels, counts, strict=True)])
         _from_zero(axes, 1.14)
-        panel_of(axes, _protocol_title(report, protocol), '', f'{name} (%)')
+        panel_of(axes, protocol_title(report, protocol), '', f'{name} (%)')
         axes.tick_params(axis='x', length=0, labelsize=8.5)
     save(figure, path)
 
@@ -244,7 +246,15 @@ def _of_group(test: Tree, group: str | None, name: str) -> float:
     return _percents(test['groups'][group] if group else test['sampled'], [name])[0]
 
 
-def _protocol_title(report: Tree, protocol: str) -> str:
+def subtitle(report: Tree, what: str) -> str:
+    """The line below a picture's title: data set, what is shown, and where the vectors are from."""
+    vectors = f'  ·  vectors: {report["vectors_from"]}' if report.get('vectors_from') else ''  # not in older reports
+    whole = f'{report["dataset"]}  ·  {what}{_seeds(report)}{vectors}'
+    return whole if len(whole) <= 120 else whole[:119] + '…'
+
+
+def protocol_title(report: Tree, protocol: str) -> str:
+    """The title of a panel of one protocol."""
     if protocol == 'sampled':
         fewest = report['protocol'].get('fewest_negatives')
         most = report['protocol'].get('most_negatives', report['protocol']['negatives'])

@@ -9,6 +9,7 @@ Keys of report.json (fractions, not percent; null where a group is empty):
 | `gate`, `space`, `user_context` | settings of GRASP; null for the other methods |
 | `start_from` | work folder of the run that this one goes on from; null where it began afresh |
 | `encoder` | of the texts; null where the method reads none |
+| `vectors_from` | what made the vectors, in words, as LSA over the texts, no language model; null where the method reads none |
 | `seeds`, `seed` | all seeds of the run; `seed` only where there is one |
 | `command` | the command that makes this report again, where it is known |
 | `data` | `users`, `items`, `interactions`, `mean_length`, `density`, `evaluated_users` |
@@ -24,6 +25,10 @@ Keys of report.json (fractions, not percent; null where a group is empty):
 | `training` | `seconds` of all seeds together, `epochs` that were run |
 | `std` | only with several seeds: `test` and `validation` as standard deviations (n - 1) over the seeds; these two are then means |
 | `runs` | per seed: `seed`, `run_dir` (relative), `test`, `validation`, `training` |
+| `baselines` | `users`, how many of the evaluated ones were ranked; of `popularity`, `item_knn`, `item_knn_last3`, `transitions`, `content` (where there are vectors) and `model`, on these users, the metrics under `sampled` and `full`; null where none were ranked |
+| `standing` | the model against the baselines in NDCG@`k` under full ranking: `best`, the best of them; `behind`, those that the model is behind; `difference` to `best` with its interval `low` and `high`, `p_value` and `mark` (** below 0.01, * below 0.05, empty: no significant difference) |
+| `unfinished` | seeds that ended by `train.max_epochs` with their best epoch among the last three |
+| `examples` | lists of ten users of the first seed: `user`, `newest` (titles of the newest items), `list` (titles), `held_out`, its `place` in the list, its `rank` under full ranking |
 | `cold_start` | null unless items or users were set aside (`evaluate.cold_items`, `cold_users`); else `items` and `users`, each with `cases`, `candidates` and, under full ranking, the metrics of `model`, `content` and `chance`; means over the seeds |
 | `stages` | what each stage said about itself |
 | `mixed` | which seeds were trained on stages of the same settings that came out otherwise, null where none were |
@@ -34,19 +39,21 @@ import math
 import os
 import pathlib
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from grasp_jax import artefacts
+from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import Interactions, evenly_spread
 from grasp_jax.errors import UserError
-from grasp_jax.evaluation import beyond, groups, metrics, plots, protocol
+from grasp_jax.evaluation import baseline_plot, beyond, examples, groups, metrics, plots, protocol, standing
 from grasp_jax.evaluation.history import History, load_history
 from grasp_jax.evaluation.lists import LISTS_FILE, load_lists
 from grasp_jax.evaluation.tables import render_markdown, render_terminal
+from grasp_jax.knowledge.origin import origin
 
 __all__ = ['load_report', 'render_markdown', 'render_terminal', 'write_report']
 
@@ -57,6 +64,7 @@ Tree = dict[str, Any]
 def write_report(
     workdir: pathlib.Path, config: ConfigDict, run_dirs: Sequence[pathlib.Path], stages: dict[str, Tree],
     interactions: Interactions, command: str = '', cold: Sequence[Tree] = (), vectors: np.ndarray | None = None,
+    baselines: Mapping[str, metrics.Ranks] | None = None, dataset: Dataset | None = None,
 ) -> Tree:
     """Writes report.json, report.md and plots/ into the workdir.
 
@@ -69,6 +77,8 @@ def write_report(
       command: what to type to make this report again.
       cold: of each seed, what `cold_start.evaluate` found; empty where nothing was set aside.
       vectors: [m + 1, E], of the items' texts, row 0 is no item; None where there are none.
+      baselines: ranks of `standing.ranks_of`; None for a report without them.
+      dataset: ids and titles for the examples; None for a report without them.
 
     Returns:
       What report.json holds.
@@ -77,27 +87,34 @@ def write_report(
       UserError: a file of a run is missing, damaged or of another data set.
     """
     histories = [load_history(run_dir) for run_dir in run_dirs]
-    runs, counts, known = [], {}, beyond.known_of(interactions, vectors)
+    runs, all_ranks, counts, known = [], [], {}, beyond.known_of(interactions, vectors)
     for seed, run_dir, history in zip(config.train.seeds, run_dirs, histories, strict=True):
         ranks = metrics.load_ranks(run_dir)
         _require_data_set(run_dir, ranks, interactions, config.evaluate.users)
         masks = groups.group_masks(interactions, ranks.users, ranks.targets, config)
         counts = {'users': len(ranks.users), **{name: int(mask.sum()) for name, mask in masks.items()}}
+        all_ranks.append(ranks)
         runs.append({
             'seed': int(seed), 'run_dir': os.path.relpath(run_dir, workdir),
             'test': {**_test(ranks, masks, config),
                      'beyond_accuracy': _beyond(run_dir, ranks.users, masks, interactions, known, config)},
             'validation': _best(history), 'training': {'seconds': history.seconds, 'epochs': len(history.epochs)}})
+    table, place = standing.beside(all_ranks, baselines or {}, config.evaluate.ks)
     report = {
         'schema': SCHEMA, **_names(config), 'command': command, 'data': _data_facts(interactions, counts['users']),
         'protocol': protocol.described(config, interactions), 'thresholds': groups.thresholds(interactions, config),
         'counts': counts, **_over_seeds(runs), 'runs': runs, 'stages': stages,
+        'baselines': table, 'standing': place,
+        'unfinished': [int(seed) for seed, history in zip(config.train.seeds, histories, strict=True)
+                       if history.is_unfinished(config)],
+        'examples': examples.of_run(run_dirs[0], all_ranks[0], dataset) if dataset else [],
         'cold_start': _merge(cold, statistics.fmean) if cold else None,
         'mixed': _mixed(config.train.seeds, run_dirs), 'versions': _versions(run_dirs)}
     (workdir / 'plots').mkdir(parents=True, exist_ok=True)
     plots.training_curve(report, histories, workdir / 'plots' / 'training_curve.png')
     plots.metric_by_k(report, workdir / 'plots' / 'metric_by_k.png')
     plots.group_bars(report, workdir / 'plots' / 'groups.png')
+    baseline_plot.baseline_bars(report, workdir / 'plots' / 'baselines.png')
     artefacts.write_text(workdir / 'report.md', render_markdown(report))
     artefacts.write_json(workdir / 'report.json', report)
     return report
@@ -154,7 +171,8 @@ def of_seeds(report: Tree, seeds: Sequence[int]) -> Tree | None:
     if not runs or len(runs) == len(report['runs']):
         return report if runs else None
     return {**{key: value for key, value in report.items() if key != 'std'}, **_over_seeds(runs), 'runs': runs,
-            **_seeds([run['seed'] for run in runs])}
+            **_seeds([run['seed'] for run in runs]), 'standing': None,  # which is of all of them
+            'unfinished': [seed for seed in report.get('unfinished', ()) if seed in seeds]}
 
 
 def _names(config: ConfigDict) -> Tree:
@@ -164,6 +182,7 @@ def _names(config: ConfigDict) -> Tree:
         'dataset': config.data.name, 'method': config.model.method, 'backbone': config.model.backbone,
         'recipe': config.train.recipe, 'start_from': config.train.start_from or None, **_seeds(seeds),
         'encoder': None if config.model.method == 'none' else config.encode.kind,
+        'vectors_from': origin(config) or None,
         **{key: config.model[key] if grasp else None for key in ('gate', 'space', 'user_context')}}
 
 

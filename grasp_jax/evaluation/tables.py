@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from grasp_jax.data import facts as data_facts
+from grasp_jax.evaluation import examples, standing
 from grasp_jax.evaluation.beyond_table import NOTE, report_rows
 
 Tree = dict[str, Any]
@@ -53,7 +54,8 @@ def settings(report: Tree) -> str:
     if report.get('start_from'):  # older ones do not say
         parts.append(f'goes on from {report["start_from"]}')
     if report['encoder']:
-        parts.append(f'vectors {report["encoder"]}')
+        parts.append(f'vectors: {report["vectors_from"]}' if report.get('vectors_from') else
+                     f'vectors {report["encoder"]}')  # older ones do not say more
     if report['gate']:
         parts.append(f'gate {report["gate"]} in the {report["space"]} space, '
                      f'user context {report["user_context"]}')
@@ -84,13 +86,14 @@ def render_terminal(report: Tree) -> str:
     """A compact report for the terminal; every number stands under or beside the protocol that made it."""
     data, protocol = report['data'], report['protocol']
     return '\n'.join([
-        f'{report["dataset"]}: {model_name(report)} ({settings(report)})',
+        *_first_line(report), f'{report["dataset"]}: {model_name(report)} ({settings(report)})',
         f'{data["users"]:,} users, {data["items"]:,} items, {data["interactions"]:,} interactions; '
         f'{data["evaluated_users"]:,} users evaluated',
-        '', aligned(_overall(report), 2), _mrr(report), '', aligned(_groups(report)), '',
+        '', aligned(_overall(report), 2), _mrr(report), '',
+        *([aligned(rows), ''] if (rows := standing.rows(report)) else []), aligned(_groups(report)), '',
         *([aligned(rows, 2), ''] if (rows := report_rows(report, cut_offs(report))) else []),
         *([aligned(rows, 2), ''] if (rows := cold_rows(report)) else []),
-        f'sampled: {protocol["sampled"]}', f'full: {protocol["full"]}',
+        *(f'{which}: {protocol[which]}' for which in in_order(report)),
         f'{protocol["groups"]}{_from(report)}', *_warning(report),
         f'best epoch {_number(report["validation"]["epoch"])}, validation NDCG@10 '
         f'{_percent(report, "validation", "NDCG@10")}% ({protocol["select_by"]}); '
@@ -106,10 +109,16 @@ def render_markdown(report: Tree) -> str:
              [f'{data["users"]:,}', f'{data["items"]:,}', f'{data["interactions"]:,}', f'{data["mean_length"]:.2f}',
               f'{data["density"]:.4%}', f'{data["evaluated_users"]:,}']]
     parts = [
+        *(f'{line}.' for line in _first_line(report)),
         f'# {report["dataset"]}: {model_name(report)}', settings(report)[:1].upper() + settings(report)[1:] + '.',
         '## Test', f'Percent{several}.', markdown(_overall(report), 2),
         f'{_mrr(report)}.', *_warning(report),
         '![NDCG and hit rate by k, both protocols](plots/metric_by_k.png)',
+        *(['## Baselines', 'Percent, on the same users, test items and candidates; they count training interactions '
+           'and have nothing to tune.', markdown(rows), '![Baselines and this model](plots/baselines.png)']
+          if (rows := standing.rows(report)) else []),
+        *(['## Ten lists', 'Lists of some users under full ranking; the held-out item is bold where it is shown.',
+           markdown(rows, 4)] if (rows := examples.rows(report)) else []),
         '## Head and tail', f'Percent{several}. {_sentence(protocol["groups"])[:-1]}{_from(report)}.',
         markdown(_groups(report)), '![Head and tail groups, both protocols](plots/groups.png)',
         *(['## Beyond accuracy', ' '.join(NOTE.split()), markdown(rows, 2)]
@@ -126,7 +135,7 @@ def render_markdown(report: Tree) -> str:
         *data_facts.sentences(report['stages'].get('prepare', {})),
         '## How the numbers were made',
         '\n'.join(f'- **{key}**: {protocol[key]}.'
-                  for key in ('split', 'sampled', 'full', 'full_unmasked', 'ties', 'selection') if key in protocol)]
+                  for key in ('split', *in_order(report), 'full_unmasked', 'ties', 'selection') if key in protocol)]
     if report['command']:
         parts += ['Command:', f'```\n{report["command"]}\n```']
     parts += ['## Stages', _stages(report['stages']),
@@ -134,8 +143,29 @@ def render_markdown(report: Tree) -> str:
     return '\n\n'.join(parts) + '\n'
 
 
+def in_order(report: Tree) -> list[str]:
+    """The two protocols of the test, that of the selection first."""
+    return ['full', 'sampled'] if report['protocol']['select_by'] == 'full' else ['sampled', 'full']
+
+
+def _first_line(report: Tree) -> list[str]:
+    return [line] if (line := standing.first_line(report)) else []
+
+
 def _warning(report: Tree) -> list[str]:
-    return [f'Beware: {warning}.' for warning in (report['protocol'].get('warning'), report.get('mixed')) if warning]
+    found = (report['protocol'].get('warning'), report.get('mixed'), unfinished(report))
+    return [f'Beware: {warning}.' for warning in found if warning]
+
+
+def unfinished(report: Tree) -> str:
+    """Which seeds were stopped while they still got better, with the remedy; empty where none was."""
+    seeds = report.get('unfinished')  # older reports do not say
+    if not seeds:
+        return ''
+    whose = 'training' if len(report['seeds']) == 1 else f'training of seed{"s" * (len(seeds) > 1)} ' + ', '.join(
+        map(str, seeds))
+    return (f'{whose} is not finished: the best epoch is among the last three; raise --config.train.max_epochs, and '
+            'the same command goes on from there')
 
 
 def _left_out(stages: dict[str, Tree]) -> list[str]:
@@ -183,7 +213,7 @@ def _overall(report: Tree) -> Rows:
 def _protocols(report: Tree) -> dict[str, str]:
     """Protocols of the test that the report knows, and what they are called."""
     unmasked = {'full_unmasked': 'full, seen items too'} if report['test'].get('full_unmasked') else {}
-    return {'sampled': 'sampled', 'full': 'full', **unmasked}  # older reports do not have it
+    return {**{which: which for which in in_order(report)}, **unmasked}  # older reports do not have it
 
 
 def cold_rows(report: Tree) -> Rows:
@@ -207,8 +237,8 @@ def _mrr(report: Tree) -> str:
 
 def _groups(report: Tree) -> Rows:
     k = headline_k(report)
-    columns = [('groups', 'sampled', 'NDCG'), ('groups', 'sampled', 'HR'), ('groups_full', 'full', 'NDCG'),
-               ('groups_full', 'full', 'HR')]
+    trees = {'sampled': 'groups', 'full': 'groups_full'}
+    columns = [(trees[which], which, metric) for which in in_order(report) for metric in ('NDCG', 'HR')]
     rows = [['group, %', 'users', *(f'{metric}@{k} {protocol}' for _, protocol, metric in columns)]]
     rows.append(['all', f'{report["counts"]["users"]:,}',
                  *(_percent(report, 'test', protocol, f'{metric}@{k}') for _, protocol, metric in columns)])

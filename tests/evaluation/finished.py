@@ -11,10 +11,12 @@ from grasp_jax.evaluation.lists import Lists, save_lists
 from grasp_jax.training import metrics_log
 
 
-def run(workdir, shop, seeds=(42,), method='grasp', best=0.3, unmasked=True, depth=20, vectors=None, **evaluate):
+def run(workdir, shop, seeds=(42,), method='grasp', best=0.3, unmasked=True, depth=20, vectors=None, max_epochs=200,
+        baselines=None, dataset=None, **evaluate):
     """A finished workdir of a model whose ranks lie in the best share of the candidates."""
     config = configs.default()
     config.data.name, config.model.method, config.train.seeds = 'corner_shop', method, seeds
+    config.train.max_epochs = max_epochs
     config.evaluate.update(evaluate)
     users, targets = shop.evaluated_users(), shop.targets('test')
     chosen = evenly_spread(len(users), config.evaluate.users)
@@ -33,4 +35,4 @@ def run(workdir, shop, seeds=(42,), method='grasp', best=0.3, unmasked=True, dep
         (run_dir / metrics_log.METRICS_FILE).write_text(''.join(json.dumps(line) + '\n' for line in lines))
     stages = {'prepare': {'users': 120}, 'train': {'parameters': 7}}
     return report.write_report(workdir, config, run_dirs, stages, shop, 'python -m grasp_jax.main --config=my.py',
-                               vectors=vectors)
+                               vectors=vectors, baselines=baselines, dataset=dataset)
