@@ -37,9 +37,11 @@ setuptools.setup(
     description='World knowledge of language models in sequential recommenders, in JAX and Flax.',
     long_description=pathlib.Path(__file__).with_name('README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    license_files=['LICENSE'],
     python_requires='>=3.11,<3.14',
     packages=setuptools.find_packages(include=['grasp_jax', 'grasp_jax.*']),
-    package_data={'grasp_jax.reproduce': ['published/*.csv'], 'grasp_jax.knowledge.domains': ['*.toml'],
+    package_data={'grasp_jax': ['py.typed'], 'grasp_jax.reproduce': ['published/*.csv'], 'grasp_jax.knowledge.domains': ['*.toml'],
                   'grasp_jax.serving.http': ['page.html']},
     install_requires=[
         'jax>=0.10,<0.12',  # 0.11 needs Python 3.12
