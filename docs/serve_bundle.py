@@ -31,10 +31,10 @@ def stored(argument):
 
 asked = {argument['name']: argument['shape'] for argument in scorer['arguments'] if argument['file'] is None}
 history = np.zeros((1, asked['history'][1]), np.int32)
-newest = [number[item] for item in seen][-history.shape[1]:]
-history[0, :len(newest)] = newest
+history[0, :len(seen)] = [number[item] for item in seen][-history.shape[1]:]
 program = jax.jit(export.deserialize(bytearray((bundle / scorer['file']).read_bytes())).call)
 scores = np.array(program(*(stored(each) for each in scorer['arguments'] if each['file']), history)[0])
-scores[[number[item] - 1 for item in seen]] = -np.inf
+config = json.loads((bundle / 'config.json').read_text(encoding='utf-8'))['config']
+scores[[number[item] - 1 for item in seen if not config['evaluate'].get('repeats')]] = -np.inf
 for rank, place in enumerate(np.argsort(-scores, kind='stable')[:10], 1):
     print(f'{rank:2}  {scores[place]:.6f}  {items[place]["id"]}  {items[place]["attributes"].get("title", "")}')

@@ -30,7 +30,8 @@ _SIMILAR = flags.DEFINE_string('similar', None, 'Id of an item: items like it.')
 _NEW_ITEMS = flags.DEFINE_string('new_items', None, 'Table (.csv, .tsv, .parquet, .jsonl) of items that nobody bought '
                                  'yet, with the columns of the items of the run; they may be recommended at once.')
 _EXACT = flags.DEFINE_bool('exact', False, 'Score every item, also where candidates would be faster.')
-_VIEWED = flags.DEFINE_bool('filter_viewed', True, 'Leave out what is in the history.')
+_VIEWED = flags.DEFINE_bool('filter_viewed', None, 'Leave out what is in the history. Default: as the run was ranked, '
+                            'which is yes unless with --config.evaluate.repeats=True.')
 _N = flags.DEFINE_integer('n', 3, 'Users that are printed without --out.', lower_bound=1)
 _PART_SIZE = flags.DEFINE_integer('part_size', 4096, 'Users of a part.', lower_bound=1)
 _COORDINATOR = flags.DEFINE_string('coordinator', '', 'As of grasp_jax.main, and not needed: processes share the '
@@ -55,7 +56,8 @@ def main(argv: Sequence[str]) -> None:
         _show(model, users)
         return
     order = lists.Order(pathlib.Path(_OUT.value), list(users or model.user_ids), _K.value, _EXACT.value,
-                        _VIEWED.value, _PART_SIZE.value, _PROCESS.value, _PROCESSES.value)
+                        model.filter_viewed if _VIEWED.value is None else _VIEWED.value, _PART_SIZE.value,
+                        _PROCESS.value, _PROCESSES.value)
     if model.approximate and not _EXACT.value:
         print(f'lists are found among candidates: {model.measure_recall(_K.value):.1%} of the exact best {_K.value}, '
               'measured on 200 users; --exact scores every item', file=sys.stderr)

@@ -182,8 +182,9 @@ class Engine:
         known = self._assets.interactions
         there = np.flatnonzero(known.lengths > 0)
         chosen = there[evenly_spread(len(there), users)]
-        requests = [Request(np.asarray(known.whole(int(user)), np.int32), np.unique(known.whole(int(user))), int(user))
-                    for user in chosen]
+        repeats = self._assets.config.evaluate.repeats  # then lists hold what is in the history
+        requests = [Request(np.asarray(known.whole(int(user)), np.int32),
+                            np.unique(known.whole(int(user)))[:0 if repeats else None], int(user)) for user in chosen]
         exact, found = self.top(requests, k, exact=True)[0], self.top(requests, k)[0]
         hits = sum(len(np.intersect1d(mine[mine > 0], theirs[theirs > 0])) for mine, theirs in zip(exact, found,
                                                                                               strict=True))

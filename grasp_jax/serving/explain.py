@@ -35,7 +35,7 @@ class Explanation:
     Attributes:
       item_id, title: the item.
       score: o . i of Eq. 6.
-      rank: among all items that are not in the history, ties counting half.
+      rank: among all items that lists are made of where nothing is said, ties counting half.
       gates: opening of each gate of Eq. 4, 0 to 1; None where the model has none.
       nearest_in_history: items of the history, nearest first.
       neighbours: the items whose mean the model reads beside the item's own vector, nearest first.

@@ -36,7 +36,7 @@ class Order:
       out: a file with one of `ENDINGS`, or a folder of Parquet parts.
       users: ids, in the order of the lists.
       k: items of a list.
-      exact, filter_viewed: as in `Recommender.recommend`.
+      exact, filter_viewed: as in `Recommender.recommend`, and never None.
       part_size: users of a part.
       process, processes: which parts are this process' share.
     """

@@ -14,16 +14,21 @@ _NOTHING = np.zeros(0, np.int32)
 
 
 class Questions:
-    """Reads questions, and answers those of somebody new."""
+    """Reads questions, and answers those of somebody new.
+
+    Attributes:
+      filter_viewed: whether lists leave out what is in a history where nothing is said: as the run was ranked.
+    """
 
     def __init__(self, known: Assets, names: Names):
         """Takes opened assets and their names."""
         self._assets, self._names = known, names
+        self.filter_viewed = not known.config.evaluate.repeats
         counts = np.bincount(known.interactions.items, minlength=known.spec.num_items + 1)
         self._popular = (1 + np.argsort(-counts[1:], kind='stable')).astype(np.int32)
         self._counts = counts.astype(np.float32)
 
-    def one(self, user: Any = None, history: Sequence[Any] | None = None, filter_viewed: bool = True,
+    def one(self, user: Any = None, history: Sequence[Any] | None = None, filter_viewed: bool | None = None,
             items_to_recommend: Sequence[Any] | None = None, items_to_exclude: Sequence[Any] | None = None) -> Request:
         """One list, asked for as in `Recommender.recommend`; an empty history is of somebody new.
 
@@ -34,7 +39,21 @@ class Questions:
             raise UserError('give a user or a history, one of the two')
         asked, _ = self.people(None if user is None else [user], None if history is None else [history],
                                lambda place: 'history')
-        return request(*asked[0], filter_viewed, *self.limits(items_to_recommend, items_to_exclude))
+        return self.request(*asked[0], filter_viewed, *self.limits(items_to_recommend, items_to_exclude))
+
+    def request(self, user: int, history: np.ndarray, filter_viewed: bool | None = None,
+                allowed: np.ndarray | None = None, gone: np.ndarray = _NOTHING) -> Request:
+        """What the engine is asked for one person.
+
+        Args:
+          user: row of the users' tables.
+          history: int32, item ids, oldest first.
+          filter_viewed: whether they are left out; None: as the attribute says.
+          allowed, gone: ids that may be recommended, None for all, and ids that may not.
+        """
+        hide = self.filter_viewed if filter_viewed is None else filter_viewed
+        left_out = {*(history.tolist() if hide else ()), *gone.tolist()}  # quicker than numpy's sort for so few
+        return Request(history, np.array(sorted(left_out), np.int32), user, allowed)
 
     def people(self, users: Sequence[Any] | None, histories: Sequence[Sequence[Any]] | None,
                called: Any = 'histories[{}]'.format) -> tuple[list[tuple[int, np.ndarray]], list[Any]]:
@@ -76,13 +95,6 @@ class Questions:
         if len(asked.left_out):
             ids = ids[~np.isin(ids, asked.left_out)]
         return ids[:k], self._counts[ids[:k]]
-
-
-def request(user: int, history: np.ndarray, filter_viewed: bool, allowed: np.ndarray | None,
-            gone: np.ndarray) -> Request:
-    """What the engine is asked for one person."""
-    left_out = {*(history.tolist() if filter_viewed else ()), *gone.tolist()}  # quicker than numpy's sort for so few
-    return Request(history, np.array(sorted(left_out), np.int32), user, allowed)
 
 
 def require_k(k: int) -> None:

@@ -15,16 +15,14 @@ import pandas as pd
 from grasp_jax.errors import UserError
 from grasp_jax.serving import assets, new_items
 from grasp_jax.serving.catalogue import ROOM, Extension
-from grasp_jax.serving.engine import Engine, Request, Sizes
+from grasp_jax.serving.engine import Engine, Sizes
 from grasp_jax.serving.explain import Explanation, explain
 from grasp_jax.serving.names import Names, Titles
 from grasp_jax.serving.questions import Questions, require_k, require_some
-from grasp_jax.serving.questions import request as request_of
 from grasp_jax.serving.scoring import Arrays
 
 LOG = logging.getLogger(__name__)
 MODEL, POPULARITY = 'model', 'popularity'
-_NOTHING = np.zeros(0, np.int32)
 USER, ITEM, SCORE, RANK, SOURCE, TARGET = 'user_id', 'item_id', 'score', 'rank', 'source', 'target_item_id'
 
 
@@ -105,12 +103,18 @@ class Recommender:
         return Titles(self.names)
 
     @property
+    def filter_viewed(self) -> bool:
+        """Whether lists leave out what is in the history where nothing is said: True unless the run was ranked with
+        `evaluate.repeats`."""
+        return self.questions.filter_viewed
+
+    @property
     def approximate(self) -> bool:
         """Whether lists come from candidates unless `exact=True` is said; `measure_recall` tells how good that is."""
         return self._engine.approximate
 
     def recommend(self, users: Sequence[Any] | None = None, histories: Sequence[Sequence[Any]] | None = None,
-                  k: int = 10, filter_viewed: bool = True, items_to_recommend: Sequence[Any] | None = None,
+                  k: int = 10, filter_viewed: bool | None = None, items_to_recommend: Sequence[Any] | None = None,
                   items_to_exclude: Sequence[Any] | None = None, exact: bool = False) -> pd.DataFrame:
         """The k best items for each user, or for each history.
 
@@ -121,7 +125,7 @@ class Recommender:
           users: ids of users of the data set.
           histories: in place of users, ids of items for each person, oldest first.
           k: items of a list; fewer where there are no more.
-          filter_viewed: whether items of the history are left out.
+          filter_viewed: whether items of the history are left out; None: as the attribute says.
           items_to_recommend: ids that may be recommended; None: all.
           items_to_exclude: ids that may not.
           exact: whether every item is scored, also where candidates would be faster (`approximate`).
@@ -140,7 +144,7 @@ class Recommender:
         frames: dict[int, tuple[np.ndarray, np.ndarray, str]] = {}
         requests, places = [], []
         for place, (user, history) in enumerate(asked):
-            request = request_of(user, history, filter_viewed, allowed, gone)
+            request = self.questions.request(user, history, filter_viewed, allowed, gone)
             if not len(history):
                 frames[place] = (*self.questions.popular(request, k), POPULARITY)
                 continue
@@ -230,8 +234,8 @@ class Recommender:
           item: id of the item.
 
         Returns:
-          score and rank among all unseen items, the gates of Eq. 4 where the model has them, the items of the history
-          nearest to it, and its own neighbours.
+          score, rank among all items that lists are made of, the gates of Eq. 4 where the model has them, the items of
+          the history nearest to it, and its own neighbours.
 
         Raises:
           UserError: an id is not known, or the history is empty.
@@ -243,14 +247,13 @@ class Recommender:
         if not len(known):
             raise UserError('explain: the history is empty; its list is by popularity alone')
         target = int(self.names.numbers([item], 'item')[0])
-        return explain(self._engine, self._assets, Request(known, np.unique(known).astype(np.int32), row), target,
-                       self.names.describe)
+        return explain(self._engine, self._assets, self.questions.request(row, known), target, self.names.describe)
 
     def measure_recall(self, k: int = 10, users: int = 200) -> float:
         """Share of the exact best k that lists hold as they are made without `exact=True`, over some users."""
         return self._engine.measure_recall(k, users) if self.approximate else 1.0
 
-    def rows(self, users: Sequence[Any], k: int, filter_viewed: bool = True, exact: bool = False,
+    def rows(self, users: Sequence[Any], k: int, filter_viewed: bool | None = None, exact: bool = False,
              done: Callable[[int], Any] = lambda count: None) -> tuple[np.ndarray, np.ndarray]:
         """As `recommend` for many users of the data set, in numbers.
 
@@ -266,7 +269,7 @@ class Recommender:
         """
         require_k(k)
         asked, _ = self.questions.people(users, None)
-        requests = [request_of(user, history, filter_viewed, None, _NOTHING) for user, history in asked]
+        requests = [self.questions.request(user, history, filter_viewed) for user, history in asked]
         engine = self._engine.for_many()
         return engine.top(requests, min(k, engine.catalogue.count), exact, done)
 

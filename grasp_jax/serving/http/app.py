@@ -46,7 +46,7 @@ class Service:
         """
         asked, served = fields.read(body, _RECOMMEND), self._shelf.current
         k, exact = asked.number('k', 10, self._limits.max_k), asked.flag('exact', False)
-        found = self._question(served, asked, filter_viewed=asked.flag('filter_viewed', True),
+        found = self._question(served, asked, filter_viewed=asked.flag('filter_viewed', served.model.filter_viewed),
                                items_to_recommend=asked.identities('items_to_recommend', None, self._limits.max_text),
                                items_to_exclude=asked.identities('items_to_exclude', None, self._limits.max_text))
         if not len(found.history):

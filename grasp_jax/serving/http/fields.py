@@ -39,12 +39,13 @@ class Fields:
         return whole(name, self._values.get(name, default), most)
 
     def flag(self, name: str, default: bool) -> bool:
-        """true or false.
+        """true or false; `default` where it is null or not there.
 
         Raises:
           Problem: it is something else.
         """
-        found = self._values.get(name, default)
+        found = self._values.get(name)
+        found = default if found is None else found
         if not isinstance(found, bool):
             raise Problem(400, f'{name}={shown(found)}: give true or false')
         return found

@@ -14,7 +14,8 @@ class RecommendRequest(BaseModel):
     user: Id | None = Field(None, description='A user of the data set; or give a history.')
     history: list[Id] | None = Field(None, description='Ids of items, oldest first; empty for somebody new.')
     k: int = Field(10, ge=1, description='Items of the list.')
-    filter_viewed: bool = Field(True, description='Whether items of the history are left out.')
+    filter_viewed: bool | None = Field(None, description='Whether items of the history are left out; without it as the '
+                                                         'run was ranked: yes, unless with evaluate.repeats.')
     items_to_recommend: list[Id] | None = Field(None, description='Ids that may be recommended; without it all.')
     items_to_exclude: list[Id] | None = Field(None, description='Ids that may not.')
     exact: bool = Field(False, description='Whether every item is scored, also where candidates are quicker.')
@@ -86,7 +87,7 @@ class ExplainAnswer(BaseModel):
     item_id: str
     title: str
     score: float
-    rank: float = Field(description='Among all items that are not in the history.')
+    rank: float = Field(description='Among all items that lists are made of where nothing is said.')
     gates: dict[str, float] | None = Field(description='How far each gate is open, 0 to 1.')
     nearest_in_history: list[NearItem]
     neighbours: list[NearItem]

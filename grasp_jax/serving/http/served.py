@@ -86,7 +86,7 @@ class Served:
 
     def explain(self, request: Request, item: int) -> Explanation:
         """Why item number `item` stands where it does for a request with a history; asks the model."""
-        own = request._replace(left_out=np.unique(request.history))
+        own = self.model.questions.request(request.user, request.history)
         return explain(self.model.engine, self._known, own, item, self.model.names.describe)
 
     def search(self, words: str) -> list[dict[str, str]]:
