@@ -66,7 +66,7 @@ def _data() -> dict:
         'source': '',  # folder with the files; empty: $GRASP_JAX_DATA/<name>, then a download
         'layout': '2014',  # amazon: 2014 | 2018 | 2023
         'category': '',  # amazon: name of the category in the public download, as All_Beauty
-        'interactions_file': '',  # names inside the source folder; empty: the usual ones of the kind
+        'interactions_file': '',  # names of files, or of folders of parts, in the source folder; empty: the usual ones
         'items_file': '',
         'users_file': '',
         'user_column': 'user',  # table: names of the columns

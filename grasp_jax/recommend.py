@@ -49,8 +49,8 @@ def main(argv: Sequence[str]) -> None:
     from grasp_jax.serving.recommender import Recommender
     model = Recommender.load(_WORKDIR.value or '', _SEED.value)
     if _NEW_ITEMS.value:
-        from grasp_jax.data.tables import read_table
-        added = model.add_items(read_table(pathlib.Path(_NEW_ITEMS.value)))
+        from grasp_jax.data.table_files import read_table
+        added = model.add_items(read_table(pathlib.Path(_NEW_ITEMS.value)).frame)
         print(f'{len(added)} new items', file=sys.stderr)
     if not _OUT.value or _HISTORY.value or _SIMILAR.value:
         _show(model, users)

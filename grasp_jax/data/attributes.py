@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from grasp_jax.data import nothing
+from grasp_jax.data.places import Places
 
 LOG = logging.getLogger(__name__)
 
 
-def gather(frame: pd.DataFrame, names: Sequence[str], ids: Sequence[str], path: pathlib.Path,
+def gather(frame: pd.DataFrame, names: Sequence[str], ids: Sequence[str], path: Places,
            id_column: str) -> dict[str, dict[str, Any]]:
     """The values that are not empty of each id; of several rows of an id the fullest, of equally full ones the first.
 
@@ -26,7 +27,8 @@ def gather(frame: pd.DataFrame, names: Sequence[str], ids: Sequence[str], path: 
       path, id_column: where they stand, for messages.
     """
     described = Fullest(_fullness)
-    for row, identity, cells in zip(frame.index, ids, frame.itertuples(index=False, name=None), strict=True):
+    rows = map(path.name, frame.index)
+    for row, identity, cells in zip(rows, ids, frame.itertuples(index=False, name=None), strict=True):
         described.add(row, identity, {name: value for name, value in zip(names, map(_plain, cells), strict=True)
                                       if value not in (None, '', [], {})})
     described.warn(path, 'row', f'{id_column}s')
@@ -39,17 +41,17 @@ class Fullest:
 
     Attributes:
       found: the values of each id.
-      rows: the row or line that they are from.
+      rows: the name of the row or line that they are from.
     """
 
     def __init__(self, fullness: Callable[[dict[str, Any]], int] = len):
         """Begins without any; `fullness` says how full a description is."""
         self.found: dict[str, dict[str, Any]] = {}
-        self.rows: dict[str, int] = {}
+        self.rows: dict[str, int | str] = {}
         self._fullness = fullness
-        self._again: list[tuple[int, str]] = []
+        self._again: list[tuple[int | str, str]] = []
 
-    def add(self, row: int, identity: str, values: dict[str, Any]) -> None:
+    def add(self, row: int | str, identity: str, values: dict[str, Any]) -> None:
         """Takes in a description."""
         before = self.found.get(identity)
         if before is not None and before != values:
@@ -57,7 +59,7 @@ class Fullest:
         if before is None or self._fullness(values) > self._fullness(before):
             self.found[identity], self.rows[identity] = values, row
 
-    def warn(self, path: pathlib.Path, unit: str, things: str) -> None:
+    def warn(self, path: pathlib.Path | Places, unit: str, things: str) -> None:
         """Says how many descriptions differ from an earlier one of the same id.
 
         Args:
@@ -67,8 +69,8 @@ class Fullest:
         """
         if self._again:
             row, identity = self._again[0]
-            LOG.warning('%s: %d %ss describe %s again and differently, as %s %d %r; the fullest %s of each counts, '
-                        'here %s %d; if it is the wrong one, delete it', path, len(self._again), unit, things, unit,
+            LOG.warning('%s: %d %ss describe %s again and differently, as %s %s %r; the fullest %s of each counts, '
+                        'here %s %s; if it is the wrong one, delete it', path, len(self._again), unit, things, unit,
                         row, identity, unit, unit, self.rows[identity])
 
 
@@ -76,12 +78,13 @@ def _fullness(values: dict[str, Any]) -> int:
     return sum(value is not None for value in map(nothing.without_nothing, values.values()))
 
 
-def _empty(found: dict[str, dict[str, Any]], rows: dict[str, int], path: pathlib.Path) -> None:
+def _empty(found: dict[str, dict[str, Any]], rows: dict[str, int | str], path: Places) -> None:
     """Takes away texts that read as nothing, and those that may where a column has them twice, and says so."""
     perhaps = collections.Counter(
         (name, value.casefold()) for values in found.values() for name, value in values.items()
         if isinstance(value, str) and nothing.may_be_nothing(value))
-    count, example = 0, ('', '', 0)
+    count = 0
+    example: tuple[str, str, int | str] = ('', '', '')
     for identity, values in found.items():
         for name, value in list(values.items()):
             left = nothing.without_nothing(value)
@@ -94,7 +97,7 @@ def _empty(found: dict[str, dict[str, Any]], rows: dict[str, int], path: pathlib
             else:
                 values[name] = left
     if count:
-        LOG.warning('%s: %d values read as nothing, as %r in column %r of row %d, and are taken as empty; if this is a '
+        LOG.warning('%s: %d values read as nothing, as %r in column %r of row %s, and are taken as empty; if this is a '
                     'name, write it otherwise', path, count, example[1], example[0], example[2])
 
 

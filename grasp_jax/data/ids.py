@@ -4,7 +4,6 @@ The checks look at distinct ids and at how many rows each has, so that a reader 
 """
 
 import logging
-import pathlib
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ import pyarrow
 import pyarrow.compute as pc
 
 from grasp_jax.data import nothing, spellings
+from grasp_jax.data.places import Places
 from grasp_jax.errors import UserError, shown
 
 LOG = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Ids(NamedTuple):
         return np.bincount(self.codes, minlength=len(self.ids))
 
 
-def encode(values: pd.Series, path: pathlib.Path) -> Ids:
+def encode(values: pd.Series, path: Places) -> Ids:
     """Reads a column, whose index holds the rows' numbers; whole numbers stored as floating-point ones are whole.
 
     Raises:
@@ -84,17 +84,17 @@ def _without_unused(codes: np.ndarray, text: pyarrow.Array) -> Ids:
     return Ids((np.cumsum(used) - 1)[codes].astype(np.int32), text.filter(pyarrow.array(used)))
 
 
-def _refuse_empty(path: pathlib.Path, values: pd.Series, place: int) -> None:
-    raise UserError(f'{path}, row {values.index[place]}: column {values.name!r} is empty; give the id or delete '
+def _refuse_empty(path: Places, values: pd.Series, place: int) -> None:
+    raise UserError(f'{path.row(values.index[place])}: column {values.name!r} is empty; give the id or delete '
                     'this row')
 
 
-def _no_id(path: pathlib.Path, values: pd.Series, place: int, value: Any) -> str:
-    return (f'{path}, row {values.index[place]}: column {values.name!r} is {value}, not an id; write ids as text or '
+def _no_id(path: Places, values: pd.Series, place: int, value: Any) -> str:
+    return (f'{path.row(values.index[place])}: column {values.name!r} is {value}, not an id; write ids as text or '
             'whole numbers')
 
 
-def _text_of_objects(values: pd.Series, path: pathlib.Path) -> pyarrow.Array:
+def _text_of_objects(values: pd.Series, path: Places) -> pyarrow.Array:
     """A column of a JSONL file as text."""
     found: list[str | None] = []
     for place, value in enumerate(values):
@@ -111,7 +111,7 @@ def _text_of_objects(values: pd.Series, path: pathlib.Path) -> pyarrow.Array:
     return pyarrow.array(found, pyarrow.large_string())
 
 
-def _whole(distinct: pyarrow.Array, codes: np.ndarray, values: pd.Series, path: pathlib.Path) -> pyarrow.Array:
+def _whole(distinct: pyarrow.Array, codes: np.ndarray, values: pd.Series, path: Places) -> pyarrow.Array:
     numbers = np.asarray(distinct.cast(pyarrow.float64()))
     if np.isnan(numbers).any():
         missing = np.flatnonzero(np.isnan(numbers)[codes])
@@ -124,7 +124,7 @@ def _whole(distinct: pyarrow.Array, codes: np.ndarray, values: pd.Series, path: 
     return pyarrow.array(numbers.astype(np.int64))
 
 
-def check(ids: pyarrow.Array, path: pathlib.Path, column: str, row_of: Callable[[int], int]) -> None:
+def check(ids: pyarrow.Array, path: Places, column: str, row_of: Callable[[int], int]) -> None:
     """Refuses what no id can be, and warns of ids that meet only in their loose form or that a spreadsheet changed.
 
     Args:
@@ -138,7 +138,7 @@ def check(ids: pyarrow.Array, path: pathlib.Path, column: str, row_of: Callable[
     def refuse(mask: np.ndarray, why: str) -> None:
         if mask.any():
             row, place = min((row_of(int(place)), int(place)) for place in np.flatnonzero(mask)[:1000])
-            raise UserError(f'{path}, row {row}: column {column!r} is {shown(ids[place].as_py())}, {why}')
+            raise UserError(f'{path.row(row)}: column {column!r} is {shown(ids[place].as_py())}, {why}')
 
     def matching(pattern: str) -> np.ndarray:
         return np.asarray(pc.match_substring_regex(ids, pattern, ignore_case=True))
@@ -174,35 +174,35 @@ def _rounded(ids: pyarrow.Array, exponents: np.ndarray) -> np.ndarray:
     return found
 
 
-def _warn_of_exponents(ids: pyarrow.Array, exponents: np.ndarray, path: pathlib.Path, column: str,
+def _warn_of_exponents(ids: pyarrow.Array, exponents: np.ndarray, path: Places, column: str,
                        row_of: Callable[[int], int]) -> None:
     """Says where numbers are written with an exponent, but whole; 12E5 without a point or sign may be a code."""
     numbers = exponents & np.asarray(pc.match_substring_regex(ids, r'[.,+]'))
     if numbers.any():
         place = int(np.argmax(numbers))
-        LOG.warning('%s, row %d: column %r is %r (ids so written: %d); if they are numbers, write them whole, as '
-                    'other tables do', path, row_of(place), column, ids[place].as_py(), int(numbers.sum()))
+        LOG.warning('%s: column %r is %r (ids so written: %d); if they are numbers, write them whole, as '
+                    'other tables do', path.row(row_of(place)), column, ids[place].as_py(), int(numbers.sum()))
 
 
-def _warn_of_spreadsheets(ids: pyarrow.Array, path: pathlib.Path, column: str, row_of: Callable[[int], int]) -> None:
+def _warn_of_spreadsheets(ids: pyarrow.Array, path: Places, column: str, row_of: Callable[[int], int]) -> None:
     """Says where ids look like the dates that a spreadsheet makes of codes, or like numbers cut after 15 digits."""
     days = np.asarray(pc.match_substring_regex(ids, _DAY, ignore_case=True))
     if 0 < days.sum() < len(ids) / 2:
         place = int(np.argmax(days))
-        LOG.warning('%s, row %d: column %r is %r: %d of its %d ids look like dates, which spreadsheets make of codes; '
-                    'if they are none, export this column as text', path, row_of(place), column, ids[place].as_py(),
+        LOG.warning('%s: column %r is %r: %d of its %d ids look like dates, which spreadsheets make of codes; '
+                    'if they are none, export this column as text', path.row(row_of(place)), column, ids[place].as_py(),
                     int(days.sum()), len(ids))
     long = ids.filter(pc.match_substring_regex(ids, r'^\d{16,}$'))
     cut = pc.match_substring_regex(long, r'^[1-9]\d{14}0+$')
     beyond = pc.sum(pc.subtract(pc.utf8_length(long), 15)).as_py() or 0
     if len(long) and pc.all(cut).as_py() and beyond >= 6:  # by chance once in a million
         place = pc.index(ids, long[0]).as_py()
-        LOG.warning('%s, row %d: column %r is %r: all %d ids of over 15 digits end in zeros from the 16th on, as where '
-                    'a spreadsheet cuts numbers; if they were cut, export this column as text', path, row_of(place),
+        LOG.warning('%s: column %r is %r: all %d ids of over 15 digits end in zeros from the 16th on, as where '
+                    'a spreadsheet cuts numbers; if they were cut, export this column as text', path.row(row_of(place)),
                     column, long[0].as_py(), len(long))
 
 
-def warn_of_missing(ids: pyarrow.Array, counts: np.ndarray, path: pathlib.Path, column: str,
+def warn_of_missing(ids: pyarrow.Array, counts: np.ndarray, path: Places, column: str,
                     row_of: Callable[[int], int]) -> None:
     """Says how many rows have an id that reads as if there were none.
 
@@ -215,6 +215,6 @@ def warn_of_missing(ids: pyarrow.Array, counts: np.ndarray, path: pathlib.Path, 
     places = nothing.missing_ids(ids, counts)
     if len(places):
         rows, most = int(counts[places].sum()), int(places[0])
-        LOG.warning('%s: column %r reads as missing in %d of %d rows (%.1f%%), as %r in row %d; if this stands for no '
+        LOG.warning('%s: column %r reads as missing in %d of %d rows (%.1f%%), as %r in row %s; if this stands for no '
                     'id, delete these rows: they become one', path, column, rows, int(counts.sum()),
-                    100 * rows / counts.sum(), ids[most].as_py(), row_of(most))
+                    100 * rows / counts.sum(), ids[most].as_py(), path.name(row_of(most)))

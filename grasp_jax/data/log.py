@@ -57,10 +57,10 @@ def from_codes(users: np.ndarray, items: np.ndarray, times: np.ndarray, user_ids
 
 
 def _sort(codes: np.ndarray, ids: list[str], key: collections.abc.Callable[[str], Any]) -> tuple[np.ndarray, list[str]]:
-    order = sorted(range(len(ids)), key=lambda index: key(ids[index]))
+    order = sorted(range(len(ids)), key=ids.__getitem__ if key is str else lambda index: key(ids[index]))
     rank = np.empty(len(ids), np.int32)
     rank[order] = np.arange(len(ids), dtype=np.int32)
-    return rank[np.asarray(codes, np.int64)], [ids[index] for index in order]
+    return rank[codes], [ids[index] for index in order]
 
 
 def _compact(codes: np.ndarray, ids: list[str]) -> tuple[np.ndarray, list[str]]:

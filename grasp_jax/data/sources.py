@@ -6,7 +6,7 @@ import pathlib
 import ml_collections
 
 from grasp_jax import artefacts
-from grasp_jax.data import amazon, download, recbole
+from grasp_jax.data import amazon, download, recbole, table_files
 from grasp_jax.errors import UserError
 
 VARIABLE = 'GRASP_JAX_DATA'
@@ -43,7 +43,8 @@ def locate(config: ml_collections.ConfigDict) -> pathlib.Path:
 
 
 def source_files(config: ml_collections.ConfigDict) -> dict[str, pathlib.Path]:
-    """The files that the data set is read from: 'interactions' and, where there are any, 'items' and 'users'.
+    """The files that the data set is read from: 'interactions' and, where there are any, 'items' and 'users'. Of one's
+    own tables each may be a folder with the parts of the table.
 
     Args:
       config: the full config; its kind is not 'shop'.
@@ -60,7 +61,7 @@ def source_files(config: ml_collections.ConfigDict) -> dict[str, pathlib.Path]:
     else:
         default = 'inter.txt' if data.kind == 'inter' else 'interactions.csv'
         interactions, items = [data.interactions_file or _atomic(folder, default)], [data.items_file]
-    found = {'interactions': _first(folder, interactions, 'interactions', _other_layout(folder, data))}
+    found = {'interactions': _first(folder, interactions, 'interactions', data, _other_layout(folder, data))}
     if recbole.is_atomic(found['interactions']):
         beside = {'items': recbole.beside(found['interactions'], recbole.ITEMS),
                   'users': recbole.beside(found['interactions'], recbole.USERS)}
@@ -69,7 +70,7 @@ def source_files(config: ml_collections.ConfigDict) -> dict[str, pathlib.Path]:
     # A file that the config names must be there; the metadata of a dump may be missing.
     for role, names in (('items', items), ('users', [data.users_file])):
         if data[f'{role}_file'] or any((folder / name).is_file() for name in names if name):
-            found[role] = _first(folder, names, role)
+            found[role] = _first(folder, names, role, data)
     return found
 
 
@@ -81,8 +82,12 @@ def source_checksums(config: ml_collections.ConfigDict) -> list[str]:
     """
     if config.data.kind == 'shop':
         return []
-    return [f'{path.name} {path.stat().st_size} {artefacts.file_checksum(path)}'
-            for path in source_files(config).values()]
+    found = []
+    for path in source_files(config).values():
+        for file in table_files.parts(path) if path.is_dir() else [path]:
+            name = file.relative_to(path.parent)
+            found.append(f'{name} {file.stat().st_size} {artefacts.file_checksum(file)}')
+    return found
 
 
 def _atomic(folder: pathlib.Path, default: str) -> str:
@@ -112,13 +117,17 @@ def _other_layout(folder: pathlib.Path, data: ml_collections.ConfigDict) -> str:
     return ''
 
 
-def _first(folder: pathlib.Path, names: list[str], role: str, hint: str = '') -> pathlib.Path:
+def _first(folder: pathlib.Path, names: list[str], role: str, data: ml_collections.ConfigDict,
+           hint: str = '') -> pathlib.Path:
+    """The first of some files that is there; of one's own tables it may be a folder with the parts of one."""
     for name in names:
         if (folder / name).is_file():
             return folder / name
-        if (folder / name).is_dir():
+        if name and (folder / name).is_dir():
+            if data.kind == 'table':
+                return folder / name
             raise UserError(f'{folder / name}: is a folder; name one file with --config.data.{role}_file (parts of a '
-                            'table have to be joined)')
+                            'table are read as one with --config.data.kind=table alone)')
     raise UserError(f'{folder}: has no {" or ".join(names)}; {hint}put it there or set --config.data.{role}_file')
 
 

@@ -12,7 +12,8 @@ import pyarrow
 import pyarrow.compute as pc
 
 from grasp_jax.data import attributes, ids, json_lines, log, spellings, times
-from grasp_jax.data.table_files import read_table as read_table
+from grasp_jax.data.places import Places
+from grasp_jax.data.table_files import read_table
 from grasp_jax.errors import UserError
 
 LOG = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ def read_interactions(path: pathlib.Path, config: ml_collections.ConfigDict) -> 
     """Reads a table with a user, an item and a time in each row.
 
     Args:
-      path: the table; rows may come in any order, those of equal time keep theirs.
+      path: the table, or a folder with its parts; rows may come in any order, those of equal time keep theirs.
       config: the `data` section; the names of the three columns are read.
 
     Raises:
@@ -33,15 +34,15 @@ def read_interactions(path: pathlib.Path, config: ml_collections.ConfigDict) -> 
         if config[f'{one}_column'] == config[f'{other}_column']:
             raise UserError(f'config.data.{one}_column and config.data.{other}_column are both '
                             f'{config[f"{one}_column"]!r}; name two columns of {path}')
-    frame = read_table(path, names, names[:2])
+    frame, places = read_table(path, names, names[:2])
     if frame.empty:
         raise UserError(f'{path}: holds no interactions; fill it or name another file')
-    users, items = (_checked_ids(frame, path, config, key) for key in ('user_column', 'item_column'))
-    stamps = times.read(_column(frame, path, config, 'time_column'), path)
+    users, items = (_checked_ids(frame, places, config, key) for key in ('user_column', 'item_column'))
+    stamps = times.read(_column(frame, places, config, 'time_column'), places)
     return log.from_codes(users.codes, items.codes, stamps, users.ids.to_pylist(), items.ids.to_pylist())
 
 
-def _checked_ids(frame: pd.DataFrame, path: pathlib.Path, config: ml_collections.ConfigDict, key: str,
+def _checked_ids(frame: pd.DataFrame, path: Places, config: ml_collections.ConfigDict, key: str,
                  of_log: bool = True) -> ids.Ids:
     column = _column(frame, path, config, key)
     found = ids.encode(column, path)
@@ -74,10 +75,10 @@ def read_attributes(path: pathlib.Path, config: ml_collections.ConfigDict, id_co
     Raises:
       UserError: unreadable, a column is missing, or a row without an id.
     """
-    frame = read_table(path, ids=[config[id_column]], known=wanted)
+    frame, rows = read_table(path, ids=[config[id_column]], known=wanted)
     if frame.empty:
         raise UserError(f'{path}: holds no rows; fill it or leave its name out of the config')
-    known = _checked_ids(frame, path, config, id_column, of_log=False)
+    known = _checked_ids(frame, rows, config, id_column, of_log=False)
     frame = frame.drop(columns=config[id_column])
     names = [str(name).strip().lower() for name in frame.columns]
     repeated = next((name for name in names if names.count(name) > 1), None)
@@ -86,7 +87,7 @@ def read_attributes(path: pathlib.Path, config: ml_collections.ConfigDict, id_co
     asked = pyarrow.array(sorted(wanted), pyarrow.large_string())
     places = np.flatnonzero(np.asarray(pc.is_in(known.ids, asked))[known.codes])
     identities = known.ids.take(pyarrow.array(known.codes[places])).to_pylist()
-    found = attributes.gather(frame.iloc[places], names, identities, path, config[id_column])
+    found = attributes.gather(frame.iloc[places], names, identities, rows, config[id_column])
     _warn_of_spellings(asked, known.ids, len(found), path, config[id_column])
     return found
 
@@ -97,8 +98,8 @@ def described_ids(path: pathlib.Path, config: ml_collections.ConfigDict, id_colu
     Raises:
       UserError: as `read_attributes`.
     """
-    frame = read_table(path, [config[id_column]], [config[id_column]])
-    return _checked_ids(frame, path, config, id_column, of_log=False).ids.to_pylist()
+    frame, rows = read_table(path, [config[id_column]], [config[id_column]])
+    return _checked_ids(frame, rows, config, id_column, of_log=False).ids.to_pylist()
 
 
 def _warn_of_spellings(asked: pyarrow.Array, known: pyarrow.Array, found: int, path: pathlib.Path, column: str) -> None:
@@ -145,7 +146,7 @@ def read_inter(path: pathlib.Path) -> log.InteractionLog:
                           [str(item) for item in item_ids], key=int)
 
 
-def _column(frame: pd.DataFrame, path: pathlib.Path, config: ml_collections.ConfigDict, key: str) -> pd.Series:
+def _column(frame: pd.DataFrame, path: Places, config: ml_collections.ConfigDict, key: str) -> pd.Series:
     name = config[key]
     if name in frame.columns:
         return frame[name]

@@ -5,12 +5,12 @@ Everything is counted over blocks of rows, so that any number of them needs no m
 
 import datetime
 import logging
-import pathlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from grasp_jax.data.places import Places
 from grasp_jax.errors import UserError
 
 LOG = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ _CALENDAR = {10101, 17530101, 18991230, 19000101, 19010101, 19700101, 20991231, 
              99990101}
 
 
-def check(times: np.ndarray, path: pathlib.Path, column: str, rows: Sequence[int], dates: bool) -> None:
+def check(times: np.ndarray, path: Places, column: str, rows: Sequence[int], dates: bool) -> None:
     """Refuses a column whose order means nothing, and warns where that is only likely.
 
     Args:
@@ -130,7 +130,7 @@ def _by_band(times: np.ndarray, standing: dict[int, int]) -> np.ndarray:
     return counts
 
 
-def _refuse_units(times: np.ndarray, standing: dict[int, int], counts: np.ndarray, path: pathlib.Path, column: str,
+def _refuse_units(times: np.ndarray, standing: dict[int, int], counts: np.ndarray, path: Places, column: str,
                   rows: Sequence[int]) -> None:
     used = _mixed(counts)
     if not used:
@@ -139,8 +139,8 @@ def _refuse_units(times: np.ndarray, standing: dict[int, int], counts: np.ndarra
     first = {place: int(np.argmax(_inside(times, BANDS[place // 2], standing))) for place in (one, other)}
     early, late = sorted((one, other), key=first.__getitem__)
     raise UserError(
-        f'{path}, row {rows[first[late]]}: column {column!r} is {times[first[late]]}, which reads as '
-        f'{BANDS[late // 2].name}, while row {rows[first[early]]} is {times[first[early]]}, '
+        f'{path.row(rows[first[late]])}: column {column!r} is {times[first[late]]}, which reads as '
+        f'{BANDS[late // 2].name}, while row {path.name(rows[first[early]])} is {times[first[early]]}, '
         f'{BANDS[early // 2].name} ({counts[late]} and {counts[early]} rows): their order would be wrong; write all '
         'rows in one unit')
 
@@ -174,7 +174,7 @@ def _main_band(counts: np.ndarray) -> Band | None:
     return BANDS[place // 2]
 
 
-def _check_standing_in(times: np.ndarray, standing: dict[int, int], band: Band, path: pathlib.Path, column: str,
+def _check_standing_in(times: np.ndarray, standing: dict[int, int], band: Band, path: Places, column: str,
                        rows: Sequence[int]) -> None:
     """Refuses a stand-in that lies ten years from all real times and beyond them; of small units, only says it."""
     if not standing:
@@ -195,9 +195,9 @@ def _check_standing_in(times: np.ndarray, standing: dict[int, int], band: Band, 
     other = int(np.argmax(~np.isin(times, known)))
     if band.name == 'numbers of days' and low < 30000:
         return  # these may count anything; those of spreadsheets are larger
-    text = (f'{path}, row {_row_of(times, value, rows)}: column {column!r} is {_shown(value, band)} (rows: '
-            f'{found[value]}), which is no time like {_shown(times[other], band)} in row {rows[other]} but stands in '
-            'for an unknown one')
+    text = (f'{path.row(_row_of(times, value, rows))}: column {column!r} is {_shown(value, band)} (rows: '
+            f'{found[value]}), which is no time like {_shown(times[other], band)} in row {path.name(rows[other])} '
+            'but stands in for an unknown one')
     if band.strong or band.year == 1e4:
         raise UserError(f'{text}: these rows would be the first or the last of their users; give their times or delete '
                         'them')
@@ -210,7 +210,7 @@ def _shown(value: float, band: Band) -> str:
     return str(np.datetime64(int(value), 'ns').astype('datetime64[s]'))
 
 
-def _warn_of_far_ones(times: np.ndarray, standing: dict[int, int], band: Band, path: pathlib.Path, column: str,
+def _warn_of_far_ones(times: np.ndarray, standing: dict[int, int], band: Band, path: Places, column: str,
                       rows: Sequence[int]) -> None:
     """Says which few rows, or which one value, lie twenty years from all others, as where a year was mistyped."""
     if not band.strong and band.year != 1e4:
@@ -233,15 +233,15 @@ def _warn_of_far_ones(times: np.ndarray, standing: dict[int, int], band: Band, p
     beyond = ~np.isin(years(times), main)
     if far <= 0.05 * len(times) or far > 1 and len(np.unique(times[beyond])) == 1:
         place = int(np.argmax(beyond))
-        LOG.warning('%s, row %d: column %r is %s, over twenty years from nearly all others (%d such rows); if this is '
-                    'no time of its own, correct or delete these rows', path, rows[place], column,
+        LOG.warning('%s: column %r is %s, over twenty years from nearly all others (%d such rows); if this is '
+                    'no time of its own, correct or delete these rows', path.row(rows[place]), column,
                     _shown(times[place], band), far)
 
 
-def _warn_of_minus(times: np.ndarray, path: pathlib.Path, column: str, rows: Sequence[int]) -> None:
+def _warn_of_minus(times: np.ndarray, path: Places, column: str, rows: Sequence[int]) -> None:
     """Says where the only negative number is one that stands in for unknown ones."""
     negative = np.unique(times[times < 0])
     if len(negative) == 1 and negative[0] in _RAW_LOW and (times > 0).any():
-        LOG.warning('%s, row %d: column %r is %s in %d rows, the only number below 0; if it stands in for an unknown '
-                    'time, give the times of these rows or delete them', path, _row_of(times, negative[0], rows),
+        LOG.warning('%s: column %r is %s in %d rows, the only number below 0; if it stands in for an unknown '
+                    'time, give the times of these rows or delete them', path.row(_row_of(times, negative[0], rows)),
                     column, negative[0], int((times == negative[0]).sum()))

@@ -1,6 +1,6 @@
 """Columns of times: numbers, ISO 8601 dates and timestamps as numbers that grow with time."""
 
-import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,15 +9,18 @@ import pyarrow
 import pyarrow.compute as pc
 
 from grasp_jax.data import time_units
+from grasp_jax.data.places import Places
 from grasp_jax.errors import UserError, shown
 
+_BLOCK = 1 << 20  # rows of text that are looked at together
 _NUMBER = r'^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$'
 _EXPONENT = r'^[+-]?\d(?:[.,](?P<digits>\d*))?e\+?(?P<power>\d+)$'
+_NO_DATE = pd.NaT.value
 _REMEDY = ('not a time; give numbers that grow with time (as Unix seconds) or ISO 8601 dates (of the years 1678 to '
            '2261) in the whole column; a row without a time, or with a stand-in for one, has to go')
 
 
-def read(values: pd.Series, path: pathlib.Path) -> np.ndarray:
+def read(values: pd.Series, path: Places) -> np.ndarray:
     """Reads and checks a column, whose index holds the rows' numbers.
 
     Args:
@@ -47,21 +50,21 @@ def read(values: pd.Series, path: pathlib.Path) -> np.ndarray:
     return times
 
 
-def _column(values: pd.Series, path: pathlib.Path) -> pyarrow.Array:
+def _column(values: pd.Series, path: Places) -> pyarrow.ChunkedArray:
     if values.dtype == object:
-        return _of_objects(values, path)
+        return pyarrow.chunked_array([_of_objects(values, path)])
     column = pyarrow.array(values)
-    if isinstance(column, pyarrow.ChunkedArray):
-        column = column.combine_chunks()
+    if isinstance(column, pyarrow.Array):
+        column = pyarrow.chunked_array([column])
     kinds = pyarrow.types
     if kinds.is_dictionary(column.type):
-        column = column.dictionary_decode()
+        column = column.cast(column.type.value_type)
     if kinds.is_string(column.type) or kinds.is_decimal(column.type):
         column = column.cast(pyarrow.string()).cast(pyarrow.large_string())
     return column
 
 
-def _of_objects(values: pd.Series, path: pathlib.Path) -> pyarrow.Array:
+def _of_objects(values: pd.Series, path: Places) -> pyarrow.Array:
     """A column of a JSONL file: whole numbers if all are, else text."""
     if all(type(value) is int and -2**63 <= value < 2**63 for value in values):
         return pyarrow.array(values.to_numpy(), pyarrow.int64())
@@ -78,17 +81,17 @@ def _of_objects(values: pd.Series, path: pathlib.Path) -> pyarrow.Array:
     return pyarrow.array(found, pyarrow.large_string())
 
 
-def _refuse(values: pd.Series, path: pathlib.Path, place: int) -> None:
+def _refuse(values: pd.Series, path: Places, place: int) -> None:
     value = values.iloc[place]
     text = '' if value is None else str(value)
-    raise UserError(f'{path}, row {values.index[place]}: column {values.name!r} is {shown(text)}, {_REMEDY}')
+    raise UserError(f'{path.row(values.index[place])}: column {values.name!r} is {shown(text)}, {_REMEDY}')
 
 
 def _first(mask: Any) -> int:
     return int(np.argmax(np.asarray(mask, bool)))
 
 
-def _integers(column: pyarrow.Array, values: pd.Series, path: pathlib.Path) -> np.ndarray:
+def _integers(column: pyarrow.ChunkedArray, values: pd.Series, path: Places) -> np.ndarray:
     if column.null_count:
         _refuse(values, path, _first(column.is_null()))
     numbers = np.asarray(column)
@@ -97,19 +100,19 @@ def _integers(column: pyarrow.Array, values: pd.Series, path: pathlib.Path) -> n
     return numbers.astype(np.int64)
 
 
-def _floats(column: pyarrow.Array, values: pd.Series, path: pathlib.Path) -> np.ndarray:
+def _floats(column: pyarrow.ChunkedArray, values: pd.Series, path: Places) -> np.ndarray:
     numbers = np.asarray(column.cast(pyarrow.float64()).fill_null(np.nan))
     if not np.isfinite(numbers).all():
         _refuse(values, path, _first(~np.isfinite(numbers)))
     narrow = {'float': 2**24, 'halffloat': 2**11}.get(str(column.type))
     if narrow and (np.abs(numbers) > narrow).any():
         place = _first(np.abs(numbers) > narrow)
-        raise UserError(f'{path}, row {values.index[place]}: column {values.name!r} is {numbers[place]:.0f}, stored as '
+        raise UserError(f'{path.row(values.index[place])}: column {values.name!r} is {numbers[place]:.0f}, stored as '
                         f'{column.type}, which cannot tell it from its neighbours; store it as int64 or float64')
     return numbers
 
 
-def _nanoseconds(column: pyarrow.Array, values: pd.Series, path: pathlib.Path) -> np.ndarray:
+def _nanoseconds(column: pyarrow.ChunkedArray, values: pd.Series, path: Places) -> np.ndarray:
     if column.null_count:
         _refuse(values, path, _first(column.is_null()))
     if pyarrow.types.is_time(column.type) or pyarrow.types.is_duration(column.type):
@@ -122,73 +125,86 @@ def _nanoseconds(column: pyarrow.Array, values: pd.Series, path: pathlib.Path) -
         raise
 
 
-def _text(column: pyarrow.Array, values: pd.Series, path: pathlib.Path) -> tuple[np.ndarray, bool]:
+def _each(column: pyarrow.ChunkedArray, look: Callable[[pyarrow.Array], Any]) -> np.ndarray:
+    """What `look` finds in each row of text, which is looked at in blocks: copies of all of it would be large."""
+    return np.concatenate([np.asarray(look(pc.utf8_trim_whitespace(chunk.slice(start, _BLOCK))))
+                           for chunk in column.chunks for start in range(0, len(chunk), _BLOCK)])
+
+
+def _cell(column: pyarrow.ChunkedArray, place: int) -> str:
+    return pc.utf8_trim_whitespace(column[place]).as_py()
+
+
+def _text(column: pyarrow.ChunkedArray, values: pd.Series, path: Places) -> tuple[np.ndarray, bool]:
     """Numbers or dates, and whether they are dates."""
     if column.null_count:
         _refuse(values, path, _first(column.is_null()))
-    text = pc.utf8_trim_whitespace(column)
     try:
-        return np.asarray(text.cast(pyarrow.int64())), False
+        return _each(column, lambda text: text.cast(pyarrow.int64())), False
     except pyarrow.ArrowInvalid:
         pass
-    numeric = np.asarray(pc.match_substring_regex(text, _NUMBER, ignore_case=True))
+    numeric = _each(column, lambda text: pc.match_substring_regex(text, _NUMBER, ignore_case=True))
     if numeric.all():
-        return _numbers(text, values, path), False
-    nanoseconds, valid = _calendar(text, numeric)
+        return _numbers(column, values, path), False
+    nanoseconds = _each(column, _calendar)
+    valid = nanoseconds != _NO_DATE
     if numeric.any() and valid.any():
         one, other = sorted((_first(numeric), _first(valid)))
-        raise UserError(f'{path}, row {values.index[other]}: column {values.name!r} is {text[other].as_py()!r}, not a '
-                        f'time like {text[one].as_py()!r} in row {values.index[one]}: one is a number and one a date; '
-                        'write numbers (as Unix seconds) or ISO 8601 dates in the whole column')
+        raise UserError(f'{path.row(values.index[other])}: column {values.name!r} is {_cell(column, other)!r}, not a '
+                        f'time like {_cell(column, one)!r} in row {path.name(values.index[one])}: one is a number '
+                        'and one a date; write numbers (as Unix seconds) or ISO 8601 dates in the whole column')
     wrong = ~numeric if numeric.any() else ~valid
     if wrong.any():
         _refuse(values, path, _first(wrong))
-    _refuse_mixed(text, values, path)
+    _refuse_mixed(column, values, path)
     return nanoseconds, True
 
 
-def _numbers(text: pyarrow.Array, values: pd.Series, path: pathlib.Path) -> np.ndarray:
+def _numbers(column: pyarrow.ChunkedArray, values: pd.Series, path: Places) -> np.ndarray:
     """Whole where all are, also where `.0` stands behind: nanoseconds since 1970 do not fit a float64 exactly."""
-    whole = pc.replace_substring_regex(text, r'^\+?([+-]?\d+)\.0*$|^\+(\d+)$', r'\1\2')
+    def whole(text: pyarrow.Array) -> pyarrow.Array:
+        return pc.replace_substring_regex(text, r'^\+?([+-]?\d+)\.0*$|^\+(\d+)$', r'\1\2')
+
     try:
-        return np.asarray(whole.cast(pyarrow.int64()))
+        return _each(column, lambda text: whole(text).cast(pyarrow.int64()))
     except pyarrow.ArrowInvalid:
         pass
-    _refuse_rounded(text, values, path)
-    numbers = np.asarray(pc.replace_substring_regex(whole, r'^\+', '').cast(pyarrow.float64()))
-    integer = np.asarray(pc.match_substring_regex(whole, r'^[+-]?\d+$'))
+    _refuse_rounded(column, values, path)
+    numbers = _each(column, lambda text: pc.replace_substring_regex(whole(text), r'^\+', '').cast(pyarrow.float64()))
+    integer = _each(column, lambda text: pc.match_substring_regex(whole(text), r'^[+-]?\d+$'))
     wrong = ~np.isfinite(numbers) | (integer & (np.abs(numbers) >= 2.0**63))
     if wrong.any():
         _refuse(values, path, _first(wrong))
     if (integer & (np.abs(numbers) > 2**53)).any():  # their order would be lost
         place = _first(~integer)
-        raise UserError(f'{path}, row {values.index[place]}: column {values.name!r} is {text[place].as_py()!r}, no '
+        raise UserError(f'{path.row(values.index[place])}: column {values.name!r} is {_cell(column, place)!r}, no '
                         'whole number, while others are too large to be anything else; write whole numbers in all rows')
     return numbers
 
 
-def _refuse_rounded(text: pyarrow.Array, values: pd.Series, path: pathlib.Path) -> None:
+def _refuse_rounded(column: pyarrow.ChunkedArray, values: pd.Series, path: Places) -> None:
     """Refuses numbers whose exponent is larger than the digits that are left, as spreadsheets write them."""
-    exponents = pc.match_substring_regex(text, _EXPONENT, ignore_case=True)
-    if values.dtype == object or not pc.any(exponents).as_py():  # numbers of JSON are what they are
+    exponents = _each(column, lambda text: pc.match_substring_regex(text, _EXPONENT, ignore_case=True))
+    if values.dtype == object or not exponents.any():  # numbers of JSON are what they are
         return
-    parts = pc.extract_regex(pc.utf8_lower(text.filter(exponents)), _EXPONENT)
+    written = pc.utf8_lower(pc.utf8_trim_whitespace(column.filter(pyarrow.array(exponents))))
+    parts = pc.extract_regex(written.combine_chunks(), _EXPONENT)
     digits = np.asarray(pc.utf8_length(parts.field('digits')))
     rounded = np.asarray(parts.field('power').cast(pyarrow.int64())) > digits
     if digits.max() <= 6 and rounded.any():  # else trailing zeros of a longer number
-        place = int(np.flatnonzero(np.asarray(exponents))[np.argmax(rounded)])
-        raise UserError(f'{path}, row {values.index[place]}: column {values.name!r} is {text[place].as_py()!r}, a '
+        place = int(np.flatnonzero(exponents)[np.argmax(rounded)])
+        raise UserError(f'{path.row(values.index[place])}: column {values.name!r} is {_cell(column, place)!r}, a '
                         'number that a spreadsheet has rounded: its place in the order is lost; write whole numbers')
 
 
-def _refuse_mixed(text: pyarrow.Array, values: pd.Series, path: pathlib.Path) -> None:
+def _refuse_mixed(column: pyarrow.ChunkedArray, values: pd.Series, path: Places) -> None:
     """Refuses dates of which some name their offset from UTC and others none: their order would be a guess."""
-    text = _plain_offset(text)
-    clock = np.asarray(pc.match_substring_regex(text, r'(?i):|[T ]\d'))
-    offset = np.asarray(pc.match_substring_regex(text, r'(?i)(?::\d\d|[T ]\d).*(?:Z|[+-]\d\d(?::?\d\d)?)$'))
+    clock = _each(column, lambda text: pc.match_substring_regex(_plain_offset(text), r'(?i):|[T ]\d'))
+    offset = _each(column, lambda text: pc.match_substring_regex(
+        _plain_offset(text), r'(?i)(?::\d\d|[T ]\d).*(?:Z|[+-]\d\d(?::?\d\d)?)$'))
     if (clock & offset).any() and (clock & ~offset).any():
         place = _first(clock & ~offset)
-        raise UserError(f'{path}, row {values.index[place]}: column {values.name!r} is {text[place].as_py()!r}, '
+        raise UserError(f'{path.row(values.index[place])}: column {values.name!r} is {_cell(column, place)!r}, '
                         'without an offset from UTC, which other rows have; write it in all rows or in none')
 
 
@@ -202,10 +218,12 @@ def _plain_offset(text: pyarrow.Array) -> pyarrow.Array:
     return pc.replace_substring_regex(text, r'^(\d{4}-\d\d-\d\d)Z$', r'\1')
 
 
-def _calendar(text: pyarrow.Array, numeric: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """ISO 8601 text as nanoseconds since 1970, and which rows are dates between 1678 and 2261; numbers are none."""
+def _calendar(text: pyarrow.Array) -> np.ndarray:
+    """ISO 8601 text as nanoseconds since 1970, `_NO_DATE` where it is no date between 1678 and 2261; numbers are
+    none."""
+    numeric = pc.match_substring_regex(text, _NUMBER, ignore_case=True)
     dated = pc.match_substring_regex(text, r'\d')  # `now` would be the clock's time
-    known = pc.if_else(pc.and_(dated, pyarrow.array(~numeric)), _plain_offset(text), None)
+    known = pc.if_else(pc.and_(dated, pc.invert(numeric)), _plain_offset(text), None)
     moments = pd.to_datetime(pd.Series(known.to_pandas(), dtype=object), format='ISO8601', utc=True, errors='coerce')
     fits = (moments > pd.Timestamp.min.tz_localize('UTC')) & (moments < pd.Timestamp.max.tz_localize('UTC'))
-    return moments.where(fits).dt.as_unit('ns').astype('int64').to_numpy(), fits.to_numpy(bool)
+    return moments.where(fits).dt.as_unit('ns').astype('int64').to_numpy()

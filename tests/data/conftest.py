@@ -24,6 +24,15 @@ def config():
     return data
 
 
+@pytest.fixture(params=['together', 'in blocks'])
+def blocks(request, monkeypatch):
+    """Rows are looked at all together, or a few at a time as those of large files are: both say the same."""
+    if request.param == 'in blocks':
+        for place, size in (('delimited._BLOCKS', (100, 1 << 16, 1 << 30)), ('table_files._BLOCK', 3),
+                            ('times._BLOCK', 3), ('time_units._BLOCK', 7)):
+            monkeypatch.setattr(f'grasp_jax.data.{place}', size)
+
+
 @pytest.fixture
 def save():
     """Writes a table in the format that its name says."""

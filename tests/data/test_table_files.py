@@ -7,6 +7,7 @@ import pytest
 from grasp_jax.data import tables
 from grasp_jax.errors import UserError
 
+pytestmark = pytest.mark.usefixtures('blocks')
 HEAD = 'customer,product,when\n'
 BODY = ''.join(f'u{row % 9},p{row % 13},{1_700_000_000 + row}\n' for row in range(60))
 NOTES = BODY.replace('\n', ',fine\n')

@@ -13,6 +13,7 @@ import pytest
 from grasp_jax.data import spellings, tables
 from grasp_jax.errors import UserError
 
+pytestmark = pytest.mark.usefixtures('blocks')
 CLEAN = [f'u{number}' for number in range(50)]
 RANDOM = random.Random(0)
 

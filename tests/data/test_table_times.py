@@ -9,6 +9,7 @@ import pytest
 from grasp_jax.data import tables
 from grasp_jax.errors import UserError
 
+pytestmark = pytest.mark.usefixtures('blocks')
 ROWS = pd.DataFrame({'customer': ['007', '1'], 'product': ['b', 'a']})
 
 

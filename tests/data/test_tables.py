@@ -13,6 +13,7 @@ import pytest
 from grasp_jax.data import tables
 from grasp_jax.errors import UserError
 
+pytestmark = pytest.mark.usefixtures('blocks')
 ROWS = pd.DataFrame({'customer': ['007', '1', '007'], 'product': ['b', 'a', 'a'],
                      'when': [2**60 + 1, 5, 2**60 + 2], 'note': ['x', '', 'y']})
 

@@ -7,6 +7,7 @@ import pytest
 from grasp_jax.data import tables
 from grasp_jax.errors import UserError
 
+pytestmark = pytest.mark.usefixtures('blocks')
 SECONDS = np.random.default_rng(0).integers(1_400_000_000, 1_700_000_000, 40).tolist()
 MILLISECONDS = [1000 * second for second in SECONDS]
 DATES = [str(pd.Timestamp(second, unit='s')) for second in SECONDS]
