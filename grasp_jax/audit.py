@@ -13,7 +13,7 @@ import numpy as np
 
 from grasp_jax.checks import check_config
 from grasp_jax.data import batches
-from grasp_jax.data.dataset import Dataset
+from grasp_jax.data.dataset import NEGATIVES, Dataset
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge.audit import texts_of
@@ -116,10 +116,11 @@ def require_training_part(interactions: Interactions, placement: batches.Placeme
 
 
 def _negatives(interactions: Interactions, negatives: dict[str, np.ndarray]) -> Check:
-    users, seen = interactions.evaluated_users(), 0
-    for split, drawn in negatives.items():
-        for row, user in enumerate(users):
-            own = np.isin(drawn[row], interactions.whole(user)) & (drawn[row] > 0)
+    seen = 0
+    for split in NEGATIVES:
+        drawn = negatives[split]
+        for row, user in enumerate(interactions.evaluated_users(split)):
+            own = np.isin(drawn[row], interactions.touched(user, split)) & (drawn[row] > 0)
             if own.any():
                 raise UserError(f'stored negatives of {split}: item {drawn[row][own][0]} is one of user number {user}; '
                                 'delete the folder prepare and run again')

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import ml_collections
 
+from grasp_jax.data import time_split
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import corruption, describe, encoders, language_model, server
 from grasp_jax.models.losses import SOFTMAX_DTYPES
@@ -35,6 +36,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       UserError: names the setting and the remedy.
     """
     _check_finite(config, ('model', 'train'))
+    time_split.check(config)
     spec = model_spec(config, num_items=1)
     check_recipe(config, spec)
     sinks.check(config.train.sinks)

@@ -77,6 +77,11 @@ def _data() -> dict:
         'min_item': 5,
         'duplicates': 'keep',  # a user's repeated item: keep | exact (drops rows of the same time too) | first | last
         'keep_unsold': False,  # whether items of the table of items that no row has are in the catalogue
+        # leave_one_out (each user's last item tests, the one before validates) | time: training is what lies before the
+        # first moment, validation what lies between, test what comes after. Moments: ISO dates, numbers in the unit of
+        # the log, or two shares of its span.
+        'split': 'leave_one_out',
+        'split_times': (0.8, 0.9),
         'shop': {'customers': 1500, 'products': 400, 'hallucination': 0.0, 'seed': 0, 'mean_length': 9.0,
                  'popularity': 1.0},
         'scale': 1.0,  # shop: multiplies customers and products

@@ -17,7 +17,7 @@ import numpy as np
 from grasp_jax import artefacts, refresh, saved_config
 from grasp_jax.checks import check_config, check_devices
 from grasp_jax.config import changed
-from grasp_jax.data import cold_start
+from grasp_jax.data import cold_start, time_split
 from grasp_jax.data import dataset as dataset_files
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.prepare import prepare, source_checksums
@@ -185,7 +185,7 @@ def prepare_data(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Dat
 
 
 def _prepare_data(config: ml_collections.ConfigDict, stages: _Stages) -> tuple[Dataset, str]:
-    data = config.data.to_dict()
+    data = time_split.stage_settings(config.data.to_dict())
     del data['source']  # where the files lie does not matter, their checksums do
     if not data['keep_unsold']:  # as before there was such a setting
         del data['keep_unsold']

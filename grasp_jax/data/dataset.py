@@ -3,18 +3,19 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from grasp_jax import artefacts
-from grasp_jax.data.interactions import Interactions
+from grasp_jax.data.interactions import Interactions, Split
 from grasp_jax.data.lazy import json_lines
 from grasp_jax.errors import UserError
 
-NEGATIVES = ('valid', 'test')
+NEGATIVES: tuple[Split, ...] = ('valid', 'test')
 USERS, ITEMS = 'users.jsonl', 'items.jsonl'
+SPLIT_ENDS = 'split_ends.npy'  # there under a split by time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Dataset:
       item_attributes: m dicts; entry r belongs to item r + 1. Usual keys: title, brand, price, description (text),
         categories, features (lists of text); any may be missing.
       user_attributes: n dicts of profile fields.
-      negatives: 'valid' and 'test', each int32 [v, N], rows in the order of `interactions.evaluated_users()`, 0 where
-        a user has no more.
+      negatives: 'valid' and 'test', each int32 [v, N], rows in the order of `interactions.evaluated_users(split)`, 0
+        where a user has no more.
     """
 
     name: str
@@ -55,13 +56,18 @@ def write_entities(path: pathlib.Path, entities: Iterable[tuple[str, dict[str, A
     return count, described
 
 
-def write_arrays(folder: pathlib.Path, name: str, interactions: Interactions, negatives: dict[str, np.ndarray]) -> None:
+def write_arrays(folder: pathlib.Path, name: str, interactions: Interactions,
+                 negatives: Mapping[str, np.ndarray]) -> None:
     """Writes what `load` reads beside the entities."""
     arrays = {'indptr': interactions.indptr, 'items': interactions.items}
     arrays |= {f'negatives_{split}': negatives[split] for split in NEGATIVES}
     for key, array in arrays.items():
         np.save(folder / f'{key}.npy', array, allow_pickle=False)
-    artefacts.write_json(folder / 'dataset.json', {'name': name, 'num_items': interactions.num_items})
+    facts = {'name': name, 'num_items': interactions.num_items}
+    if interactions.ends is not None:
+        np.save(folder / SPLIT_ENDS, interactions.ends, allow_pickle=False)
+        facts['split'] = 'time'
+    artefacts.write_json(folder / 'dataset.json', facts)
 
 
 def load(folder: pathlib.Path, negatives: bool = True) -> Dataset:
@@ -79,12 +85,14 @@ def load(folder: pathlib.Path, negatives: bool = True) -> Dataset:
     for file in (USERS, ITEMS):
         ids[file] = json_lines(folder / file, lambda record: str(record['id']))
         attributes[file] = json_lines(folder / file, lambda record: dict(record['attributes']))
-    interactions = Interactions(_array(folder / 'indptr.npy'), _array(folder / 'items.npy'), facts['num_items'])
-    drawn = {split: _array(folder / f'negatives_{split}.npy') for split in (NEGATIVES if negatives else ())}
-    evaluated = len(interactions.evaluated_users())
+    ends = _array(folder / SPLIT_ENDS) if facts.get('split') == 'time' else None
+    interactions = Interactions(_array(folder / 'indptr.npy'), _array(folder / 'items.npy'), facts['num_items'], ends)
+    splits = NEGATIVES if negatives else ()
+    drawn: dict[str, np.ndarray] = {split: _array(folder / f'negatives_{split}.npy') for split in splits}
     fits = (len(ids[USERS]) == interactions.num_users and len(ids[ITEMS]) == interactions.num_items
             and interactions.indptr[-1] == len(interactions.items)
-            and all(len(rows) == evaluated for rows in drawn.values()))
+            and (ends is None or ends.shape == (2, interactions.num_users))
+            and all(len(drawn[split]) == len(interactions.evaluated_users(split)) for split in splits))
     if not fits:
         raise UserError(f'{folder}: its files do not fit each other; delete this folder and run again')
     return Dataset(facts['name'], interactions, ids[USERS], ids[ITEMS], attributes[ITEMS], attributes[USERS], drawn)

@@ -24,7 +24,7 @@ def count(found: Sequences, negatives: np.ndarray) -> dict[str, int]:
 
     Returns:
       doubles: rows whose user, item and time an earlier row has too, before any were dropped;
-      tied_ends: users whose last two interactions have one time;
+      tied_ends: users whose last two interactions have one time; under a split by time, the first two of the test;
       one_time: users whose interactions all have one time;
       repeated_targets: test items that their user had before;
       new_targets: test items without a row in training;
@@ -79,9 +79,10 @@ def warn(facts: dict[str, Any], config: ml_collections.ConfigDict) -> None:
 
 def sentences(facts: collections.abc.Mapping[str, Any]) -> list[str]:
     """The counts of the stage `prepare` as the report says them; older stages have fewer."""
+    which = 'first two test' if 'split' in facts else 'last two'
     said = (
-        ('tied_ends', 'The last two interactions of {} evaluated users have the same time: the order of the rows says '
-                      'which of them is tested.'),
+        ('tied_ends', f'The {which} interactions of {{}} evaluated users have the same time: the order of the rows '
+                      'says which of them is tested.'),
         ('one_time', 'All interactions of {} evaluated users have one time.'),
         ('doubles', '{} rows of the source repeat the user, item and time of an earlier row.'),
         ('repeated_targets', '{} test items are ones that their user had before.'),

@@ -2,15 +2,18 @@
 
 import dataclasses
 import logging
+from collections.abc import Callable, Collection
 
 import ml_collections
 import numpy as np
 
+from grasp_jax.data import time_split
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.data.log import InteractionLog
 from grasp_jax.errors import UserError
 
 LOG = logging.getLogger(__name__)
+Unsold = Callable[[Collection[str]], list[str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Sequences:
       dropped: how many users, items and interactions the source had beyond these, and how many of the interactions
         fell to the policy for repeated items.
       doubles: rows of the source whose user, item and time an earlier row has too.
+      by_time: what a split by time leaves out; None under leave-one-out.
     """
 
     interactions: Interactions
@@ -36,9 +40,16 @@ class Sequences:
     item_ids: list[str]
     dropped: dict[str, int]
     doubles: int = 0
+    by_time: time_split.Left | None = None
 
     def tied_ends(self) -> int:
-        """Evaluated users whose last two interactions have one time, so that the order of the rows decides."""
+        """Tested users for whom the order of the rows decides what is tested: their last two interactions have one
+        time, or, under a split by time, the first two of the test."""
+        if self.by_time:
+            users = self.interactions.evaluated_users('test')
+            start = self.interactions.indptr[users] + self.interactions.input_lengths('test')[users]
+            more = start + 1 < self.interactions.indptr[users + 1]
+            return int((self.times[start[more]] == self.times[start[more] + 1]).sum())
         ends = self.interactions.indptr[self.interactions.evaluated_users() + 1]
         return int((self.times[ends - 1] == self.times[ends - 2]).sum())
 
@@ -122,7 +133,7 @@ def _warn_of_doubles(same: int, name: str) -> None:
 
 def _warn_of_losses(before: InteractionLog, left: InteractionLog, config: ml_collections.ConfigDict) -> None:
     """Says where a filter takes a third or more of the users, items or interactions."""
-    kept = {'users': (len(left.user_ids), _used(before.users)), 'items': (len(left.item_ids), _used(before.items)),
+    kept = {'users': (_used(left.users), _used(before.users)), 'items': (_used(left.items), _used(before.items)),
             'interactions': (len(left), len(before))}
     if any(few <= 2 / 3 * many for few, many in kept.values()):
         LOG.warning('%s: filter %s with min_user=%d and min_item=%d leaves %s; if that is too little, lower '
@@ -147,22 +158,25 @@ def _warn_of_ties(found: Sequences, name: str) -> None:
     """Says where for most users it is not time that tells which item is tested."""
     evaluated, tied = len(found.interactions.evaluated_users()), found.tied_ends()
     if tied > evaluated / 2:
-        LOG.warning('%s: the last two interactions of %d of %d evaluated users have the same time, so the order of the '
+        LOG.warning('%s: the %s two interactions of %d of %d evaluated users have the same time, so the order of the '
                     'rows says which of them is tested; if it is not the true order, give finer times',
-                    name or 'the data set', tied, evaluated)
+                    name or 'the data set', 'first test' if found.by_time else 'last', tied, evaluated)
 
 
-def sequences(log: InteractionLog, config: ml_collections.ConfigDict) -> Sequences:
+def sequences(log: InteractionLog, config: ml_collections.ConfigDict, unsold: Unsold | None = None) -> Sequences:
     """Orders, filters and numbers a log as the `data` section of the config says.
 
-    Repeated items are dropped before anything is counted.
+    Repeated items are dropped before anything is counted. Under a split by time the filter counts training interactions
+    alone, and the catalogue is made of them.
 
     Args:
       log: all rows of the source, in file order.
-      config: the `data` section; `duplicates`, `filter`, `min_user` and `min_item` are read.
+      config: the `data` section; `duplicates`, `filter`, `min_user`, `min_item`, `split` and `split_times` are read.
+      unsold: of a split by time, gives the items that are in the catalogue beside the given ones, which have a training
+        interaction.
 
     Raises:
-      UserError: an unknown filter or policy, or nothing is left.
+      UserError: an unknown filter or policy, moments that cannot be, or nothing is left.
     """
     if config.duplicates not in ('keep', 'exact', 'first', 'last'):
         raise UserError(f'config.data.duplicates is {config.duplicates!r}; choose keep, exact, first or last')
@@ -171,26 +185,35 @@ def sequences(log: InteractionLog, config: ml_collections.ConfigDict) -> Sequenc
     ordered = time_order(log)
     doubles = int(_doubles(ordered).sum())
     unique = drop_repeats(ordered, config.duplicates)
-    left = unique
+    borders = time_split.moments(unique, config) if time_split.asked_for(config) and len(unique) else None
+    counted = unique.take(time_split.training_part(unique, borders[0])) if borders else unique
+    left = counted
     if config.filter != 'none':
         keep = k_core if config.filter == 'k_core' else one_pass
-        left = unique.take(keep(unique.users, unique.items, config.min_user, config.min_item))
+        left = counted.take(keep(counted.users, counted.items, config.min_user, config.min_item))
     if not len(left):
         raise UserError(
             f'{config.name or "the data set"}: filter {config.filter} with min_user={config.min_user} and '
-            f'min_item={config.min_item} leaves none of {len(log)} interactions; lower --config.data.min_user or '
+            f'min_item={config.min_item} leaves none of {len(counted)} interactions; lower --config.data.min_user or '
             '--config.data.min_item')
     if config.filter != 'none':  # a catalogue may hold items that nobody has bought yet
-        left = left.compact()
-        _warn_of_losses(unique, left, config)
+        if not borders:
+            left = left.compact()
+        _warn_of_losses(counted, left, config)
+    by_time = None
+    if borders:
+        more = unsold([log.item_ids[item] for item in np.unique(counted.items)]) if unsold else ()
+        left, by_time = time_split.filtered(unique, borders, left, more)
     _warn_of_repeats(ordered, unique, config)
     indptr = np.concatenate([[0], np.cumsum(np.bincount(left.users, minlength=len(left.user_ids)))]).astype(np.int64)
     if config.duplicates == 'keep':  # the other policies drop them
         _warn_of_doubles(doubles, config.name)
     dropped = {
-        'users': len(log.user_ids) - len(left.user_ids), 'items': len(log.item_ids) - len(left.item_ids),
+        'users': len(log.user_ids) - len(left.user_ids),
+        'items': len(log.item_ids) - (len(set(log.item_ids) & set(left.item_ids)) if by_time else len(left.item_ids)),
         'interactions': len(log) - len(left), 'repeats': len(log) - len(unique)}
-    interactions = Interactions(indptr, left.items + np.int32(1), len(left.item_ids))
-    found = Sequences(interactions, left.times, left.user_ids, left.item_ids, dropped, doubles)
+    ends = np.stack(time_split.ends(left, borders)) if borders else None
+    interactions = Interactions(indptr, left.items + np.int32(1), len(left.item_ids), ends)
+    found = Sequences(interactions, left.times, left.user_ids, left.item_ids, dropped, doubles, by_time)
     _warn_of_ties(found, config.name)
     return found

@@ -1,4 +1,4 @@
-"""Who interacted with what, in time order, and the leave-one-out split of it.
+"""Who interacted with what, in time order, and its split: leave-one-out, or by time.
 
 Item id 0 is padding everywhere; items are 1..m, users are 0..n-1.
 """
@@ -21,11 +21,14 @@ class Interactions:
       indptr: int64 [n + 1]; user u's items are items[indptr[u]:indptr[u + 1]], oldest first.
       items: int32 [interactions], values 1..num_items.
       num_items: number of items m.
+      ends: int64 [2, n], for a split by time: how many of each user's oldest items lie before the first and before
+        the second moment; None: leave-one-out.
     """
 
     indptr: np.ndarray
     items: np.ndarray
     num_items: int
+    ends: np.ndarray | None = None
 
     @property
     def num_users(self) -> int:
@@ -37,23 +40,30 @@ class Interactions:
         """int64 [n]: interactions of each user."""
         return np.diff(self.indptr)
 
-    def evaluated_users(self) -> np.ndarray:
-        """int64 [v]: the users that have a validation and a test item, in order."""
-        return np.flatnonzero(self.lengths >= MIN_EVALUATED)
+    def evaluated_users(self, split: Split = 'test') -> np.ndarray:
+        """int64 [v]: the users that have a target, in order; under leave-one-out the same for 'valid' and 'test'."""
+        if self.ends is None:
+            return np.flatnonzero(self.lengths >= MIN_EVALUATED)
+        begin = self.input_lengths(split)
+        end = self.ends[1] if split == 'valid' else self.lengths
+        return np.flatnonzero((begin > 0) & (begin < end))
 
     def input_lengths(self, split: Split) -> np.ndarray:
         """int64 [n]: how many of a user's oldest items a model may see as input.
 
         Training and validation see all but the last two, the test all but the last (leave-one-out); users below
-        `MIN_EVALUATED` interactions train with all they have.
+        `MIN_EVALUATED` interactions train with all they have. Split by time, training and validation see all before the
+        first moment, the test all before the second.
         """
+        if self.ends is not None:
+            return np.asarray(self.ends[1 if split == 'test' else 0])
         held_out = {'train': 2, 'valid': 2, 'test': 1}[split]
         lengths = self.lengths
         return np.where(lengths >= MIN_EVALUATED, lengths - held_out, lengths)
 
     def targets(self, split: Split) -> np.ndarray:
-        """int32 [v]: the held-out item of each evaluated user for 'valid' or 'test'."""
-        users = self.evaluated_users()
+        """int32 [v]: the held-out item of each evaluated user for 'valid' or 'test', the next one after the input."""
+        users = self.evaluated_users(split)
         return self.items[self.indptr[users] + self.input_lengths(split)[users]]
 
     def sequence(self, user: int, split: Split) -> np.ndarray:
@@ -64,6 +74,16 @@ class Interactions:
     def whole(self, user: int) -> np.ndarray:
         """int32 [length]: all items of one user, held-out ones included, oldest first."""
         return self.items[self.indptr[user]:self.indptr[user + 1]]
+
+    def touched(self, user: int, split: Split) -> np.ndarray:
+        """int32 [length]: the items of one user that are no negatives of a split.
+
+        All of them, as far as the end of the split: split by time, nothing of the test reaches the validation, which
+        picks the parameters.
+        """
+        if self.ends is None or split == 'test':
+            return self.whole(user)
+        return self.items[self.indptr[user]:self.indptr[user] + self.ends[1][user]]
 
     def oldest(self, users: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The oldest so many items of some users, one user after the other.
@@ -96,26 +116,27 @@ def evenly_spread(total: int, count: int) -> np.ndarray:
     return np.arange(total) if not 0 < count < total else np.linspace(0, total - 1, count).astype(np.int64)
 
 
-def draw_negatives(interactions: Interactions, count: int, seed: int) -> np.ndarray:
+def draw_negatives(interactions: Interactions, count: int, seed: int, split: Split = 'test') -> np.ndarray:
     """Draws the candidates of the sampled protocol, once for all models and epochs.
 
     For each evaluated user `count` different items, uniform over those the user never interacted with (training,
-    validation or test). Where fewer are left than `count`, all of them are taken and the rest is 0, which is never
-    ranked.
+    validation or test; see `Interactions.touched`). Where fewer are left than `count`, all of them are taken and the
+    rest is 0, which is never ranked.
 
     Args:
       interactions: all sequences.
       count: negatives per user, N.
       seed: makes the draw repeatable.
+      split: whose candidates they are.
 
     Returns:
-      int32 [v, N], rows in the order of `evaluated_users()`.
+      int32 [v, N], rows in the order of `evaluated_users(split)`.
     """
     rng = np.random.default_rng(seed)
-    users = interactions.evaluated_users()
+    users = interactions.evaluated_users(split)
     drawn = np.zeros((len(users), count), np.int32)
     for row, user in enumerate(users):
-        own = np.unique(interactions.items[interactions.indptr[user]:interactions.indptr[user + 1]])
+        own = np.unique(interactions.touched(user, split))
         left = interactions.num_items - len(own)
         wanted = min(count, left)
         # An index among the allowed items becomes an item id by stepping over the user's own.
@@ -125,7 +146,7 @@ def draw_negatives(interactions: Interactions, count: int, seed: int) -> np.ndar
 
 
 def numbers_of_negatives(interactions: Interactions) -> tuple[int, int]:
-    """The smallest and the largest number of items that an evaluated user never touched; twice the whole catalogue
+    """The smallest and the largest number of items that a tested user never touched; twice the whole catalogue
     where nobody is evaluated."""
     owner = np.repeat(np.arange(interactions.num_users, dtype=np.int64), interactions.lengths)
     pairs = np.unique(owner * (interactions.num_items + 1) + interactions.items)

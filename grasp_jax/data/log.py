@@ -34,9 +34,13 @@ class InteractionLog:
 
     def compact(self) -> 'InteractionLog':
         """The same rows without the ids that no row uses; the others keep their order."""
-        users, user_ids = _compact(self.users, self.user_ids)
         items, item_ids = _compact(self.items, self.item_ids)
-        return InteractionLog(users, items, self.times, user_ids, item_ids)
+        return dataclasses.replace(self.compact_users(), items=items, item_ids=item_ids)
+
+    def compact_users(self) -> 'InteractionLog':
+        """The same rows without the user ids that no row uses."""
+        users, user_ids = _compact(self.users, self.user_ids)
+        return dataclasses.replace(self, users=users, user_ids=user_ids)
 
 
 def from_codes(users: np.ndarray, items: np.ndarray, times: np.ndarray, user_ids: list[str],

@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 
 from grasp_jax import artefacts
-from grasp_jax.data import cold_start, dataset, facts, filters, readers, sources, tfds_builder
+from grasp_jax.data import cold_start, dataset, facts, filters, readers, sources, tfds_builder, time_split
 from grasp_jax.data.interactions import MIN_EVALUATED, Interactions, draw_negatives
 from grasp_jax.errors import UserError
 
@@ -33,20 +33,27 @@ def prepare(config: ml_collections.ConfigDict, folder: pathlib.Path) -> dict[str
       UserError: the data is missing, something in it is wrong, or filtering leaves nothing to evaluate.
     """
     reader = readers.Reader(config)
-    found = filters.sequences(reader.log, config.data)
-    if not len(found.interactions.evaluated_users()):
+    found = filters.sequences(reader.log, config.data, reader.unsold_items if config.data.keep_unsold else None)
+    aside: dict[str, Any] = {}
+    if found.by_time:
+        time_split.require_targets(found.interactions, config.data)
+        aside['split'] = time_split.facts(found.interactions, found.by_time)
+    elif not len(found.interactions.evaluated_users()):
         looser = '' if config.data.filter == 'none' else ' or lower --config.data.min_item'
         raise UserError(f'{config.data.name or "the data set"}: no user has {MIN_EVALUATED} interactions, so none can '
                         f'be validated and tested; give more data{looser}')
-    aside: dict[str, int] = {}
     if cold_start.asked_for(config.evaluate):
         found, cold = cold_start.set_aside(found, config.evaluate)
-        aside = cold_start.write(folder, cold, reader.item_attributes(list(cold.item_ids)))
+        aside |= cold_start.write(folder, cold, reader.item_attributes(list(cold.item_ids)))
     if config.data.keep_unsold:
-        found, aside['unsold'] = _with_unsold(found, reader)
-        LOG.info('%s items that nobody bought are in the catalogue', f'{aside["unsold"]:,}')
+        if found.by_time:
+            aside['unsold'] = found.by_time.unsold
+        else:
+            found, aside['unsold'] = _with_unsold(found, reader)
+        LOG.info('%s items that nobody bought%s are in the catalogue', f'{aside["unsold"]:,}',
+                 ' in training' if found.by_time else '')
     _write_records(reader, found, folder / artefacts.EXPORT)
-    described = _read_records(config, folder)
+    described = _read_records(config, folder, found.interactions.ends)
     prepared = dataset.load(folder)
     told = {**_facts(prepared), **described, 'dropped': found.dropped, **facts.count(found, prepared.negatives['test']),
             **aside}
@@ -57,9 +64,8 @@ def prepare(config: ml_collections.ConfigDict, folder: pathlib.Path) -> dict[str
 def _with_unsold(found: filters.Sequences, reader: readers.Reader) -> tuple[filters.Sequences, int]:
     """The sequences with a catalogue that holds the described items of no row as well, behind the others in the order
     of their ids; and how many they are."""
-    unsold = reader.unsold_items()
-    catalogue = Interactions(found.interactions.indptr, found.interactions.items,
-                             found.interactions.num_items + len(unsold))
+    unsold = reader.unsold_items(reader.log.item_ids)
+    catalogue = dataclasses.replace(found.interactions, num_items=found.interactions.num_items + len(unsold))
     return dataclasses.replace(found, interactions=catalogue, item_ids=[*found.item_ids, *unsold]), len(unsold)
 
 
@@ -70,7 +76,8 @@ def _write_records(reader: readers.Reader, found: filters.Sequences, folder: pat
     tfds_builder.write(folder, 'items', tfds_builder.Source(found.item_ids, reader.item_attributes(found.item_ids)))
 
 
-def _read_records(config: ml_collections.ConfigDict, folder: pathlib.Path) -> dict[str, int]:
+def _read_records(config: ml_collections.ConfigDict, folder: pathlib.Path,
+                  ends: np.ndarray | None) -> dict[str, int]:
     """Writes what later stages read from the ArrayRecord files alone, which proves that they are whole; returns how
     many users and items have attributes."""
     owned: list[np.ndarray] = []
@@ -84,11 +91,12 @@ def _read_records(config: ml_collections.ConfigDict, folder: pathlib.Path) -> di
     _, users_described = dataset.write_entities(folder / dataset.USERS, entities('users'))
     num_items, items_described = dataset.write_entities(folder / dataset.ITEMS, entities('items'))
     indptr = np.concatenate([[0], np.cumsum([len(items) for items in owned])]).astype(np.int64)
-    sequences = Interactions(indptr, np.concatenate(owned), num_items)
+    sequences = Interactions(indptr, np.concatenate(owned), num_items, ends)
     # Two seeds from one: the same candidates in validation and test would let one be tuned on the other.
     seeds = np.random.SeedSequence(config.evaluate.seed).generate_state(len(dataset.NEGATIVES))
-    negatives = {split: draw_negatives(sequences, config.evaluate.negatives, int(seed))
-                 for split, seed in zip(dataset.NEGATIVES, seeds, strict=True)}
+    negatives: dict[str, np.ndarray] = {
+        split: draw_negatives(sequences, config.evaluate.negatives, int(seed), split)
+        for split, seed in zip(dataset.NEGATIVES, seeds, strict=True)}
     dataset.write_arrays(folder, config.data.name, sequences, negatives)
     return {'users_with_attributes': users_described, 'items_with_attributes': items_described}
 

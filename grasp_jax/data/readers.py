@@ -1,7 +1,7 @@
 """Reads whatever kind of source the config names into a log and attributes."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import ml_collections
@@ -62,14 +62,14 @@ class Reader:
             self._items |= {identity: found.get(identity, {}) for identity in asked}
         return [self._items.get(identity, {}) for identity in ids]
 
-    def unsold_items(self) -> list[str]:
-        """Ids of the items that the source says something about and no row of the log has, sorted.
+    def unsold_items(self, sold: Collection[str]) -> list[str]:
+        """Ids of the items that the source says something about and that are not among `sold`, sorted.
 
         Raises:
           UserError: something in the file is wrong, or there is no table of items.
         """
         if self._shop:
-            return []
+            return sorted(set(self._shop.log.item_ids) - set(sold))
         if 'items' not in self._files:
             raise UserError('config.data.keep_unsold asks for items that nobody bought yet, and there is no table of '
                             'items to know them from; name one with --config.data.items_file')
@@ -78,7 +78,7 @@ class Reader:
             described = amazon.described_items(path, amazon.layout_of(self._config))
         else:
             described = tables.described_ids(path, self._named(path), 'item_column')
-        unsold = sorted(set(described) - set(self.log.item_ids))
+        unsold = sorted(set(described) - set(sold))
         return [identity for identity, known in zip(unsold, self.item_attributes(unsold), strict=True) if known]
 
     def user_attributes(self, ids: list[str]) -> Sequence[dict[str, Any]]:

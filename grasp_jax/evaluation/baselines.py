@@ -64,7 +64,7 @@ def ranked(interactions: Interactions, negatives: np.ndarray, count: int = 0, sp
       count: as `evaluate.users`; 0: all.
       split: 'valid' or 'test'.
     """
-    users = interactions.evaluated_users()
+    users = interactions.evaluated_users(split)
     chosen = evenly_spread(len(users), count)
     most = min(max(_CELLS // max(interactions.num_items, 1), 1), _USERS)
     chosen = chosen[evenly_spread(len(chosen), most)]

@@ -1,24 +1,26 @@
 """How the numbers of a report were made, in sentences and in the numbers that two reports must share."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from grasp_jax.data import time_split
 from grasp_jax.data.interactions import Interactions, numbers_of_negatives
 from grasp_jax.evaluation import groups, metrics
 
 Tree = dict[str, Any]
 
 
-def described(config: ConfigDict, interactions: Interactions) -> Tree:
+def described(config: ConfigDict, interactions: Interactions, stages: Mapping[str, Tree]) -> Tree:
     """The entry `protocol` of report.json.
 
     Args:
       config: the full config.
       interactions: the prepared data set.
+      stages: facts of each stage by name.
     """
     section = config.evaluate
     left, most_left = numbers_of_negatives(interactions)
@@ -26,10 +28,12 @@ def described(config: ConfigDict, interactions: Interactions) -> Tree:
     drawn = f'{most}' if fewest == most else f'{fewest} to {most}'
     all_of_them = most_left <= section.negatives
     of_steps = f' of at least {config.train.min_epoch_steps} steps' if config.train.min_epoch_steps else ''
+    by_time = stages.get('prepare', {}).get('split')
+    split = time_split.described(by_time) if by_time else (
+        'leave-one-out: the last item of a user tests, the one before validates, the rest trains; users with fewer '
+        'than 3 interactions only train')
     return {
-        'split': 'leave-one-out: the last item of a user tests, the one before validates, the rest trains; users with '
-                 'fewer than 3 interactions only train'
-                 + (f'; {section.users} evenly spread users are ranked' if section.users else ''),
+        'split': split + (f'; {section.users} evenly spread users are ranked' if section.users else ''),
         'sampled': f'the target among itself and {drawn} negatives, drawn once (seed {section.seed}) '
                    'from the items the user never interacted with, the same for every model'
                    + (', which are all there are: in the test both protocols are one' if all_of_them else ''),
@@ -61,4 +65,6 @@ def _candidates(interactions: Interactions, negatives: int, seed: int, users: in
     digest = hashlib.sha256(f'{interactions.num_items} {negatives} {seed} {some}'.encode())
     digest.update(np.ascontiguousarray(interactions.indptr, np.int64).tobytes())
     digest.update(np.ascontiguousarray(interactions.items, np.int32).tobytes())
+    if interactions.ends is not None:
+        digest.update(np.ascontiguousarray(interactions.ends, np.int64).tobytes())
     return digest.hexdigest()[:16]

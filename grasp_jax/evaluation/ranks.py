@@ -134,7 +134,7 @@ class Evaluator:
         """
         self.model, self.mesh, self.data = model, mesh, data
         users_per_batch = -(-users_per_batch // mesh.shape['data']) * mesh.shape['data']
-        everybody = interactions.evaluated_users()
+        everybody = interactions.evaluated_users(split)
         chosen = evenly_spread(len(everybody), count)
         self.users = everybody[chosen].astype(np.int32)
         self.targets = interactions.targets(split)[chosen]

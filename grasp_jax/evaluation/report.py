@@ -102,7 +102,8 @@ def write_report(
     table, place = standing.beside(all_ranks, baselines or {}, config.evaluate.ks)
     report = {
         'schema': SCHEMA, **_names(config), 'command': command, 'data': _data_facts(interactions, counts['users']),
-        'protocol': protocol.described(config, interactions), 'thresholds': groups.thresholds(interactions, config),
+        'protocol': protocol.described(config, interactions, stages),
+        'thresholds': groups.thresholds(interactions, config),
         'counts': counts, **_over_seeds(runs), 'runs': runs, 'stages': stages,
         'baselines': table, 'standing': place,
         'unfinished': [int(seed) for seed, history in zip(config.train.seeds, histories, strict=True)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from grasp_jax.data.dataset import Dataset
+from grasp_jax.data.dataset import NEGATIVES, Dataset
 from grasp_jax.data.interactions import evenly_spread
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import scripts
@@ -107,19 +107,23 @@ class _People:
 
     def __init__(self, dataset: Dataset):
         interactions = dataset.interactions
-        evaluated = interactions.evaluated_users()
+        evaluated = np.union1d(*map(interactions.evaluated_users, NEGATIVES))
         rows = evenly_spread(len(evaluated), _USERS)
         self.users = evaluated[rows]
-        self.targets = {split: np.asarray(interactions.targets(split))[rows] for split in ('valid', 'test')}
+        self.targets: dict[str, np.ndarray] = {}  # 0 where a user has none
+        for split in NEGATIVES:
+            of_all = np.zeros(interactions.num_users, np.int32)
+            of_all[interactions.evaluated_users(split)] = interactions.targets(split)
+            self.targets[split] = of_all[self.users]
         self.training = [np.asarray(interactions.sequence(int(user), 'train')) for user in self.users]
         had = [set(map(int, own)) for own in self.training]
         # Rows of the users whose held-out item is not one of their training.
-        self.untold = {split: [row for row, target in enumerate(targets) if int(target) not in had[row]]
+        self.untold = {split: [row for row, target in enumerate(targets) if target and int(target) not in had[row]]
                        for split, targets in self.targets.items()}
         self.whole = [set(map(int, interactions.whole(int(user)))) for user in self.users]
-        newest = [int(own[-1]) if len(own) else 0 for own in self.training]
         # The item before the held-out one.
-        self.before = {'valid': newest, 'test': list(map(int, self.targets['valid']))}
+        self.before: dict[str, list[int]] = {split: [int(own[-1]) if len(own) else 0 for own in (
+            interactions.sequence(int(user), split) for user in self.users)] for split in NEGATIVES}
         self.turns = 20 if len(rows) <= 1000 else 5
 
     def count(self, split: str, names: Callable[[int, int], bool]) -> tuple[int, int, int, int]:
@@ -132,7 +136,7 @@ class _People:
             for turn in range(1, min(self.turns, len(targets) - 1) + 1):
                 others = np.roll(targets, turn * max(1, len(targets) // (self.turns + 1)))
                 for row in own:
-                    if int(others[row]) not in self.whole[row]:
+                    if others[row] and int(others[row]) not in self.whole[row]:
                         by_chance, tries_by_chance = by_chance + names(row, int(others[row])), tries_by_chance + 1
         return hits, tries, by_chance, tries_by_chance
 

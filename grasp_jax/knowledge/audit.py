@@ -7,7 +7,7 @@ import sys
 import ml_collections
 import tqdm
 
-from grasp_jax.data.dataset import Dataset
+from grasp_jax.data.dataset import NEGATIVES, Dataset
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import answer_columns, domains, prompts
 from grasp_jax.knowledge.answer_columns import is_named
@@ -33,12 +33,14 @@ def training_only(dataset: Dataset, user_texts: collections.abc.Sequence[str],
     if len(user_texts) != dataset.interactions.num_users:
         raise UserError(f'{len(user_texts)} user texts for {dataset.interactions.num_users} users; run describe again')
     titles = [prompts.clean(attributes.get('title')).casefold() for attributes in dataset.item_attributes]
-    held_out = {split: dataset.interactions.targets(split) for split in ('valid', 'test')}
-    users = dataset.interactions.evaluated_users()
-    for row, user in enumerate(tqdm.tqdm(users, desc='leakage audit', unit='user', mininterval=1, delay=1)):
+    known = dataset.interactions
+    held_out = {split: dict(zip(known.evaluated_users(split).tolist(), known.targets(split).tolist(), strict=True))
+                for split in NEGATIVES}
+    users = sorted({user for targets in held_out.values() for user in targets})
+    for user in tqdm.tqdm(users, desc='leakage audit', unit='user', mininterval=1, delay=1):
         text = ' '.join(user_texts[user].split()).casefold()
         for split, targets in held_out.items():
-            name = titles[targets[row] - 1]
+            name = titles[targets[user] - 1] if user in targets else ''
             if not name or not is_named(text, name):
                 continue
             newest_first = dataset.interactions.sequence(user, 'train')[::-1]
@@ -48,7 +50,7 @@ def training_only(dataset: Dataset, user_texts: collections.abc.Sequence[str],
             if not any(is_named(allowed, name) for allowed in (training, profile, frame(user).casefold())):
                 raise UserError(
                     f'the text of user {dataset.user_ids[user]!r} names the {split} item '
-                    f'{dataset.item_ids[targets[row] - 1]!r} ({name[:60]!r}), which would leak the answer; make the '
+                    f'{dataset.item_ids[targets[user] - 1]!r} ({name[:60]!r}), which would leak the answer; make the '
                     'text from the training part of the history only')
 
 

@@ -78,6 +78,7 @@ def _contents(known: Assets) -> Contents:
                     for identity in known.user_ids)
     found: Contents = {WEIGHTS: safetensors.numpy.save(weights), f'prepare/{dataset_files.USERS}': users.encode()}
     copied = [f'prepare/{name}' for name in ('dataset.json', 'indptr.npy', 'items.npy', dataset_files.ITEMS)]
+    copied += [f'prepare/{dataset_files.SPLIT_ENDS}'] * (known.interactions.ends is not None)
     config = ml_collections.ConfigDict(known.config.to_dict())
     for section, key in _OWN_PATHS:
         config[section][key] = ''
