@@ -38,16 +38,15 @@ def count(found: Sequences, negatives: np.ndarray) -> dict[str, int]:
         'doubles': found.doubles,
         'tied_ends': found.tied_ends(),
         'one_time': int((found.times[starts] == found.times[stops - 1]).sum()),
-        'repeated_targets': int(repeated_targets(interactions).sum()),
+        'repeated_targets': int(repeated(interactions, users, targets).sum()),
         'new_targets': int((interactions.train_item_counts()[targets] == 0).sum()),
         'without_negatives': int((negatives == 0).all(axis=1).sum()),
         'few_negatives': int((negatives == 0).any(axis=1).sum()),
     }
 
 
-def repeated_targets(interactions: Interactions) -> np.ndarray:
-    """bool [v]: whether the user of each test item had it before, in the order of `evaluated_users()`."""
-    users, targets = interactions.evaluated_users(), interactions.targets('test')
+def repeated(interactions: Interactions, users: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """bool [v]: whether each of some users int [v] had the own test item int [v] before."""
     known = interactions.input_lengths('test')[users]
     found = np.zeros(len(users), bool)
     for first in range(0, len(users), _BLOCK):
@@ -67,14 +66,15 @@ def warn(facts: dict[str, Any], config: ml_collections.ConfigDict) -> None:
     """
     name, tested = config.data.name or 'the data set', facts['evaluated_users']
     repeats = facts['repeated_targets']
-    if repeats >= _MANY_REPEATS * tested and not config.evaluate.get('repeats', False):
+    if repeats >= _MANY_REPEATS * tested and not config.evaluate.repeats:
         LOG.warning('%s: %s of %s test items (%.0f%%) are ones that their user had before, and lists leave out what a '
                     'user had; if buying again is to be predicted, use --config.evaluate.repeats=True, else '
                     '--config.data.duplicates=first', name, f'{repeats:,}', f'{tested:,}', 100 * repeats / tested)
     if facts['without_negatives']:
+        means = 'the means of the sampled protocol' if config.evaluate.repeats else 'all means'
         LOG.warning('%s: %s of %s evaluated users have every item, so there is nothing to rank their test item '
-                    'against; give more items, or items that nobody bought yet with --config.data.keep_unsold=True',
-                    name, f'{facts["without_negatives"]:,}', f'{tested:,}')
+                    'against, and they are left out of %s; give more items, or items that nobody bought yet with '
+                    '--config.data.keep_unsold=True', name, f'{facts["without_negatives"]:,}', f'{tested:,}', means)
 
 
 def sentences(facts: collections.abc.Mapping[str, Any]) -> list[str]:
@@ -87,8 +87,14 @@ def sentences(facts: collections.abc.Mapping[str, Any]) -> list[str]:
         ('doubles', '{} rows of the source repeat the user, item and time of an earlier row.'),
         ('repeated_targets', '{} test items are ones that their user had before.'),
         ('new_targets', '{} test items are new: no row of the training has them.'),
-        ('without_negatives', '{} evaluated users have every item, so that there is nothing to rank.'),
+        ('without_negatives', '{} evaluated users have every item: nothing stands against their test item.'),
         ('few_negatives', '{} evaluated users have fewer candidates than were asked for under the sampled protocol.'),
         ('unsold', '{} items of the catalogue were bought by nobody.'),
     )
-    return [text.format(f'{facts[key]:,}') for key, text in said if facts.get(key)]
+    return [text.format(f'{facts[key]:,}{_share(facts, key)}') for key, text in said if facts.get(key)]
+
+
+def _share(facts: collections.abc.Mapping[str, Any], key: str) -> str:
+    """Of the test items, where that is what a count is of."""
+    tested = facts.get('evaluated_users')
+    return f' ({facts[key] / tested:.1%})' if tested and key in ('repeated_targets', 'new_targets') else ''

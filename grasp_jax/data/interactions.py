@@ -146,12 +146,13 @@ def draw_negatives(interactions: Interactions, count: int, seed: int, split: Spl
 
 
 def numbers_of_negatives(interactions: Interactions) -> tuple[int, int]:
-    """The smallest and the largest number of items that a tested user never touched; twice the whole catalogue
-    where nobody is evaluated."""
+    """The smallest and the largest number of items that a tested user never touched, of those who left any; twice the
+    whole catalogue where there are none such."""
     owner = np.repeat(np.arange(interactions.num_users, dtype=np.int64), interactions.lengths)
     pairs = np.unique(owner * (interactions.num_items + 1) + interactions.items)
     different = np.bincount(pairs // (interactions.num_items + 1), minlength=interactions.num_users)
     left = interactions.num_items - different[interactions.evaluated_users()]
+    left = left[left > 0]
     return (int(left.min()), int(left.max())) if len(left) else (interactions.num_items, interactions.num_items)
 
 

@@ -27,6 +27,13 @@ def under_full(interactions: Interactions, users: np.ndarray, targets: np.ndarra
     return _having_all(interactions, users, interactions.input_lengths(split)[users], targets)
 
 
+def without(ranks: Ranks, interactions: Interactions, repeats: bool) -> Ranks:
+    """Ranks of the test, and NaN for users that have none, where files of earlier versions have 1; `repeats` as in
+    `under_full`."""
+    return marked(ranks, under_sampled(interactions, ranks.users),
+                  under_full(interactions, ranks.users, ranks.targets, 'test', repeats))
+
+
 def marked(ranks: Ranks, sampled: np.ndarray, full: np.ndarray) -> Ranks:
     """The same ranks, and NaN for users bool [v] that have none under a protocol."""
     found = ranks._replace(sampled=np.where(sampled, np.float32(np.nan), ranks.sampled))

@@ -219,7 +219,7 @@ def _rows(histories: Histories, newest: int, width: int) -> sparse.csr_matrix:
 
 
 def _ranks(scorer: Scores, width: int, sample: Sample, repeats: bool) -> Ranks:
-    """Ranks of all users of a sample, a block at a time; `width` is m + 1."""
+    """Ranks of all users of a sample, a block at a time, NaN where there is no other candidate; `width` is m + 1."""
     together = max(_BLOCK // width, 1)
     sampled, full = (np.zeros(len(sample.users), np.float32) for _ in range(2))
     for start in range(0, len(sample.users), together):
@@ -228,12 +228,12 @@ def _ranks(scorer: Scores, width: int, sample: Sample, repeats: bool) -> Ranks:
         scores = scorer(sample.histories[some])
         own = np.take_along_axis(scores, targets, 1)
         others = np.where(negatives > 0, np.take_along_axis(scores, negatives, 1), -np.inf)
-        sampled[some] = _rank(others, own)
+        sampled[some] = np.where((others > -np.inf).any(1), _rank(others, own), np.nan)
         scores[:, 0] = -np.inf
         for row, history in enumerate(() if repeats else sample.histories[some]):
             scores[row, history] = -np.inf
         np.put_along_axis(scores, targets, np.float32(-np.inf), 1)
-        full[some] = _rank(scores, own)
+        full[some] = np.where((scores > -np.inf).any(1), _rank(scores, own), np.nan)
     return Ranks(sample.users.astype(np.int32), sample.targets.astype(np.int32), sampled, full)
 
 

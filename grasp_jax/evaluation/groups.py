@@ -1,11 +1,13 @@
-"""Head and tail: users by the length of their training history, items by their training interactions."""
+"""Head and tail: users by the length of their training history, items by their training interactions. Beside them
+users whose test item is new to training, and users whose test item they had before."""
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from grasp_jax.data import interactions as data
+from grasp_jax.data.facts import repeated
 
-GROUPS = ('tail_user', 'head_user', 'tail_item', 'head_item')
+GROUPS = ('tail_user', 'head_user', 'tail_item', 'head_item', 'new_target', 'repeat')
 
 
 def group_masks(
@@ -14,7 +16,8 @@ def group_masks(
     """Which evaluated users belong to which group.
 
     A user is head or tail by its own training length, and belongs to an item group by its target. Each user is
-    in exactly one user group and exactly one item group.
+    in exactly one user group and exactly one item group. `new_target`: nobody has the target in training. `repeat`:
+    the target is in the user's input.
 
     Args:
       interactions: all sequences.
@@ -28,7 +31,9 @@ def group_masks(
     """
     head_user = _head_users(interactions, config)[users]
     head_item = _head_items(interactions, config)[targets]
-    return {'tail_user': ~head_user, 'head_user': head_user, 'tail_item': ~head_item, 'head_item': head_item}
+    return {'tail_user': ~head_user, 'head_user': head_user, 'tail_item': ~head_item, 'head_item': head_item,
+            'new_target': interactions.train_item_counts()[targets] == 0,
+            'repeat': repeated(interactions, users, targets)}
 
 
 def described(config: ConfigDict) -> str:

@@ -16,9 +16,9 @@ from grasp_jax.errors import UserError
 from grasp_jax.evaluation.history import History
 from grasp_jax.evaluation.tables import (
     BACKBONES,
-    GROUP_NAMES,
     METHODS,
     cut_offs,
+    group_names,
     headline_k,
     in_order,
     model_name,
@@ -32,7 +32,8 @@ INK, MUTED, GRID = '#1f2933', '#66727f', '#e4e8ec'
 # Told apart in print and by most colour-blind readers: they differ in lightness as well as hue.
 BLUE, ORANGE, TEAL, PLUM, GREY = '#1f5f99', '#e08a2e', '#3d9a8b', '#8a4f7d', '#a9b4be'
 SERIES = (BLUE, ORANGE, TEAL, PLUM, GREY)
-TAIL_HEAD = {'all': '#8793a0', 'tail_user': ORANGE, 'head_user': '#f3cd9f', 'tail_item': BLUE, 'head_item': '#a9c6e0'}
+TAIL_HEAD = {'all': '#8793a0', 'tail_user': ORANGE, 'head_user': '#f3cd9f', 'tail_item': BLUE, 'head_item': '#a9c6e0',
+             'new_target': TEAL, 'repeat': PLUM}
 
 
 def training_curve(report: Tree, histories: Sequence[History], path: pathlib.Path) -> None:
@@ -97,7 +98,7 @@ def metric_by_k(report: Tree, path: pathlib.Path) -> None:
 
 
 def group_bars(report: Tree, path: pathlib.Path) -> None:
-    """NDCG of all users and of the head and tail groups, a panel per protocol.
+    """NDCG of all users and of the groups of the report, a panel per protocol.
 
     Args:
       report: what report.json holds.
@@ -105,8 +106,8 @@ def group_bars(report: Tree, path: pathlib.Path) -> None:
     """
     name = f'NDCG@{headline_k(report)}'
     figure, panels = figure_of(2, model_name(report), subtitle(report, 'head and tail, test'), (9.6, 4.2))
-    keys = ['all', *GROUP_NAMES]
-    labels = ['all', *(label.replace(' ', '\n') for label in GROUP_NAMES.values())]
+    keys = ['all', *group_names(report)]
+    labels = ['all', *(label.replace(' ', '\n') for label in group_names(report).values())]
     counts = [report['counts']['users' if key == 'all' else key] for key in keys]
     trees = {'sampled': 'groups', 'full': 'groups_full'}
     for axes, (protocol, tree) in zip(panels, ((which, trees[which]) for which in in_order(report)), strict=True):
@@ -144,7 +145,7 @@ def check_comparison(reports: Sequence[Tree], names: Sequence[str], path: pathli
                         'interactions on; leave out those of other borders')
     if len({report['protocol']['candidates'] for report in reports}) > 1:
         raise UserError(f'{path}: the runs were ranked among other candidates, so their figures cannot be set side by '
-                        'side; leave out those of other users or negatives')
+                        'side; leave out those of other users or negatives, or with another evaluate.repeats')
     if shared_k(reports) is None:
         raise UserError(f'{path}: the runs report no cut-off in common; run them again with the same '
                         '--config.evaluate.ks, which trains nothing')

@@ -26,7 +26,7 @@ def described(config: ConfigDict, interactions: Interactions, stages: Mapping[st
     left, most_left = numbers_of_negatives(interactions)
     fewest, most = min(section.negatives, left), min(section.negatives, most_left)
     drawn = f'{most}' if fewest == most else f'{fewest} to {most}'
-    all_of_them = most_left <= section.negatives
+    all_of_them = most_left <= section.negatives and not section.repeats and interactions.ends is None
     of_steps = f' of at least {config.train.min_epoch_steps} steps' if config.train.min_epoch_steps else ''
     by_time = stages.get('prepare', {}).get('split')
     split = time_split.described(by_time) if by_time else (
@@ -36,16 +36,25 @@ def described(config: ConfigDict, interactions: Interactions, stages: Mapping[st
         'split': split + (f'; {section.users} evenly spread users are ranked' if section.users else ''),
         'sampled': f'the target among itself and {drawn} negatives, drawn once (seed {section.seed}) '
                    'from the items the user never interacted with, the same for every model'
-                   + (', which are all there are: in the test both protocols are one' if all_of_them else ''),
-        'full': f"the target among all {interactions.num_items:,} items less those in the user's input",
-        metrics.UNMASKED: f"the target among all {interactions.num_items:,} items, those in the user's input too",
+                   + (', which are all there are: in the test both protocols are one' if all_of_them else '')
+                   + ('; it does not ask which of the items that the user had comes again' if section.repeats else ''),
+        **_full(interactions, section.repeats),
         'ties': 'count half: rank = 1 + better + equal / 2',
         'selection': f'the epoch with the best validation NDCG@10 ({section.select_by}), patience '
                      f'{config.train.patience} epochs{of_steps}; the test items are looked at once, with that epoch',
-        'groups': groups.described(config), 'warning': _warning(section.ks, {'sampled': fewest, 'full': left}),
+        'groups': groups.described(config), 'warning': _warning(
+            section.ks, {'sampled': fewest, 'full': interactions.num_items - 1 if section.repeats else left}),
         'negatives': section.negatives, 'fewest_negatives': fewest, 'most_negatives': most,
-        'negatives_seed': section.seed, 'select_by': section.select_by,
-        'candidates': _candidates(interactions, section.negatives, section.seed, section.users)}
+        'negatives_seed': section.seed, 'select_by': section.select_by, 'repeats': section.repeats,
+        'candidates': _candidates(interactions, section)}
+
+
+def _full(interactions: Interactions, repeats: bool) -> dict[str, str]:
+    everything = f'the target among all {interactions.num_items:,} items'
+    if repeats:
+        return {'full': f"{everything}, those in the user's input too (evaluate.repeats)"}
+    return {'full': f"{everything} less those in the user's input",
+            metrics.UNMASKED: f"{everything}, those in the user's input too"}
 
 
 def _warning(ks: Sequence[int], fewest: dict[str, int]) -> str | None:
@@ -59,10 +68,10 @@ def _warning(ks: Sequence[int], fewest: dict[str, int]) -> str | None:
             'among more items')
 
 
-def _candidates(interactions: Interactions, negatives: int, seed: int, users: int) -> str:
-    """Fingerprint of users, targets and negatives: the stored negatives are a function of just these four things."""
-    some = f'{users} users ' if users else ''
-    digest = hashlib.sha256(f'{interactions.num_items} {negatives} {seed} {some}'.encode())
+def _candidates(interactions: Interactions, section: ConfigDict) -> str:
+    """Fingerprint of users, targets and whatever they are ranked among, which is a function of just these things."""
+    more = (f'{section.users} users ' if section.users else '') + ('repeats ' if section.repeats else '')
+    digest = hashlib.sha256(f'{interactions.num_items} {section.negatives} {section.seed} {more}'.encode())
     digest.update(np.ascontiguousarray(interactions.indptr, np.int64).tobytes())
     digest.update(np.ascontiguousarray(interactions.items, np.int32).tobytes())
     if interactions.ends is not None:

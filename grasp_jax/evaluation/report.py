@@ -13,13 +13,13 @@ Keys of report.json (fractions, not percent; null where a group is empty):
 | `seeds`, `seed` | all seeds of the run; `seed` only where there is one |
 | `command` | the command that makes this report again, where it is known |
 | `data` | `users`, `items`, `interactions`, `mean_length`, `density`, `evaluated_users` |
-| `protocol` | sentences on `split`, `sampled`, `full`, `ties`, `selection`, `groups`; `warning` of cut-offs that ties alone can reach, null where there are none; `negatives` asked for, `fewest_negatives` and `most_negatives` that a user got (a small catalogue has no more), `negatives_seed`; `select_by`, the protocol of the validation figures; `candidates`, a fingerprint that two reports share when users, test items and negatives are the same |
+| `protocol` | sentences on `split`, `sampled`, `full`, `ties`, `selection`, `groups`; `warning` of cut-offs that ties alone can reach, null where there are none; `negatives` asked for, `fewest_negatives` and `most_negatives` that a user got (a small catalogue has no more), `negatives_seed`; `select_by`, the protocol of the validation figures; `repeats`, whether items of a user's input are candidates of full ranking; `candidates`, a fingerprint that two reports share when users, test items, negatives and `repeats` are the same |
 | `thresholds` | `head_user`, `head_item`: training interactions from which a user or item is head |
-| `counts` | evaluated users in all and in each group |
+| `counts` | evaluated users in all and in each group; `without_negatives` and `without_candidates`, users with nothing to be ranked against under the sampled and the full protocol, who are left out of its means |
 | `test.sampled`, `test.full` | `NDCG@k`, `HR@k` for each k, `MRR`: all evaluated users under either protocol |
-| `test.full_unmasked` | the same under full ranking with the items of a user's input among the candidates, as several public programs rank; null where a run's ranks are of a version without it |
+| `test.full_unmasked` | the same under full ranking with the items of a user's input among the candidates, as several public programs rank; null where a run's ranks are of a version without it, and with `protocol.repeats`, where `test.full` is that |
 | `test.beyond_accuracy` | values of the lists of the best max(k) items of all evaluated users under full ranking, as `evaluation/beyond.py` defines them: `Coverage@k`, `Gini@k`, `Popularity@k`, `Novelty@k`, `Diversity@k`, and in `groups.tail_user` and `groups.head_user` `PopularityLift@k` and `PopularityDeviation@k`; null where the run has no lists as deep as k |
-| `test.groups.GROUP` | the same for tail_user, head_user, tail_item, head_item, sampled protocol |
+| `test.groups.GROUP` | the same for tail_user, head_user, tail_item, head_item, new_target (users whose test item no training interaction has) and repeat (users whose test item is in their input), sampled protocol |
 | `test.groups_full.GROUP` | the same groups, full protocol |
 | `validation` | `NDCG@10`, `HR@10` of the best epoch, `epoch` |
 | `training` | `seconds` of all seeds together, `epochs` that were run |
@@ -49,7 +49,7 @@ from grasp_jax import artefacts
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import Interactions, evenly_spread
 from grasp_jax.errors import UserError
-from grasp_jax.evaluation import baseline_plot, beyond, examples, groups, metrics, plots, protocol, standing
+from grasp_jax.evaluation import alone, baseline_plot, beyond, examples, groups, metrics, plots, protocol, standing
 from grasp_jax.evaluation.history import History, load_history
 from grasp_jax.evaluation.lists import LISTS_FILE, load_lists
 from grasp_jax.evaluation.tables import render_markdown, render_terminal
@@ -91,8 +91,11 @@ def write_report(
     for seed, run_dir, history in zip(config.train.seeds, run_dirs, histories, strict=True):
         ranks = metrics.load_ranks(run_dir)
         _require_data_set(run_dir, ranks, interactions, config.evaluate.users)
+        ranks = alone.without(ranks, interactions, config.evaluate.repeats)
         masks = groups.group_masks(interactions, ranks.users, ranks.targets, config)
-        counts = {'users': len(ranks.users), **{name: int(mask.sum()) for name, mask in masks.items()}}
+        counts = {'users': len(ranks.users), **{name: int(mask.sum()) for name, mask in masks.items()},
+                  'without_negatives': int(np.isnan(ranks.sampled).sum()),
+                  'without_candidates': int(np.isnan(ranks.full).sum())}
         all_ranks.append(ranks)
         runs.append({
             'seed': int(seed), 'run_dir': os.path.relpath(run_dir, workdir),

@@ -12,6 +12,10 @@ Rows = list[list[str]]
 
 GROUP_NAMES = {'tail_user': 'tail users', 'head_user': 'head users', 'tail_item': 'tail items',
                'head_item': 'head items'}
+# Shown where they have at least this share of the users.
+_MORE_GROUPS, _SHOWN_FROM = {'new_target': 'new items', 'repeat': 'repeats'}, 0.01
+_MEANING = {'new_target': 'new items are test items that no training interaction has',
+            'repeat': 'repeats are test items that their user had before'}
 BACKBONES = {'sasrec': 'SASRec', 'gru4rec': 'GRU4Rec', 'bert4rec': 'BERT4Rec'}
 METHODS = {'none': 'plain', 'llm_init': 'LLMInit', 'rlmrec': 'RLMRec', 'llm_esr': 'LLM-ESR', 'grasp': 'GRASP',
            'grasp_id': 'GRASP with ids'}
@@ -61,6 +65,13 @@ def settings(report: Tree) -> str:
                      f'user context {report["user_context"]}')
     parts.append(f'seed{"s" * (len(report["seeds"]) > 1)} {", ".join(map(str, report["seeds"]))}')
     return '; '.join(parts)
+
+
+def group_names(report: Tree) -> dict[str, str]:
+    """The groups that the report shows, and what they are called."""
+    counts = report['counts']
+    least = max(_SHOWN_FROM * counts['users'], 1)
+    return GROUP_NAMES | {group: name for group, name in _MORE_GROUPS.items() if counts.get(group, 0) >= least}
 
 
 def aligned(rows: Rows, left: int = 1) -> str:
@@ -153,8 +164,21 @@ def _first_line(report: Tree) -> list[str]:
 
 
 def _warning(report: Tree) -> list[str]:
-    found = (report['protocol'].get('warning'), report.get('mixed'), unfinished(report))
+    found = (report['protocol'].get('warning'), _unranked(report), report.get('mixed'), unfinished(report))
     return [f'Beware: {warning}.' for warning in found if warning]
+
+
+def _unranked(report: Tree) -> str:
+    """How many users no mean counts, as nothing stands against their test item; empty where there are none."""
+    counts = report['counts']
+    found = [(counts.get(key, 0), which) for key, which in (  # older reports do not say
+        ('without_negatives', 'sampled'), ('without_candidates', 'full')) if counts.get(key)]
+    if not found:
+        return ''
+    some = (f'{found[0][0]:,}' if len({count for count, _ in found}) == 1 else
+            ' and '.join(f'{count:,} ({which})' for count, which in found))
+    return (f'{some} of {counts["users"]:,} users have every item, so that nothing stands against their test item: '
+            f'they are left out of the means ({" and ".join(which for _, which in found)})')
 
 
 def unfinished(report: Tree) -> str:
@@ -242,7 +266,7 @@ def _groups(report: Tree) -> Rows:
     rows = [['group, %', 'users', *(f'{metric}@{k} {protocol}' for _, protocol, metric in columns)]]
     rows.append(['all', f'{report["counts"]["users"]:,}',
                  *(_percent(report, 'test', protocol, f'{metric}@{k}') for _, protocol, metric in columns)])
-    for group, name in GROUP_NAMES.items():
+    for group, name in group_names(report).items():
         rows.append([name, f'{report["counts"][group]:,}',
                      *(_percent(report, 'test', tree, group, f'{metric}@{k}') for tree, _, metric in columns)])
     return rows
@@ -250,7 +274,8 @@ def _groups(report: Tree) -> Rows:
 
 def _from(report: Tree) -> str:
     found = report['thresholds']
-    return f' (here: users from {found["head_user"]}, items from {found["head_item"]} training interactions on)'
+    more = ''.join(f'; {_MEANING[group]}' for group in group_names(report) if group in _MEANING)
+    return f' (here: users from {found["head_user"]}, items from {found["head_item"]} training interactions on){more}'
 
 
 def _number(value: float) -> str:

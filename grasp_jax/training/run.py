@@ -83,9 +83,11 @@ class Run:
         given = (self.model, self.mesh, self.data, self.interactions, split, self.negatives[split],
                  self.config.evaluate.users_per_batch, self.config.evaluate.users, self.config.evaluate.repeats)
         found = Evaluator(*given) if self.host is None else HostEvaluator(*given, host=self.host)
-        if split == 'valid' and found.alone[self.config.evaluate.select_by].all():
+        settings = self.config.evaluate
+        nobody = found.alone[settings.select_by].all() or (found.alone['sampled'].all() and not settings.repeats)
+        if split == 'valid' and nobody:
             raise UserError(f'{self.config.data.name or "the data set"}: none of its {len(found.users):,} evaluated '
-                            'users has an item that could stand against the validation item, as they have every item; '
+                            'users has an item that could stand against the held-out one, as they have every item; '
                             'give more items')
         return found
 

@@ -22,7 +22,8 @@ def test_repeated_targets_by_a_plain_loop(monkeypatch, seed, block):
     monkeypatch.setattr(facts, '_BLOCK', block)
     rng = np.random.default_rng(seed)
     histories = [rng.integers(1, 8, rng.integers(1, 9)) for _ in range(40)]
-    found = facts.repeated_targets(sequences_of(histories, 7).interactions)
+    shop = sequences_of(histories, 7).interactions
+    found = facts.repeated(shop, shop.evaluated_users(), shop.targets('test'))
     expected = [history[-1] in history[:-1] for history in histories if len(history) >= 3]
     assert found.tolist() == expected and 0 < sum(expected) < len(expected)
 
@@ -39,7 +40,7 @@ def test_counts_by_hand():
 
 @pytest.mark.parametrize(('repeats', 'switch', 'warned'), [(19, False, False), (20, False, True), (20, True, False)])
 def test_repeats_are_warned_of_from_a_fifth_on(caplog, repeats, switch, warned):
-    config = config_lib.default().unlock()
+    config = config_lib.default()
     config.data.name, config.evaluate.repeats = 'shop', switch
     facts.warn({'evaluated_users': 100, 'repeated_targets': repeats, 'without_negatives': 0}, config)
     line = f'shop: {repeats} of 100 test items ({repeats}%) are ones that their user had before'
@@ -47,14 +48,24 @@ def test_repeats_are_warned_of_from_a_fifth_on(caplog, repeats, switch, warned):
 
 
 def test_users_who_have_everything_are_warned_of(caplog):
-    facts.warn({'evaluated_users': 10, 'repeated_targets': 0, 'without_negatives': 3}, config_lib.default())
+    found, config = {'evaluated_users': 10, 'repeated_targets': 0, 'without_negatives': 3}, config_lib.default()
+    facts.warn(found, config)
     assert 'the data set: 3 of 10 evaluated users have every item' in caplog.text
+    assert 'they are left out of all means' in caplog.text
+    config.evaluate.repeats = True  # then there are other candidates of full ranking
+    facts.warn(found, config)
+    assert 'they are left out of the means of the sampled protocol' in caplog.text
 
 
 def test_sentences_say_what_there_is():
     assert facts.sentences({}) == facts.sentences({'doubles': 0, 'tied_ends': 0}) == []
     assert facts.sentences({'repeated_targets': 1234, 'unsold': 5}) == [
         '1,234 test items are ones that their user had before.', '5 items of the catalogue were bought by nobody.']
+    told = {'evaluated_users': 5000, 'repeated_targets': 1234, 'new_targets': 50, 'few_negatives': 9}
+    assert facts.sentences(told) == [
+        '1,234 (24.7%) test items are ones that their user had before.',
+        '50 (1.0%) test items are new: no row of the training has them.',
+        '9 evaluated users have fewer candidates than were asked for under the sampled protocol.']
 
 
 @pytest.fixture

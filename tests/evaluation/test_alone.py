@@ -68,5 +68,6 @@ def test_nothing_to_pick_an_epoch_by_is_refused():
     shop = Interactions(np.arange(0, 25, 4), np.tile([1, 2, 3, 1], 6).astype(np.int32), 3)
     with pytest.raises(UserError, match='none of its 6 evaluated users has an item that could stand against'):
         run_of(shop).evaluator('valid')
-    run_of(shop).evaluator('test')
+    with pytest.raises(UserError, match='none of its 6 evaluated users'):
+        run_of(shop, **{'evaluate.select_by': 'full'}).evaluator('valid')  # the test item is no such item of the test
     run_of(shop, repeats=True, **{'evaluate.select_by': 'full'}).evaluator('valid')

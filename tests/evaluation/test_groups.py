@@ -48,6 +48,21 @@ def test_the_first_user_is_counted_and_thresholds_look_at_training_only(config):
     assert masks_of(shop, config)['head_item'].tolist() == [False, True]
 
 
+def test_new_and_repeated_targets_are_groups_by_a_plain_loop(config):
+    rng = np.random.default_rng(0)
+    shop = from_sequences([rng.zipf(1.3, size).clip(max=300) for size in rng.integers(1, 12, 300)], 300)
+    masks = masks_of(shop, config)
+    trained = {item for user in range(300) for item in shop.sequence(user, 'train').tolist()}
+    for row, user in enumerate(shop.evaluated_users()):
+        *history, target = shop.whole(user).tolist()
+        assert masks['repeat'][row] == (target in history) and masks['new_target'][row] == (target not in trained)
+    assert masks['repeat'].any() and masks['new_target'].any()
+    some = shop.evaluated_users()[::7]
+    few = groups.group_masks(shop, some, shop.targets('test')[::7], config)
+    for name, mask in masks.items():
+        np.testing.assert_array_equal(few[name], mask[::7])
+
+
 def test_item_groups_follow_the_target_not_the_user(config):
     shop = from_sequences([[1, 1, 1, 1, 2], [1, 3, 1, 1]], 3)
     config.evaluate.head_item = 4
