@@ -9,6 +9,7 @@ import ml_collections
 import numpy as np
 import pandas as pd
 
+from grasp_jax.data import nothing, plain_text
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import domains, encoders, lsa
 from grasp_jax.knowledge.prompts import clean, cut, item_text, less, listed
@@ -49,9 +50,10 @@ def records(table: Any, config: ml_collections.ConfigDict) -> list[Record]:
             raise UserError(f'new items, row {number}: the id is {"empty" if not identity else "too long"}; give one')
         if identity in found:
             raise UserError(f'new items, row {number}: id {identity!r} is there already; keep one row of each')
-        found[identity] = {str(name).strip().lower(): value for name, value in row.items()
-                           if name != column and clean(value)}
-    return list(found.items())
+        values = {str(name).strip().lower(): nothing.without_nothing(value) for name, value in row.items()
+                  if name != column}
+        found[identity] = {name: value for name, value in values.items() if clean(value)}
+    return list(plain_text.clean(found, pathlib.Path('new items')).items())  # as those of the catalogue
 
 
 def extension(assets: Assets, rows: Sequence[Record], vectors: np.ndarray | None,

@@ -34,6 +34,14 @@ def test_an_item_of_the_same_text_stands_where_its_twin_does(name, request):
     assert model.titles['twin'] == twin['title']
 
 
+def test_what_a_page_leaves_in_texts_is_cleaned_as_in_the_catalogue(plain):
+    config, _ = load_config(plain)
+    (_, clean), (_, nothing) = new_items.records([
+        {'item': 'a', 'title': 'Salt &amp; Pepper <b>set</b>', 'features': ['for 2 &lt; 3 cups', 'n/a']},
+        {'item': 'b', 'title': 'NaN', 'brand': 'P.when("A").execute(function(A) { A.on("x"); });'}], config)
+    assert clean == {'title': 'Salt & Pepper set', 'features': ['for 2 < 3 cups']} and nothing == {}
+
+
 def test_neighbours_means_are_those_of_the_nearest_known_items(gated):
     model = load(gated)
     model.add_items(pd.DataFrame([NEW]))
