@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-from tqdm import tqdm
+
+from grasp_jax.progress import Bar
 
 _LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'scann', 'scikit-learn', 'torch')
 Result = TypeVar('Result')
@@ -32,7 +33,7 @@ def alternate(programs: Mapping[str, Callable[[], Any]], rounds: int, warm_up: i
       label: for the progress bar.
     """
     seconds: dict[str, list[float]] = {name: [] for name in programs}
-    with tqdm(total=(warm_up + rounds) * len(programs), desc=label, unit='call', delay=1) as bar:
+    with Bar(total=(warm_up + rounds) * len(programs), desc=label, unit='call', delay=1) as bar:
         for turn in range(-warm_up, rounds):
             for name, program in programs.items():
                 begin = time.perf_counter()

@@ -8,10 +8,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-import tqdm
-
 from grasp_jax import artefacts
 from grasp_jax.errors import UserError
+from grasp_jax.progress import Bar
 
 _CHUNK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte
@@ -73,7 +72,7 @@ def _receive(url: str, partial: pathlib.Path) -> str:
     with urllib.request.urlopen(url, timeout=_TIMEOUT) as response, partial.open('wb') as file:
         announced = response.headers.get('Content-Length')
         total = int(announced) if announced else None
-        with tqdm.tqdm(total=total, desc=f'download {name}', unit='B', unit_scale=True, mininterval=0.5) as bar:
+        with Bar(total=total, desc=f'download {name}', unit='B', unit_scale=True, mininterval=0.5) as bar:
             while chunk := response.read(_CHUNK):
                 file.write(chunk)
                 digest.update(chunk)

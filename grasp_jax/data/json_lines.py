@@ -9,9 +9,8 @@ import re
 import zlib
 from typing import Any, BinaryIO
 
-import tqdm
-
 from grasp_jax.errors import UserError
+from grasp_jax.progress import Bar
 
 Parse = collections.abc.Callable[[bytes], Any]
 _HALF = re.compile(rb'\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]')  # a surrogate, escaped or in bytes, of a pair or alone
@@ -76,7 +75,7 @@ def read_lines(path: pathlib.Path) -> collections.abc.Iterator[tuple[int, bytes]
     """
     try:
         with path.open('rb') as raw:
-            with tqdm.tqdm(total=os.fstat(raw.fileno()).st_size, desc=f'read {path.name}', unit='B', delay=1,
+            with Bar(total=os.fstat(raw.fileno()).st_size, desc=f'read {path.name}', unit='B', delay=1,
                            unit_scale=True, mininterval=0.5) as bar:
                 stream = gzip.open(raw) if is_gzip(path) else raw
                 for row, line in enumerate(stream, 1):

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-import tqdm
 
 from grasp_jax.errors import UserError
+from grasp_jax.progress import Bar
 
 SPLIT = 'full'
 _TOGETHER = 1024  # examples of a read: one by one takes a millisecond each in large files
@@ -76,7 +76,7 @@ class Sequences(tfds.core.GeneratorBasedBuilder):
         if source is None:
             raise ValueError('a Sequences builder made without a source cannot prepare, only read')
         kind = self.builder_config.name
-        for row, identity in enumerate(tqdm.tqdm(source.ids, desc=f'write {kind}', mininterval=0.5, delay=1)):
+        for row, identity in enumerate(Bar(source.ids, desc=f'write {kind}', mininterval=0.5, delay=1)):
             example = {f'{kind[:-1]}_id': identity, 'attributes': json.dumps(source.attributes[row])}
             if source.indptr is not None and source.items is not None and source.times is not None:
                 own = slice(source.indptr[row], source.indptr[row + 1])
@@ -111,7 +111,7 @@ def read(folder: pathlib.Path, config: str) -> collections.abc.Iterator[dict[str
     """Yields the examples that `write` left, in order, texts decoded and attributes parsed."""
     records = tfds.builder_from_directory(folder / 'sequences' / config / str(Sequences.VERSION)).as_data_source(
         split=SPLIT)
-    with tqdm.tqdm(total=len(records), desc=f'check {config}', mininterval=0.5, delay=1) as bar:
+    with Bar(total=len(records), desc=f'check {config}', mininterval=0.5, delay=1) as bar:
         for start in range(0, len(records), _TOGETHER):
             for example in records.__getitems__(range(start, min(start + _TOGETHER, len(records)))):
                 example['attributes'] = json.loads(example['attributes'])

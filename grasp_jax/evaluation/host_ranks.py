@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from tqdm import tqdm
 
 from grasp_jax.data import batches
 from grasp_jax.errors import UserError
@@ -22,6 +21,7 @@ from grasp_jax.evaluation.ranks import Batch, Evaluator, rank_candidates
 from grasp_jax.models.item_encoders import ITEM_BLOCK
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import Tables, padded_rows
+from grasp_jax.progress import Bar
 from grasp_jax.training import hosts
 from grasp_jax.training.host_tables import HostTables
 from grasp_jax.training.sharding import whole
@@ -72,7 +72,7 @@ class HostEvaluator(Evaluator):
         count = self.model.spec.num_items
         blocks = range(1, count + 1, _ITEMS) if full else range(0)
         passes = -(-self.num_batches // _BATCHES)
-        with tqdm(total=self.num_batches + passes * len(blocks), desc='rank', unit='part', delay=5,
+        with Bar(total=self.num_batches + passes * len(blocks), desc='rank', unit='part', delay=5,
                   disable=not hosts.is_writer()) as bar:
             for start in range(0, self.num_batches, _BATCHES):
                 group = [self.batch(step) for step in range(start, min(start + _BATCHES, self.num_batches))]

@@ -5,12 +5,12 @@ import collections.abc
 import sys
 
 import ml_collections
-import tqdm
 
 from grasp_jax.data.dataset import NEGATIVES, Dataset
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import answer_columns, domains, prompts
 from grasp_jax.knowledge.answer_columns import is_named
+from grasp_jax.progress import Bar
 
 
 def training_only(dataset: Dataset, user_texts: collections.abc.Sequence[str],
@@ -37,7 +37,7 @@ def training_only(dataset: Dataset, user_texts: collections.abc.Sequence[str],
     held_out = {split: dict(zip(known.evaluated_users(split).tolist(), known.targets(split).tolist(), strict=True))
                 for split in NEGATIVES}
     users = sorted({user for targets in held_out.values() for user in targets})
-    for user in tqdm.tqdm(users, desc='leakage audit', unit='user', mininterval=1, delay=1):
+    for user in Bar(users, desc='leakage audit', unit='user', mininterval=1, delay=1):
         text = ' '.join(user_texts[user].split()).casefold()
         for split, targets in held_out.items():
             name = titles[targets[user] - 1] if user in targets else ''

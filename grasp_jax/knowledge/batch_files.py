@@ -10,8 +10,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from tqdm import tqdm
-
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge.answers import judge, one_line, text_of
 from grasp_jax.knowledge.database import in_chunks
@@ -19,6 +17,7 @@ from grasp_jax.knowledge.estimate import count_of, rough_of
 from grasp_jax.knowledge.generate import Prompt
 from grasp_jax.knowledge.language_model import LanguageModel
 from grasp_jax.knowledge.responses import NONE, Responses, Usage
+from grasp_jax.progress import Bar
 
 URL = '/v1/chat/completions'
 REQUESTS = 'requests_*.jsonl'
@@ -97,7 +96,7 @@ def load(files: Sequence[pathlib.Path], prompts: Iterable[Prompt], model: Langua
         except OSError as error:
             raise UserError(f'{path}: cannot be read ({error.strerror})') from error
         with lines:
-            for number, line in enumerate(tqdm(lines, desc=path.name, unit='answer', delay=1), start=1):
+            for number, line in enumerate(Bar(lines, desc=path.name, unit='answer', delay=1), start=1):
                 if not line.strip():
                     continue
                 key, text, reason, usage = _read(line, f'{path}, line {number}', keep_after)

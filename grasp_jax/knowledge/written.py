@@ -5,11 +5,11 @@ from typing import NamedTuple, Protocol
 
 import ml_collections
 import numpy as np
-import tqdm
 
 from grasp_jax.data.interactions import evenly_spread
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import corruption, tables
+from grasp_jax.progress import Bar
 
 _TINY = 1e-8  # a shorter vector has no direction and becomes zero
 _ROUNDING = 1e-6  # what is left of a vector without the mean is rounding where it is a smaller share of it
@@ -80,7 +80,7 @@ def _write(path: pathlib.Path, source: Table, rows: np.ndarray, offset: int,
         mean = _mean(source, rows)
         np.save(mean_of(path), mean, allow_pickle=False)
     counts = _Counts(width)
-    for block in tqdm.tqdm(tables.blocks(count, width), desc=f'write {path.name}', unit='block', delay=1):
+    for block in Bar(tables.blocks(count, width), desc=f'write {path.name}', unit='block', delay=1):
         vectors = np.asarray(source[rows[block]], np.float32)
         written = target[offset + block.start:offset + block.stop]
         written[:] = vectors if mean is None else centred(vectors, mean)

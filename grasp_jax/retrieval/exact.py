@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
+
+from grasp_jax.progress import Bar
 
 NONE = -1  # stands where a row has fewer neighbours than asked for
 _QUERIES, _KEYS = 2048, 8192  # rows per block: 64 MB of scores
@@ -42,7 +43,7 @@ def nearest(vectors: np.ndarray, k: int, groups: np.ndarray | None = None,
     sorted_groups = groups[order]
     keys = _KeyBlocks(vectors, order)
     found = np.full((count, k), NONE, np.int32)
-    with tqdm.tqdm(total=len(asked), desc='exact neighbours', unit='row', delay=1) as progress:
+    with Bar(total=len(asked), desc='exact neighbours', unit='row', delay=1) as progress:
         for start in range(0, len(asked), _QUERIES):
             block = asked[start:start + _QUERIES]
             low = int(np.searchsorted(sorted_groups, groups[block[0]], 'left'))

@@ -7,7 +7,6 @@ from typing import Any
 
 import ml_collections
 import numpy as np
-import tqdm
 
 from grasp_jax import artefacts, disk
 from grasp_jax.data.dataset import Dataset
@@ -15,6 +14,7 @@ from grasp_jax.data.interactions import evenly_spread
 from grasp_jax.errors import UserError
 from grasp_jax.knowledge import tables
 from grasp_jax.knowledge.prompts import clean
+from grasp_jax.progress import Bar
 from grasp_jax.retrieval import exact, reduced, scann_index
 
 METHODS = ('auto', 'exact', 'scann')
@@ -255,6 +255,6 @@ def _write_pooled(path: pathlib.Path, vectors: np.ndarray, ids: np.ndarray, offs
         path, mode='w+', dtype=vectors.dtype, shape=(offset + len(vectors), vectors.shape[1]))
     target[:offset] = 0
     blocks = tables.blocks(len(ids), vectors.shape[1] * ids.shape[1])
-    for block in tqdm.tqdm(blocks, desc=f'write {path.name}', unit='block', delay=1):
+    for block in Bar(blocks, desc=f'write {path.name}', unit='block', delay=1):
         target[offset + block.start:offset + block.stop] = _pool_block(vectors, ids, block)
     target.flush()

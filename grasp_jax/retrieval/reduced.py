@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import threadpoolctl
-import tqdm
 
 from grasp_jax.data.interactions import evenly_spread
 from grasp_jax.knowledge import tables
+from grasp_jax.progress import Bar
 from grasp_jax.retrieval.exact import NONE, unit
 
 _SAMPLE = 20_000  # rows, evenly spread, that tell the main directions
@@ -46,7 +46,7 @@ def nearest(vectors: np.ndarray, k: int, width: int, candidates: int, search: Se
     if not (found == _UNDONE).any():
         return found
     narrow, lengths = project(vectors, width, folder)
-    with tqdm.tqdm(total=len(vectors), desc='neighbours', unit='row', delay=1) as bar:
+    with Bar(total=len(vectors), desc='neighbours', unit='row', delay=1) as bar:
         for members in units:
             if (found[members] == _UNDONE).any():
                 near = search(narrow[members], candidates, None if groups is None else groups[members])
@@ -72,7 +72,7 @@ def project(vectors: np.ndarray, width: int, folder: pathlib.Path) -> tuple[np.n
         with threadpoolctl.threadpool_limits(1):  # sums that threads share are rounded otherwise
             basis = TruncatedSVD(min(width, *sample.shape), random_state=0).fit(sample).components_.T
             target = np.lib.format.open_memmap(partial, 'w+', np.float32, (len(vectors), basis.shape[1]))
-            for block in tqdm.tqdm(tables.blocks(*vectors.shape), desc='main directions', unit='block', delay=1):
+            for block in Bar(tables.blocks(*vectors.shape), desc='main directions', unit='block', delay=1):
                 some = np.asarray(vectors[block], np.float32)
                 lengths[block] = np.maximum(np.linalg.norm(some, axis=1), 1e-12)
                 target[block] = (some @ basis) / lengths[block, None]

@@ -3,9 +3,9 @@
 import importlib.util
 
 import numpy as np
-import tqdm
 
 from grasp_jax.errors import UserError
+from grasp_jax.progress import Bar
 from grasp_jax.retrieval.exact import NONE
 
 # Up to here all rows are scored in quantised form: recall is near 1 and equal input gives equal output. Above, a tree
@@ -58,7 +58,7 @@ def nearest(vectors: np.ndarray, k: int, tree_above: int = TREE_ABOVE) -> np.nda
         builder = builder.score_brute_force()
     searcher = builder.build()
     found = np.full((count, k), NONE, np.int32)
-    with tqdm.tqdm(total=count, desc='scann neighbours', unit='row', delay=1) as progress:
+    with Bar(total=count, desc='scann neighbours', unit='row', delay=1) as progress:
         for start in range(0, count, _BLOCK):
             ids, scores = searcher.search_batched_parallel(unit[start:start + _BLOCK])
             found[start:start + len(ids)] = _without_self(ids, scores, start, k)

@@ -17,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
-import tqdm
 
 from grasp_jax import artefacts, disk
 from grasp_jax.errors import UserError
+from grasp_jax.progress import Bar
 from grasp_jax.serving.recommender import ITEM, MODEL, RANK, SCORE, SOURCE, USER, Recommender
 
 PLAN, PARTS = 'lists.json', '.parts'
@@ -114,7 +114,7 @@ def write(model: Recommender, order: Order) -> bool:
     left = sum(_users_of(order, part) for part in missing)
     disk.require(order.folder, (1 + order.whole) * left * depth * _ROW_BYTES[order.ending], 'lists',
                  'make room, or name an --out on another disk')
-    with tqdm.tqdm(total=left, desc='lists', unit='user', mininterval=1) as bar:
+    with Bar(total=left, desc='lists', unit='user', mininterval=1) as bar:
         for part in missing:
             users = order.users[part * order.part_size:(part + 1) * order.part_size]
             table = _table(model, users, order, bar.update)

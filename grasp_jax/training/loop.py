@@ -2,26 +2,23 @@
 
 import contextlib
 import pathlib
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 import numpy as np
-from tqdm import tqdm
 
 from grasp_jax.errors import Stopped, UserError
 from grasp_jax.evaluation.metrics import Ranks, summarise
 from grasp_jax.evaluation.ranks import Evaluator
 from grasp_jax.training import growing, hosts, sinks, warm_start
 from grasp_jax.training.checkpoints import Best, Checkpoints, Damaged, Interrupted
+from grasp_jax.training.epoch_bar import EpochBar
 from grasp_jax.training.epochs import NO_LOSSES, Epochs
 from grasp_jax.training.metrics_log import METRICS_FILE, MetricsLog, read_metrics
 from grasp_jax.training.notice import Notice
 from grasp_jax.training.run import Run
 from grasp_jax.training.step import TrainState, ranked_params, train_spec
-
-SELECTION = 'NDCG@10'
 
 
 def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float], None] | None = None) -> Best:
@@ -40,7 +37,7 @@ def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float
       UserError: the loss is no longer a number, or nobody has two training interactions.
       Stopped: SIGTERM or a preemption notice came, and the state is saved.
     """
-    settings, spec = run.config.train, train_spec(run.config)
+    settings, spec, protocol = run.config.train, train_spec(run.config), run.config.evaluate.select_by
     epochs = Epochs(run, seed)
     validate = run.evaluator('valid')
     with (Notice() as notice,  # left last: a second SIGTERM must not end the process while states are being written
@@ -49,31 +46,31 @@ def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float
         best = checkpoints.best()
         _require_best(folder, first, best)
         log = _log(run, seed, folder, first)
-        with (_progress(settings.max_epochs, first + len(losses) / epochs.steps, seed) as bar,
+        with (EpochBar(seed, settings.max_epochs, first + len(losses) / epochs.steps, protocol) as bar,
               contextlib.closing(log) if log is not None else contextlib.nullcontext()):
             for epoch in range(first, settings.max_epochs):
                 if growing.out_of_patience(epoch, None if best is None else best.epoch, settings.patience):
                     break
                 begin, known = time.perf_counter(), len(losses)
-                state, losses = epochs.run(epoch, state, bar.update, losses, notice)
+                state, losses = epochs.run(epoch, state, bar.trained, losses, notice)
                 if len(losses) < epochs.steps:
                     _stop(interrupted, epoch, state, losses, epochs.steps, spent + time.perf_counter() - begin)
                 trained = time.perf_counter() - begin
-                value, hit_rate = _validate(validate, ranked_params(spec, state), run.config.evaluate.select_by)
+                value, hit_rate = _validate(validate, ranked_params(spec, state), protocol)
                 if best is None or value > best.value:
                     best = Best(epoch, value)
                 loss, losses = float(losses.mean()), NO_LOSSES
                 rate = (1 - known / epochs.steps) * epochs.users(epoch) / trained
                 seconds, spent = spent + time.perf_counter() - begin, 0.0
+                line = {'epoch': epoch + 1, 'step': int(state.step), 'loss': loss, 'sequences_per_s': rate,
+                        'valid_ndcg10': value, 'valid_hr10': hit_rate, 'seconds': seconds}
                 if log is not None:
-                    log.write({'epoch': epoch + 1, 'step': int(state.step), 'loss': loss, 'sequences_per_s': rate,
-                               'valid_ndcg10': value, 'valid_hr10': hit_rate, 'seconds': seconds})
+                    log.write(line)
                 # Saved after it is logged: no checkpoint is ever without its line.
                 checkpoints.save(epoch, state, value)
                 if watch is not None:
                     watch(epoch, value)
-                bar.set_postfix_str(f'loss {loss:.4f}, valid {SELECTION} {100 * value:.2f}, best '
-                                    f'{100 * best.value:.2f} in epoch {best.epoch + 1}, {rate:,.0f} sequences/s')
+                bar.validated(line, best.value, best.epoch + 1)
         if notice():  # during the last validation
             raise Stopped('saved after the last epoch; the same command goes on from there')
     if best is None:
@@ -133,11 +130,3 @@ def _validate(validate: Evaluator, params: Any, protocol: str) -> tuple[float, f
     ranks = validate(params, full)
     found = summarise(ranks.full if full else ranks.sampled, (10,))
     return found['NDCG@10'], found['HR@10']
-
-
-def _progress(epochs: int, first: float, seed: int) -> tqdm:
-    """A bar over epochs; its time left is an upper bound, early stopping ends sooner."""
-    quiet = 0.1 if sys.stderr.isatty() else 15.0
-    return tqdm(total=epochs, initial=first, unit='epoch', desc=f'train seed {seed}', mininterval=quiet,
-                maxinterval=4 * quiet, disable=not hosts.is_writer(),
-                bar_format='{desc}: {n:.1f}/{total} epochs [{elapsed}, at most {remaining} left]{postfix}')
