@@ -2,8 +2,8 @@
 
 The model is trained without them, as if they did not exist. Cold items then come in by their texts alone, by the same
 way as new items of a served model; a cold user is a history in a request. Every target is ranked among all items but
-those of the history. Beside the model stand a content baseline, the cosine with the mean of the history's vectors, and
-chance.
+those of the history, or with `evaluate.repeats` among all items. Beside the model stand a content baseline, the cosine
+with the mean of the history's vectors, and chance.
 """
 
 import pathlib
@@ -34,9 +34,10 @@ def evaluate(workdir: pathlib.Path, seed: int, ks: Sequence[int]) -> Tree:
       ks: cut-offs.
 
     Returns:
-      `items` and `users`, each None where none were set aside, with `cases`, the number of `candidates`, and metrics
-      (full ranking) of the `model`, of `content` (None where there are no vectors) and of `chance`. Of items the model
-      is None where the method knows items by id alone.
+      `items` and `users`, each None where none were set aside, with `cases`, `without_candidates` (more cases, which
+      have nothing to be ranked against and count nowhere), the number of `candidates`, and metrics (full ranking) of
+      the `model`, of `content` (None where there are no vectors) and of `chance`. Of items the model is None where the
+      method knows items by id alone.
 
     Raises:
       UserError: the folder is damaged.
@@ -64,8 +65,8 @@ def _ranks(known: assets.Assets) -> dict[str, np.ndarray]:
         histories = [np.asarray(known.interactions.whole(int(user)), np.int32) for user in cold.users]
         targets = (known.spec.num_items + 1 + cold.targets).astype(np.int32)
         if known.vectors is None:
-            longest = np.array([len(np.unique(history)) for history in histories])
-            return found | {'items_candidates': known.spec.num_items + len(cold.item_ids) - longest}
+            gone = np.array([len(_left_out(known, history)) for history in histories])
+            return found | {'items_candidates': known.spec.num_items + len(cold.item_ids) - gone}
         rows = list(zip(cold.item_ids, attributes, strict=True))
         engine.catalogue.add(new_items.extension(known, rows, _vectors(known, cold.item_ids), strict=False))
         found |= _of('items', known, engine, histories, targets)
@@ -74,32 +75,40 @@ def _ranks(known: assets.Assets) -> dict[str, np.ndarray]:
 
 def _of(who: str, known: assets.Assets, engine: Engine, histories: list[np.ndarray],
         targets: np.ndarray) -> dict[str, np.ndarray]:
-    requests = [Request(history, np.unique(history).astype(np.int32)) for history in histories]
+    requests = [Request(history, _left_out(known, history)) for history in histories]
     if known.spec.ranks_by_users:
         raise UserError(f'config.evaluate: cold {who} are asked for by histories, and the gates of this model read '
                         'texts of users; use --config.model.user_context=prefix')
-    found = {f'{who}_candidates': np.array([engine.catalogue.count - len(request.left_out) for request in requests]),
-             f'{who}_model': engine.ranks(requests, targets)}
+    others = [engine.catalogue.count - len(np.setdiff1d(request.left_out, [target]))
+              for request, target in zip(requests, targets, strict=True)]
+    found = {f'{who}_candidates': np.array(others), f'{who}_model': engine.ranks(requests, targets)}
     if known.vectors is not None:
         vectors = engine.catalogue.vectors(np.arange(1, engine.catalogue.count + 1))[0]
-        found[f'{who}_content'] = content_ranks(vectors, histories, targets)
+        found[f'{who}_content'] = content_ranks(vectors, histories, targets, known.config.evaluate.repeats)
     return found
 
 
-def content_ranks(vectors: np.ndarray, histories: Sequence[np.ndarray], targets: np.ndarray) -> np.ndarray:
+def _left_out(known: assets.Assets, history: np.ndarray) -> np.ndarray:
+    """int32, the items that the run does not rank after a history."""
+    return np.unique(history[:0] if known.config.evaluate.repeats else history).astype(np.int32)
+
+
+def content_ranks(vectors: np.ndarray, histories: Sequence[np.ndarray], targets: np.ndarray,
+                  repeats: bool = False) -> np.ndarray:
     """Ranks by the cosine with the mean of a history's vectors, ties counting half.
 
     Args:
       vectors: float32 [m, E], of items 1..m.
       histories: v arrays of item ids.
       targets: int [v], item ids.
+      repeats: whether items of the history are ranked too.
 
     Returns:
-      float32 [v], rank among all items but those of the history; the target always stays.
+      float32 [v], rank among all items but those of the history; the target always stays. NaN where it is alone.
     """
     no_negatives = np.zeros((len(targets), 0), np.int32)
     sample = baselines.Sample(np.arange(len(targets)), targets, no_negatives, histories)
-    return baselines.by_content(sample, vectors).full
+    return baselines.by_content(sample, vectors, repeats).full
 
 
 def _vectors(known: assets.Assets, ids: Sequence[str]) -> np.ndarray | None:
@@ -114,9 +123,13 @@ def _vectors(known: assets.Assets, ids: Sequence[str]) -> np.ndarray | None:
 def _summary(who: str, ranks: dict[str, np.ndarray], ks: Sequence[int]) -> Tree | None:
     if f'{who}_candidates' not in ranks:
         return None
-    candidates = ranks[f'{who}_candidates']
-    return {'cases': len(candidates), 'candidates': int(np.median(candidates)),
-            **{name: summarise(ranks[f'{who}_{name}'], ks) if f'{who}_{name}' in ranks else None
+    there = ranks[f'{who}_candidates'] > 1
+    candidates = ranks[f'{who}_candidates'][there]
+    if not len(candidates):
+        return None
+    return {'cases': len(candidates), 'without_candidates': int((~there).sum()),
+            'candidates': int(np.median(candidates)),
+            **{name: summarise(ranks[f'{who}_{name}'][there], ks) if f'{who}_{name}' in ranks else None
                for name in ('model', 'content')},
             'chance': _chance(candidates, ks)}
 

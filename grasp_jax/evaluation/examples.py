@@ -27,7 +27,7 @@ def of_run(run_dir: pathlib.Path, ranks: Ranks, dataset: Dataset) -> list[Tree]:
     Returns:
       `user`, an id; `newest`, titles of its newest items, the newest last; `list`, titles of its best items, the best
       first; `held_out`, title of the test item; `place`, where it is in `list`, from 1, null where it is not; `rank`,
-      under full ranking.
+      under full ranking, null where there is no other candidate.
     """
     lists = load_lists(run_dir)
     if lists is None or not np.array_equal(lists.users, ranks.users):
@@ -40,7 +40,8 @@ def of_run(run_dir: pathlib.Path, ranks: Ranks, dataset: Dataset) -> list[Tree]:
             'user': dataset.user_ids[user],
             'newest': [_title(dataset, int(item)) for item in interactions.sequence(user, 'test')[-NEWEST:]],
             'list': [_title(dataset, item) for item in best], 'held_out': _title(dataset, target),
-            'place': best.index(target) + 1 if target in best else None, 'rank': float(ranks.full[row])})
+            'place': best.index(target) + 1 if target in best else None,
+            'rank': None if np.isnan(ranks.full[row]) else float(ranks.full[row])})
     return found
 
 
@@ -58,9 +59,10 @@ def rows(report: Tree) -> list[list[str]]:
     for each in report['examples']:
         listed = [f'**{_cell(title)}**' if place == each['place'] else _cell(title)
                   for place, title in enumerate(each['list'], 1)]
+        rank = '-' if each['rank'] is None else f'{each["rank"]:,.1f}'.removesuffix('.0')
         table.append([_cell(each['user']), '; '.join(map(_cell, each['newest'])),
                       '; '.join(f'{place}. {title}' for place, title in enumerate(listed, 1)),
-                      _cell(each['held_out']), f'{each["rank"]:,.1f}'.removesuffix('.0')])
+                      _cell(each['held_out']), rank])
     return table
 
 

@@ -67,6 +67,17 @@ def test_ranks_are_those_of_plain_loops(repeats):
         assert compared > 4.5 * len(sample.users)
 
 
+def test_who_has_everything_has_no_rank():
+    interactions = log(4, items=5)
+    sample = baselines.ranked(interactions, draw_negatives(interactions, 5, 1))
+    for repeats in (False, True):
+        found = baselines.by_counts(interactions, sample, repeats)
+        whole = [len({*history, target}) == 5 for history, target in zip(sample.histories, sample.targets, strict=True)]
+        for ranks in found.values():
+            assert np.isnan(ranks.sampled).tolist() == whole and 0 < sum(whole) < len(whole)
+            assert np.isnan(ranks.full).tolist() == ([False] * len(whole) if repeats else whole)
+
+
 def test_what_is_held_out_is_not_counted():
     one = log(5, shortest=3)
     other = Interactions(one.indptr, one.items.copy(), one.num_items)

@@ -27,6 +27,32 @@ def test_a_content_rank_is_that_of_a_sort():
         assert rank == pytest.approx(1 + ahead)
 
 
+@pytest.mark.parametrize('repeats', [False, True])
+def test_where_people_buy_again_the_history_stays_and_who_is_alone_counts_nowhere(repeats):
+    rng = np.random.default_rng(1)
+    vectors = rng.normal(size=(6, 4)).astype(np.float32)
+    histories = [np.array([1, 2, 3, 2]), np.array([1, 2, 3, 4, 5]), np.array([1, 2, 3, 4, 5, 6])]
+    found = cold_start.content_ranks(vectors, histories, np.array([2, 6, 4]), repeats)
+    assert np.isnan(found).tolist() == [False, not repeats, not repeats]
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    scores = unit @ unit[np.array([1, 2, 3, 2]) - 1].mean(0)
+    others = [1, 3, 4, 5, 6] if repeats else [4, 5, 6]
+    assert found[0] == 1 + sum(scores[other - 1] > scores[1] for other in others)
+    ranks = {'users_candidates': np.array([4, 1, 1]), 'users_model': np.array([2.0, 1.0, 1.0]), 'users_content': found}
+    told = cold_start._summary('users', ranks, [1])
+    assert (told['cases'], told['without_candidates'], told['candidates']) == (1, 2, 4)
+    assert told['model']['HR@1'] == 0 and told['chance']['HR@1'] == 0.25
+    assert cold_start._summary('users', {'users_candidates': np.array([1])}, [1]) is None
+
+
+def test_a_run_with_repeats_ranks_cold_ones_among_all_items(finished):
+    workdir = finished(evaluate__repeats=True, model__method='none', **SHARES)
+    found = json.loads((workdir / 'report.json').read_text())
+    assert found['cold_start']['users']['candidates'] == found['data']['items']
+    assert found['cold_start']['items']['candidates'] > found['data']['items']
+    assert found['test']['full_unmasked'] is None and found['protocol']['repeats'] is True
+
+
 def test_chance_is_what_random_ranks_reach():
     candidates = np.array([20, 30])
     expected = cold_start._chance(candidates, [1, 5])

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.evaluation import compare, metrics, plots, report
+from grasp_jax.evaluation import alone, compare, examples, metrics, plots, report
 from tests.evaluation.finished import run
 
 
@@ -87,6 +88,20 @@ def test_users_who_have_everything_count_in_no_mean(tmp_path, repeats):
             f'of the means ({"sampled" if repeats else "sampled and full"}).')
     assert line in report.render_terminal(found) and line in (tmp_path / 'report.md').read_text()
     assert found['test']['groups_full']['head_user'] == found['test']['full'] and found['counts']['head_user'] == 60
+
+
+def test_an_example_of_such_a_user_has_no_rank(tmp_path):
+    shop = collectors()
+    run(tmp_path, shop)
+    titles = [{'title': f'Thing {item}'} for item in range(12)]
+    known = Dataset('small', shop, [f'u{user}' for user in range(60)], [f'i{item}' for item in range(12)], titles,
+                    [{}] * 60, {})
+    ranks = alone.without(metrics.load_ranks(tmp_path / 'seed_42'), shop, False)
+    found = examples.of_run(tmp_path / 'seed_42', ranks, known)
+    places = examples.evenly_spread(60, examples.USERS)
+    assert [each['rank'] is None for each in found] == [place < 7 for place in places] and places[1] < 7 < places[-1]
+    rows = examples.rows({'examples': json.loads(json.dumps(found))})
+    assert [row[-1] == '-' for row in rows[1:]] == [place < 7 for place in places]
 
 
 def test_they_are_left_out_of_comparisons(tmp_path):
