@@ -3,6 +3,7 @@
 import functools
 import json
 import pathlib
+import re
 
 import pytest
 
@@ -132,10 +133,37 @@ def test_results_under_the_strong_recipe():
     assert len(found) == len(list((RUNS / 'strong').glob('*/report.json'))), 'every run has its row'
 
 
-def test_the_first_result_of_the_readme():
-    table = rows('README.md', 'A first result', 'test, %')[0]
+def test_the_first_result():
+    table = rows('docs/results.md', 'A first result', 'test, %')[0]
     for row in table:
         backbone, *method = row['test, %'].removesuffix(', seed 42').split(' + ')
         folder = RUNS.parent / 'beauty_lsa' if row['vectors'] == 'LSA' else RUNS / 'paper'
         check(row, folder / f'{BACKBONES[backbone]}_{"grasp" if method else "none"}')
     assert len(table) == 7
+
+
+def test_the_table_of_the_readme():
+    table = rows('README.md', 'What it is worth', 'SASRec with')[0]
+    names = {'nothing (plain)': 'none', 'RLMRec': 'rlmrec', 'LLMInit': 'llm_init', 'LLM-ESR': 'llm_esr',
+             'GRASP': 'grasp', 'GRASP with ids': 'grasp_id'}
+    for row in table:
+        for recipe in ('paper', 'strong'):
+            ungated = '_ungated_text' if (recipe, names[row['SASRec with']]) == ('strong', 'grasp_id') else ''
+            values = {f'{protocol} NDCG@10': row[f'{recipe}, {protocol}'] for protocol in ('sampled', 'full')}
+            check(values, RUNS / recipe / f'sasrec_{names[row["SASRec with"]]}{ungated}')
+    assert [row['SASRec with'] for row in table] == list(names)
+
+
+def test_links_between_the_documents_lead_somewhere():
+    pages = [*ROOT.glob('*.md'), *(ROOT / 'docs').glob('*.md')]
+    assert len(pages) > 10
+    for page in pages:
+        for link in re.findall(r'\]\(([^)\s]+)\)', page.read_text(encoding='utf-8')):
+            name, _, anchor = link.partition('#')
+            target = page.parent / name if name else page
+            if link.startswith('http'):
+                continue
+            assert target.exists(), (page.name, link)
+            if anchor and target.suffix == '.md':
+                heads = re.findall(r'^#+ (.*)$', target.read_text(encoding='utf-8'), re.MULTILINE)
+                assert anchor in [re.sub(r'[^\w\- ]', '', head.lower()).replace(' ', '-') for head in heads], link
