@@ -45,29 +45,47 @@ class Dataset:
     negatives: dict[str, np.ndarray]
 
 
-def write_entities(path: pathlib.Path, entities: Iterable[tuple[str, dict[str, Any]]]) -> tuple[int, int]:
-    """Writes ids and attributes in the order of the numbering, as they come; returns how many, and how many of them
-    have attributes."""
-    count = described = 0
+def write_entities(path: pathlib.Path, entities: Iterable[tuple[str, dict[str, Any]]]) -> int:
+    """Writes ids and attributes in the order of the numbering, as they come; returns how many have attributes."""
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    described = 0
     with path.open('w', encoding='utf-8') as file:
         for identity, attributes in entities:
-            file.write(json.dumps({'id': identity, 'attributes': attributes}, ensure_ascii=False) + '\n')
-            count, described = count + 1, described + bool(attributes)
-    return count, described
+            file.write(f'{encode({"id": identity, "attributes": attributes})}\n')
+            described += bool(attributes)
+    return described
 
 
 def write_arrays(folder: pathlib.Path, name: str, interactions: Interactions,
-                 negatives: Mapping[str, np.ndarray]) -> None:
-    """Writes what `load` reads beside the entities."""
-    arrays = {'indptr': interactions.indptr, 'items': interactions.items}
-    arrays |= {f'negatives_{split}': negatives[split] for split in NEGATIVES}
-    for key, array in arrays.items():
+                 negatives: Mapping[Split, Iterable[np.ndarray]]) -> None:
+    """Writes what `load` reads beside the entities.
+
+    Args:
+      folder: where to.
+      name: of the data set.
+      interactions: all sequences.
+      negatives: 'valid' and 'test', each int32 [b, N] one after the other.
+    """
+    for key, array in (('indptr', interactions.indptr), ('items', interactions.items)):
         np.save(folder / f'{key}.npy', array, allow_pickle=False)
+    for split in NEGATIVES:
+        _write_blocks(folder / f'negatives_{split}.npy', len(interactions.evaluated_users(split)), negatives[split])
     facts = {'name': name, 'num_items': interactions.num_items}
     if interactions.ends is not None:
         np.save(folder / SPLIT_ENDS, interactions.ends, allow_pickle=False)
         facts['split'] = 'time'
     artefacts.write_json(folder / 'dataset.json', facts)
+
+
+def _write_blocks(path: pathlib.Path, rows: int, blocks: Iterable[np.ndarray]) -> None:
+    """Writes a matrix as `np.save` does, without holding it."""
+    with path.open('wb') as file:
+        for place, block in enumerate(blocks):
+            if place == 0:
+                np.lib.format.write_array_header_1_0(file, {
+                    'descr': np.lib.format.dtype_to_descr(block.dtype), 'fortran_order': False,
+                    'shape': (rows, block.shape[1])})
+            file.write(np.ascontiguousarray(block).data)
 
 
 def load(folder: pathlib.Path, negatives: bool = True) -> Dataset:

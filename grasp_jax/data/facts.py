@@ -40,9 +40,14 @@ def count(found: Sequences, negatives: np.ndarray) -> dict[str, int]:
         'one_time': int((found.times[starts] == found.times[stops - 1]).sum()),
         'repeated_targets': int(repeated(interactions, users, targets).sum()),
         'new_targets': int((interactions.train_item_counts()[targets] == 0).sum()),
-        'without_negatives': int((negatives == 0).all(axis=1).sum()),
-        'few_negatives': int((negatives == 0).any(axis=1).sum()),
+        'without_negatives': _rows(negatives, lambda rows: (rows == 0).all(axis=1)),
+        'few_negatives': _rows(negatives, lambda rows: (rows == 0).any(axis=1)),
     }
+
+
+def _rows(negatives: np.ndarray, look: collections.abc.Callable[[np.ndarray], np.ndarray]) -> int:
+    """How many rows of stored candidates are such, looked at in blocks: they may be larger than the memory."""
+    return sum(int(look(negatives[first:first + _BLOCK]).sum()) for first in range(0, len(negatives), _BLOCK))
 
 
 def repeated(interactions: Interactions, users: np.ndarray, targets: np.ndarray) -> np.ndarray:

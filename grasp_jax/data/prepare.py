@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
 import ml_collections
@@ -11,7 +10,7 @@ import numpy as np
 
 from grasp_jax import artefacts
 from grasp_jax.data import cold_start, dataset, facts, filters, readers, sources, tfds_builder, time_split
-from grasp_jax.data.interactions import MIN_EVALUATED, Interactions, draw_negatives
+from grasp_jax.data.interactions import MIN_EVALUATED, negatives_in_blocks
 from grasp_jax.errors import UserError
 
 LOG = logging.getLogger(__name__)
@@ -52,8 +51,7 @@ def prepare(config: ml_collections.ConfigDict, folder: pathlib.Path) -> dict[str
             found, aside['unsold'] = _with_unsold(found, reader)
         LOG.info('%s items that nobody bought%s are in the catalogue', f'{aside["unsold"]:,}',
                  ' in training' if found.by_time else '')
-    _write_records(reader, found, folder / artefacts.EXPORT)
-    described = _read_records(config, folder, found.interactions.ends)
+    described = _write(reader, found, config, folder)
     prepared = dataset.load(folder)
     told = {**_facts(prepared), **described, 'dropped': found.dropped, **facts.count(found, prepared.negatives['test']),
             **aside}
@@ -69,36 +67,24 @@ def _with_unsold(found: filters.Sequences, reader: readers.Reader) -> tuple[filt
     return dataclasses.replace(found, interactions=catalogue, item_ids=[*found.item_ids, *unsold]), len(unsold)
 
 
-def _write_records(reader: readers.Reader, found: filters.Sequences, folder: pathlib.Path) -> None:
+def _write(reader: readers.Reader, found: filters.Sequences, config: ml_collections.ConfigDict,
+           folder: pathlib.Path) -> dict[str, int]:
+    """Writes the ArrayRecord files, and what later stages read; returns how many users and items have attributes."""
     sequences = found.interactions
-    tfds_builder.write(folder, 'users', tfds_builder.Source(
-        found.user_ids, reader.user_attributes(found.user_ids), sequences.indptr, sequences.items, found.times))
-    tfds_builder.write(folder, 'items', tfds_builder.Source(found.item_ids, reader.item_attributes(found.item_ids)))
-
-
-def _read_records(config: ml_collections.ConfigDict, folder: pathlib.Path,
-                  ends: np.ndarray | None) -> dict[str, int]:
-    """Writes what later stages read from the ArrayRecord files alone, which proves that they are whole; returns how
-    many users and items have attributes."""
-    owned: list[np.ndarray] = []
-
-    def entities(kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        for record in tfds_builder.read(folder / artefacts.EXPORT, kind):
-            if kind == 'users':
-                owned.append(record['items'])
-            yield record[f'{kind[:-1]}_id'], record['attributes']
-
-    _, users_described = dataset.write_entities(folder / dataset.USERS, entities('users'))
-    num_items, items_described = dataset.write_entities(folder / dataset.ITEMS, entities('items'))
-    indptr = np.concatenate([[0], np.cumsum([len(items) for items in owned])]).astype(np.int64)
-    sequences = Interactions(indptr, np.concatenate(owned), num_items, ends)
+    users = tfds_builder.Source(found.user_ids, reader.user_attributes(found.user_ids), sequences.indptr,
+                                sequences.items, found.times)
+    items = tfds_builder.Source(found.item_ids, reader.item_attributes(found.item_ids))
+    described = {}
+    for kind, name, source in (('users', dataset.USERS, users), ('items', dataset.ITEMS, items)):
+        tfds_builder.write(folder / artefacts.EXPORT, kind, source)
+        described[f'{kind}_with_attributes'] = dataset.write_entities(
+            folder / name, zip(source.ids, source.attributes, strict=True))
     # Two seeds from one: the same candidates in validation and test would let one be tuned on the other.
     seeds = np.random.SeedSequence(config.evaluate.seed).generate_state(len(dataset.NEGATIVES))
-    negatives: dict[str, np.ndarray] = {
-        split: draw_negatives(sequences, config.evaluate.negatives, int(seed), split)
-        for split, seed in zip(dataset.NEGATIVES, seeds, strict=True)}
+    negatives = {split: negatives_in_blocks(sequences, config.evaluate.negatives, int(seed), split)
+                 for split, seed in zip(dataset.NEGATIVES, seeds, strict=True)}
     dataset.write_arrays(folder, config.data.name, sequences, negatives)
-    return {'users_with_attributes': users_described, 'items_with_attributes': items_described}
+    return described
 
 
 def _facts(prepared: dataset.Dataset) -> dict[str, Any]:

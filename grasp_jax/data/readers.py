@@ -90,7 +90,7 @@ class Reader:
         if self._shop:
             return _of_ids(ids, self._shop.log.user_ids, self._shop.user_attributes)
         found = self._of_table(self._files['users'], 'user_column', ids) if 'users' in self._files else {}
-        return [found.get(identity, {}) for identity in ids]
+        return Lazy(len(ids), lambda place: found.get(ids[place], {}))
 
     def _of_amazon(self, path: pathlib.Path) -> bool:
         return self._config.kind == 'amazon' and not recbole.is_atomic(path)

@@ -69,6 +69,26 @@ def test_head_is_the_top_fifth_with_ties_or_a_threshold():
     assert head_mask(np.zeros(0, int), 0).shape == (0,)
 
 
+@pytest.mark.parametrize(('users', 'items', 'mean', 'count'), [
+    (300, 25_000, 10, 100), (300, 300, 60, 100), (300, 90, 10, 100), (300, 3000, 5, 20), (5, 50_000, 2000, 100),
+    (100, 20_000, 5, 2000), (0, 10, 5, 3)])
+def test_the_draw_is_that_of_one_user_after_the_other(monkeypatch, users, items, mean, count):
+    """Stored candidates of earlier runs have to come out again."""
+    monkeypatch.setattr('grasp_jax.data.interactions._BLOCK', 70)
+    rng = np.random.default_rng(0)
+    lengths = rng.geometric(1 / mean, users)
+    sequences = Interactions(np.concatenate([[0], np.cumsum(lengths)]),
+                             rng.integers(1, items + 1, lengths.sum()).astype(np.int32), items)
+    drawn = draw_negatives(sequences, count, seed=3)
+    assert drawn.dtype == np.int32 and drawn.shape == (len(sequences.evaluated_users()), count)
+    again = np.random.default_rng(3)
+    for row, user in zip(drawn, sequences.evaluated_users(), strict=True):
+        allowed = np.setdiff1d(np.arange(1, items + 1), sequences.whole(user))
+        wanted = min(count, len(allowed))
+        assert row[:wanted].tolist() == allowed[again.choice(len(allowed), wanted, False, shuffle=False)].tolist()
+        assert not row[wanted:].any()
+
+
 def test_numbers_of_negatives_are_what_the_draw_gives():
     rng = np.random.default_rng(0)
     lengths = rng.integers(1, 9, 30)

@@ -72,6 +72,21 @@ def test_array_record_round_trip_with_a_very_long_user(tmp_path):
     assert list(tmp_path.rglob('*.array_record-*'))
 
 
+def test_records_are_parted_in_files_and_damage_is_seen(tmp_path, monkeypatch):
+    monkeypatch.setattr(tfds_builder, '_SHARD', 1000)
+    ids, attributes = [f'p{row}' for row in range(2500)], [{'row': row} for row in range(2500)]
+    tfds_builder.write(tmp_path, 'items', tfds_builder.Source(ids, attributes))
+    read = list(tfds_builder.read(tmp_path, 'items'))
+    assert [item['item_id'] for item in read] == ids and [item['attributes'] for item in read] == attributes
+    first, second, third = sorted(tmp_path.rglob('*.array_record-*'))
+    assert tfds_builder.checksum(third, 500) != tfds_builder.checksum(second, 500)
+    content = bytearray(first.read_bytes())
+    content[200:210] = bytes(10)
+    first.write_bytes(content)
+    with pytest.raises(RuntimeError):
+        tfds_builder.checksum(first, 1000)
+
+
 def test_records_that_find_no_room_are_one_line(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # as a full disk

@@ -130,7 +130,7 @@ def test_baselines_are_ranked_once_for_what_was_prepared(tmp_path, shop, monkeyp
 def prepared(folder, shop):
     """A prepared data set of the shop, and manifests of two stages."""
     def fill(partial):
-        negatives = {split: draw_negatives(shop, 100, 42) for split in ('valid', 'test')}
+        negatives = {split: [draw_negatives(shop, 100, 42)] for split in ('valid', 'test')}
         dataset_files.write_arrays(partial, 'corner_shop', shop, negatives)
         dataset_files.write_entities(partial / 'users.jsonl', ((f'u{user}', {}) for user in range(shop.num_users)))
         dataset_files.write_entities(partial / 'items.jsonl', (
