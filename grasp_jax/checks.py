@@ -1,7 +1,8 @@
 """Settings that cannot work are refused before anything is read or made."""
 
+import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import ml_collections
 
@@ -16,6 +17,7 @@ from grasp_jax.training.parts import check_parts
 from grasp_jax.training.run import TABLE_DTYPES, TABLES, check_recipe
 from grasp_jax.training.sharding import make_mesh
 
+LOG = logging.getLogger(__name__)
 # Numbers that must be above 0, at least 0, and from 0 to 1.
 _POSITIVE = (('train', 'batch_size'), ('train', 'max_epochs'), ('train', 'patience'), ('train', 'steps_per_call'),
              ('train', 'chunk_mb'), ('train', 'learning_rate'), ('evaluate', 'negatives'),
@@ -98,6 +100,21 @@ def check_devices(config: ml_collections.ConfigDict) -> None:
     shape = tuple(config.train.mesh)
     if shape != (-1, 1) or config.train.parts:
         check_parts(config.train.parts, model_spec(config, num_items=1), make_mesh(shape))
+
+
+def warn_of_cut_offs(ks: Sequence[int], items: int) -> None:
+    """Says which cut-offs of a report lie beyond the catalogue.
+
+    Args:
+      ks: `evaluate.ks`.
+      items: how many there are.
+    """
+    beyond = [k for k in ks if k >= items]
+    if beyond:
+        kept = tuple(k for k in ks if 2 * k <= items) or (1,)
+        LOG.warning('config.evaluate.ks: the catalogue has %s items, so every target is a hit at %s and lists are no '
+                    'longer than that; leave such numbers out, as --config.evaluate.ks="%s"', f'{items:,}',
+                    ', '.join(map(str, beyond)), str(kept).replace(' ', ''))
 
 
 def _check_numbers(name: str, values: Iterable[object], lowest: int, example: str) -> None:

@@ -15,7 +15,7 @@ import ml_collections
 import numpy as np
 
 from grasp_jax import artefacts, refresh, saved_config
-from grasp_jax.checks import check_config, check_devices
+from grasp_jax.checks import check_config, check_devices, warn_of_cut_offs
 from grasp_jax.config import changed
 from grasp_jax.data import cold_start, time_split
 from grasp_jax.data import dataset as dataset_files
@@ -88,6 +88,8 @@ def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, share
     workdir.mkdir(parents=True, exist_ok=True)
     (shared or workdir).mkdir(parents=True, exist_ok=True)
     knowledge = hosts.one_after_another(lambda: prepare_knowledge(config, shared or workdir))
+    if hosts.is_writer():
+        warn_of_cut_offs(config.evaluate.ks, knowledge.dataset.interactions.num_items)
     run = run_on(config, knowledge)
     before = set(config.train.seeds) & set(finished_seeds(workdir))
     for seed in config.train.seeds:

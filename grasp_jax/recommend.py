@@ -9,6 +9,7 @@
 A call that was killed goes on where it was, and ends with the same bytes. --workdir also takes an exported bundle.
 """
 
+import logging
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from absl import flags
 from grasp_jax.command import only_flags, reading_flags, run_app
 from grasp_jax.errors import UserError
 
+LOG = logging.getLogger('grasp_jax.recommend')  # a command's own name is another one
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Work folder of a finished run, or a bundle of grasp_jax.export.')
 _SEED = flags.DEFINE_integer('seed', None, 'Whose best checkpoint. Default: the first seed that is finished.')
 _K = flags.DEFINE_integer('k', 10, 'Items of a list.')
@@ -52,6 +54,10 @@ def main(argv: Sequence[str]) -> None:
         from grasp_jax.data.table_files import read_table
         added = model.add_items(read_table(pathlib.Path(_NEW_ITEMS.value)).frame)
         print(f'{len(added)} new items', file=sys.stderr)
+    most = len(model.item_ids) - (_SIMILAR.value is not None)
+    if _K.value > most:
+        LOG.warning('--k=%d: there are %s items to recommend, so no list is longer, and lists that leave out what is '
+                    'in the history are shorter; give at most --k=%d', _K.value, f'{most:,}', most)
     if not _OUT.value or _HISTORY.value or _SIMILAR.value:
         _show(model, users)
         return

@@ -26,12 +26,19 @@ def source(tmp_path_factory):
 @pytest.mark.parametrize('settings', [
     {'model__method': 'grasp'},
     {'model__method': 'none', 'model__backbone': 'gru4rec', 'train__loss': 'sampled_softmax',
-     'train__shared_negatives': True, 'train__popularity': 0.5}])
-def test_items_that_nobody_bought_are_trained_beside_ranked_and_recommended(source, tmp_path, settings):
+     'train__shared_negatives': True, 'train__popularity': 0.5, 'evaluate__ks': (1, 10, 38, 500)}])
+def test_items_that_nobody_bought_are_trained_beside_ranked_and_recommended(source, tmp_path, settings, caplog):
     config = tiny_config(source, data__keep_unsold=True, train__max_epochs=1, **settings)
     report = pipeline.run_pipeline(config, tmp_path)
     assert report['data']['items'] == ITEMS + len(NEW) and report['stages']['prepare']['unsold'] == len(NEW)
     assert '2 items of the catalogue were bought by nobody.' in (tmp_path / 'report.md').read_text()
+    said = [line for line in caplog.messages if 'config.evaluate.ks' in line]
+    if 'evaluate__ks' in settings:
+        assert said == ['config.evaluate.ks: the catalogue has 38 items, so every target is a hit at 38, 500 and lists '
+                        'are no longer than that; leave such numbers out, as --config.evaluate.ks="(1,10)"']
+        assert report['test']['full']['HR@500'] == report['test']['full']['HR@38'] == 1
+    else:
+        assert not said
     model = Recommender.load(tmp_path)
     assert list(model.item_ids[-2:]) == sorted(NEW) and item_id(0) in model.item_ids
     lists = model.recommend(users=model.user_ids, k=20)

@@ -129,7 +129,18 @@ def test_the_command_prints_lists_as_people_read_them(gated, module, tmp_path):
     new = tmp_path / 'new.jsonl'
     new.write_text(json.dumps({'item': 'new', 'title': 'thing03 of shelf0 and row3', 'brand': 'brand0'}) + '\n')
     similar = module('recommend', f'--workdir={gated}', '--similar=new', f'--new_items={new}', '--k=3')
-    assert '(i003)' in similar.stdout, similar.stderr
+    assert '(i003)' in similar.stdout and 'warning' not in similar.stderr, similar.stderr
+
+
+@pytest.mark.parametrize(('asks', 'given', 'most'), [
+    (['--history=i001'], 36, 36), (['--history=i001'], 37, 36), (['--similar=i001'], 36, 35), (['--out'], 500, 36)])
+def test_more_items_than_there_are_are_said(plain, module, tmp_path, asks, given, most):
+    asks = [f'--out={tmp_path / "lists.jsonl"}' if each == '--out' else each for each in asks]
+    found = module('recommend', f'--workdir={plain}', f'--k={given}', *asks)
+    lines = [line for line in found.stderr.splitlines() if '--k=' in line]
+    assert found.returncode == 0
+    assert lines == [f'--k={given}: there are {most} items to recommend, so no list is longer, and lists that leave '
+                     f'out what is in the history are shorter; give at most --k={most}'] * (given > most)
 
 
 @pytest.mark.parametrize(('flags', 'words'), [
