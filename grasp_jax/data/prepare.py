@@ -1,19 +1,23 @@
 """The first stage: a source becomes sequences, texts' attributes and stored candidates."""
 
 import dataclasses
+import json
 import logging
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import ml_collections
 import numpy as np
 
-from grasp_jax import artefacts
+from grasp_jax import artefacts, disk
 from grasp_jax.data import cold_start, dataset, facts, filters, readers, sources, tfds_builder, time_split
-from grasp_jax.data.interactions import MIN_EVALUATED, negatives_in_blocks
+from grasp_jax.data.interactions import MIN_EVALUATED, Interactions, evenly_spread, negatives_in_blocks
 from grasp_jax.errors import UserError
 
 LOG = logging.getLogger(__name__)
+_LOOKED_AT = 500  # examples whose size tells that of all
+_EXAMPLE = 180  # bytes of an example beside its texts and interactions
 
 source_checksums = sources.source_checksums
 
@@ -74,6 +78,8 @@ def _write(reader: readers.Reader, found: filters.Sequences, config: ml_collecti
     users = tfds_builder.Source(found.user_ids, reader.user_attributes(found.user_ids), sequences.indptr,
                                 sequences.items, found.times)
     items = tfds_builder.Source(found.item_ids, reader.item_attributes(found.item_ids))
+    disk.require(folder, _room(sequences, (users, items), config), 'prepare',
+                 'make room or choose a --workdir on another disk')
     described = {}
     for kind, name, source in (('users', dataset.USERS, users), ('items', dataset.ITEMS, items)):
         tfds_builder.write(folder / artefacts.EXPORT, kind, source)
@@ -85,6 +91,18 @@ def _write(reader: readers.Reader, found: filters.Sequences, config: ml_collecti
                  for split, seed in zip(dataset.NEGATIVES, seeds, strict=True)}
     dataset.write_arrays(folder, config.data.name, sequences, negatives)
     return described
+
+
+def _room(sequences: Interactions, sources: Sequence[tfds_builder.Source],
+          config: ml_collections.ConfigDict) -> float:
+    """Bytes that the stage will write, a little more than it does."""
+    size = 13.0 * len(sequences.items)  # in the ArrayRecord files and as an array
+    for source in sources:
+        some = evenly_spread(len(source.ids), _LOOKED_AT)
+        texts = [len(source.ids[row].encode()) + len(json.dumps(source.attributes[row])) for row in some]
+        size += len(source.ids) * (_EXAMPLE + 2 * sum(texts) / max(len(texts), 1))
+    return size + sum(4.0 * config.evaluate.negatives * len(sequences.evaluated_users(split))
+                      for split in dataset.NEGATIVES)
 
 
 def _facts(prepared: dataset.Dataset) -> dict[str, Any]:

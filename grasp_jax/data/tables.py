@@ -39,6 +39,8 @@ def read_interactions(path: pathlib.Path, config: ml_collections.ConfigDict) -> 
         raise UserError(f'{path}: holds no interactions; fill it or name another file')
     users, items = (_checked_ids(frame, places, config, key) for key in ('user_column', 'item_column'))
     stamps = times.read(_column(frame, places, config, 'time_column'), places)
+    del frame
+    pyarrow.default_memory_pool().release_unused()  # what comes next does not take its memory from there
     return log.from_codes(users.codes, items.codes, stamps, users.ids.to_pylist(), items.ids.to_pylist())
 
 

@@ -98,6 +98,17 @@ def test_records_that_find_no_room_are_one_line(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.parametrize('customers', [20, 400])
+def test_the_room_on_the_disk_is_asked_for_beforehand(tmp_path, monkeypatch, customers):
+    config = make_config(kind='shop', filter='none')
+    config.data.shop.update({'customers': customers, 'products': 150})
+    asked = []
+    monkeypatch.setattr('grasp_jax.disk.require', lambda folder, size, *said: asked.append(size))
+    prepare.prepare(config, tmp_path)
+    written = sum(path.stat().st_size for path in tmp_path.rglob('*') if path.is_file())
+    assert written - 200_000 < asked[0] < 1.5 * written  # an ArrayRecord file is 64 KB at least
+
+
 def test_own_tables(tmp_path):
     config = make_config(name='own', kind='table', source=str(EXAMPLE), interactions_file='interactions.csv',
                          items_file='items.csv', users_file='users.csv', user_column='customer', item_column='product',
