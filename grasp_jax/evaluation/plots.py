@@ -107,7 +107,8 @@ def group_bars(report: Tree, path: pathlib.Path) -> None:
     name = f'NDCG@{headline_k(report)}'
     figure, panels = figure_of(2, model_name(report), subtitle(report, 'head and tail, test'), (9.6, 4.2))
     keys = ['all', *group_names(report)]
-    labels = ['all', *(label.replace(' ', '\n') for label in group_names(report).values())]
+    labels = [f'{first}\n{second}' for first, _, second in  # of two lines each
+              (label.partition(' ') for label in ('all', *group_names(report).values()))]
     counts = [report['counts']['users' if key == 'all' else key] for key in keys]
     trees = {'sampled': 'groups', 'full': 'groups_full'}
     for axes, (protocol, tree) in zip(panels, ((which, trees[which]) for which in in_order(report)), strict=True):
@@ -117,8 +118,7 @@ def group_bars(report: Tree, path: pathlib.Path) -> None:
         error = values(report['std']['test']) if 'std' in report else None
         _bars(axes, np.arange(len(keys)), values(report['test']), error, [TAIL_HEAD[key] for key in keys], 0.68)
         axes.set_xticks(range(len(keys)), [
-            f'{label}\n' * (key != 'all') + 'all\n\n' * (key == 'all') + f'n = {count:,}'
-            for key, label, count in zip(keys, labels, counts, strict=True)])
+            f'{label}\nn = {count:,}' for label, count in zip(labels, counts, strict=True)])
         _from_zero(axes, 1.14)
         panel_of(axes, protocol_title(report, protocol), '', f'{name} (%)')
         axes.tick_params(axis='x', length=0, labelsize=8.5)
