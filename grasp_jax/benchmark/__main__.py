@@ -3,6 +3,7 @@
     python -m grasp_jax.benchmark train    --size=beauty_paper                    whole training steps and their parts
     python -m grasp_jax.benchmark evaluate --size=beauty_paper                    ranking under both protocols
     python -m grasp_jax.benchmark retrieve --size=beauty_paper                    exact search, ScaNN, scikit-learn
+    python -m grasp_jax.benchmark prepare  --rows=10000000                        the stage prepare on a made-up table
     python -m grasp_jax.benchmark sweep    --plot=docs/scaling.png                time against catalogue, length, width
     python -m grasp_jax.benchmark communication --size=industry                   what devices send each other in a step
     python -m grasp_jax.benchmark serve    --workdir=runs/beauty                  lists of a trained run, one and all
@@ -52,6 +53,8 @@ _EXPORT = flags.DEFINE_string('export', 'llm_esr', 'llm_esr: folder for the file
 _WORKDIR = flags.DEFINE_string('workdir', None, 'serve: work folder of a finished run, or a bundle. Default: a made-up '
                                'model of --size.')
 _EVERYBODY = flags.DEFINE_bool('everybody', True, 'serve: whether lists of all users are timed as well.')
+_ROWS = flags.DEFINE_integer('rows', 1_000_000, 'prepare: interactions of the table.', lower_bound=100)
+_TABLE = flags.DEFINE_enum('table', 'parquet', ('parquet', 'csv'), 'prepare: how the table is stored.')
 _CLONE = flags.DEFINE_string('clone', '../LLM-ESR', 'llm_esr: where the public repository was cloned to.')
 _OUT = flags.DEFINE_string('out', None, 'JSON file for the figures.')
 
@@ -72,7 +75,8 @@ def main(rest: Sequence[str]) -> None:
         stopped = error
     if not results:  # a command that measures nothing
         return
-    measured = {} if command == 'sweep' else {'size': {'name': _SIZE.value, **vars(size)}}  # it has sizes of its own
+    of_a_size = command not in ('sweep', 'prepare')  # they have sizes of their own
+    measured = {'size': {'name': _SIZE.value, **vars(size)}} if of_a_size else {}
     found = {'command': command, **measured, 'machine': timing.machine(), 'results': results,
              'complete': stopped is None, 'matmul_flops_per_s': timing.matmul_rate()}
     print(tables.render(found, _MARKDOWN.value))
@@ -119,6 +123,11 @@ def _serve(size: workload.Size) -> list[dict[str, Any]]:
     return serving.measure(size, pathlib.Path(_WORKDIR.value) if _WORKDIR.value else None, 'grasp', _EVERYBODY.value)
 
 
+def _prepare(_: workload.Size) -> list[dict[str, Any]]:
+    from grasp_jax.benchmark import preparation
+    return [preparation.measure(_ROWS.value, _TABLE.value)]
+
+
 def _sweep(_: workload.Size) -> Iterator[dict[str, Any]]:
     from grasp_jax.benchmark import sweep
     return sweep.measure(_ROUNDS.value, _STEPS.value, _REFERENCE.value)
@@ -160,7 +169,7 @@ def communication_mesh(text: str) -> tuple[int, int]:
 
 _COMMANDS: dict[str, Callable[[workload.Size], Iterable[dict[str, Any]]]] = {
     'train': _train, 'evaluate': _evaluate, 'retrieve': _retrieve, 'sweep': _sweep, 'llm_esr': _llm_esr,
-    'communication': _communication, 'serve': _serve}
+    'communication': _communication, 'serve': _serve, 'prepare': _prepare}
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

@@ -75,6 +75,17 @@ def _retrieve(found: dict[str, Any]) -> list[tuple[Rows, int]]:
     return [(rows, 1)]
 
 
+def _prepare(found: dict[str, Any]) -> list[tuple[Rows, int]]:
+    rows = [['table', 'interactions', 'GB', 'users left', 'items left', 'seconds', 'processor s', 'memory GB',
+             'written GB']]
+    for result in found['results']:
+        rows.append([result['ending'], f'{result["rows"]:,}', f'{result["source_bytes"] / 1e9:.2f}',
+                     f'{result["users"]:,}', f'{result["items"]:,}', f'{result["seconds"]:.0f}',
+                     f'{result["cpu_seconds"]:.0f}', f'{result["peak_bytes"] / 1e9:.2f}',
+                     f'{result["written_bytes"] / 1e9:.2f}'])
+    return [(rows, 1)]
+
+
 def _serve(found: dict[str, Any]) -> list[tuple[Rows, int]]:
     of_lists = [f'{name}@{k}' for k in (10, 100) for name in ('p50 ms', 'p99 ms', 'recall')]
     rows = [['model', 'search', 'items', 'ready s', *of_lists, 'users', 'all @100 s']]
@@ -118,4 +129,4 @@ def _number(value: float | None, form: str, factor: float = 1.0) -> str:
 
 
 _TABLES = {'train': _train, 'evaluate': _evaluate, 'retrieve': _retrieve, 'communication': _communication,
-           'sweep': _sweep, 'serve': _serve}
+           'sweep': _sweep, 'serve': _serve, 'prepare': _prepare}

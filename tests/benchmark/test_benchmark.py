@@ -13,6 +13,7 @@ from grasp_jax import disk
 from grasp_jax.benchmark import (
     evaluation,
     llm_esr,
+    preparation,
     profile,
     retrieval,
     substeps,
@@ -184,6 +185,15 @@ def test_a_call_is_the_same_program_whatever_an_epoch_ends_with(tiny):
     for call in range(1, 4):
         trainer.steps()
         assert int(trainer.state.step) == call * trainer.steps_per_call, 'the short end of an epoch is passed over'
+
+
+@pytest.mark.parametrize('ending', ['parquet', 'csv'])
+def test_a_made_up_table_is_prepared(ending):
+    found = preparation.measure(20_000, ending)
+    assert 15_000 < found['interactions'] < 20_000 and 1000 < found['users'] < 2000 and found['items'] > 200
+    assert found['written_bytes'] > 8 * 100 * found['users'] and found['peak_bytes'] > 50e6 and found['seconds'] > 0
+    text = tables.render({**MACHINE, 'command': 'prepare', 'results': [found]})
+    assert '20,000' in text and f'{found["users"]:,}' in text
 
 
 def test_the_sweep_draws_its_picture(tmp_path):
