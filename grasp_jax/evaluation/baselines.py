@@ -10,6 +10,7 @@ item too). Nothing about them is tuned.
 - item_knn_last3: the same over the three newest interactions.
 - transitions: how often the item followed the newest item of the history directly, in training (first-order Markov).
 - content: the cosine with the mean of the history's vectors, where there are any.
+- own_items: how often the user had it, with `evaluate.repeats` alone, as elsewhere what a user had is left out.
 
 Everything else is zero, and ties count half, so an item that a baseline knows nothing of is no better than chance.
 """
@@ -27,7 +28,8 @@ from grasp_jax.evaluation.metrics import Ranks
 from grasp_jax.retrieval.exact import unit
 
 NAMES = {'popularity': 'popularity', 'item_knn': 'item-KNN', 'item_knn_last3': 'item-KNN over the last 3 items',
-         'transitions': 'first-order transitions', 'content': "mean of the history's vectors"}
+         'transitions': 'first-order transitions', 'content': "mean of the history's vectors",
+         'own_items': "the user's own items by count"}
 _ENTRIES = 4 * 10 ** 7  # of the table of neighbours: 320 MB
 _PAIRS = 10 ** 9  # of items in the users' histories at most: half a minute of one core
 _BLOCK = 1 << 24  # numbers of a block of scores or of pairs: 64 MB in float32
@@ -75,7 +77,7 @@ def ranked(interactions: Interactions, negatives: np.ndarray, count: int = 0, sp
 
 
 def by_counts(interactions: Interactions, sample: Sample, repeats: bool = False) -> dict[str, Ranks]:
-    """Ranks by popularity, both kinds of item-KNN and transitions.
+    """Ranks by popularity, both kinds of item-KNN, transitions and, with repeats, the user's own counts.
 
     Args:
       interactions: all sequences.
@@ -91,6 +93,8 @@ def by_counts(interactions: Interactions, sample: Sample, repeats: bool = False)
     scorers: dict[str, Scores] = {
         'popularity': lambda histories: np.tile(popular, (len(histories), 1)),
         'item_knn': through(near, 0), 'item_knn_last3': through(near, 3), 'transitions': through(moves, 1)}
+    if repeats:
+        scorers['own_items'] = lambda histories: _rows(histories, 0, len(popular), counted=True).toarray()
     return {name: _ranks(scores, len(popular), sample, repeats) for name, scores in scorers.items()}
 
 
@@ -210,12 +214,15 @@ def _nearest(found: sparse.csr_matrix, neighbours: int) -> sparse.csr_matrix:
     return sparse.csr_matrix((found.data[kept].astype(np.float32), found.indices[kept], indptr), found.shape)
 
 
-def _rows(histories: Histories, newest: int, width: int) -> sparse.csr_matrix:
-    """float32 [B, width], 1 at each item of a history, or of the newest interactions of it where that is not 0."""
-    own = [np.unique(history[-newest:]) for history in histories]
-    indptr = np.concatenate([[0], np.cumsum([len(items) for items in own])])
-    items = np.concatenate([*own, np.zeros(0, np.int32)]).astype(np.int32)
-    return sparse.csr_matrix((np.ones(len(items), np.float32), items, indptr), (len(own), width))
+def _rows(histories: Histories, newest: int, width: int, counted: bool = False) -> sparse.csr_matrix:
+    """float32 [B, width], 1 (or how often it is there, where `counted`) at each item of a history, or of the newest
+    interactions of it where that is not 0."""
+    own = [np.unique(history[-newest:], return_counts=True) for history in histories]
+    indptr = np.concatenate([[0], np.cumsum([len(items) for items, _ in own])])
+    items, often = (np.concatenate([*parts, np.zeros(0, np.int32)]).astype(np.int32)
+                    for parts in ([each[side] for each in own] for side in (0, 1)))
+    values = often.astype(np.float32) if counted else np.ones(len(items), np.float32)
+    return sparse.csr_matrix((values, items, indptr), (len(own), width))
 
 
 def _ranks(scorer: Scores, width: int, sample: Sample, repeats: bool) -> Ranks:

@@ -18,7 +18,7 @@ from grasp_jax.evaluation.metrics import PROTOCOLS, Ranks, summarise
 LOG = logging.getLogger(__name__)
 FOLDER = 'baselines'  # in the folder of the stages
 PROTOCOL = 'full'  # lists are made of all items, so that the first line of a report is about all items
-_VERSION = 1  # of the ranks; another one makes them anew
+_VERSION = 2  # of the ranks; another one makes them anew
 Tree = dict[str, Any]
 
 
