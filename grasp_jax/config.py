@@ -230,6 +230,9 @@ def _evaluate() -> dict:
         # Whether what a user had stays among the candidates of full ranking and in the lists that are made later: where
         # people buy the same thing again. See docs/evaluation.md.
         'repeats': False,
+        # What is looked for under full ranking: next, a user's next item, or all different items of the split's window,
+        # with data.split=time. See docs/evaluation.md.
+        'targets': 'next',
         'head_user': 0,  # head from this many training interactions on; 0: the top 20%, with ties
         'head_item': 0,
         'users_per_batch': 256,

@@ -83,6 +83,10 @@ def require_no_fall(before: dict[str, Any], now: dict[str, Any], most: float) ->
     if protocols[0] != protocols[1]:
         raise UserError(f'config.evaluate.select_by={protocols[1]}: the run before was picked by {protocols[0]}; the '
                         'two cannot be compared, use the same')
+    targets = [report['protocol'].get('targets', 'next') for report in (before, now)]
+    if targets[0] != targets[1]:
+        raise UserError(f'config.evaluate.targets={targets[1]}: the run before was picked by {targets[0]}; the two '
+                        'cannot be compared, use the same')
     old, new = (float(report['validation']['NDCG@10']) for report in (before, now))
     if new < (1 - most) * old:
         raise UserError(f'validation NDCG@10 fell from {100 * old:.2f} to {100 * new:.2f}: nothing was exported; look '

@@ -10,6 +10,7 @@ import pytest
 from grasp_jax.audit import audit
 from grasp_jax.config import changed
 from grasp_jax.data import dataset
+from grasp_jax.evaluation.lists import load_lists
 from grasp_jax.evaluation.report import load_report
 from grasp_jax.pipeline import refresh_knowledge, run_pipeline
 from grasp_jax.serving.assets import open_folder
@@ -113,3 +114,25 @@ def test_every_command_goes_on_from_a_split_by_time(sources, tmp_path, caplog):
     assert load_report(tmp_path / 'next')['start_from']
     by_one_out = run_pipeline(tiny_config(sources / 'data', **METHODS['grasp_id']), tmp_path / 'other')
     assert by_one_out['protocol']['candidates'] != report['protocol']['candidates']
+
+
+@pytest.mark.parametrize('method', ['none', 'unsold'])
+def test_all_items_of_the_window_are_looked_for(sources, tmp_path, method):
+    config = config_of(sources / 'data', evaluate__targets='all', evaluate__select_by='full', **METHODS[method])
+    report = run_pipeline(config, tmp_path)
+    known, lists = dataset.load(tmp_path / 'prepare').interactions, load_lists(tmp_path / 'seed42')
+    recall = []
+    for user, own in zip(lists.users, lists.items, strict=True):
+        before = set(known.sequence(int(user), 'test'))
+        later = set(known.whole(int(user))[known.input_lengths('test')[user]:]) - before
+        if later:
+            recall.append(len(set(own[:3]) & later) / len(later))
+    assert recall
+    assert report['test']['full']['Recall@3'] == pytest.approx(np.mean(recall))
+    assert 'Recall@3' in report['baselines']['popularity']['full'] and 'Recall@3' not in report['test']['sampled']
+    said = report['protocol']
+    assert f'of each of {len(recall)} users' in said['full'] and 'all items of the window' in said['selection']
+    assert '| Recall | full |' in (tmp_path / 'report.md').read_text()
+    # Deeper lists are made of the same run, and what they hold is counted anew.
+    deeper = run_pipeline(changed(config, {'evaluate.ks': (3, 8)}), tmp_path)
+    assert deeper['test']['full']['Recall@3'] == report['test']['full']['Recall@3'] < deeper['test']['full']['Recall@8']

@@ -47,8 +47,7 @@ class Interactions:
         if self.ends is None:
             return np.flatnonzero(self.lengths >= MIN_EVALUATED)
         begin = self.input_lengths(split)
-        end = self.ends[1] if split == 'valid' else self.lengths
-        return np.flatnonzero((begin > 0) & (begin < end))
+        return np.flatnonzero((begin > 0) & (begin < self.window_ends(split)))
 
     def input_lengths(self, split: Split) -> np.ndarray:
         """int64 [n]: how many of a user's oldest items a model may see as input.
@@ -62,6 +61,12 @@ class Interactions:
         held_out = {'train': 2, 'valid': 2, 'test': 1}[split]
         lengths = self.lengths
         return np.where(lengths >= MIN_EVALUATED, lengths - held_out, lengths)
+
+    def window_ends(self, split: Split) -> np.ndarray:
+        """int64 [n]: how many of a user's oldest items lie before the end of a split: of its input and its window."""
+        if self.ends is not None:
+            return np.asarray(self.ends[1]) if split == 'valid' else self.lengths
+        return self.input_lengths(split) + (self.lengths >= MIN_EVALUATED)
 
     def targets(self, split: Split) -> np.ndarray:
         """int32 [v]: the held-out item of each evaluated user for 'valid' or 'test', the next one after the input."""

@@ -16,6 +16,7 @@ from grasp_jax.errors import UserError
 
 LOG = logging.getLogger(__name__)
 SPLITS = ('leave_one_out', 'time')
+TARGETS = ('next', 'all')
 Borders = tuple[int | float, int | float]
 _MANY = 1 / 3  # of the later interactions
 _FEW = 0.05  # of the users; where fewer have a target, figures tell little
@@ -44,10 +45,14 @@ def check(config: ml_collections.ConfigDict) -> None:
     Raises:
       UserError: names the setting and the remedy.
     """
-    data = config.data
-    if data.split not in SPLITS:
-        raise UserError(f'config.data.split={data.split!r}: choose one of {", ".join(SPLITS)}')
+    data, targets = config.data, config.evaluate.targets
+    for name, value, choices in (('data.split', data.split, SPLITS), ('evaluate.targets', targets, TARGETS)):
+        if value not in choices:
+            raise UserError(f'config.{name}={value!r}: choose one of {", ".join(choices)}')
     if not asked_for(data):
+        if targets == 'all':
+            raise UserError('config.evaluate.targets=all: under --config.data.split=leave_one_out a user has one '
+                            'target; use --config.data.split=time, or --config.evaluate.targets=next')
         return
     values = _read(data.split_times)
     if _dated(values) == [True, True] or _dated(values) == [False, False]:

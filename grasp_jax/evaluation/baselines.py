@@ -24,6 +24,7 @@ import scipy.sparse as sparse
 
 from grasp_jax import archives
 from grasp_jax.data.interactions import Interactions, Split, evenly_spread
+from grasp_jax.evaluation import windows
 from grasp_jax.evaluation.metrics import Ranks
 from grasp_jax.retrieval.exact import unit
 
@@ -49,15 +50,20 @@ class Sample(NamedTuple):
       targets: int32 [v].
       negatives: int32 [v, N], the stored draw, 0 where there is none.
       histories: v arrays of item ids, what the model has as its input, oldest first.
+      depth: how many places of lists are looked at for `wanted`; 0: none.
+      wanted: all items of the users' windows; None where the next one alone is looked for.
     """
 
     users: np.ndarray
     targets: np.ndarray
     negatives: np.ndarray
     histories: Histories
+    depth: int = 0
+    wanted: windows.Wanted | None = None
 
 
-def ranked(interactions: Interactions, negatives: np.ndarray, count: int = 0, split: Split = 'test') -> Sample:
+def ranked(interactions: Interactions, negatives: np.ndarray, count: int = 0, split: Split = 'test', depth: int = 0,
+           repeats: bool = False) -> Sample:
     """The users that a model is ranked on, or evenly spread ones of them where data are large.
 
     Args:
@@ -65,6 +71,8 @@ def ranked(interactions: Interactions, negatives: np.ndarray, count: int = 0, sp
       negatives: int32, one row for each evaluated user.
       count: as `evaluate.users`; 0: all.
       split: 'valid' or 'test'.
+      depth: places of lists that are looked at for all items of a window; 0: the next item alone is looked for.
+      repeats: whether items of the history are among the former.
     """
     users = interactions.evaluated_users(split)
     chosen = evenly_spread(len(users), count)
@@ -73,7 +81,9 @@ def ranked(interactions: Interactions, negatives: np.ndarray, count: int = 0, sp
     users, items = users[chosen], np.asarray(interactions.items)
     starts, lengths = interactions.indptr[users], interactions.input_lengths(split)[users]
     return Sample(users, interactions.targets(split)[chosen], np.asarray(negatives[chosen]),
-                  [items[start:start + length] for start, length in zip(starts, lengths, strict=True)])
+                  [items[start:start + length] for start, length in zip(starts, lengths, strict=True)],
+                  min(depth, interactions.num_items),
+                  windows.wanted(interactions, users, split, repeats) if depth else None)
 
 
 def by_counts(interactions: Interactions, sample: Sample, repeats: bool = False) -> dict[str, Ranks]:
@@ -162,13 +172,16 @@ def save(path: pathlib.Path, ranks: dict[str, Ranks]) -> None:
     first = next(iter(ranks.values()))
     arrays = {f'{name}_{key}': getattr(found, key).astype(np.float32) for name, found in ranks.items()
               for key in ('sampled', 'full')}
+    if first.wanted is not None:
+        arrays |= {'wanted': first.wanted, **{f'{name}_hits': found.hits for name, found in ranks.items()}}
     archives.write(path, {'users': first.users, 'targets': first.targets, **arrays})
 
 
 def load(path: pathlib.Path) -> dict[str, Ranks]:
     """Reads what `save` wrote."""
     found = archives.read(path, ('users', 'targets'))
-    return {name: Ranks(found['users'], found['targets'], found[f'{name}_sampled'], found[f'{name}_full'])
+    return {name: Ranks(found['users'], found['targets'], found[f'{name}_sampled'], found[f'{name}_full'],
+                        hits=found.get(f'{name}_hits'), wanted=found.get('wanted'))
             for name in NAMES if f'{name}_full' in found}
 
 
@@ -229,6 +242,7 @@ def _ranks(scorer: Scores, width: int, sample: Sample, repeats: bool) -> Ranks:
     """Ranks of all users of a sample, a block at a time, NaN where there is no other candidate; `width` is m + 1."""
     together = max(_BLOCK // width, 1)
     sampled, full = (np.zeros(len(sample.users), np.float32) for _ in range(2))
+    hits: list[np.ndarray] = []
     for start in range(0, len(sample.users), together):
         some = slice(start, start + together)
         targets, negatives = (part[some].astype(np.int64) for part in (sample.targets[:, None], sample.negatives))
@@ -239,9 +253,24 @@ def _ranks(scorer: Scores, width: int, sample: Sample, repeats: bool) -> Ranks:
         scores[:, 0] = -np.inf
         for row, history in enumerate(() if repeats else sample.histories[some]):
             scores[row, history] = -np.inf
+        if sample.wanted is not None:
+            hits.append(windows.hits(_best(scores, sample.depth), sample.wanted.some(some)))
         np.put_along_axis(scores, targets, np.float32(-np.inf), 1)
         full[some] = np.where((scores > -np.inf).any(1), _rank(scores, own), np.nan)
-    return Ranks(sample.users.astype(np.int32), sample.targets.astype(np.int32), sampled, full)
+    found = Ranks(sample.users.astype(np.int32), sample.targets.astype(np.int32), sampled, full)
+    return found if sample.wanted is None else found._replace(hits=np.concatenate(hits), wanted=sample.wanted.counts)
+
+
+def _best(scores: np.ndarray, depth: int) -> np.ndarray:
+    """int [B, depth], the best of scores [B, m + 1], the smaller id first where they tie; 0 where a score is -inf."""
+    border = np.partition(scores, -depth, axis=1)[:, -depth, None]
+    found = np.zeros((len(scores), depth), np.int64)
+    for row, (own, least) in enumerate(zip(scores, border, strict=True)):
+        above, level = np.flatnonzero(own > least), np.flatnonzero(own == least)
+        chosen = np.concatenate([above, level[:depth - len(above)]])
+        chosen = chosen[np.argsort(-own[chosen], kind='stable')]
+        found[row] = np.where(own[chosen] > -np.inf, chosen, 0)
+    return found
 
 
 def _rank(others: np.ndarray, own: np.ndarray) -> np.ndarray:

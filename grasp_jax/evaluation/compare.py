@@ -24,8 +24,8 @@ that protocol, or what --protocol says) to the first run, in points of percent, 
 mark p below 0.05 and 0.01 in a Wilcoxon signed-rank test over users, where the interval leaves out zero as well and the
 test's rank sums point the same way as the mean. Both are about the trained models, on these users: another seed of the
 same method would differ too. Several seeds of a run, those that both have, are averaged per user first. Runs on other
-users or other negatives, or with another evaluate.repeats, are listed but not tested. The baselines are those of the
-first run's report."""
+users or other negatives, or with another evaluate.repeats or evaluate.targets, are listed but not tested. The
+baselines are those of the first run's report."""
 
 
 def compare_workdirs(workdirs: Sequence[pathlib.Path], reports: Sequence[Tree], seed: int = 0,
@@ -182,6 +182,8 @@ def _gain(first_dir: pathlib.Path, first: Tree, other_dir: pathlib.Path, other: 
     """Difference with its interval, and p with its mark; a word instead where the two cannot be compared."""
     if first['protocol'].get('repeats', False) != other['protocol'].get('repeats', False):  # older ones do not say
         return 'another evaluate.repeats', ''
+    if first['protocol'].get('targets', 'next') != other['protocol'].get('targets', 'next'):
+        return 'another evaluate.targets', ''
     if first['protocol']['candidates'] != other['protocol']['candidates']:
         return 'other users or negatives', ''
     found = significance.compare_runs(str(other_dir), seed_ranks(other_dir, other), str(first_dir),

@@ -19,6 +19,7 @@ import numpy as np
 
 from grasp_jax import archives
 from grasp_jax.errors import UserError
+from grasp_jax.evaluation import windows
 
 RANKS_FILE = 'test_ranks.npz'
 PROTOCOLS = ('sampled', 'full')
@@ -58,6 +59,9 @@ class Ranks(NamedTuple):
         where there are no others.
       full_unmasked: float32 [v], rank among all items; None where it was not asked for, as in older files, and where
         `full` is that already.
+      hits: uint8 [v, K], with `evaluate.targets=all` which places of each user's list hold an item of the window;
+        None where the next item alone is the target. Metrics under full ranking are then about all of them.
+      wanted: int32 [v], how many there are; None likewise.
     """
 
     users: np.ndarray
@@ -65,6 +69,21 @@ class Ranks(NamedTuple):
     sampled: np.ndarray
     full: np.ndarray
     full_unmasked: np.ndarray | None = None
+    hits: np.ndarray | None = None
+    wanted: np.ndarray | None = None
+
+    def values(self, protocol: str, ks: Sequence[int], mask: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Every metric of each user, float64 [v], NaN of users who do not count.
+
+        Args:
+          protocol: 'sampled', 'full' or 'full_unmasked'.
+          ks: cut-offs.
+          mask: bool [v], whose; everybody's where it is left out.
+        """
+        chosen = slice(None) if mask is None else mask
+        if protocol == 'full' and self.hits is not None and self.wanted is not None:
+            return windows.values(self.hits[chosen], self.wanted[chosen], ks)
+        return of_ranks(getattr(self, protocol)[chosen], ks)
 
 
 def ndcg(ranks: np.ndarray, k: int) -> np.ndarray:
@@ -111,12 +130,20 @@ def accumulate(ranks: np.ndarray, ks: Sequence[int], mask: np.ndarray | None = N
     Returns:
       `NDCG@k` and `HR@k` for each k, and `MRR`.
     """
-    ranks = np.asarray(ranks) if mask is None else np.asarray(ranks)[mask]
-    ranks = ranks[~np.isnan(ranks)]
+    return means(of_ranks(np.asarray(ranks) if mask is None else np.asarray(ranks)[mask], ks))
+
+
+def of_ranks(ranks: np.ndarray, ks: Sequence[int]) -> dict[str, np.ndarray]:
+    """`NDCG@k` and `HR@k` for each k, and `MRR`, of each rank [v], NaN where it is."""
     values = {f'NDCG@{k}': ndcg(ranks, k) for k in ks}
     values |= {f'HR@{k}': hit_rate(ranks, k) for k in ks}
-    values['MRR'] = reciprocal_rank(ranks)
-    return {name: Mean(float(value.sum()), len(ranks)) for name, value in values.items()}
+    return {**values, 'MRR': reciprocal_rank(ranks)}
+
+
+def means(values: Mapping[str, np.ndarray]) -> dict[str, Mean]:
+    """Sums and counts of values of users, without those that are NaN."""
+    known = {name: value[~np.isnan(value)] for name, value in values.items()}
+    return {name: Mean(float(value.sum()), len(value)) for name, value in known.items()}
 
 
 def merge(left: Mapping[str, Mean], right: Mapping[str, Mean]) -> dict[str, Mean]:
@@ -134,9 +161,19 @@ def summarise(ranks: np.ndarray, ks: Sequence[int]) -> dict[str, float]:
     return {name: mean.value for name, mean in accumulate(ranks, ks).items()}
 
 
+def with_hits(ranks: Ranks, lists: np.ndarray, found: windows.Wanted | None) -> Ranks:
+    """Ranks beside what lists [v, K] hold of all items of a window; the same ones where None are looked for."""
+    return ranks if found is None else ranks._replace(hits=windows.hits(lists, found), wanted=found.counts)
+
+
+def summary(ranks: Ranks, protocol: str, ks: Sequence[int], mask: np.ndarray | None = None) -> dict[str, float]:
+    """Means of `Ranks.values` as fractions; NaN where nobody counts."""
+    return {name: mean.value for name, mean in means(ranks.values(protocol, ks, mask)).items()}
+
+
 def save_ranks(run_dir: pathlib.Path, ranks: Ranks) -> None:
     """Writes `test_ranks.npz` into the folder of a run, complete or not at all."""
-    types = {'users': np.int32, 'targets': np.int32}
+    types = {'users': np.int32, 'targets': np.int32, 'hits': np.uint8, 'wanted': np.int32}
     archives.write(run_dir / RANKS_FILE, {
         name: values.astype(types.get(name, np.float32)) for name, values in ranks._asdict().items()
         if values is not None})
@@ -155,11 +192,11 @@ def load_ranks(run_dir: pathlib.Path) -> Ranks:
       UserError: `test_ranks.npz` is missing, damaged or holds values that are no ranks.
     """
     path, remedy = run_dir / RANKS_FILE, 'delete it and run again'
-    found = archives.read(path, [name for name in Ranks._fields if name != UNMASKED])
+    found = archives.read(path, [name for name in Ranks._fields if name not in (UNMASKED, 'hits', 'wanted')])
     there = {name: values for name, values in found.items() if name in Ranks._fields}
     ranks = Ranks(**there)
     for name, values in there.items():
-        if values.shape != ranks.users.shape or values.ndim != 1:
+        if values.shape[:1] != ranks.users.shape or values.ndim != 1 + (name == 'hits'):
             raise UserError(f'{path}: {name} has shape {values.shape}, users {ranks.users.shape}; {remedy}')
     for protocol in (*PROTOCOLS, UNMASKED):
         values = there.get(protocol, np.ones(0))

@@ -8,10 +8,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from grasp_jax.data import time_split
-from grasp_jax.data.interactions import Interactions, numbers_of_negatives
-from grasp_jax.evaluation import groups, metrics
+from grasp_jax.data.interactions import Interactions, evenly_spread, numbers_of_negatives
+from grasp_jax.evaluation import groups, metrics, windows
 
 Tree = dict[str, Any]
+_TIES = 'count half: rank = 1 + better + equal / 2'
 
 
 def described(config: ConfigDict, interactions: Interactions, stages: Mapping[str, Tree]) -> Tree:
@@ -32,29 +33,53 @@ def described(config: ConfigDict, interactions: Interactions, stages: Mapping[st
     split = time_split.described(by_time) if by_time else (
         'leave-one-out: the last item of a user tests, the one before validates, the rest trains; users with fewer '
         'than 3 interactions only train')
+    everything = section.targets == 'all'
+    the_target = 'the next item' if everything else 'the target'
+    of_all = ', all items of the window' if everything and section.select_by == 'full' else ''
     return {
         'split': split + (f'; {section.users} evenly spread users are ranked' if section.users else ''),
-        'sampled': f'the target among itself and {drawn} negatives, drawn once (seed {section.seed}) '
+        'sampled': f'{the_target} among itself and {drawn} negatives, drawn once (seed {section.seed}) '
                    'from the items the user never interacted with, the same for every model'
                    + (', which are all there are: in the test both protocols are one' if all_of_them else '')
                    + ('; it does not ask which of the items that the user had comes again' if section.repeats else ''),
-        **_full(interactions, section.repeats),
-        'ties': 'count half: rank = 1 + better + equal / 2',
-        'selection': f'the epoch with the best validation NDCG@10 ({section.select_by}), patience '
+        **_full(interactions, section),
+        'ties': _TIES + ('; in lists the smaller number comes first' if everything else ''),
+        'selection': f'the epoch with the best validation NDCG@10 ({section.select_by}{of_all}), patience '
                      f'{config.train.patience} epochs{of_steps}; the test items are looked at once, with that epoch',
         'groups': groups.described(config), 'warning': _warning(
             section.ks, {'sampled': fewest, 'full': interactions.num_items - 1 if section.repeats else left}),
         'negatives': section.negatives, 'fewest_negatives': fewest, 'most_negatives': most,
         'negatives_seed': section.seed, 'select_by': section.select_by, 'repeats': section.repeats,
+        'targets': section.targets,
         'candidates': _candidates(interactions, section)}
 
 
-def _full(interactions: Interactions, repeats: bool) -> dict[str, str]:
-    everything = f'the target among all {interactions.num_items:,} items'
+def _full(interactions: Interactions, section: ConfigDict) -> dict[str, str]:
+    everything, repeats = f'the target among all {interactions.num_items:,} items', section.repeats
+    if section.targets == 'all':
+        return _of_window(interactions, section)
     if repeats:
         return {'full': f"{everything}, those in the user's input too (evaluate.repeats)"}
     return {'full': f"{everything} less those in the user's input",
             metrics.UNMASKED: f"{everything}, those in the user's input too"}
+
+
+def _of_window(interactions: Interactions, section: ConfigDict) -> dict[str, str]:
+    """What `full` means where all items of a window are looked for."""
+    everybody = interactions.evaluated_users()
+    counts = windows.wanted(interactions, everybody[evenly_spread(len(everybody), section.users)], 'test',
+                            section.repeats).counts
+    some, none = counts[counts > 0], int((counts == 0).sum())
+    less, new = ('', '') if section.repeats else (" less those in the user's input", 'new ')
+    among, each = f'all {interactions.num_items:,} items', some.mean() if len(some) else 0.0
+    found = {'full': f'all different {new}items that a user comes to in the test window, {each:.1f} of each of '
+                     f'{len(some):,} users, in the list of the best of {among}{less}; NDCG@k over the best that k '
+                     'places allow, Recall@k the share of them, HR@k whether there is any; groups of items are by the '
+                     'next one'
+                     + (f'; {none:,} users come to nothing new and are left out' if none else '')}
+    if not section.repeats:
+        found[metrics.UNMASKED] = f"the next item among {among}, those in the user's input too"
+    return found
 
 
 def _warning(ks: Sequence[int], fewest: dict[str, int]) -> str | None:
@@ -71,6 +96,7 @@ def _warning(ks: Sequence[int], fewest: dict[str, int]) -> str | None:
 def _candidates(interactions: Interactions, section: ConfigDict) -> str:
     """Fingerprint of users, targets and whatever they are ranked among, which is a function of just these things."""
     more = (f'{section.users} users ' if section.users else '') + ('repeats ' if section.repeats else '')
+    more += 'all ' if section.targets == 'all' else ''
     digest = hashlib.sha256(f'{interactions.num_items} {section.negatives} {section.seed} {more}'.encode())
     digest.update(np.ascontiguousarray(interactions.indptr, np.int64).tobytes())
     digest.update(np.ascontiguousarray(interactions.items, np.int32).tobytes())

@@ -211,10 +211,10 @@ def _require_data_set(run_dir: pathlib.Path, ranks: metrics.Ranks, interactions:
 
 def _test(ranks: metrics.Ranks, masks: dict[str, np.ndarray], config: ConfigDict) -> Tree:
     ks = config.evaluate.ks
-    by_group = {which: {name: _summary(getattr(ranks, which)[mask], ks) for name, mask in masks.items()}
+    by_group = {which: {name: _summary(ranks, which, ks, mask) for name, mask in masks.items()}
                 for which in metrics.PROTOCOLS}
-    unmasked = None if ranks.full_unmasked is None else _summary(ranks.full_unmasked, ks)
-    return {'sampled': _summary(ranks.sampled, ks), 'full': _summary(ranks.full, ks), metrics.UNMASKED: unmasked,
+    unmasked = None if ranks.full_unmasked is None else _summary(ranks, metrics.UNMASKED, ks)
+    return {'sampled': _summary(ranks, 'sampled', ks), 'full': _summary(ranks, 'full', ks), metrics.UNMASKED: unmasked,
             'groups': by_group['sampled'], 'groups_full': by_group['full']}
 
 
@@ -232,9 +232,11 @@ def _beyond(run_dir: pathlib.Path, users: np.ndarray, masks: dict[str, np.ndarra
             'groups': beyond.of_groups(lists.items, users, interactions, groups_of_users, ks, known)}
 
 
-def _summary(ranks: np.ndarray, ks: Sequence[int]) -> dict[str, float | None]:
+def _summary(ranks: metrics.Ranks, which: str, ks: Sequence[int],
+             mask: np.ndarray | None = None) -> dict[str, float | None]:
     """JSON has no NaN, so an empty group's values become null."""
-    return {name: None if math.isnan(value) else value for name, value in metrics.summarise(ranks, ks).items()}
+    return {name: None if math.isnan(value) else value
+            for name, value in metrics.summary(ranks, which, ks, mask).items()}
 
 
 def _best(history: History) -> Tree:

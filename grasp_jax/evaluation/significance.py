@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from grasp_jax.errors import UserError
-from grasp_jax.evaluation.metrics import Ranks, ndcg
+from grasp_jax.evaluation.metrics import Ranks
 
 _CELLS = 1 << 22  # numbers held at once by the bootstrap: 32 MiB
 
@@ -46,7 +46,7 @@ def user_scores(name: str, runs: Sequence[Ranks], protocol: str = 'sampled', k: 
     first = runs[0]
     for run in runs[1:]:
         _require_same(name, (first.users, first.targets), f'{name}, another seed', (run.users, run.targets))
-    values = np.mean([ndcg(getattr(run, protocol), k) for run in runs], axis=0)
+    values = np.mean([run.values(protocol, [k])[f'NDCG@{k}'] for run in runs], axis=0)
     return UserScores(name, first.users, first.targets, values)
 
 

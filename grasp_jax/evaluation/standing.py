@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from grasp_jax import artefacts
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.evaluation import baselines, significance
-from grasp_jax.evaluation.metrics import PROTOCOLS, Ranks, summarise
+from grasp_jax.evaluation.metrics import PROTOCOLS, Ranks, summary
 
 LOG = logging.getLogger(__name__)
 FOLDER = 'baselines'  # in the folder of the stages
@@ -55,7 +55,8 @@ def ranks_of(stages: pathlib.Path, dataset: Dataset, config: ConfigDict,
 
 
 def _sample(dataset: Dataset, config: ConfigDict) -> baselines.Sample:
-    return baselines.ranked(dataset.interactions, dataset.negatives['test'], config.evaluate.users)
+    return baselines.ranked(dataset.interactions, dataset.negatives['test'], config.evaluate.users,
+                            depth=_depth(config), repeats=_repeats(config))
 
 
 def _kept(stages: pathlib.Path, stage: str, config: ConfigDict) -> pathlib.Path:
@@ -63,12 +64,18 @@ def _kept(stages: pathlib.Path, stage: str, config: ConfigDict) -> pathlib.Path:
     manifest = artefacts.read_json(stages / stage / artefacts.MANIFEST)
     files = {name: mark for name, mark in manifest['files'].items() if not name.startswith(f'{artefacts.EXPORT}/')}
     asked = [_VERSION, manifest['fingerprint'], files, config.evaluate.users, _repeats(config)]
+    asked += [_depth(config)] if _depth(config) else []
     mark = hashlib.sha256(artefacts.json_text(asked, sort_keys=True).encode()).hexdigest()
     return stages / FOLDER / f'{stage}-{mark[:16]}.npz'
 
 
 def _repeats(config: ConfigDict) -> bool:
     return bool(config.evaluate.get('repeats', False))
+
+
+def _depth(config: ConfigDict) -> int:
+    """How many items the lists of baselines need; 0 where ranks of the next item say it all."""
+    return max(config.evaluate.ks) if config.evaluate.targets == 'all' else 0
 
 
 def _keep(path: pathlib.Path, ranks: dict[str, Ranks]) -> None:
@@ -96,9 +103,9 @@ def beside(runs: Sequence[Ranks], found: Mapping[str, Ranks], ks: Sequence[int])
     mine = [_of(run, users) for run in runs]
     k = 10 if 10 in ks else max(ks)
     table: Tree = {'users': len(users)}
-    table |= {name: {which: summarise(getattr(ranks, which), ks) for which in PROTOCOLS}
+    table |= {name: {which: summary(ranks, which, ks) for which in PROTOCOLS}
               for name, ranks in found.items()}
-    seeds = [{which: summarise(getattr(run, which), ks) for which in PROTOCOLS} for run in mine]
+    seeds = [{which: summary(run, which, ks) for which in PROTOCOLS} for run in mine]
     table['model'] = {which: {name: float(np.mean([each[which][name] for each in seeds])) for name in seeds[0][which]}
                       for which in PROTOCOLS}
     values = {name: table[name][PROTOCOL][f'NDCG@{k}'] for name in found}
@@ -115,7 +122,8 @@ def _of(run: Ranks, users: np.ndarray) -> Ranks:
     if np.array_equal(run.users, users):
         return run
     rows = np.searchsorted(run.users, users)
-    return Ranks(users, run.targets[rows], run.sampled[rows], run.full[rows])
+    some = {name: values[rows] for name, values in run._asdict().items() if values is not None}
+    return Ranks(**{**some, 'users': users})
 
 
 def first_line(report: Tree) -> str:

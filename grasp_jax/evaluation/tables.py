@@ -231,6 +231,8 @@ def _overall(report: Tree) -> Rows:
     for metric in ('NDCG', 'HR'):
         for protocol, name in _protocols(report).items():
             rows.append([metric, name, *(_percent(report, 'test', protocol, f'{metric}@{k}') for k in ks)])
+    if f'Recall@{ks[0]}' in report['test']['full']:  # with evaluate.targets=all
+        rows.append(['Recall', 'full', *(_percent(report, 'test', 'full', f'Recall@{k}') for k in ks)])
     return rows
 
 

@@ -8,8 +8,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from grasp_jax.data.interactions import Split
 from grasp_jax.errors import Stopped, UserError
-from grasp_jax.evaluation.metrics import Ranks, summarise
+from grasp_jax.evaluation import windows
+from grasp_jax.evaluation.metrics import Ranks, summary, with_hits
 from grasp_jax.evaluation.ranks import Evaluator
 from grasp_jax.training import growing, hosts, sinks, warm_start
 from grasp_jax.training.checkpoints import Best, Checkpoints, Damaged, Interrupted
@@ -40,6 +42,7 @@ def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float
     settings, spec, protocol = run.config.train, train_spec(run.config), run.config.evaluate.select_by
     epochs = Epochs(run, seed)
     validate = run.evaluator('valid')
+    wanted = _wanted(run, validate.users, 'valid')
     with (Notice() as notice,  # left last: a second SIGTERM must not end the process while states are being written
           Checkpoints(folder / 'checkpoints') as checkpoints, Interrupted(folder / 'interrupted') as interrupted):
         first, state, losses, spent = _where_it_stopped(run, seed, folder, checkpoints, interrupted)
@@ -56,7 +59,7 @@ def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float
                 if len(losses) < epochs.steps:
                     _stop(interrupted, epoch, state, losses, epochs.steps, spent + time.perf_counter() - begin)
                 trained = time.perf_counter() - begin
-                value, hit_rate = _validate(validate, ranked_params(spec, state), protocol)
+                value, hit_rate = _validate(validate, wanted, ranked_params(spec, state), protocol)
                 if best is None or value > best.value:
                     best = Best(epoch, value)
                 loss, losses = float(losses.mean()), NO_LOSSES
@@ -122,11 +125,20 @@ def test_ranks(run: Run, seed: int, folder: pathlib.Path, best: Best, depth: int
             state = checkpoints.load(best.epoch, run.state_shapes(seed), run.mesh)
         except Damaged as error:
             raise UserError(f'{error}; it is the best one, so delete {folder} to train this seed anew') from error
-    return run.evaluator('test').ranks_and_lists(ranked_params(train_spec(run.config), state), True, depth)
+    ranks, lists = run.evaluator('test').ranks_and_lists(ranked_params(train_spec(run.config), state), True, depth)
+    return with_hits(ranks, lists, _wanted(run, ranks.users, 'test')), lists
 
 
-def _validate(validate: Evaluator, params: Any, protocol: str) -> tuple[float, float]:
+def _wanted(run: Run, users: np.ndarray, split: Split) -> windows.Wanted | None:
+    """All items of the users' windows; None where the next one alone is the target."""
+    if run.config.evaluate.targets != 'all':
+        return None
+    return windows.wanted(run.interactions, users, split, run.config.evaluate.repeats)
+
+
+def _validate(validate: Evaluator, wanted: windows.Wanted | None, params: Any, protocol: str) -> tuple[float, float]:
     full = protocol == 'full'
-    ranks = validate(params, full)
-    found = summarise(ranks.full if full else ranks.sampled, (10,))
+    depth = min(10, validate.model.spec.num_items) if full and wanted is not None else 0
+    ranks, lists = validate.ranks_and_lists(params, full, depth)
+    found = summary(with_hits(ranks, lists, wanted if full else None), protocol, (10,))
     return found['NDCG@10'], found['HR@10']

@@ -11,7 +11,7 @@ import ml_collections
 from grasp_jax import artefacts
 from grasp_jax.config import default
 from grasp_jax.evaluation.lists import Lists, depth_of, save_lists
-from grasp_jax.evaluation.metrics import RANKS_FILE, finished_seeds, save_ranks
+from grasp_jax.evaluation.metrics import RANKS_FILE, finished_seeds, load_ranks, save_ranks
 from grasp_jax.training import growing, hosts, warm_start
 from grasp_jax.training.checkpoints import Best, Checkpoints
 from grasp_jax.training.loop import test_ranks, train
@@ -120,6 +120,8 @@ def _complete_lists(run: Run, seed: int, folder: pathlib.Path, depth: int) -> No
     ranks, items = test_ranks(run, seed, folder, Best(epoch, 0.0), depth)
     if hosts.is_writer():
         save_lists(folder, Lists(ranks.users, items))
+        if ranks.hits is not None:
+            save_ranks(folder, load_ranks(folder)._replace(hits=ranks.hits, wanted=ranks.wanted))
 
 
 def _note_of_start(run: Run, seed: int, folder: pathlib.Path) -> dict[str, Any] | None:
