@@ -1,6 +1,6 @@
 """Columns of times: numbers, ISO 8601 dates and timestamps as numbers that grow with time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -125,10 +125,15 @@ def _nanoseconds(column: pyarrow.ChunkedArray, values: pd.Series, path: Places) 
         raise
 
 
+def _blocks(column: pyarrow.ChunkedArray) -> Iterator[pyarrow.Array]:
+    """Text in blocks, trimmed: copies of all of it would be large."""
+    return (pc.utf8_trim_whitespace(chunk.slice(start, _BLOCK))
+            for chunk in column.chunks for start in range(0, len(chunk), _BLOCK))
+
+
 def _each(column: pyarrow.ChunkedArray, look: Callable[[pyarrow.Array], Any]) -> np.ndarray:
-    """What `look` finds in each row of text, which is looked at in blocks: copies of all of it would be large."""
-    return np.concatenate([np.asarray(look(pc.utf8_trim_whitespace(chunk.slice(start, _BLOCK))))
-                           for chunk in column.chunks for start in range(0, len(chunk), _BLOCK)])
+    """What `look` finds in each row of text."""
+    return np.concatenate([np.asarray(look(text)) for text in _blocks(column)])
 
 
 def _cell(column: pyarrow.ChunkedArray, place: int) -> str:
@@ -146,7 +151,7 @@ def _text(column: pyarrow.ChunkedArray, values: pd.Series, path: Places) -> tupl
     numeric = _each(column, lambda text: pc.match_substring_regex(text, _NUMBER, ignore_case=True))
     if numeric.all():
         return _numbers(column, values, path), False
-    nanoseconds = _each(column, _calendar)
+    nanoseconds, clock, offset = map(np.concatenate, zip(*map(_calendar, _blocks(column)), strict=True))
     valid = nanoseconds != _NO_DATE
     if numeric.any() and valid.any():
         one, other = sorted((_first(numeric), _first(valid)))
@@ -156,7 +161,10 @@ def _text(column: pyarrow.ChunkedArray, values: pd.Series, path: Places) -> tupl
     wrong = ~numeric if numeric.any() else ~valid
     if wrong.any():
         _refuse(values, path, _first(wrong))
-    _refuse_mixed(column, values, path)
+    if (clock & offset).any() and (clock & ~offset).any():  # their order would be a guess
+        place = _first(clock & ~offset)
+        raise UserError(f'{path.row(values.index[place])}: column {values.name!r} is {_cell(column, place)!r}, '
+                        'without an offset from UTC, which other rows have; write it in all rows or in none')
     return nanoseconds, True
 
 
@@ -197,17 +205,6 @@ def _refuse_rounded(column: pyarrow.ChunkedArray, values: pd.Series, path: Place
                         'number that a spreadsheet has rounded: its place in the order is lost; write whole numbers')
 
 
-def _refuse_mixed(column: pyarrow.ChunkedArray, values: pd.Series, path: Places) -> None:
-    """Refuses dates of which some name their offset from UTC and others none: their order would be a guess."""
-    clock = _each(column, lambda text: pc.match_substring_regex(_plain_offset(text), r'(?i):|[T ]\d'))
-    offset = _each(column, lambda text: pc.match_substring_regex(
-        _plain_offset(text), r'(?i)(?::\d\d|[T ]\d).*(?:Z|[+-]\d\d(?::?\d\d)?)$'))
-    if (clock & offset).any() and (clock & ~offset).any():
-        place = _first(clock & ~offset)
-        raise UserError(f'{path.row(values.index[place])}: column {values.name!r} is {_cell(column, place)!r}, '
-                        'without an offset from UTC, which other rows have; write it in all rows or in none')
-
-
 def _plain_offset(text: pyarrow.Array) -> pyarrow.Array:
     """Dates with the ways of programs to name UTC (`... UTC`, `GMT`, `+0000 UTC`, `Z[UTC]`) as ISO 8601 has them."""
     if not pc.any(pc.match_substring_regex(text, r'(?i)([a-z\]]| [+-]\d\d:?\d\d|(?:UTC|GMT)[+-][\d:]+)$')).as_py():
@@ -218,12 +215,34 @@ def _plain_offset(text: pyarrow.Array) -> pyarrow.Array:
     return pc.replace_substring_regex(text, r'^(\d{4}-\d\d-\d\d)Z$', r'\1')
 
 
-def _calendar(text: pyarrow.Array) -> np.ndarray:
-    """ISO 8601 text as nanoseconds since 1970, `_NO_DATE` where it is no date between 1678 and 2261; numbers are
-    none."""
-    numeric = pc.match_substring_regex(text, _NUMBER, ignore_case=True)
-    dated = pc.match_substring_regex(text, r'\d')  # `now` would be the clock's time
-    known = pc.if_else(pc.and_(dated, pc.invert(numeric)), _plain_offset(text), None)
-    moments = pd.to_datetime(pd.Series(known.to_pandas(), dtype=object), format='ISO8601', utc=True, errors='coerce')
+def _calendar(text: pyarrow.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """ISO 8601 text as nanoseconds since 1970, `_NO_DATE` where it is no date between 1678 and 2261; numbers are none.
+
+    Returns:
+      int64 [r]; bool [r], whether a time of day stands there; bool [r], whether an offset from UTC does.
+    """
+    plain = _plain_offset(text)
+    clock = pc.match_substring_regex(plain, r':|[Tt ]\d')
+    offset = pc.match_substring_regex(plain, r'(?i)(?::\d\d|[T ]\d).*(?:Z|[+-]\d\d(?::?\d\d)?)$')
+    moments = _usual(plain, pc.all(offset).as_py())
+    if moments is None:
+        numeric = pc.match_substring_regex(text, _NUMBER, ignore_case=True)
+        dated = pc.match_substring_regex(text, r'\d')  # `now` would be the clock's time
+        moments = _any_iso(pc.if_else(pc.and_(dated, pc.invert(numeric)), plain, None))
+    return moments, np.asarray(clock), np.asarray(offset)
+
+
+def _usual(text: pyarrow.Array, offset: bool) -> np.ndarray | None:
+    """Dates of 1700 to 2199 as most programs write them, a third of the time of `_any_iso`; None where others are."""
+    if not pc.all(pc.match_substring_regex(text, r'^(1[7-9]|2[01])\d\d-\d\d-\d\d([T ]\d\d:\d\d|$)')).as_py():
+        return None
+    try:
+        return np.asarray(text.cast(pyarrow.timestamp('ns', 'UTC' if offset else None)).cast(pyarrow.int64()))
+    except pyarrow.ArrowInvalid:
+        return None
+
+
+def _any_iso(text: pyarrow.Array) -> np.ndarray:
+    moments = pd.to_datetime(pd.Series(text.to_pandas(), dtype=object), format='ISO8601', utc=True, errors='coerce')
     fits = (moments > pd.Timestamp.min.tz_localize('UTC')) & (moments < pd.Timestamp.max.tz_localize('UTC'))
     return moments.where(fits).dt.as_unit('ns').astype('int64').to_numpy()

@@ -1,6 +1,7 @@
 """Times in a person's own tables."""
 
 import datetime
+import itertools
 
 import numpy as np
 import pandas as pd
@@ -77,3 +78,20 @@ def test_true_is_no_time(save, tmp_path, config, name):
     save(pd.DataFrame({'customer': ['u', 'u'], 'product': ['a', 'b'], 'when': [True, False]}), path)
     with pytest.raises(UserError, match=f"{name}, row 1: column 'when' is 'True', not a time"):
         tables.read_interactions(path, config)
+
+
+@pytest.mark.parametrize('day', ['2024-02-29', '2023-02-29', '1700-01-01', '2198-11-30', '2024-13-01', '1969-11-30'])
+def test_dates_are_read_alike_beside_unusual_ones(tmp_path, config, day):
+    """A date of another century in the block makes pandas read it, else Arrow does."""
+    clocks = ['', 'T10:20', ' 10:20:30', 'T10:20:30.5', ' 23:59:59.999999999', 'T24:00:00', 'T23:59:60', 'T1:2']
+    zones = ['', 'Z', '+02', '+0200', '-00:30', '+24:00', ' UTC', ' +02:00']
+    for clock, zone in itertools.product(clocks, zones if day == '2024-02-29' else zones[:3]):
+        found = []
+        for year in (2001, 1688):
+            beside = f'{year}-01-01 00:00{"+01:00" if zone and clock else ""}'
+            (tmp_path / 'r.csv').write_text(f'customer,product,when\nu,a,{beside}\nu,b,{day}{clock}{zone}\n')
+            try:
+                found.append(tables.read_interactions(tmp_path / 'r.csv', config).times[1])
+            except UserError as error:
+                found.append(str(error).partition('not a time')[0].partition(': ')[2])
+        assert found[0] == found[1]
