@@ -18,6 +18,7 @@ LOG = logging.getLogger(__name__)
 SPLITS = ('leave_one_out', 'time')
 TARGETS = ('next', 'all')
 Borders = tuple[int | float, int | float]
+_CROWD, _ALL = 20, 0.99  # so many users, and so great a share of them, do not begin at one moment by chance
 _MANY = 1 / 3  # of the later interactions
 _FEW = 0.05  # of the users; where fewer have a target, figures tell little
 # Units of Unix times, by the largest number that is taken for one: seconds, milli-, micro- and nanoseconds.
@@ -79,9 +80,10 @@ def moments(log: InteractionLog, config: ml_collections.ConfigDict) -> Borders:
         two moments, each a number in the unit of the log or an ISO 8601 date, in UTC where it names no zone.
 
     Raises:
-      UserError: they are no such thing, reversed, or outside the span of the log.
+      UserError: they are no such thing, reversed, or outside the span of the log, or its times are no clock.
     """
     values = _read(config.split_times)
+    _require_clock(log)
     first, last = log.times.min(), log.times.max()
     shares = [value for value in values if isinstance(value, float) and 0 < value < 1]
     if len(shares) == len(values):
@@ -93,6 +95,22 @@ def moments(log: InteractionLog, config: ml_collections.ConfigDict) -> Borders:
         raise UserError(f'config.data.split_times={_shown(config.split_times)}: the log runs from {_moment(first)} to '
                         f'{_moment(last)}; give two moments between these, or two shares as (0.8, 0.9)')
     return found[0], found[1]
+
+
+def _require_clock(log: InteractionLog) -> None:
+    """Refuses times that count each user's steps: no moment divides them into before and after.
+
+    Raises:
+      UserError: practically all users begin together.
+    """
+    begins = np.full(len(log.user_ids), log.times.max())
+    np.minimum.at(begins, log.users, log.times)
+    begins = begins[np.bincount(log.users, minlength=len(begins)) > 0]
+    together = int((begins == begins.min()).sum())
+    if len(begins) >= _CROWD and together >= _ALL * len(begins):
+        raise UserError(f'config.data.split=time: {together:,} of {len(begins):,} users begin at '
+                        f'{_moment(begins.min())}, as where times count the steps of each user and are no clock; give true times, or use '
+                        '--config.data.split=leave_one_out')
 
 
 def training_part(log: InteractionLog, first: int | float) -> np.ndarray:

@@ -192,6 +192,15 @@ def test_moments_that_cannot_be(times, message):
         filters.sequences(made_log(random_rows(0)), data_config(split_times=times))
 
 
+def test_times_that_count_steps_are_refused():
+    rows = [(f'u{user:02d}', f'i{step % 2}', 1 + step) for user in range(40) for step in range(3 + user % 5)]
+    with pytest.raises(UserError, match='40 of 40 users begin at 1, as where times count the steps of each user'):
+        filters.sequences(made_log(rows), data_config(split_times=(0.5, 0.8)))
+    # A day on which many begin is a day.
+    found = filters.sequences(made_log([*rows, ('v0', 'i0', 2), ('v1', 'i0', 2)]), data_config(split_times=(0.5, 0.8)))
+    assert len(found.interactions.evaluated_users('test'))
+
+
 def test_a_split_that_leaves_nobody_is_refused():
     rows = [('a', 'x', 0), ('a', 'x', 90), ('b', 'x', 50), ('b', 'x', 100)]
     for times, where in (((60, 80), 'between the two moments'), ((60, 95), None), ((80, 100), None)):
