@@ -13,6 +13,7 @@ from grasp_jax.data import dataset
 from grasp_jax.evaluation.lists import load_lists
 from grasp_jax.evaluation.report import load_report
 from grasp_jax.pipeline import refresh_knowledge, run_pipeline
+from grasp_jax.serving import bundle
 from grasp_jax.serving.assets import open_folder
 from grasp_jax.serving.recommender import Recommender
 from tests.tiny_runs import ITEMS, item_id, tiny_config, write_table
@@ -22,7 +23,13 @@ METHODS = {
     'grasp_id': {'model__method': 'grasp_id', 'model__gate': 'none', 'model__id_start': 'text'},
     'similar': {'model__method': 'llm_esr'},
     'unsold': {'model__method': 'grasp', 'data__keep_unsold': True},
+    # With what the recipe strong is made of.
+    'llm_init': {'model__method': 'llm_init', 'model__backbone': 'gru4rec', 'train__loss': 'softmax', 'train__average': 0.9,
+                 'evaluate__select_by': 'full'},
+    'rlmrec': {'model__method': 'rlmrec', 'model__backbone': 'bert4rec', 'train__loss': 'sampled_softmax',
+               'train__negatives': 8, 'train__shared_negatives': True, 'train__popularity': 0.5},
 }
+OF_EVERY_EPOCH = ('none', 'grasp_id', 'similar', 'unsold')
 
 
 def rows_of(folder):
@@ -63,7 +70,8 @@ def params_of(workdir):
 
 
 @pytest.mark.parametrize('method, source, epochs', [
-    *((method, 'after_second', 3) for method in METHODS), ('similar', 'after_first', 1), ('unsold', 'after_first', 1)])
+    *((method, 'after_second', 3) for method in OF_EVERY_EPOCH),
+    *((method, 'after_first', 1) for method in ('similar', 'unsold', 'llm_init', 'rlmrec'))])
 def test_rows_of_later_change_nothing_that_was_trained(sources, tmp_path, method, source, epochs):
     """After the first moment even the validation is another, which may pick another epoch: so there is one."""
     found = {}
@@ -106,7 +114,10 @@ def test_every_command_goes_on_from_a_split_by_time(sources, tmp_path, caplog):
     assert checks[-1].number == sum(len(rows) * 10 for rows in dataset.load(
         tmp_path / 'run' / 'prepare').negatives.values())
     model = Recommender.load(tmp_path / 'run')
-    assert len(model.recommend(['u00'], k=3)) == 3
+    best = model.recommend(['u00'], k=3)
+    assert len(best) == 3
+    bundle.write_bundle(open_folder(tmp_path / 'run'), tmp_path / 'bundle')
+    assert Recommender.load(tmp_path / 'bundle').recommend(['u00'], k=3) == best
     refresh_knowledge(config_of(sources / 'after_second', **METHODS['grasp_id']), tmp_path / 'next', tmp_path / 'run')
     warm = changed(config_of(sources / 'after_second', **METHODS['grasp_id']),
                    {'train.start_from': str(tmp_path / 'run'), 'train.max_epochs': 1})

@@ -109,8 +109,8 @@ def _require_clock(log: InteractionLog) -> None:
     together = int((begins == begins.min()).sum())
     if len(begins) >= _CROWD and together >= _ALL * len(begins):
         raise UserError(f'config.data.split=time: {together:,} of {len(begins):,} users begin at '
-                        f'{_moment(begins.min())}, as where times count the steps of each user and are no clock; give true times, or use '
-                        '--config.data.split=leave_one_out')
+                        f'{_moment(begins.min())}, as where times count the steps of each user and are no clock; give '
+                        'true times, or use --config.data.split=leave_one_out')
 
 
 def training_part(log: InteractionLog, first: int | float) -> np.ndarray:
