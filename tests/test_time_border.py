@@ -24,8 +24,8 @@ METHODS = {
     'similar': {'model__method': 'llm_esr'},
     'unsold': {'model__method': 'grasp', 'data__keep_unsold': True},
     # With what the recipe strong is made of.
-    'llm_init': {'model__method': 'llm_init', 'model__backbone': 'gru4rec', 'train__loss': 'softmax', 'train__average': 0.9,
-                 'evaluate__select_by': 'full'},
+    'llm_init': {'model__method': 'llm_init', 'model__backbone': 'gru4rec', 'train__loss': 'softmax',
+                 'train__average': 0.9, 'evaluate__select_by': 'full'},
     'rlmrec': {'model__method': 'rlmrec', 'model__backbone': 'bert4rec', 'train__loss': 'sampled_softmax',
                'train__negatives': 8, 'train__shared_negatives': True, 'train__popularity': 0.5},
 }
