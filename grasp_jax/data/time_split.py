@@ -17,6 +17,7 @@ from grasp_jax.errors import UserError
 LOG = logging.getLogger(__name__)
 SPLITS = ('leave_one_out', 'time')
 TARGETS = ('next', 'all')
+SHARES = (0.8, 0.9)  # the default of split_times
 Borders = tuple[int | float, int | float]
 _CROWD, _ALL = 20, 0.99  # so many users, and so great a share of them, do not begin at one moment by chance
 _MANY = 1 / 3  # of the later interactions
@@ -54,6 +55,9 @@ def check(config: ml_collections.ConfigDict) -> None:
         if targets == 'all':
             raise UserError('config.evaluate.targets=all: under --config.data.split=leave_one_out a user has one '
                             'target; use --config.data.split=time, or --config.evaluate.targets=next')
+        if tuple(data.split_times) != SHARES:
+            LOG.warning('config.data.split_times=%s: does nothing under --config.data.split=leave_one_out; to split by '
+                        'time, use --config.data.split=time', _shown(data.split_times))
         return
     values = _read(data.split_times)
     if _dated(values) == [True, True] or _dated(values) == [False, False]:
@@ -86,7 +90,10 @@ def moments(log: InteractionLog, config: ml_collections.ConfigDict) -> Borders:
     _require_clock(log)
     first, last = log.times.min(), log.times.max()
     shares = [value for value in values if isinstance(value, float) and 0 < value < 1]
-    if len(shares) == len(values):
+    if len(shares) == 1:
+        raise UserError(f'config.data.split_times={_shown(config.split_times)}: one is a share of the span and the '
+                        'other a moment; give two of a kind')
+    if shares:
         found = [first + (float(last) - float(first)) * share for share in shares]
     else:
         found = [_as_number(value, float(max(abs(first), abs(last)))) for value in values]
@@ -228,8 +235,8 @@ def _read(given: Any) -> list[float | int | datetime.datetime]:
     """
     values = list(given) if isinstance(given, tuple | list) else [given]
     if len(values) != 2:
-        raise UserError(f'config.data.split_times={_shown(given)}: give two moments, as (2015-01-01, 2016-01-01), or '
-                        'two shares of the span, as (0.8, 0.9)')
+        raise UserError(f'config.data.split_times={_shown(given)}: give two moments, as --config.data.split_times='
+                        '"(\'2015-01-01\', \'2015-04-01\')", or two shares of the span, as "(0.8, 0.9)"')
     return [_value(value, given) for value in values]
 
 

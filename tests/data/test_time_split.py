@@ -182,6 +182,8 @@ def test_dates_are_read_in_the_unit_of_the_log(unit):
     ((0, 60), r'\(0, 60\): the log runs from 0 to 100;'),
     ((60, 101), r'\(60, 101\): the log runs from 0 to 100;'),
     (('2016-01-01', '2017-01-01'), r'\(2016-01-01, 2017-01-01\): the log runs from 0 to 100;'),
+    ((0.5, 60), r'\(0.5, 60\): one is a share of the span and the other a moment'),
+    (('0.5', '2015-01-01'), 'one is a share of the span and the other a moment'),
     ((60,), r'\(60\): give two moments'),
     (('spring', 60), r"\(spring, 60\): 'spring' is neither a number nor an ISO date"),
     ((float('nan'), 60), 'neither a number'),
@@ -227,6 +229,13 @@ def test_a_split_that_leaves_nobody_is_refused():
 def test_settings_that_do_not_go_together(settings, message):
     with pytest.raises(UserError, match=message):
         check_config(changed(default(), {'model.method': 'none', **settings}))
+
+
+def test_moments_that_do_nothing_are_said(caplog):
+    check_config(changed(default(), {'model.method': 'none'}))
+    assert not caplog.text
+    check_config(changed(default(), {'model.method': 'none', 'data.split_times': (5, 9)}))
+    assert 'config.data.split_times=(5, 9): does nothing under --config.data.split=leave_one_out' in caplog.text
 
 
 def test_negatives_of_validation_know_nothing_of_the_test():
