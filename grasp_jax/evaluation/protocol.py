@@ -70,9 +70,9 @@ def _of_window(interactions: Interactions, section: ConfigDict) -> dict[str, str
     counts = windows.wanted(interactions, everybody[evenly_spread(len(everybody), section.users)], 'test',
                             section.repeats).counts
     some, none = counts[counts > 0], int((counts == 0).sum())
-    less, new = ('', '') if section.repeats else (" less those in the user's input", 'new ')
+    less, new = ('', '') if section.repeats else (" less those in the user's input", ' and did not have before')
     among, each = f'all {interactions.num_items:,} items', some.mean() if len(some) else 0.0
-    found = {'full': f'all different {new}items that a user comes to in the test window, {each:.1f} of each of '
+    found = {'full': f'all different items that a user comes to in the test window{new}, {each:.1f} of each of '
                      f'{len(some):,} users, in the list of the best of {among}{less}; NDCG@k over the best that k '
                      'places allow, Recall@k the share of them, HR@k whether there is any; groups of items are by the '
                      'next one'
