@@ -84,7 +84,7 @@ def test_a_whole_run_and_a_second_call_that_redoes_nothing(shop, tmp_path):
     assert len(epochs) == 1 and epochs[0].startswith('seed 42: 1 of 1 epochs [')
     report = json.loads((tmp_path / 'work' / 'report.json').read_text())
     assert set(report['test']['sampled']) >= {f'{name}@{k}' for name in ('NDCG', 'HR') for k in (1, 3, 5, 10, 20)}
-    assert set(report['test']['groups']) >= {'tail_user', 'head_user', 'tail_item', 'head_item'}
+    assert set(report['test']['groups']) == {'tail_user', 'head_user', 'tail_item', 'head_item', 'new_target', 'repeat'}
     assert {path.name for path in (tmp_path / 'work' / 'plots').iterdir()} >= {'training_curve.png'}
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / 'work').rglob('*.npy')}
     code, second, said = beauty(shop, tmp_path)

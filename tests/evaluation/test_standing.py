@@ -12,7 +12,7 @@ from grasp_jax import config as configs
 from grasp_jax.data import dataset as dataset_files
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import draw_negatives
-from grasp_jax.evaluation import baselines, compare, examples, metrics, report, standing
+from grasp_jax.evaluation import baselines, compare, examples, metrics, plots, report, standing
 from grasp_jax.evaluation.history import History
 from grasp_jax.evaluation.lists import load_lists
 from tests.evaluation.finished import run
@@ -201,3 +201,10 @@ def test_full_ranking_comes_first_where_it_picked_the_epoch(tmp_path, shop, caps
         assert head.index(f'NDCG@10 {order[0]}') < head.index(f'NDCG@10 {order[1]}') and f'gain, {order[0]}' in head
     with (tmp_path / 'full/report.json').open() as file:
         assert json.load(file)['standing']['best'] in baselines.NAMES
+
+
+def test_pictures_say_what_made_the_vectors(tmp_path, shop):
+    found = run(tmp_path, shop)
+    assert plots.subtitle(found, 'test').endswith('vectors: LSA over the texts, no language model')
+    assert 'vectors' not in plots.subtitle(run(tmp_path, shop, method='none'), 'test')
+    assert len(plots.subtitle({**found, 'vectors_from': 'x' * 500}, 'test')) == 120
