@@ -14,7 +14,7 @@ import pyarrow.csv
 from grasp_jax.data import blocks, json_lines
 from grasp_jax.errors import UserError
 
-_BLOCKS = (1 << 20, 1 << 26, 1 << 30)  # bytes read at once; a row has to fit
+_BLOCKS = (1 << 22, 1 << 26, 1 << 30)  # bytes read at once; a row has to fit
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ STRAY = 'u1,"p1,1700000000\n'
 @pytest.mark.parametrize(('text', 'row'), [
     (HEAD + STRAY + BODY, 1), (HEAD + BODY + STRAY + BODY, 61), (HEAD + BODY + '"u1,p1,1700000000\n' + BODY, 61),
     (HEAD + BODY + 'u1,p1,"1700000000\n' + BODY, 61), (HEAD + BODY + STRAY + BODY + STRAY + BODY, 61),
-    (HEAD + STRAY + BODY * 1500 + STRAY + BODY, 1),  # more than a block
+    (HEAD + STRAY + BODY * 4000 + STRAY + BODY, 1),  # more than a block
     (HEAD[:-1] + ',note\n' + NOTES + 'u1,p1,1700000000,"nice\n' + NOTES, 61),
     (HEAD[:-1] + ',note\n' + NOTES + 'u1,p1,1700000000,"nice\n' + NOTES + 'u1,p1,1700000000,"good"\n', 61),
     ('note,' + HEAD + BODY.replace('u', 'fine,u') + '"nice,u1,p1,1700000000\n"good",u2,p2,1700000000\n', 61)],
