@@ -42,7 +42,7 @@ setuptools.setup(
     python_requires='>=3.11,<3.14',
     packages=setuptools.find_packages(include=['grasp_jax', 'grasp_jax.*']),
     package_data={'grasp_jax': ['py.typed'], 'grasp_jax.reproduce': ['published/*.csv'],
-                  'grasp_jax.knowledge.domains': ['*.toml'], 'grasp_jax.serving.http': ['page.html']},
+                  'grasp_jax.texts.domains': ['*.toml'], 'grasp_jax.serving.http': ['page.html']},
     install_requires=[
         'jax>=0.10,<0.12',  # 0.11 needs Python 3.12
         'flax>=0.12.5,<0.13',

@@ -6,8 +6,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from grasp_jax.errors import UserError as UserError
-    from grasp_jax.serving.recommender import Recommender as Recommender
+    from grasp_jax.common.errors import UserError
+    from grasp_jax.serving.recommender import Recommender
 
 __all__ = ['Recommender', 'UserError']
 
@@ -17,6 +17,6 @@ def __getattr__(name: str) -> Any:
         from grasp_jax.serving.recommender import Recommender
         return Recommender
     if name == 'UserError':
-        from grasp_jax.errors import UserError
+        from grasp_jax.common.errors import UserError
         return UserError
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -25,9 +25,9 @@ from typing import Any
 
 from absl import flags
 
-from grasp_jax import config_flag
-from grasp_jax.command import only_flags, reading_flags, run_app
-from grasp_jax.errors import UserError
+from grasp_jax.commands import config_flag
+from grasp_jax.commands.command import only_flags, reading_flags, run_app
+from grasp_jax.common.errors import UserError
 
 _CONFIG = config_flag.define_config('Config of the run before, pointed at the new data.')
 _PREVIOUS = flags.DEFINE_string('previous', None, 'Work folder of the run before; it is only read.')
@@ -47,12 +47,12 @@ def main(argv: Sequence[str]) -> None:
     from grasp_jax.config import changed  # after the flags: --help need not wait for JAX
     from grasp_jax.evaluation.report import load_report
     from grasp_jax.evaluation.tables import render_terminal
-    from grasp_jax.pipeline import refresh_knowledge, run_pipeline
+    from grasp_jax.pipeline.stages import refresh_knowledge, run_pipeline
     previous, workdir = pathlib.Path(_PREVIOUS.value or ''), pathlib.Path(_WORKDIR.value or '')
     config = changed(_CONFIG.value, {'train.start_from': str(previous), 'train.max_epochs': _EPOCHS.value})
     before = load_report(previous)
     if config.model.method != 'none':
-        from grasp_jax import saved_config
+        from grasp_jax.config import saved_config
         for what, number in refresh_knowledge(config, workdir, saved_config.load(previous)[1]):
             print(f'{number:>12,}  {what}')
     report = run_pipeline(config, workdir, command=shlex.join(['python', '-m', 'grasp_jax.daily', *sys.argv[1:]]))
@@ -126,7 +126,7 @@ def swap(service: str, bundle: pathlib.Path, token: str) -> Any:
 
 def _parse(argv: Sequence[str]) -> list[str]:
     """Parses flags; what is wrong with them is an error of one line."""
-    with reading_flags('--help and grasp_jax/config.py'):
+    with reading_flags('--help and grasp_jax/config/settings.py'):
         rest = config_flag.parse(argv)
         config_flag.require_config_file(_CONFIG, 'configs/own_data.py')
     for name in ('previous', 'workdir'):

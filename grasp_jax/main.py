@@ -3,7 +3,7 @@
     python -m grasp_jax.main --config=configs/demo.py --workdir=runs/demo
 
 Any setting of the config can be changed on the command line, as --config.model.backbone=gru4rec or
---config.train.seeds=(42,43,44); `grasp_jax/config.py` lists them all. --recipe=strong trains for good lists,
+--config.train.seeds=(42,43,44); `grasp_jax/config/settings.py` lists them all. --recipe=strong trains for good lists,
 --recipe=paper as the paper does. A second call redoes nothing that still holds, a killed run goes on where it stopped,
 and so does a finished one whose train.max_epochs or train.patience is raised. What else it can do, with the same config
 and folder:
@@ -24,9 +24,9 @@ from typing import Any
 
 from absl import flags
 
-from grasp_jax import config_flag
-from grasp_jax.command import define_stopped_code, only_flags, reading_flags, run_app
-from grasp_jax.errors import UserError
+from grasp_jax.commands import config_flag
+from grasp_jax.commands.command import define_stopped_code, only_flags, reading_flags, run_app
+from grasp_jax.common.errors import UserError
 
 _CONFIG = config_flag.define_config(
     'Config file, as configs/own_data.py, or with a variant, as configs/beauty.py:minilm.')
@@ -56,9 +56,9 @@ _STOPPED_CODE = define_stopped_code()
 
 def main(_: Sequence[str]) -> None:
     """Runs the pipeline."""
+    from grasp_jax.distributed import hosts
     from grasp_jax.evaluation.report import render_terminal
-    from grasp_jax.pipeline import run_pipeline  # after the flags: --help need not wait for JAX
-    from grasp_jax.training import hosts
+    from grasp_jax.pipeline.stages import run_pipeline  # after the flags: --help need not wait for JAX
 
     hosts.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     config = _CONFIG.value
@@ -79,18 +79,18 @@ def main(_: Sequence[str]) -> None:
 def _other(config: Any, folder: pathlib.Path) -> None:
     """Everything that is no run."""
     if _MODE.value == 'audit':
-        from grasp_jax.audit import audit
+        from grasp_jax.pipeline.audit import audit
         checks = audit(config, folder)
         for check in checks:
             print(f'{check.number:>12,}  {check.what}')
         print('held-out items leak, see above' if any(check.leaks for check in checks) else 'nothing leaks')
         return
     if _MODE.value == 'refresh':
-        from grasp_jax.pipeline import refresh_knowledge
+        from grasp_jax.pipeline.stages import refresh_knowledge
         for what, number in refresh_knowledge(config, folder, pathlib.Path(_PREVIOUS.value or '')):
             print(f'{number:>12,}  {what}')
         return
-    from grasp_jax import asking
+    from grasp_jax.commands import asking
     if _MODE.value == 'prompts':
         asking.show_prompts(config, folder, _N.value)
     elif _MODE.value == 'export':
@@ -103,7 +103,7 @@ def _other(config: Any, folder: pathlib.Path) -> None:
 
 def _parse(argv: Sequence[str]) -> list[str]:
     """Parses flags; what is wrong with them is an error of one line."""
-    with reading_flags('--help and grasp_jax/config.py'):
+    with reading_flags('--help and grasp_jax/config/settings.py'):
         rest = config_flag.parse(argv)
         config_flag.require_config_file(_CONFIG, 'configs/demo.py')
     for name, takes in (('dry_run', _MODE.value == 'run'), ('batch', _MODE.value in ('export', 'import')),

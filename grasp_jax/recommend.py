@@ -17,8 +17,8 @@ from typing import Any
 
 from absl import flags
 
-from grasp_jax.command import only_flags, reading_flags, run_app
-from grasp_jax.errors import UserError
+from grasp_jax.commands.command import only_flags, reading_flags, run_app
+from grasp_jax.common.errors import UserError
 
 LOG = logging.getLogger('grasp_jax.recommend')  # a command's own name is another one
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Work folder of a finished run, or a bundle of grasp_jax.export.')

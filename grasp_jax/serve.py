@@ -23,8 +23,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from grasp_jax.command import only_flags, reading_flags, run_app
-from grasp_jax.errors import UserError
+from grasp_jax.commands.command import only_flags, reading_flags, run_app
+from grasp_jax.common.errors import UserError
 
 LOG = logging.getLogger('grasp_jax.serve')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Work folder of a finished run, or a bundle.')

@@ -9,8 +9,8 @@ import threading
 import numpy as np
 import pytest
 
-from grasp_jax import artefacts
-from grasp_jax.errors import UserError
+from grasp_jax.common import artefacts
+from grasp_jax.common.errors import UserError
 
 
 def maker(calls, text='hello'):

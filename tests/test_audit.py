@@ -6,11 +6,11 @@ import pathlib
 import numpy as np
 import pytest
 
-from grasp_jax import audit
+from grasp_jax.common.errors import UserError
 from grasp_jax.config import default
 from grasp_jax.data import dataset as dataset_files
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.errors import UserError
+from grasp_jax.pipeline import audit
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -115,7 +115,7 @@ def test_columns_that_know_answers_are_listed(config, tmp_path, monkeypatch):
     config.text.audit = False
     with pytest.raises(UserError, match="column 'last_purchase' of the users names the test item of 5.*leak"):
         audit.audit(config, tmp_path)
-    monkeypatch.setattr('grasp_jax.knowledge.answer_columns._PLAIN', 0.1)
+    monkeypatch.setattr('grasp_jax.texts.answer_columns._PLAIN', 0.1)
     knowing, = [check for check in audit.audit(config, tmp_path) if check.leaks]
     assert "column 'last_purchase' of the users names the test item of 5" in knowing.what
 

@@ -10,7 +10,7 @@ import sys
 import orbax.checkpoint as ocp
 import pytest
 
-from grasp_jax import command
+from grasp_jax.commands import command
 
 
 def record_of(path):

@@ -10,8 +10,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROGRAM = '''
 import logging, sys
 from grasp_jax import config_flag
-from grasp_jax.command import reading_flags
-from grasp_jax.errors import UserError
+from grasp_jax.commands.command import reading_flags
+from grasp_jax.common.errors import UserError
 logging.basicConfig(format='%(message)s')
 holder = config_flag.define_config('A config.')
 try:

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from grasp_jax.checks import check_config
+from grasp_jax.common.errors import UserError
 from grasp_jax.config import changed, default
-from grasp_jax.errors import UserError
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import Tables, model_spec
+from grasp_jax.pipeline.checks import check_config
 from grasp_jax.training.step import init_state, train_spec
 
 CONFIGS = pathlib.Path(__file__).resolve().parent.parent / 'configs'

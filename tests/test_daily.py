@@ -15,7 +15,7 @@ import pytest
 
 import grasp_jax
 from grasp_jax import daily
-from grasp_jax.errors import UserError
+from grasp_jax.common.errors import UserError
 from tests.conftest import ROOT
 from tests.tiny_runs import ODD
 

@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from grasp_jax import disk
-from grasp_jax.errors import UserError
+from grasp_jax.common import disk
+from grasp_jax.common.errors import UserError
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import pytest
 from test_configs import load
 
 from grasp_jax.data import dataset
-from grasp_jax.pipeline import run_pipeline
+from grasp_jax.pipeline.stages import run_pipeline
 
 
 @pytest.fixture(scope='module')

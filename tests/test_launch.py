@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from grasp_jax import command
-from grasp_jax.errors import Stopped
+from grasp_jax.commands import command
+from grasp_jax.common.errors import Stopped
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 INTERPRETER = """#!/usr/bin/env bash

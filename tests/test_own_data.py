@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from tiny_runs import ITEMS, item_id, tiny_config, write_table
 
-from grasp_jax import Recommender, pipeline
-from grasp_jax.errors import UserError
+from grasp_jax import Recommender
+from grasp_jax.common.errors import UserError
+from grasp_jax.pipeline import stages as pipeline
 
 NEW = ('zz1', 'a00')
 

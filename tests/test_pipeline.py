@@ -2,9 +2,9 @@
 
 import pytest
 
+from grasp_jax.common.errors import UserError
 from grasp_jax.config import default
-from grasp_jax.errors import UserError
-from grasp_jax.pipeline import run_pipeline
+from grasp_jax.pipeline.stages import run_pipeline
 
 
 @pytest.mark.parametrize(('train', 'word'), [({'mesh': (64, 1)}, 'config.train.mesh=(64, 1)'),

@@ -9,8 +9,8 @@ import termios
 
 import pytest
 
-from grasp_jax import progress
-from grasp_jax.progress import Bar
+from grasp_jax.common import progress
+from grasp_jax.common.progress import Bar
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 import pytest
 
-from grasp_jax.checks import check_config
 from grasp_jax.config import default
-from grasp_jax.recipes import RECIPES
+from grasp_jax.config.recipes import RECIPES
+from grasp_jax.pipeline.checks import check_config
 
 
 @pytest.mark.parametrize('name', RECIPES)

@@ -7,13 +7,13 @@ import shutil
 import numpy as np
 import pytest
 
-from grasp_jax import refresh
+from grasp_jax.common.errors import UserError
 from grasp_jax.config import default
-from grasp_jax.errors import UserError
-from grasp_jax.knowledge import tables
-from grasp_jax.pipeline import prepare_data, prepare_knowledge, refresh_knowledge, run_pipeline
+from grasp_jax.pipeline import refresh
+from grasp_jax.pipeline.stages import prepare_data, prepare_knowledge, refresh_knowledge, run_pipeline
 from grasp_jax.retrieval import exact
 from grasp_jax.retrieval.neighbours import groups_of
+from grasp_jax.vectors import tables
 
 Usage = collections.namedtuple('Usage', 'free')
 

@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from grasp_jax import saved_config
-from grasp_jax.config import default
-from grasp_jax.errors import UserError
+from grasp_jax.common.errors import UserError
+from grasp_jax.config import default, saved_config
 
 
 def test_it_comes_back_as_it_was(tmp_path):

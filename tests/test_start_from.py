@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from test_refresh import changed_log, config_of, rows
 
+from grasp_jax.common.errors import Stopped, UserError
 from grasp_jax.config import changed
 from grasp_jax.data import dataset
-from grasp_jax.errors import Stopped, UserError
-from grasp_jax.evaluation.metrics import load_ranks, summarise
 from grasp_jax.evaluation.report import render_markdown
-from grasp_jax.pipeline import prepare_data, prepare_knowledge, refresh_knowledge, run_on, run_pipeline
+from grasp_jax.pipeline.stages import prepare_data, prepare_knowledge, refresh_knowledge, run_on, run_pipeline
+from grasp_jax.ranking.metrics import load_ranks, summarise
 from grasp_jax.training import loop
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.metrics_log import read_metrics

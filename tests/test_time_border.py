@@ -7,12 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from grasp_jax.audit import audit
 from grasp_jax.config import changed
 from grasp_jax.data import dataset
-from grasp_jax.evaluation.lists import load_lists
 from grasp_jax.evaluation.report import load_report
-from grasp_jax.pipeline import refresh_knowledge, run_pipeline
+from grasp_jax.pipeline.audit import audit
+from grasp_jax.pipeline.stages import refresh_knowledge, run_pipeline
+from grasp_jax.ranking.lists import load_lists
 from grasp_jax.serving import bundle
 from grasp_jax.serving.assets import open_folder
 from grasp_jax.serving.recommender import Recommender

@@ -9,10 +9,9 @@ import jax
 import numpy as np
 import pytest
 
-from grasp_jax import saved_config
-from grasp_jax.config import changed, default
-from grasp_jax.evaluation.metrics import Ranks, save_ranks
-from grasp_jax.pipeline import prepare_knowledge, run_on, run_pipeline
+from grasp_jax.config import changed, default, saved_config
+from grasp_jax.pipeline.stages import prepare_knowledge, run_on, run_pipeline
+from grasp_jax.ranking.metrics import Ranks, save_ranks
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.seeds import claim_run
 

@@ -24,10 +24,10 @@ from typing import Any
 import jax
 from absl import flags
 
-from grasp_jax import artefacts
 from grasp_jax.benchmark import workload
-from grasp_jax.command import reading_flags, require_picture, run_app
-from grasp_jax.errors import UserError
+from grasp_jax.commands.command import reading_flags, require_picture, run_app
+from grasp_jax.common import artefacts
+from grasp_jax.common.errors import UserError
 
 _SIZE = flags.DEFINE_enum('size', 'beauty_5core', sorted(workload.SIZES),
                           'Sizes of data, vectors and batches (sweep has its own); tiny takes a minute.')

@@ -22,12 +22,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from grasp_jax.batching import batches
 from grasp_jax.benchmark.workload import Size, config_of
-from grasp_jax.data import batches
-from grasp_jax.errors import UserError
+from grasp_jax.common.errors import UserError
+from grasp_jax.distributed.sharding import make_mesh, state_shapes, table_mesh, table_shapes
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import Tables, model_spec, padded_rows
-from grasp_jax.training.sharding import make_mesh, state_shapes, table_mesh, table_shapes
 from grasp_jax.training.step import Data, init_state, target_count, train_spec, train_steps
 
 _STEPS = 2  # in the compiled call; its loop is in the text once

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from grasp_jax import disk
+from grasp_jax.common import disk
 from grasp_jax.config import default
 from grasp_jax.data.prepare import prepare
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from grasp_jax.errors import UserError
+from grasp_jax.common.errors import UserError
 
 # On a CPU, what the runtime writes about itself lies among the operations.
 _NOT_OPERATIONS = ('Thunk', 'Slinky', '$', 'end: ', 'Pjit', 'PjRt', 'Tfrt', 'TfrtCpu', 'ParseArguments', 'Wait')

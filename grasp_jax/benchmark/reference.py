@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from grasp_jax.common.errors import UserError
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.errors import UserError
 from grasp_jax.models.spec import ModelSpec, Tables
 from grasp_jax.training.run import Run
 from grasp_jax.training.step import TrainSpec

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from grasp_jax.benchmark import timing, workload
-from grasp_jax.errors import UserError
+from grasp_jax.common.errors import UserError
 from grasp_jax.retrieval import exact, scann_index
 from grasp_jax.retrieval.neighbours import recall
 

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from grasp_jax.batching import batches
 from grasp_jax.benchmark import timing
 from grasp_jax.benchmark.reference import Reference
-from grasp_jax.data import batches
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import padded_rows
 from grasp_jax.training.epochs import Epochs

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
-from grasp_jax.progress import Bar
+from grasp_jax.common.progress import Bar
 
 _LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'scann', 'scikit-learn', 'torch')
 Result = TypeVar('Result')

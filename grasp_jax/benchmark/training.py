@@ -9,14 +9,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from grasp_jax.batching import batches
 from grasp_jax.benchmark import profile, substeps, timing, workload
 from grasp_jax.benchmark.reference import Reference, require_vectors
-from grasp_jax.data import batches
 from grasp_jax.data.interactions import Interactions
+from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.models.spec import Tables, model_spec
 from grasp_jax.training.epochs import Chunk, Epochs
 from grasp_jax.training.run import Run, make_run
-from grasp_jax.training.sharding import make_mesh
 from grasp_jax.training.step import Batch, TrainState, batch_loss, draw, train_spec
 
 OURS, THEIRS = 'grasp_jax', 'pytorch'

@@ -10,7 +10,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from grasp_jax import disk
+from grasp_jax.common import disk
 from grasp_jax.config import default
 from grasp_jax.data.interactions import Interactions, draw_negatives
 from grasp_jax.models.spec import ModelSpec, Tables

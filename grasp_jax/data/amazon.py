@@ -17,8 +17,9 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from grasp_jax.data import attributes, json_lines, log, plain_text
-from grasp_jax.errors import UserError
+from grasp_jax.common import json_lines
+from grasp_jax.common.errors import UserError
+from grasp_jax.data import attributes, log, plain_text
 
 LOG = logging.getLogger(__name__)
 

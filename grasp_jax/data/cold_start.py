@@ -14,10 +14,10 @@ from typing import Any
 import ml_collections
 import numpy as np
 
+from grasp_jax.common.errors import UserError
+from grasp_jax.common.lazy import json_lines
 from grasp_jax.data.filters import Sequences
 from grasp_jax.data.interactions import MIN_EVALUATED, Interactions
-from grasp_jax.data.lazy import json_lines
-from grasp_jax.errors import UserError
 
 ITEMS, CASES = 'cold_items.jsonl', 'cold_cases.npz'
 

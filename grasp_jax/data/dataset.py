@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from grasp_jax import artefacts
+from grasp_jax.common import artefacts
+from grasp_jax.common.errors import UserError
+from grasp_jax.common.lazy import json_lines
 from grasp_jax.data.interactions import Interactions, Split
-from grasp_jax.data.lazy import json_lines
-from grasp_jax.errors import UserError
 
 NEGATIVES: tuple[Split, ...] = ('valid', 'test')
 USERS, ITEMS = 'users.jsonl', 'items.jsonl'

@@ -11,8 +11,9 @@ import pyarrow
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from grasp_jax.data import blocks, json_lines
-from grasp_jax.errors import UserError
+from grasp_jax.common import json_lines
+from grasp_jax.common.errors import UserError
+from grasp_jax.data import blocks
 
 _BLOCKS = (1 << 22, 1 << 26, 1 << 30)  # bytes read at once; a row has to fit
 

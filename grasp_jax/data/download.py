@@ -8,9 +8,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from grasp_jax import artefacts
-from grasp_jax.errors import UserError
-from grasp_jax.progress import Bar
+from grasp_jax.common import artefacts
+from grasp_jax.common.errors import UserError
+from grasp_jax.common.progress import Bar
 
 _CHUNK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte

@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection
 import ml_collections
 import numpy as np
 
+from grasp_jax.common.errors import UserError
 from grasp_jax.data import time_split
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.data.log import InteractionLog
-from grasp_jax.errors import UserError
 
 LOG = logging.getLogger(__name__)
 Unsold = Callable[[Collection[str]], list[str]]

@@ -13,9 +13,9 @@ import pandas as pd
 import pyarrow
 import pyarrow.compute as pc
 
+from grasp_jax.common.errors import UserError, shown
 from grasp_jax.data import nothing, spellings
 from grasp_jax.data.places import Places
-from grasp_jax.errors import UserError, shown
 
 LOG = logging.getLogger(__name__)
 

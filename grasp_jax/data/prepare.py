@@ -10,10 +10,10 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from grasp_jax import artefacts, disk
+from grasp_jax.common import artefacts, disk
+from grasp_jax.common.errors import UserError
 from grasp_jax.data import cold_start, dataset, facts, filters, readers, sources, tfds_builder, time_split
 from grasp_jax.data.interactions import MIN_EVALUATED, Interactions, evenly_spread, negatives_in_blocks
-from grasp_jax.errors import UserError
 
 LOG = logging.getLogger(__name__)
 _LOOKED_AT = 500  # examples whose size tells that of all

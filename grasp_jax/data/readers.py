@@ -6,10 +6,10 @@ from typing import Any
 
 import ml_collections
 
+from grasp_jax.common.errors import UserError
+from grasp_jax.common.lazy import Lazy
 from grasp_jax.data import amazon, plain_text, recbole, shop, sources, tables
-from grasp_jax.data.lazy import Lazy
 from grasp_jax.data.log import InteractionLog
-from grasp_jax.errors import UserError
 
 
 class Reader:

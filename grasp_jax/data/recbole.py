@@ -15,8 +15,8 @@ import pandas as pd
 import pyarrow
 import pyarrow.csv
 
-from grasp_jax.data import json_lines
-from grasp_jax.errors import UserError
+from grasp_jax.common import json_lines
+from grasp_jax.common.errors import UserError
 
 LOG = logging.getLogger(__name__)
 

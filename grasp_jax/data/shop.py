@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from grasp_jax.common.errors import UserError
+from grasp_jax.common.lazy import Lazy
 from grasp_jax.data import shop_visits, shop_words
-from grasp_jax.data.lazy import Lazy
 from grasp_jax.data.log import InteractionLog
 from grasp_jax.data.shop_visits import Items, Users
-from grasp_jax.errors import UserError
 
 _DEPARTMENTS = tuple(shop_words.DEPARTMENTS)
 _TYPES = tuple((department, kind) for department in _DEPARTMENTS for kind in shop_words.DEPARTMENTS[department])

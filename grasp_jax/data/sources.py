@@ -5,9 +5,9 @@ import pathlib
 
 import ml_collections
 
-from grasp_jax import artefacts
+from grasp_jax.common import artefacts
+from grasp_jax.common.errors import UserError
 from grasp_jax.data import amazon, download, recbole, table_files
-from grasp_jax.errors import UserError
 
 VARIABLE = 'GRASP_JAX_DATA'
 KINDS = ('amazon', 'inter', 'table', 'shop')

@@ -10,9 +10,10 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
-from grasp_jax.data import blocks, delimited, json_lines, recbole
+from grasp_jax.common import json_lines
+from grasp_jax.common.errors import UserError
+from grasp_jax.data import blocks, delimited, recbole
 from grasp_jax.data.places import Places
-from grasp_jax.errors import UserError
 
 _KINDS = ('csv', 'tsv', 'parquet', 'jsonl', 'json')
 _OTHERS = {b'PK\x03\x04': 'a ZIP archive or a workbook (.xlsx)', b'\x28\xb5\x2f\xfd': 'packed by zstd',

@@ -11,10 +11,11 @@ import pandas as pd
 import pyarrow
 import pyarrow.compute as pc
 
-from grasp_jax.data import attributes, ids, json_lines, log, spellings, times
+from grasp_jax.common import json_lines
+from grasp_jax.common.errors import UserError
+from grasp_jax.data import attributes, ids, log, spellings, times
 from grasp_jax.data.places import Places
 from grasp_jax.data.table_files import read_table
-from grasp_jax.errors import UserError
 
 LOG = logging.getLogger(__name__)
 

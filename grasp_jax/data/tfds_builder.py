@@ -16,8 +16,8 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 from tensorflow_datasets.proto import tf_example_pb2
 
-from grasp_jax.errors import UserError
-from grasp_jax.progress import Bar
+from grasp_jax.common.errors import UserError
+from grasp_jax.common.progress import Bar
 
 SPLIT = 'full'
 _NAME, _VERSION = 'sequences', '1.0.0'

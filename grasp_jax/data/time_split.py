@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import ml_collections
 import numpy as np
 
+from grasp_jax.common.errors import UserError
 from grasp_jax.data.interactions import Interactions, Split
 from grasp_jax.data.log import InteractionLog
-from grasp_jax.errors import UserError
 
 LOG = logging.getLogger(__name__)
 SPLITS = ('leave_one_out', 'time')

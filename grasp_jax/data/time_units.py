@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from grasp_jax.common.errors import UserError
 from grasp_jax.data.places import Places
-from grasp_jax.errors import UserError
 
 LOG = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pyarrow
 import pyarrow.compute as pc
 
+from grasp_jax.common.errors import UserError, shown
 from grasp_jax.data import time_units
 from grasp_jax.data.places import Places
-from grasp_jax.errors import UserError, shown
 
 _BLOCK = 1 << 20  # rows of text that are looked at together
 _NUMBER = r'^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$'

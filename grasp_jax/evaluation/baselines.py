@@ -22,10 +22,10 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sparse
 
-from grasp_jax import archives
+from grasp_jax.common import archives
 from grasp_jax.data.interactions import Interactions, Split, evenly_spread
-from grasp_jax.evaluation import windows
-from grasp_jax.evaluation.metrics import Ranks
+from grasp_jax.ranking import windows
+from grasp_jax.ranking.metrics import Ranks
 from grasp_jax.retrieval.exact import unit
 
 NAMES = {'popularity': 'popularity', 'item_knn': 'item-KNN', 'item_knn_last3': 'item-KNN over the last 3 items',

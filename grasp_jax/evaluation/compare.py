@@ -7,15 +7,15 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from grasp_jax import artefacts
-from grasp_jax.command import Parser, for_a_reader, require_picture
-from grasp_jax.errors import UserError
+from grasp_jax.commands.command import Parser, for_a_reader, require_picture
+from grasp_jax.common import artefacts
+from grasp_jax.common.errors import UserError
 from grasp_jax.evaluation import significance, standing, tables
 from grasp_jax.evaluation.baselines import NAMES
 from grasp_jax.evaluation.beyond_table import NOTE, comparison_rows
-from grasp_jax.evaluation.metrics import PROTOCOLS, seed_ranks
 from grasp_jax.evaluation.plots import check_comparison, comparison
 from grasp_jax.evaluation.report import load_report, of_seeds
+from grasp_jax.ranking.metrics import PROTOCOLS, seed_ranks
 
 Tree = dict[str, Any]
 LEGEND = """All numbers in percent. The columns of tail and head users and items are NDCG at the same k, under the

@@ -8,8 +8,8 @@ import numpy as np
 
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import evenly_spread
-from grasp_jax.evaluation.lists import load_lists
-from grasp_jax.evaluation.metrics import Ranks
+from grasp_jax.ranking.lists import load_lists
+from grasp_jax.ranking.metrics import Ranks
 
 USERS, LISTED, NEWEST = 10, 5, 3
 _SHOWN = 60  # characters of a title

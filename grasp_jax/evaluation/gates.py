@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from grasp_jax.evaluation.passes import gate_scores
-from grasp_jax.evaluation.ranks import Evaluator
 from grasp_jax.models.recommender import Recommender
+from grasp_jax.ranking.passes import gate_scores
+from grasp_jax.ranking.ranks import Evaluator
 
 LEVELS = ('self', 'similar', 'global')
 

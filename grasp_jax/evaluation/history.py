@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 from ml_collections import ConfigDict
 
-from grasp_jax.errors import UserError
+from grasp_jax.common.errors import UserError
 from grasp_jax.training.growing import out_of_patience
 from grasp_jax.training.metrics_log import METRICS_FILE, read_metrics
 

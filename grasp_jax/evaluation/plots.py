@@ -11,8 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from grasp_jax import artefacts
-from grasp_jax.errors import UserError
+from grasp_jax.common import artefacts
+from grasp_jax.common.errors import UserError
 from grasp_jax.evaluation.history import History
 from grasp_jax.evaluation.tables import (
     BACKBONES,

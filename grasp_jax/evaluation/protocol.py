@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 
 from grasp_jax.data import time_split
 from grasp_jax.data.interactions import Interactions, evenly_spread, numbers_of_negatives
-from grasp_jax.evaluation import groups, metrics, windows
+from grasp_jax.evaluation import groups
+from grasp_jax.ranking import metrics, windows
 
 Tree = dict[str, Any]
 _TIES = 'count half: rank = 1 + better + equal / 2'

@@ -45,15 +45,16 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from grasp_jax import artefacts
+from grasp_jax.common import artefacts
+from grasp_jax.common.errors import UserError
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import Interactions, evenly_spread
-from grasp_jax.errors import UserError
-from grasp_jax.evaluation import alone, baseline_plot, beyond, examples, groups, metrics, plots, protocol, standing
+from grasp_jax.evaluation import baseline_plot, beyond, examples, groups, plots, protocol, standing
 from grasp_jax.evaluation.history import History, load_history
-from grasp_jax.evaluation.lists import LISTS_FILE, load_lists
 from grasp_jax.evaluation.tables import render_markdown, render_terminal
-from grasp_jax.knowledge.origin import origin
+from grasp_jax.ranking import alone, metrics
+from grasp_jax.ranking.lists import LISTS_FILE, load_lists
+from grasp_jax.vectors.origin import origin
 
 __all__ = ['load_report', 'render_markdown', 'render_terminal', 'write_report']
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from grasp_jax.errors import UserError
-from grasp_jax.evaluation.metrics import Ranks
+from grasp_jax.common.errors import UserError
+from grasp_jax.ranking.metrics import Ranks
 
 _CELLS = 1 << 22  # numbers held at once by the bootstrap: 32 MiB
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from grasp_jax import artefacts
+from grasp_jax.common import artefacts
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.evaluation import baselines, significance
-from grasp_jax.evaluation.metrics import PROTOCOLS, Ranks, summary
+from grasp_jax.ranking.metrics import PROTOCOLS, Ranks, summary
 
 LOG = logging.getLogger(__name__)
 FOLDER = 'baselines'  # in the folder of the stages

@@ -14,8 +14,8 @@ import numpy as np
 from flax import linen as nn
 from jax.sharding import Mesh
 
+from grasp_jax.distributed.partition import take_rows
 from grasp_jax.models.attention import Pair
-from grasp_jax.models.partition import take_rows
 from grasp_jax.models.spec import ModelSpec, Tables
 
 # Items that are scored together where whole catalogues are: a multiple of it is split into blocks.

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from grasp_jax.data.batches import Ends, Packed, same_user
-from grasp_jax.data.draws import Drawn
+from grasp_jax.batching.batches import Ends, Packed, same_user
+from grasp_jax.batching.draws import Drawn
 from grasp_jax.models.alignment import Alignment
 from grasp_jax.models.attention import KnownScores, row_dot
 from grasp_jax.models.bert4rec import BERT4Rec

@@ -14,7 +14,7 @@ import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
-from grasp_jax.errors import UserError
+from grasp_jax.common.errors import UserError
 
 _CHOICES = {
     'backbone': ('sasrec', 'gru4rec', 'bert4rec'),

@@ -21,10 +21,10 @@ from typing import Any
 
 from absl import flags
 
-from grasp_jax.command import define_stopped_code, only_flags, reading_flags, run_app
-from grasp_jax.errors import UserError
+from grasp_jax.commands.command import define_stopped_code, only_flags, reading_flags, run_app
+from grasp_jax.common.errors import UserError
+from grasp_jax.config.recipes import RECIPES
 from grasp_jax.evaluation.tables import BACKBONES, METHODS
-from grasp_jax.recipes import RECIPES
 from grasp_jax.reproduce import grid
 
 _TABLE = flags.DEFINE_enum('table', None, ['2', '3', '4'], 'Table of the paper.')
@@ -59,7 +59,7 @@ _STOPPED_CODE = define_stopped_code()
 
 def main(_: Sequence[str]) -> None:
     """Makes one table or figure."""
-    from grasp_jax.checks import check_config  # after the flags: --help need not wait for JAX
+    from grasp_jax.pipeline.checks import check_config  # after the flags: --help need not wait for JAX
     from grasp_jax.reproduce import results, runs
 
     what, cells = _what()

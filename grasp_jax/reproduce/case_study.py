@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import ml_collections
 import numpy as np
 
-from grasp_jax import artefacts
+from grasp_jax.common import artefacts
 from grasp_jax.evaluation.plots import BLUE, GREY, ORANGE, PLUM, figure_of, panel_of, save
-from grasp_jax.evaluation.scores import target_scores
 from grasp_jax.evaluation.tables import markdown
-from grasp_jax.knowledge.corruption import CORRUPTED
+from grasp_jax.ranking.scores import target_scores
 from grasp_jax.reproduce import runs
 from grasp_jax.reproduce.grid import Cell
+from grasp_jax.vectors.corruption import CORRUPTED
 
 FEW = 3  # purchases in the training part, at most; more where nobody has so few
 _COLOURS = (ORANGE, PLUM, BLUE, GREY)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from grasp_jax.evaluation.history import load_history
-from grasp_jax.evaluation.metrics import PROTOCOLS
 from grasp_jax.evaluation.plots import BLUE, GREY, ORANGE, SERIES, figure_of, panel_of, save
+from grasp_jax.ranking.metrics import PROTOCOLS
 from grasp_jax.reproduce.tables import Line, value
 
 

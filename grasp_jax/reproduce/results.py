@@ -6,10 +6,10 @@ from typing import Any
 
 import ml_collections
 
-from grasp_jax import artefacts
-from grasp_jax.errors import UserError
-from grasp_jax.evaluation.metrics import PROTOCOLS
+from grasp_jax.common import artefacts
+from grasp_jax.common.errors import UserError
 from grasp_jax.evaluation.tables import BACKBONES
+from grasp_jax.ranking.metrics import PROTOCOLS
 from grasp_jax.reproduce import case_study, plots, published, robustness, runs, tables
 from grasp_jax.reproduce.grid import Cell, wrong_texts
 

@@ -7,15 +7,15 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from grasp_jax import artefacts
+from grasp_jax.common import artefacts
 from grasp_jax.evaluation import gates
 from grasp_jax.evaluation.plots import BLUE, GREY, ORANGE, PLUM, TEAL, figure_of, panel_of, save
 from grasp_jax.evaluation.report import of_seeds
 from grasp_jax.evaluation.tables import markdown
-from grasp_jax.knowledge.corruption import CORRUPTED
 from grasp_jax.reproduce import runs
 from grasp_jax.reproduce.grid import Cell, wrong_texts
 from grasp_jax.reproduce.tables import Line, number, value
+from grasp_jax.vectors.corruption import CORRUPTED
 
 COLUMNS = ('N@10', 'tail_item:N@10', 'head_item:N@10')
 _COLOURS = {'none': GREY, 'llm_init': TEAL, 'llm_esr': ORANGE, 'grasp': BLUE, 'printed': PLUM}

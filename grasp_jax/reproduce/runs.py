@@ -11,12 +11,12 @@ from typing import Any
 
 import ml_collections
 
-from grasp_jax import artefacts, recipes
-from grasp_jax.config import changed
-from grasp_jax.errors import UserError
+from grasp_jax.common import artefacts
+from grasp_jax.common.errors import UserError
+from grasp_jax.config import changed, recipes
 from grasp_jax.evaluation.report import load_report, of_seeds
 from grasp_jax.models.spec import model_spec
-from grasp_jax.pipeline import prepare_knowledge, run_on, run_pipeline
+from grasp_jax.pipeline.stages import prepare_knowledge, run_on, run_pipeline
 from grasp_jax.reproduce.grid import Cell
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.run import Run

@@ -8,10 +8,10 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from grasp_jax import artefacts
+from grasp_jax.common import artefacts
 from grasp_jax.evaluation import significance
-from grasp_jax.evaluation.metrics import PROTOCOLS, seed_ranks
 from grasp_jax.evaluation.tables import BACKBONES, markdown
+from grasp_jax.ranking.metrics import PROTOCOLS, seed_ranks
 from grasp_jax.reproduce.grid import Cell
 from grasp_jax.reproduce.published import Row
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from grasp_jax.progress import Bar
+from grasp_jax.common.progress import Bar
 
 NONE = -1  # stands where a row has fewer neighbours than asked for
 _QUERIES, _KEYS = 2048, 8192  # rows per block: 64 MB of scores

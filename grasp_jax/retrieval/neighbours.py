@@ -8,14 +8,14 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from grasp_jax import artefacts, disk
+from grasp_jax.common import artefacts, disk
+from grasp_jax.common.errors import UserError
+from grasp_jax.common.progress import Bar
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import evenly_spread
-from grasp_jax.errors import UserError
-from grasp_jax.knowledge import tables
-from grasp_jax.knowledge.prompts import clean
-from grasp_jax.progress import Bar
 from grasp_jax.retrieval import exact, reduced, scann_index
+from grasp_jax.texts.prompts import clean
+from grasp_jax.vectors import tables
 
 METHODS = ('auto', 'exact', 'scann')
 SCANN_FROM = 2000  # rows of a group from which an index pays; smaller groups are searched exactly

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import threadpoolctl
 
+from grasp_jax.common.progress import Bar
 from grasp_jax.data.interactions import evenly_spread
-from grasp_jax.knowledge import tables
-from grasp_jax.progress import Bar
 from grasp_jax.retrieval.exact import NONE, unit
+from grasp_jax.vectors import tables
 
 _SAMPLE = 20_000  # rows, evenly spread, that tell the main directions
 _QUERIES = 2048  # rows that are put in order together

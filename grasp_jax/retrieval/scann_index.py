@@ -4,8 +4,8 @@ import importlib.util
 
 import numpy as np
 
-from grasp_jax.errors import UserError
-from grasp_jax.progress import Bar
+from grasp_jax.common.errors import UserError
+from grasp_jax.common.progress import Bar
 from grasp_jax.retrieval.exact import NONE
 
 # Up to here all rows are scored in quantised form: recall is near 1 and equal input gives equal output. Above, a tree

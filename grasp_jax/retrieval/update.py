@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from grasp_jax.knowledge import tables
 from grasp_jax.retrieval import exact
+from grasp_jax.vectors import tables
 
 GONE = -2  # stands where a neighbour is no longer there
 _CLOSE = 1e-6  # similarities that the exact search, in float32, may order either way

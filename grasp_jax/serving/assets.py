@@ -16,18 +16,19 @@ import jax
 import ml_collections
 import numpy as np
 
-from grasp_jax import artefacts, saved_config
+from grasp_jax.common import artefacts
+from grasp_jax.common.errors import UserError
+from grasp_jax.config import saved_config
 from grasp_jax.data import dataset
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.errors import UserError
-from grasp_jax.knowledge import tables
+from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import ModelSpec, Tables, model_spec
 from grasp_jax.retrieval.neighbours import ITEM_NEIGHBOURS
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.seeds import finished_seeds
-from grasp_jax.training.sharding import make_mesh
 from grasp_jax.training.step import TrainSpec, TrainState, init_state, train_spec
+from grasp_jax.vectors import tables
 
 BUNDLE = 'bundle.json'  # the manifest that tells a bundle from a work folder
 _NO_USERS = np.zeros((0, 1), np.float32)

@@ -16,14 +16,16 @@ from typing import Any
 import ml_collections
 import safetensors.numpy
 
-from grasp_jax import artefacts, disk, saved_config
+from grasp_jax.common import artefacts, disk
+from grasp_jax.common.errors import UserError
+from grasp_jax.config import saved_config
 from grasp_jax.data import dataset as dataset_files
-from grasp_jax.errors import UserError
-from grasp_jax.knowledge import domains, encoders, lsa, tables
 from grasp_jax.retrieval.neighbours import ITEM_NEIGHBOURS
 from grasp_jax.serving import stablehlo, swap
 from grasp_jax.serving.assets import BUNDLE, Assets, version
 from grasp_jax.serving.opening import FORMAT, SCORER, WEIGHTS, expired, open_bundle, read_manifest, require_files
+from grasp_jax.texts import domains
+from grasp_jax.vectors import encoders, lsa, tables
 
 __all__ = ['open_bundle', 'write_bundle']
 

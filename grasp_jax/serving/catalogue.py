@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from grasp_jax.errors import UserError
+from grasp_jax.common.errors import UserError
+from grasp_jax.distributed.host_tables import fit_on_devices
+from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.models.attention import LEVELS
 from grasp_jax.models.item_encoders import ITEM_BLOCK
 from grasp_jax.models.recommender import Recommender
@@ -18,8 +20,6 @@ from grasp_jax.serving.assets import Assets
 from grasp_jax.serving.extension import Extension, identity
 from grasp_jax.serving.proxy import usual_gates
 from grasp_jax.serving.scoring import Arrays
-from grasp_jax.training.host_tables import fit_on_devices
-from grasp_jax.training.sharding import make_mesh
 
 ROOM = 256  # places for new items at first
 

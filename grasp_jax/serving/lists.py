@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from grasp_jax import artefacts, disk
-from grasp_jax.errors import UserError
-from grasp_jax.progress import Bar
+from grasp_jax.common import artefacts, disk
+from grasp_jax.common.errors import UserError
+from grasp_jax.common.progress import Bar
 from grasp_jax.serving.recommender import ITEM, MODEL, RANK, SCORE, SOURCE, USER, Recommender
 
 PLAN, PARTS = 'lists.json', '.parts'

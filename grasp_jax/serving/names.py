@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from grasp_jax.errors import UserError
-from grasp_jax.knowledge.prompts import clean
+from grasp_jax.common.errors import UserError
 from grasp_jax.serving.assets import Assets
+from grasp_jax.texts.prompts import clean
 
 _SHOWN = 80  # characters of an id in an error
 

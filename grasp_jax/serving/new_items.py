@@ -9,13 +9,14 @@ import ml_collections
 import numpy as np
 import pandas as pd
 
+from grasp_jax.common.errors import UserError
 from grasp_jax.data import nothing, plain_text
-from grasp_jax.errors import UserError
-from grasp_jax.knowledge import domains, encoders, lsa
-from grasp_jax.knowledge.prompts import clean, cut, item_text, less, listed
 from grasp_jax.retrieval.neighbours import groups_of
 from grasp_jax.serving.assets import Assets
 from grasp_jax.serving.extension import Extension, nearest_known
+from grasp_jax.texts import domains
+from grasp_jax.texts.prompts import clean, cut, item_text, less, listed
+from grasp_jax.vectors import encoders, lsa
 
 TEXT = 'text'
 _LONGEST_ID = 1000

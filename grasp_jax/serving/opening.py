@@ -13,11 +13,12 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from grasp_jax import artefacts, saved_config
-from grasp_jax.errors import UserError
-from grasp_jax.knowledge import domains
+from grasp_jax.common import artefacts
+from grasp_jax.common.errors import UserError
+from grasp_jax.config import saved_config
 from grasp_jax.serving import stablehlo
 from grasp_jax.serving.assets import BUNDLE, Assets, parameter_shapes, read_stages, require_finite
+from grasp_jax.texts import domains
 
 LOG = logging.getLogger(__name__)
 FORMAT = 1

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from grasp_jax.errors import UserError
+from grasp_jax.common.errors import UserError
 from grasp_jax.serving.assets import Assets
 from grasp_jax.serving.engine import Request
 from grasp_jax.serving.names import Names

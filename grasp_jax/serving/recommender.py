@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from grasp_jax.errors import UserError
+from grasp_jax.common.errors import UserError
 from grasp_jax.serving import assets, new_items
 from grasp_jax.serving.catalogue import ROOM, Extension
 from grasp_jax.serving.engine import Engine, Sizes

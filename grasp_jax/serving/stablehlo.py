@@ -17,15 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
+from grasp_jax.common.errors import UserError
 from grasp_jax.data.interactions import evenly_spread
-from grasp_jax.errors import UserError
-from grasp_jax.knowledge import tables
 from grasp_jax.models.attention import KnownScores, crossed_scores
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import ModelSpec, Tables
 from grasp_jax.serving import scoring
 from grasp_jax.serving.assets import Assets
 from grasp_jax.serving.engine import Engine, Request
+from grasp_jax.vectors import tables
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 BATCH = 'b'  # the open size

@@ -16,10 +16,10 @@ import numpy as np
 from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
-from grasp_jax.errors import UserError
-from grasp_jax.training import hosts
+from grasp_jax.common.errors import UserError
+from grasp_jax.distributed import hosts
+from grasp_jax.distributed.sharding import state_shapes
 from grasp_jax.training.packing import Packed, pack, packed_shapes, unpack
-from grasp_jax.training.sharding import state_shapes
 from grasp_jax.training.step import TrainState
 
 LOG = logging.getLogger(__name__)

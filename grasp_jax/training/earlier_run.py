@@ -11,17 +11,17 @@ import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
-from grasp_jax import artefacts, saved_config
-from grasp_jax.config import default
-from grasp_jax.errors import UserError
-from grasp_jax.evaluation.metrics import finished_seeds
-from grasp_jax.knowledge import encoders, lsa, tables
+from grasp_jax.common import artefacts
+from grasp_jax.common.errors import UserError
+from grasp_jax.config import default, saved_config
+from grasp_jax.distributed import hosts
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import ModelSpec, Tables, model_spec
-from grasp_jax.training import hosts
+from grasp_jax.ranking.metrics import finished_seeds
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.metrics_log import read_metrics
 from grasp_jax.training.step import TrainState, init_state, ranked_params, train_spec
+from grasp_jax.vectors import encoders, lsa, tables
 
 _SIZES = ('method', 'backbone', 'hidden_size', 'num_layers', 'num_heads', 'max_length')
 _OF_GATES = ('gate', 'fusion_size', 'space', 'user_context', 'use_similar', 'use_global')

@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
-from grasp_jax.progress import Bar
-from grasp_jax.training import hosts
+from grasp_jax.common.progress import Bar
+from grasp_jax.distributed import hosts
 
 _COMPILES = '/jax/core/compile/'  # how the names begin of what JAX tells of its compiler
 _WHOLE = 1e-6  # shares of calls add up to an epoch but for their rounding

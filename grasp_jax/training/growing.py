@@ -11,9 +11,9 @@ from typing import Any
 
 import ml_collections
 
-from grasp_jax import artefacts
-from grasp_jax.errors import UserError
-from grasp_jax.evaluation.metrics import RANKS_FILE
+from grasp_jax.common import artefacts
+from grasp_jax.common.errors import UserError
+from grasp_jax.ranking.metrics import RANKS_FILE
 from grasp_jax.training.metrics_log import read_metrics
 
 SETTINGS = ('max_epochs', 'patience')  # of the section `train`
@@ -88,7 +88,7 @@ def is_ranked(folder: pathlib.Path, epoch: int) -> bool:
 def forget_best(folder: pathlib.Path) -> None:
     """Drops what is made from the best epoch once and kept, before ranks of another one are written; the lists are
     written with the ranks, and a report is always made anew."""
-    from grasp_jax.evaluation import cold_start  # which reads finished runs
+    from grasp_jax.pipeline import cold_start  # which reads finished runs
     (folder / cold_start.RANKS).unlink(missing_ok=True)
 
 

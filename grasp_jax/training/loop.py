@@ -8,12 +8,13 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from grasp_jax.common.errors import Stopped, UserError
 from grasp_jax.data.interactions import Split
-from grasp_jax.errors import Stopped, UserError
-from grasp_jax.evaluation import windows
-from grasp_jax.evaluation.metrics import Ranks, summary, with_hits
-from grasp_jax.evaluation.ranks import Evaluator
-from grasp_jax.training import growing, hosts, sinks, warm_start
+from grasp_jax.distributed import hosts
+from grasp_jax.ranking import windows
+from grasp_jax.ranking.metrics import Ranks, summary, with_hits
+from grasp_jax.ranking.ranks import Evaluator
+from grasp_jax.training import growing, sinks, warm_start
 from grasp_jax.training.checkpoints import Best, Checkpoints, Damaged, Interrupted
 from grasp_jax.training.epoch_bar import EpochBar
 from grasp_jax.training.epochs import NO_LOSSES, Epochs

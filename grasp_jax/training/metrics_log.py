@@ -7,8 +7,8 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from grasp_jax import artefacts
-from grasp_jax.errors import UserError
+from grasp_jax.common import artefacts
+from grasp_jax.common.errors import UserError
 from grasp_jax.training.sinks import Sink
 
 LOG = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ import signal
 import threading
 from typing import Any
 
-from grasp_jax.training import hosts
+from grasp_jax.distributed import hosts
 
 
 class Notice:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
-from grasp_jax.models.partition import REPLICATED
+from grasp_jax.distributed.partition import REPLICATED
 
 _SMALL = 2 ** 17  # numbers; larger ones, as tables of ids, keep their own place and how they are split
 

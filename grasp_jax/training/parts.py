@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from grasp_jax.data.batches import Packed
-from grasp_jax.data.draws import Drawn, Targets
-from grasp_jax.errors import UserError
-from grasp_jax.models.partition import AXES, REPLICATED, WHOLE_MESH
+from grasp_jax.batching.batches import Packed
+from grasp_jax.batching.draws import Drawn, Targets
+from grasp_jax.common.errors import UserError
+from grasp_jax.distributed.partition import AXES, REPLICATED, WHOLE_MESH
 from grasp_jax.models.spec import ModelSpec
 
 

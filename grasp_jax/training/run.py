@@ -12,17 +12,17 @@ import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
-from grasp_jax.data.draws import cumulated
+from grasp_jax.batching.draws import cumulated
+from grasp_jax.common.errors import UserError
 from grasp_jax.data.interactions import Interactions, Split
-from grasp_jax.errors import UserError
-from grasp_jax.evaluation.host_ranks import HostEvaluator
-from grasp_jax.evaluation.ranks import Evaluator
+from grasp_jax.distributed import hosts
+from grasp_jax.distributed.host_tables import HostTables, fit_on_devices
+from grasp_jax.distributed.sharding import put_replicated, put_tables, state_shardings, table_mesh
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import ROW_MULTIPLE, ModelSpec, Tables, model_spec
-from grasp_jax.training import hosts
-from grasp_jax.training.host_tables import HostTables, fit_on_devices
+from grasp_jax.ranking.host_ranks import HostEvaluator
+from grasp_jax.ranking.ranks import Evaluator
 from grasp_jax.training.parts import check_parts
-from grasp_jax.training.sharding import put_replicated, put_tables, state_shardings, table_mesh
 from grasp_jax.training.step import LOSSES, Data, TrainState, init_state, train_spec
 
 LOG = logging.getLogger(__name__)

@@ -8,11 +8,12 @@ from typing import Any
 
 import ml_collections
 
-from grasp_jax import artefacts
+from grasp_jax.common import artefacts
 from grasp_jax.config import default
-from grasp_jax.evaluation.lists import Lists, depth_of, save_lists
-from grasp_jax.evaluation.metrics import RANKS_FILE, finished_seeds, load_ranks, save_ranks
-from grasp_jax.training import growing, hosts, warm_start
+from grasp_jax.distributed import hosts
+from grasp_jax.ranking.lists import Lists, depth_of, save_lists
+from grasp_jax.ranking.metrics import RANKS_FILE, finished_seeds, load_ranks, save_ranks
+from grasp_jax.training import growing, warm_start
 from grasp_jax.training.checkpoints import Best, Checkpoints
 from grasp_jax.training.loop import test_ranks, train
 from grasp_jax.training.run import Run

@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 
-from grasp_jax.data import batches
+from grasp_jax.batching import batches
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.models.spec import ModelSpec
 

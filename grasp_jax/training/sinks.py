@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 import ml_collections
 
-from grasp_jax import artefacts
-from grasp_jax.errors import UserError
+from grasp_jax.common import artefacts
+from grasp_jax.common.errors import UserError
 
 _RUNS = 'sinks.json'  # of the folder of a seed: which runs of MLflow and Weights & Biases are its own
 _PROJECT = 'grasp_jax'

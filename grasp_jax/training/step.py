@@ -10,14 +10,14 @@ import ml_collections
 import optax
 from jax.sharding import Mesh
 
-from grasp_jax.data import batches, draws
-from grasp_jax.data.draws import Drawn
+from grasp_jax.batching import batches, draws
+from grasp_jax.batching.draws import Drawn
+from grasp_jax.distributed.sharding import split_rows, state_shardings, whole
 from grasp_jax.models import losses
 from grasp_jax.models.alignment import HIDDEN_SHARE
 from grasp_jax.models.recommender import Encoded, Inputs, Recommender
 from grasp_jax.models.spec import ModelSpec, Tables
 from grasp_jax.training import parts
-from grasp_jax.training.sharding import split_rows, state_shardings, whole
 
 LOSSES = ('bce', 'gbce', 'sampled_softmax', 'softmax')
 

@@ -19,14 +19,15 @@ import jax
 import ml_collections
 import numpy as np
 
-from grasp_jax import artefacts
+from grasp_jax.common import artefacts
+from grasp_jax.common.errors import UserError
 from grasp_jax.data import dataset as dataset_files
-from grasp_jax.errors import UserError
-from grasp_jax.knowledge import tables
+from grasp_jax.distributed import hosts
 from grasp_jax.retrieval.neighbours import ITEM_NEIGHBOURS
-from grasp_jax.training import earlier_run, hosts
+from grasp_jax.training import earlier_run
 from grasp_jax.training.run import Run
 from grasp_jax.training.step import TrainState, train_spec
+from grasp_jax.vectors import tables
 
 LOG = logging.getLogger(__name__)
 

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from grasp_jax import artefacts, config_flag
-from grasp_jax.command import define_stopped_code, only_flags, reading_flags, run_app
+from grasp_jax.commands import config_flag
+from grasp_jax.commands.command import define_stopped_code, only_flags, reading_flags, run_app
+from grasp_jax.common import artefacts
 from grasp_jax.tune import report
 from grasp_jax.tune.search import search
 from grasp_jax.tune.spaces import SPACES
@@ -37,7 +38,7 @@ def main(_: Sequence[str]) -> None:
 
 def _parse(argv: Sequence[str]) -> list[str]:
     """Parses flags; what is wrong with them is an error of one line."""
-    with reading_flags('--help and grasp_jax/config.py'):
+    with reading_flags('--help and grasp_jax/config/settings.py'):
         rest = config_flag.parse(argv)
         config_flag.require_config_file(_CONFIG, 'configs/beauty.py:minilm,strong')
     return only_flags(rest)

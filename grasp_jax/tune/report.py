@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 from matplotlib.axes import Axes
 
-from grasp_jax import artefacts
+from grasp_jax.common import artefacts
 from grasp_jax.evaluation.plots import BLUE, ORANGE, figure_of, panel_of, save
 from grasp_jax.evaluation.tables import BACKBONES, METHODS, Rows, aligned, markdown
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import ml_collections
 
-from grasp_jax import artefacts
+from grasp_jax.common import artefacts
+from grasp_jax.common.errors import Diverged, Stopped, UserError
 from grasp_jax.config import changed, default
-from grasp_jax.errors import Diverged, Stopped, UserError
 from grasp_jax.tune.spaces import SPACES, start_of
 
 LOG = logging.getLogger(__name__)
@@ -40,8 +40,8 @@ def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: 
         import optuna
     except ImportError as error:
         raise UserError('python -m grasp_jax.tune needs Optuna: pip install -e ".[tune]"') from error
-    from grasp_jax.checks import check_config, check_devices
-    from grasp_jax.pipeline import prepare_knowledge, run_on
+    from grasp_jax.pipeline.checks import check_config, check_devices
+    from grasp_jax.pipeline.stages import prepare_knowledge, run_on
     from grasp_jax.training.loop import train
     from grasp_jax.training.metrics_log import read_metrics
 
@@ -127,7 +127,7 @@ def _claim(workdir: pathlib.Path, config: ml_collections.ConfigDict, space: str)
 
 def _check_start(space: str, config: ml_collections.ConfigDict, settings: dict[str, Any]) -> None:
     """Refuses a space whose settings do not go with the config."""
-    from grasp_jax.checks import check_config
+    from grasp_jax.pipeline.checks import check_config
     try:
         check_config(changed(config, settings))
     except UserError as error:

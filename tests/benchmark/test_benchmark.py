@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from grasp_jax import disk
 from grasp_jax.benchmark import (
     evaluation,
     llm_esr,
@@ -23,10 +22,11 @@ from grasp_jax.benchmark import (
     training,
     workload,
 )
-from grasp_jax.errors import UserError
+from grasp_jax.common import disk
+from grasp_jax.common.errors import UserError
+from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.training.epochs import Epochs
 from grasp_jax.training.run import make_run
-from grasp_jax.training.sharding import make_mesh
 
 TINY = workload.SIZES['tiny']
 MACHINE = {'machine': {**timing.machine(), 'command': 'a test'}, 'matmul_flops_per_s': 1e11,

@@ -8,7 +8,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from grasp_jax.benchmark import communication
 from grasp_jax.benchmark.workload import SIZES
-from grasp_jax.training.sharding import make_mesh
+from grasp_jax.distributed.sharding import make_mesh
 
 
 def test_collectives_of_known_programs():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from grasp_jax import config as config_lib
-from grasp_jax.data import batches
+from grasp_jax.batching import batches
 
 WIDTH = 11
 

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
+from grasp_jax.common.errors import UserError
 from grasp_jax.data import amazon
-from grasp_jax.errors import UserError
 
 OLD, NEWER, NEWEST = (amazon.LAYOUTS[year] for year in ('2014', '2018', '2023'))
 

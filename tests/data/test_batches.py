@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from grasp_jax.data import batches
+from grasp_jax.batching import batches
 
 WIDTH = 11
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from grasp_jax.common.errors import UserError
 from grasp_jax.config import default
 from grasp_jax.data import cold_start
 from grasp_jax.data.filters import Sequences
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.errors import UserError
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from grasp_jax.data import batches, draws
+from grasp_jax.batching import batches, draws
 from grasp_jax.models.losses import log_chance
 
 WIDTH = 11

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from grasp_jax import config as config_lib
+from grasp_jax.common.errors import UserError
 from grasp_jax.data import dataset, facts, filters, prepare
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.errors import UserError
 
 
 def sequences_of(histories, num_items, times=None):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from grasp_jax import config as config_lib
+from grasp_jax.common.errors import UserError
 from grasp_jax.data import filters, log
-from grasp_jax.errors import UserError
 
 
 def data_config(**changes) -> ml_collections.ConfigDict:

@@ -2,8 +2,8 @@
 
 import pytest
 
+from grasp_jax.common.errors import UserError
 from grasp_jax.data import tables
-from grasp_jax.errors import UserError
 
 
 def test_inter_keeps_the_numeric_order_of_ids(tmp_path):

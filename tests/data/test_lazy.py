@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from grasp_jax.data import lazy
-from grasp_jax.errors import UserError
+from grasp_jax.common import lazy
+from grasp_jax.common.errors import UserError
 
 
 def test_a_lazy_sequence_is_a_list_that_makes_entries_when_asked():

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from grasp_jax import config as config_lib
+from grasp_jax.common.errors import UserError
 from grasp_jax.data import dataset, prepare, shop, tfds_builder
-from grasp_jax.errors import UserError
 
 EXAMPLE = pathlib.Path(__file__).resolve().parents[2] / 'configs' / 'own_data'
 
@@ -103,7 +103,7 @@ def test_the_room_on_the_disk_is_asked_for_beforehand(tmp_path, monkeypatch, cus
     config = make_config(kind='shop', filter='none')
     config.data.shop.update({'customers': customers, 'products': 150})
     asked = []
-    monkeypatch.setattr('grasp_jax.disk.require', lambda folder, size, *said: asked.append(size))
+    monkeypatch.setattr('grasp_jax.common.disk.require', lambda folder, size, *said: asked.append(size))
     prepare.prepare(config, tmp_path)
     written = sum(path.stat().st_size for path in tmp_path.rglob('*') if path.is_file())
     assert written - 200_000 < asked[0] < 1.5 * written  # an ArrayRecord file is 64 KB at least

@@ -6,8 +6,8 @@ import logging
 import pytest
 
 from grasp_jax import config as config_lib
+from grasp_jax.common.errors import UserError
 from grasp_jax.data import readers, recbole, sources
-from grasp_jax.errors import UserError
 
 LOG = ('user_id:token\titem_id:token\trating:float\ttimestamp:float\n'
        '7\t050\t3\t881250949\n8\t1\t4.0\t881250950.0\n7\t1\t5\t881250900\n')

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from grasp_jax.common.errors import UserError
 from grasp_jax.data import shop
-from grasp_jax.errors import UserError
 
 
 @pytest.fixture(scope='module')

@@ -10,8 +10,8 @@ import threading
 import pytest
 
 from grasp_jax import config as config_lib
+from grasp_jax.common.errors import UserError
 from grasp_jax.data import download, sources
-from grasp_jax.errors import UserError
 
 THREE_WAYS = ('--config.data.source=DIR', '$GRASP_JAX_DATA/', 'downloaded to ~/.cache/grasp_jax')
 

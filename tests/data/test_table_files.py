@@ -4,8 +4,8 @@ import gzip
 
 import pytest
 
+from grasp_jax.common.errors import UserError
 from grasp_jax.data import tables
-from grasp_jax.errors import UserError
 
 pytestmark = pytest.mark.usefixtures('blocks')
 HEAD = 'customer,product,when\n'

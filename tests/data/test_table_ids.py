@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from grasp_jax.common.errors import UserError
 from grasp_jax.data import spellings, tables
-from grasp_jax.errors import UserError
 
 pytestmark = pytest.mark.usefixtures('blocks')
 CLEAN = [f'u{number}' for number in range(50)]

@@ -10,8 +10,8 @@ import pyarrow.parquet
 import pytest
 
 from grasp_jax import config as config_lib
+from grasp_jax.common.errors import UserError
 from grasp_jax.data import prepare, sources, table_files, tables
-from grasp_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
 USERS, ITEMS = RNG.integers(0, 90, (2, 500))

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from grasp_jax.common.errors import UserError
 from grasp_jax.data import tables
-from grasp_jax.errors import UserError
 
 pytestmark = pytest.mark.usefixtures('blocks')
 ROWS = pd.DataFrame({'customer': ['007', '1'], 'product': ['b', 'a']})

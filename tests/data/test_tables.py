@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from grasp_jax.common.errors import UserError
 from grasp_jax.data import tables
-from grasp_jax.errors import UserError
 
 pytestmark = pytest.mark.usefixtures('blocks')
 ROWS = pd.DataFrame({'customer': ['007', '1', '007'], 'product': ['b', 'a', 'a'],

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from grasp_jax.common.errors import UserError
 from grasp_jax.data import tables
-from grasp_jax.errors import UserError
 
 pytestmark = pytest.mark.usefixtures('blocks')
 SECONDS = np.random.default_rng(0).integers(1_400_000_000, 1_700_000_000, 40).tolist()

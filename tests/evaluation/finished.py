@@ -6,8 +6,9 @@ import numpy as np
 
 from grasp_jax import config as configs
 from grasp_jax.data.interactions import evenly_spread
-from grasp_jax.evaluation import metrics, report
-from grasp_jax.evaluation.lists import Lists, save_lists
+from grasp_jax.evaluation import report
+from grasp_jax.ranking import metrics
+from grasp_jax.ranking.lists import Lists, save_lists
 from grasp_jax.training import metrics_log
 
 

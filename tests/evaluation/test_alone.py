@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from grasp_jax.common.errors import UserError
 from grasp_jax.config import changed, default
 from grasp_jax.data.interactions import Interactions, draw_negatives
-from grasp_jax.errors import UserError
-from grasp_jax.evaluation import alone, metrics
+from grasp_jax.distributed.sharding import make_mesh
+from grasp_jax.ranking import alone, metrics
 from grasp_jax.training.run import make_run
-from grasp_jax.training.sharding import make_mesh
 
 
 def small(seed, items=5, users=80):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from grasp_jax.data.interactions import Interactions, draw_negatives
-from grasp_jax.evaluation import baselines, metrics
+from grasp_jax.evaluation import baselines
+from grasp_jax.ranking import metrics
 
 
 def log(seed, users=40, items=25, shortest=1):

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import scipy.spatial.distance
 
+from grasp_jax.common.errors import UserError
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.errors import UserError
 from grasp_jax.evaluation import beyond
-from grasp_jax.evaluation.lists import LISTS_FILE, Lists, depth_of, load_lists, save_lists
+from grasp_jax.ranking.lists import LISTS_FILE, Lists, depth_of, load_lists, save_lists
 from tests.evaluation.random_lists import DEPTH, ITEMS, KS, USERS, drawn
 
 HERE = pathlib.Path(__file__).parent

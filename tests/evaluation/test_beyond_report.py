@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from grasp_jax import config as configs
-from grasp_jax.errors import UserError
-from grasp_jax.evaluation import beyond, compare, metrics, report
+from grasp_jax.common.errors import UserError
+from grasp_jax.evaluation import beyond, compare, report
 from grasp_jax.evaluation.groups import group_masks
-from grasp_jax.evaluation.lists import LISTS_FILE, Lists, load_lists, save_lists
-from grasp_jax.pipeline import run_pipeline
+from grasp_jax.pipeline.stages import run_pipeline
+from grasp_jax.ranking import metrics
+from grasp_jax.ranking.lists import LISTS_FILE, Lists, load_lists, save_lists
 from tests.evaluation.finished import run
 from tests.tiny_runs import tiny_config, write_table
 

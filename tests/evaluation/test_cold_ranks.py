@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from grasp_jax.evaluation import cold_start, metrics
 from grasp_jax.evaluation.tables import cold_rows
+from grasp_jax.pipeline import cold_start
+from grasp_jax.ranking import metrics
 
 SHARES = {'evaluate__cold_items': 0.2, 'evaluate__cold_users': 0.2}
 

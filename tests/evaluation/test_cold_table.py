@@ -2,7 +2,7 @@
 
 import json
 
-from grasp_jax.evaluation import cold_table
+from grasp_jax.reproduce import cold_table
 
 SHARES = {'evaluate__cold_items': 0.2, 'evaluate__cold_users': 0.2, 'evaluate__ks': (1, 3, 5, 10)}
 

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from grasp_jax.errors import UserError
-from grasp_jax.evaluation import metrics
+from grasp_jax.common.errors import UserError
+from grasp_jax.ranking import metrics
 
 KS = (1, 3, 5, 10, 20)
 

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from grasp_jax.evaluation import ordering
+from grasp_jax.ranking import ordering
 
 
 def test_ties_count_half_and_a_constant_scorer_lands_in_the_middle():

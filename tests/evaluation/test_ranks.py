@@ -7,12 +7,12 @@ import pytest
 
 from grasp_jax.config import changed, default
 from grasp_jax.data.interactions import Interactions, draw_negatives
-from grasp_jax.evaluation import ranks
-from grasp_jax.evaluation.passes import item_parts, user_states
+from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import Tables, model_spec
+from grasp_jax.ranking import ranks
+from grasp_jax.ranking.passes import item_parts, user_states
 from grasp_jax.training.run import make_run
-from grasp_jax.training.sharding import make_mesh
 from grasp_jax.training.step import Data, init_state, train_spec
 
 
@@ -78,8 +78,8 @@ def test_the_softmax_gate_looks_at_all_candidates_of_a_protocol(method, monkeypa
     params = jax.device_get(jax.tree.map(  # on no device, as several meshes get them
         lambda leaf: leaf + jax.random.normal(jax.random.key(leaf.size), leaf.shape), run.fresh_state(0).params))
     whole, lists = run.evaluator('test').ranks_and_lists(params, full=True, depth=6)
-    monkeypatch.setattr('grasp_jax.evaluation.passes.ITEM_BLOCK', 8)
-    monkeypatch.setattr('grasp_jax.evaluation.passes._ROWS_TOGETHER', 8)
+    monkeypatch.setattr('grasp_jax.ranking.passes.ITEM_BLOCK', 8)
+    monkeypatch.setattr('grasp_jax.ranking.passes._ROWS_TOGETHER', 8)
     monkeypatch.setattr('grasp_jax.models.grasp_encoder.ITEM_BLOCK', 8)
     jax.clear_caches()
     for devices in (1, 4):
@@ -133,7 +133,7 @@ def test_lists_hold_no_item_of_the_input_and_are_the_same_on_several_devices(met
 
 @pytest.mark.parametrize(('gate', 'tables'), [('calibrated', 1), ('none', 0)])
 def test_an_evaluation_keeps_the_vectors_once_and_only_for_gates(gate, tables, monkeypatch):
-    monkeypatch.setattr('grasp_jax.evaluation.passes._ROWS_TOGETHER', 1024)
+    monkeypatch.setattr('grasp_jax.ranking.passes._ROWS_TOGETHER', 1024)
     config = changed(default(), {'model.gate': gate})
     model = Recommender(model_spec(config, 8191, 256))
     rows = [jax.ShapeDtypeStruct((count, 256), jnp.float16) for count in (0, 0, 8192, 8192)]
@@ -201,7 +201,7 @@ def small_run(settings, devices=1):
 
 def all_scores(model, params, history):
     """[m + 1], scores of all items after one history, without packing."""
-    from grasp_jax.data.batches import Packed
+    from grasp_jax.batching.batches import Packed
     length, width = len(history), model.spec.row_width
     shown = length + (not model.spec.causal)
     place = np.arange(width)[None]

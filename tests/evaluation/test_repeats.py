@@ -7,9 +7,9 @@ import pytest
 
 from grasp_jax.config import changed, default
 from grasp_jax.data.interactions import Interactions, draw_negatives
+from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.models.spec import Tables
 from grasp_jax.training.run import make_run
-from grasp_jax.training.sharding import make_mesh
 from tests.evaluation.test_ranks import all_scores
 
 ITEMS = 30

@@ -7,12 +7,13 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from grasp_jax import artefacts
 from grasp_jax import config as configs
+from grasp_jax.common import artefacts
+from grasp_jax.common.errors import UserError
 from grasp_jax.data import filters, readers
 from grasp_jax.data.interactions import Interactions, numbers_of_negatives
-from grasp_jax.errors import UserError
-from grasp_jax.evaluation import history, metrics, plots, report
+from grasp_jax.evaluation import history, plots, report
+from grasp_jax.ranking import metrics
 from grasp_jax.training import metrics_log
 from tests.evaluation.finished import run
 

@@ -7,7 +7,8 @@ import pytest
 
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.evaluation import alone, compare, examples, metrics, plots, report
+from grasp_jax.evaluation import compare, examples, plots, report
+from grasp_jax.ranking import alone, metrics
 from tests.evaluation.finished import run
 
 

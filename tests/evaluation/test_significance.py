@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from grasp_jax.errors import UserError
+from grasp_jax.common.errors import UserError
 from grasp_jax.evaluation import significance
-from grasp_jax.evaluation.metrics import Ranks, ndcg
+from grasp_jax.ranking.metrics import Ranks, ndcg
 
 
 def scores(values, name='a', users=None):

@@ -7,14 +7,15 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from grasp_jax import artefacts
 from grasp_jax import config as configs
+from grasp_jax.common import artefacts
 from grasp_jax.data import dataset as dataset_files
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import draw_negatives
-from grasp_jax.evaluation import baselines, compare, examples, metrics, plots, report, standing
+from grasp_jax.evaluation import baselines, compare, examples, plots, report, standing
 from grasp_jax.evaluation.history import History
-from grasp_jax.evaluation.lists import load_lists
+from grasp_jax.ranking import metrics
+from grasp_jax.ranking.lists import load_lists
 from tests.evaluation.finished import run
 
 USERS = np.arange(400, dtype=np.int32)

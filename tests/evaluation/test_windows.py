@@ -10,12 +10,13 @@ import sys
 import numpy as np
 import pytest
 
-from grasp_jax.checks import check_config
+from grasp_jax.common.errors import UserError
 from grasp_jax.config import changed, default
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.errors import UserError
-from grasp_jax.evaluation import baselines, windows
-from grasp_jax.evaluation.metrics import Ranks, load_ranks, save_ranks, summarise, summary, with_hits
+from grasp_jax.evaluation import baselines
+from grasp_jax.pipeline.checks import check_config
+from grasp_jax.ranking import windows
+from grasp_jax.ranking.metrics import Ranks, load_ranks, save_ranks, summarise, summary, with_hits
 from tests.evaluation.random_lists import ITEMS, KS, USERS, drawn
 
 HERE = pathlib.Path(__file__).parent

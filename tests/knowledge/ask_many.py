@@ -9,9 +9,10 @@ import resource
 import sys
 import time
 
+from grasp_jax.common.errors import Stopped, UserError
 from grasp_jax.config import default
-from grasp_jax.errors import Stopped, UserError
-from grasp_jax.knowledge import domains, language_model, model_texts
+from grasp_jax.llm import language_model
+from grasp_jax.texts import domains, model_texts
 
 
 def questions(config, count):

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from grasp_jax.common.errors import UserError
 from grasp_jax.config import default
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.errors import UserError
-from grasp_jax.knowledge import answer_columns, describe, domains
+from grasp_jax.texts import answer_columns, describe, domains
 
 USERS, ITEMS, LENGTH = 60, 80, 8
 WORDS = [f'{a}{b}' for a in ('bel', 'cor', 'dul', 'fen', 'gar', 'hil', 'jov', 'kem', 'lor', 'mun')
@@ -159,7 +159,7 @@ def test_attributes_that_know_nothing_are_let_through(attributes, tmp_path, capl
 
 def test_real_profiles_that_were_written_from_whole_histories_are_said(real_data, tmp_path):
     """Interests that a language model wrote of some readers, held-out books included."""
-    from grasp_jax.pipeline import prepare_data
+    from grasp_jax.pipeline.stages import prepare_data
     config = default()
     config.data.update({'name': 'books', 'kind': 'table', 'source': str(real_data('goodreads_gpt')),
                         'interactions_file': 'interactions.csv.gz', 'items_file': 'items.jsonl.gz',

@@ -2,8 +2,8 @@
 
 import pytest
 
-from grasp_jax.knowledge.answers import judge
-from grasp_jax.knowledge.described import description_in
+from grasp_jax.llm.answers import judge
+from grasp_jax.llm.described import description_in
 
 
 @pytest.mark.parametrize('text, finish, refusal, mark, reason', [

@@ -5,10 +5,11 @@ import json
 import pytest
 from ask_many import config_for, questions
 
-from grasp_jax import asking
-from grasp_jax.errors import UserError
-from grasp_jax.knowledge import batch_files, generate, model_texts
-from grasp_jax.knowledge.responses import Responses
+from grasp_jax.commands import asking
+from grasp_jax.common.errors import UserError
+from grasp_jax.llm import batch_files, generate
+from grasp_jax.llm.responses import Responses
+from grasp_jax.texts import model_texts
 
 
 def engine(path, wrapped=True):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from grasp_jax.common.errors import UserError
 from grasp_jax.config import default
-from grasp_jax.errors import UserError
-from grasp_jax.knowledge import corruption, encoders
+from grasp_jax.vectors import corruption, encoders
 from tests.knowledge.test_texts import make
 
 

@@ -13,8 +13,8 @@ import time
 import pytest
 from ask_many import config_for, write
 
-from grasp_jax.errors import UserError
-from grasp_jax.knowledge.responses import Responses
+from grasp_jax.common.errors import UserError
+from grasp_jax.llm.responses import Responses
 
 HERE = pathlib.Path(__file__).parent
 DRILL = {'429': 0.05, '500': 0.05, 'dropped': 0.02, 'cut': 0.02, 'empty': 0.01, 'slow': 0.02}
@@ -278,7 +278,7 @@ def test_what_was_spent_is_said_by_the_run_that_spent_it(scripted, tmp_path):
 @pytest.mark.parametrize(('status', 'again'), [(400, False), (408, True), (409, True), (422, False), (429, True),
                                                (500, True), (503, True)])
 def test_which_errors_are_asked_about_again(scripted, tmp_path, monkeypatch, status, again):
-    monkeypatch.setattr('grasp_jax.knowledge.server._PAUSES', (0.01,))
+    monkeypatch.setattr('grasp_jax.llm.server._PAUSES', (0.01,))
     with scripted({'refuses': status}) as (url, _), pytest.raises(
             UserError, match='keeps failing' if again else 'refuses whatever'):
         write(config_for(url), 2, tmp_path / 'out')
@@ -286,7 +286,7 @@ def test_which_errors_are_asked_about_again(scripted, tmp_path, monkeypatch, sta
 
 def test_a_server_that_is_not_there_and_a_missing_key_are_one_line(tmp_path, monkeypatch):
     pytest.importorskip('openai', reason='the extra [llm] is not installed')
-    monkeypatch.setattr('grasp_jax.knowledge.server._PAUSES', (0.01,))
+    monkeypatch.setattr('grasp_jax.llm.server._PAUSES', (0.01,))
     with pytest.raises(UserError, match='keeps failing .APIConnectionError.; what was answered is kept'):
         write(config_for('http://127.0.0.1:9/v1'), 4, tmp_path / 'out')
     with Responses(tmp_path / 'out' / 'store.sqlite') as store:

@@ -3,9 +3,9 @@
 import pytest
 from ask_many import config_for
 
-from grasp_jax.checks import check_config
-from grasp_jax.errors import UserError
-from grasp_jax.knowledge import language_model
+from grasp_jax.common.errors import UserError
+from grasp_jax.llm import language_model
+from grasp_jax.pipeline.checks import check_config
 
 
 def test_the_key_goes_to_the_server_that_is_named_alone(monkeypatch):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from grasp_jax.knowledge import lsa, scripts
+from grasp_jax.texts import scripts
+from grasp_jax.vectors import lsa
 
 # Four groups of words each, and words that all groups use.
 LANGUAGES = {

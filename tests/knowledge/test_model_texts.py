@@ -2,7 +2,7 @@
 
 from ask_many import config_for, questions, write
 
-from grasp_jax.knowledge.responses import Responses
+from grasp_jax.llm.responses import Responses
 
 
 def test_thoughts_and_fences_are_no_part_of_a_text(scripted, tmp_path):

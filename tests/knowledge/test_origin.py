@@ -3,7 +3,7 @@
 import pytest
 
 from grasp_jax.config import default
-from grasp_jax.knowledge.origin import origin
+from grasp_jax.vectors.origin import origin
 
 
 @pytest.mark.parametrize(('settings', 'said'), [

@@ -5,9 +5,10 @@ import dataclasses
 import pytest
 from ask_many import config_for, questions
 
-from grasp_jax.errors import UserError
-from grasp_jax.knowledge import domains, estimate, language_model, model_texts, preview
-from grasp_jax.knowledge.responses import Responses, Usage
+from grasp_jax.common.errors import UserError
+from grasp_jax.llm import estimate, language_model
+from grasp_jax.llm.responses import Responses, Usage
+from grasp_jax.texts import domains, model_texts, preview
 
 
 def test_estimates_learn_from_the_servers_counts(scripted, tmp_path):

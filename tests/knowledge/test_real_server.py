@@ -13,11 +13,11 @@ import urllib.request
 
 import pytest
 
-from grasp_jax.asking import questions_of
+from grasp_jax.commands.asking import questions_of
+from grasp_jax.common.errors import UserError
 from grasp_jax.config import default
-from grasp_jax.errors import UserError
-from grasp_jax.knowledge import describe, model_texts, preview
-from grasp_jax.pipeline import run_pipeline
+from grasp_jax.pipeline.stages import run_pipeline
+from grasp_jax.texts import describe, model_texts, preview
 
 COMMAND = pathlib.Path(sys.executable).with_name('transformers')
 pytestmark = pytest.mark.skipif(not COMMAND.exists(), reason='the extra [server] is not installed')

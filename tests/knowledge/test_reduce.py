@@ -3,7 +3,7 @@
 import numpy as np
 import threadpoolctl
 
-from grasp_jax.knowledge.reduce import START_SCALE, load_reduced, reduce_items
+from grasp_jax.vectors.reduce import START_SCALE, load_reduced, reduce_items
 
 
 def test_directions_that_matter_are_kept_in_their_proportions(tmp_path):

@@ -7,11 +7,11 @@ import pytest
 from ask_many import config_for, questions, write
 from test_vector_store import config_of, embed
 
-from grasp_jax.errors import UserError
-from grasp_jax.knowledge import language_model, server
-from grasp_jax.knowledge.estimate import ENOUGH, Tokens, rough_of
-from grasp_jax.knowledge.responses import Responses, Usage
-from grasp_jax.knowledge.vector_store import VectorStore
+from grasp_jax.common.errors import UserError
+from grasp_jax.llm import language_model, server
+from grasp_jax.llm.estimate import ENOUGH, Tokens, rough_of
+from grasp_jax.llm.responses import Responses, Usage
+from grasp_jax.vectors.vector_store import VectorStore
 
 PRICES = (('scripted', 1000.0, 1000.0), ('vectors', 1000.0, 0.0))
 
@@ -68,8 +68,8 @@ def test_the_cap_of_embeddings_is_one_for_all_runs(scripted, tmp_path):
     ids=('late', 'dropped'))
 def test_what_was_sent_and_never_answered_is_charged_and_sent_a_few_times(scripted, tmp_path, monkeypatch, fault,
                                                                           timeout, sends, said):
-    monkeypatch.setattr('grasp_jax.knowledge.server._PAUSES', (0.0,) * 20)
-    monkeypatch.setattr('grasp_jax.knowledge.server._LOST', (0.0,) * 5)
+    monkeypatch.setattr('grasp_jax.llm.server._PAUSES', (0.0,) * 20)
+    monkeypatch.setattr('grasp_jax.llm.server._LOST', (0.0,) * 5)
     with scripted(fault) as (url, _):
         config = config_for(url, {'prices': PRICES, 'timeout': timeout, 'concurrency': 1})
         prompt = round(rough_of(next(questions(config, 1).prompts()).messages))
@@ -124,7 +124,7 @@ def test_a_server_may_ask_to_wait():
 
 
 def test_answers_in_parts_are_joined_and_what_is_no_text_is_broken(scripted, tmp_path, monkeypatch):
-    monkeypatch.setattr('grasp_jax.knowledge.server._PAUSES', ())
+    monkeypatch.setattr('grasp_jax.llm.server._PAUSES', ())
     parts = [{'type': 'text', 'text': 'TEXT'}, {'type': 'image', 'url': 'x'}, {'type': 'text', 'text': ' So it is.'}]
     with scripted({'content': parts}) as (url, _):
         (item,), (user,), _ = write(config_for(url), 2, tmp_path / 'parts')

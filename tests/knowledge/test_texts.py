@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
+from grasp_jax.common.errors import UserError
 from grasp_jax.config import default
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.errors import UserError
-from grasp_jax.knowledge import audit, describe, domains, prompts
+from grasp_jax.texts import audit, describe, domains, prompts
 
 WHOLE = 1_000_000
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from ask_many import config_for
 
-from grasp_jax.errors import UserError
-from grasp_jax.knowledge import encoders
-from grasp_jax.knowledge.responses import Responses
-from grasp_jax.knowledge.vector_store import VectorStore, fill
+from grasp_jax.common.errors import UserError
+from grasp_jax.llm.responses import Responses
+from grasp_jax.vectors import encoders
+from grasp_jax.vectors.vector_store import VectorStore, fill
 
 ITEMS = [f'Item number {number}.' for number in range(70)]
 USERS = [f'A user of kind {number % 20}.' for number in range(50)]
@@ -76,7 +76,7 @@ def test_a_cap_of_requests_holds_where_blocks_are_refused(scripted, tmp_path):
     ({'shift': 1}, r'fails: its vectors are not numbered from 0 to 7|keeps failing .its vectors are not numbered'),
     ({'wrong': 1.0}, 'keeps failing .overloaded.')])
 def test_vectors_that_may_be_of_other_texts_are_not_kept(scripted, tmp_path, monkeypatch, faults, message):
-    monkeypatch.setattr('grasp_jax.knowledge.server._PAUSES', (0.01,))
+    monkeypatch.setattr('grasp_jax.llm.server._PAUSES', (0.01,))
     with scripted(faults) as (url, _), pytest.raises(UserError, match=message):
         embed(config_of(url), tmp_path)
     with scripted({}) as (url, _):
@@ -152,7 +152,7 @@ def test_models_never_mix(scripted, tmp_path):
 
 
 def test_a_stopped_run_keeps_what_it_has(scripted, tmp_path, monkeypatch):
-    monkeypatch.setattr('grasp_jax.knowledge.server._PAUSES', ())
+    monkeypatch.setattr('grasp_jax.llm.server._PAUSES', ())
     with scripted({'500': 0.6}) as (url, log):
         with pytest.raises(UserError, match='keeps failing'):
             embed(config_of(url), tmp_path)

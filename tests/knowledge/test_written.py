@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from toy_vectors import USER_TEXTS, config_of, run
 
-from grasp_jax.errors import UserError
-from grasp_jax.knowledge import encoders
+from grasp_jax.common.errors import UserError
+from grasp_jax.vectors import encoders
 
 
 def test_vectors_of_zeros_are_said(dataset, files, tmp_path, caplog):

@@ -1,7 +1,7 @@
 """A toy data set of texts, and vectors made of them."""
 
 from grasp_jax.config import default
-from grasp_jax.knowledge import encoders, tables
+from grasp_jax.vectors import encoders, tables
 
 ITEM_IDS, USER_IDS = [f'i{i}' for i in range(40)], [f'u{u}' for u in range(25)]
 COLOURS = ('red', 'green', 'blue', 'violet', 'orange')

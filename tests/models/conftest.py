@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from grasp_jax.batching import batches
 from grasp_jax.config import default
-from grasp_jax.data import batches
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import Tables, model_spec
 

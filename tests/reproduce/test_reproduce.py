@@ -8,10 +8,10 @@ import shutil
 import numpy as np
 import pytest
 
-from grasp_jax.errors import UserError
-from grasp_jax.evaluation.metrics import Ranks, save_ranks
+from grasp_jax.common.errors import UserError
 from grasp_jax.evaluation.tables import BACKBONES
 from grasp_jax.models.spec import model_spec
+from grasp_jax.ranking.metrics import Ranks, save_ranks
 from grasp_jax.reproduce import case_study, grid, published, results, runs, tables
 from grasp_jax.training.run import check_recipe
 

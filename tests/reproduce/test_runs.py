@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from grasp_jax import pipeline
-from grasp_jax.errors import UserError
+from grasp_jax.common.errors import UserError
+from grasp_jax.pipeline import stages as pipeline
 from grasp_jax.reproduce import grid, runs
 from grasp_jax.training.seeds import claim_run
 from tests.reproduce.test_reproduce import finished

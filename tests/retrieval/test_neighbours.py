@@ -5,12 +5,12 @@ import sys
 import numpy as np
 import pytest
 
+from grasp_jax.common.errors import UserError
 from grasp_jax.config import default
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.errors import UserError
-from grasp_jax.knowledge import tables
 from grasp_jax.retrieval import exact, neighbours, scann_index
+from grasp_jax.vectors import tables
 
 needs_scann = pytest.mark.skipif(not scann_index.installed(), reason='ScaNN has no wheel for this machine')
 

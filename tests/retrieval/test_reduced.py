@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import threadpoolctl
 
+from grasp_jax.common.errors import UserError
 from grasp_jax.config import default
-from grasp_jax.errors import UserError
 from grasp_jax.retrieval import exact, neighbours, reduced
 
 

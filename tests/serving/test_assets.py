@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from grasp_jax.errors import UserError
-from grasp_jax.pipeline import run_pipeline
-from grasp_jax.saved_config import load as load_config
+from grasp_jax.common.errors import UserError
+from grasp_jax.config.saved_config import load as load_config
+from grasp_jax.pipeline.stages import run_pipeline
 from grasp_jax.serving import assets
 from grasp_jax.training.step import init_state, ranked_params, train_spec
 from tests.models.conftest import Small

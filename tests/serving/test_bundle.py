@@ -12,9 +12,9 @@ import pytest
 import safetensors.numpy
 
 import grasp_jax
-from grasp_jax.errors import UserError
-from grasp_jax.knowledge import domains
+from grasp_jax.common.errors import UserError
 from grasp_jax.serving import assets, bundle, opening, stablehlo
+from grasp_jax.texts import domains
 from tests.serving.bundled import edit, export, files, seal
 from tests.tiny_runs import item_id
 

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 
 import grasp_jax
-from grasp_jax.data import batches
-from grasp_jax.errors import UserError
-from grasp_jax.evaluation.passes import item_parts, user_states
+from grasp_jax.batching import batches
+from grasp_jax.common.errors import UserError
+from grasp_jax.config.saved_config import load as load_config
 from grasp_jax.models.recommender import Recommender as Model
+from grasp_jax.ranking.passes import item_parts, user_states
 from grasp_jax.reproduce.runs import restored
-from grasp_jax.saved_config import load as load_config
 from grasp_jax.serving import engine as engines
 from grasp_jax.serving import scoring
 from tests.tiny_runs import ODD, USERS

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import grasp_jax
-from grasp_jax.errors import UserError
+from grasp_jax.common.errors import UserError
 from grasp_jax.serving import lists
 from tests.conftest import ROOT
 

@@ -5,13 +5,14 @@ import pandas as pd
 import pytest
 
 import grasp_jax
+from grasp_jax.common.errors import UserError
 from grasp_jax.config import changed
-from grasp_jax.errors import UserError
-from grasp_jax.knowledge import domains, tables
-from grasp_jax.knowledge.prompts import item_text
-from grasp_jax.saved_config import load as load_config
+from grasp_jax.config.saved_config import load as load_config
 from grasp_jax.serving import new_items
 from grasp_jax.serving.extension import Extension, identity
+from grasp_jax.texts import domains
+from grasp_jax.texts.prompts import item_text
+from grasp_jax.vectors import tables
 
 NEW = {'item': 'new', 'title': 'thing03 of shelf0 and row3', 'brand': 'brand0'}
 

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from grasp_jax.batching import batches
 from grasp_jax.config import default
-from grasp_jax.data import batches
+from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import Tables, model_spec
-from grasp_jax.training.sharding import make_mesh
 from grasp_jax.training.step import Batch, Data, batch_loss, draw, init_state, target_count, train_spec, train_step
 
 torch = pytest.importorskip('torch', reason='needs the [reference] extra')

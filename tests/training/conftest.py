@@ -6,11 +6,11 @@ import pytest
 
 from grasp_jax.config import default
 from grasp_jax.data.interactions import Interactions, draw_negatives
+from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.models.spec import Tables
 from grasp_jax.training import epochs
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.run import Offline, make_run
-from grasp_jax.training.sharding import make_mesh
 
 USERS, ITEMS, WIDTH = 90, 40, 16
 

@@ -68,7 +68,7 @@ def training(process):
 def parameters(workdir, stages, epochs):
     """The state after the last epoch."""
     from grasp_jax.config import changed
-    from grasp_jax.pipeline import prepare_knowledge, run_on
+    from grasp_jax.pipeline.stages import prepare_knowledge, run_on
     from grasp_jax.reproduce.runs import load_config
     from grasp_jax.training.checkpoints import Checkpoints
     config = changed(load_config(str(ROOT / 'configs/demo.py')), {'train.max_epochs': epochs, 'train.parts': PARTS})

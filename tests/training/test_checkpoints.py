@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorstore
 
-from grasp_jax.errors import UserError
+from grasp_jax.common.errors import UserError
 from grasp_jax.training import checkpoints, loop
 from grasp_jax.training.checkpoints import Checkpoints, Interrupted
 from grasp_jax.training.metrics_log import read_metrics

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from grasp_jax import progress
+from grasp_jax.common import progress
 from grasp_jax.training import epoch_bar, loop
 from grasp_jax.training.epoch_bar import EpochBar
 

@@ -7,10 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from grasp_jax.errors import UserError
-from grasp_jax.evaluation.lists import load_lists
-from grasp_jax.evaluation.metrics import load_ranks
-from grasp_jax.pipeline import run_pipeline
+from grasp_jax.common.errors import UserError
+from grasp_jax.pipeline.stages import run_pipeline
+from grasp_jax.ranking.lists import load_lists
+from grasp_jax.ranking.metrics import load_ranks
 from grasp_jax.training import growing, seeds
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.metrics_log import read_metrics

@@ -4,14 +4,14 @@ import jax
 import numpy as np
 import pytest
 
-from grasp_jax.errors import UserError
+from grasp_jax.common.errors import UserError
+from grasp_jax.distributed.host_tables import HostTables, fit_on_devices
+from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.evaluation.gates import candidate_gates
-from grasp_jax.evaluation.ranks import Evaluator
-from grasp_jax.evaluation.scores import target_scores
 from grasp_jax.models.spec import Tables
+from grasp_jax.ranking.ranks import Evaluator
+from grasp_jax.ranking.scores import target_scores
 from grasp_jax.training.epochs import Epochs
-from grasp_jax.training.host_tables import HostTables, fit_on_devices
-from grasp_jax.training.sharding import make_mesh
 
 
 def one_device():
@@ -77,7 +77,7 @@ def test_ranks_are_the_same(small_run, backbone, context):
 
 def test_ties_count_half_wherever_the_tables_are(small_run, small_data, monkeypatch):
     """Items come in twins of equal vectors, so that every full rank ends in a half."""
-    monkeypatch.setattr('grasp_jax.evaluation.host_ranks._ITEMS', 32)  # twins and targets in different calls
+    monkeypatch.setattr('grasp_jax.ranking.host_ranks._ITEMS', 32)  # twins and targets in different calls
     twins = small_data[2]
     for name in ('items', 'items_similar'):
         table = getattr(twins, name).copy()

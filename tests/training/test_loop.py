@@ -16,9 +16,9 @@ import jax
 import numpy as np
 import pytest
 
-from grasp_jax import artefacts
-from grasp_jax.errors import Stopped, UserError
-from grasp_jax.evaluation.metrics import summarise
+from grasp_jax.common import artefacts
+from grasp_jax.common.errors import Stopped, UserError
+from grasp_jax.ranking.metrics import summarise
 from grasp_jax.training import loop, seeds
 from grasp_jax.training.checkpoints import Best, Interrupted
 from grasp_jax.training.epochs import Epochs

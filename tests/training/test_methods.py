@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from grasp_jax.errors import UserError
+from grasp_jax.common.errors import UserError
 from grasp_jax.training.epochs import Epochs
 from grasp_jax.training.step import draw, key_of_step, make_batch, ranked_params, ranking_loss, train_spec
 

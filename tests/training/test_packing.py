@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from grasp_jax.distributed.sharding import make_mesh, state_shapes
 from grasp_jax.training.packing import pack, packed_shapes, unpack
-from grasp_jax.training.sharding import make_mesh, state_shapes
 
 
 def state():

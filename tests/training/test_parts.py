@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from test_methods import STRONG, first_batch
 
-from grasp_jax.errors import UserError
+from grasp_jax.common.errors import UserError
 from grasp_jax.models.transformer import masked_softmax
 from grasp_jax.training.epochs import Epochs
 from grasp_jax.training.parts import value_and_grad

@@ -12,8 +12,9 @@ import jax
 import numpy as np
 import pytest
 
-from grasp_jax.errors import Stopped, UserError
-from grasp_jax.training import hosts, loop
+from grasp_jax.common.errors import Stopped, UserError
+from grasp_jax.distributed import hosts
+from grasp_jax.training import loop
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.metrics_log import read_metrics
 

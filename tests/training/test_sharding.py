@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from grasp_jax.benchmark import communication
-from grasp_jax.errors import UserError
+from grasp_jax.common.errors import UserError
+from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.training.epochs import Epochs
-from grasp_jax.training.sharding import make_mesh
 from grasp_jax.training.step import train_spec, train_steps
 
 

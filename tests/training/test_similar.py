@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from grasp_jax.batching import batches
 from grasp_jax.config import default
-from grasp_jax.data import batches
 from grasp_jax.models.spec import model_spec
 from grasp_jax.training.similar import SimilarUsers
 

@@ -7,9 +7,9 @@ import pathlib
 
 import pytest
 
-from grasp_jax.checks import check_config
+from grasp_jax.common.errors import UserError
 from grasp_jax.config import changed, default
-from grasp_jax.errors import UserError
+from grasp_jax.pipeline.checks import check_config
 from grasp_jax.training import loop, seeds, sinks
 from grasp_jax.training.metrics_log import MetricsLog, read_metrics
 

@@ -10,8 +10,9 @@ import conftest
 
 if __name__ == '__main__':
     sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
-    from grasp_jax.errors import Stopped
-    from grasp_jax.training import hosts, loop
+    from grasp_jax.common.errors import Stopped
+    from grasp_jax.distributed import hosts
+    from grasp_jax.training import loop
 
     given = [*sys.argv[1:], *('60', '', '1', '0', '0')[len(sys.argv) - 2:]]
     folder, epochs, coordinator, processes, process, parts = given

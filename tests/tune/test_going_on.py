@@ -5,8 +5,8 @@ import types
 import optuna
 import pytest
 
-from grasp_jax import pipeline
-from grasp_jax.errors import Stopped, UserError
+from grasp_jax.common.errors import Stopped, UserError
+from grasp_jax.pipeline import stages as pipeline
 from grasp_jax.training import loop
 from grasp_jax.tune import spaces
 from grasp_jax.tune.search import search

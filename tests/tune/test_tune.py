@@ -7,11 +7,11 @@ import types
 import optuna
 import pytest
 
-from grasp_jax import artefacts
-from grasp_jax.checks import check_config
+from grasp_jax.common import artefacts
+from grasp_jax.common.errors import UserError
 from grasp_jax.config import changed, default
-from grasp_jax.errors import UserError
 from grasp_jax.models.spec import model_spec
+from grasp_jax.pipeline.checks import check_config
 from grasp_jax.training import loop
 from grasp_jax.tune import report, spaces
 from grasp_jax.tune.search import search

@@ -37,12 +37,12 @@ def weights_to_flax(state: dict[str, torch.Tensor], spec: Any) -> dict[str, Any]
 
 
 def batch_to_torch(packed: Any, users: np.ndarray, drawn: Any) -> Batch:
-    """A packed batch of `grasp_jax.data.batches` -> the same users, targets and negatives as a padded batch.
+    """A packed batch of `grasp_jax.batching.batches` -> the same users, targets and negatives as a padded batch.
 
     Args:
       packed: `Packed`, fields [R, W].
       users: int [B].
-      drawn: `grasp_jax.data.draws.Drawn` of this batch, with one negative for each target.
+      drawn: `grasp_jax.batching.draws.Drawn` of this batch, with one negative for each target.
     """
     segment, position = np.asarray(packed.segment), np.asarray(packed.position)
     there = segment > 0

@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from grasp_jax.errors import UserError
+from grasp_jax.common.errors import UserError
 from grasp_jax.serving.http import fields, page, problems, schemas
 from grasp_jax.serving.http.limits import Limits
 from grasp_jax.serving.http.metrics import CONTENT_TYPE, Metrics

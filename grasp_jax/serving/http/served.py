@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from grasp_jax.errors import UserError
+from grasp_jax.common.errors import UserError
 from grasp_jax.serving import assets
 from grasp_jax.serving.engine import Request, Sizes
 from grasp_jax.serving.explain import Explanation, explain

@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from grasp_jax.errors import UserError
+from grasp_jax.common.errors import UserError
 from grasp_jax.serving.http.guard import Guard
 from grasp_jax.serving.http.limits import Limits
 from grasp_jax.serving.http.problems import Problem

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from grasp_jax.errors import UserError
+from grasp_jax.common.errors import UserError
 from grasp_jax.serving import assets
 from grasp_jax.serving.http import problems
 from grasp_jax.serving.http.limits import Limits

@@ -1,0 +1,1 @@
+"""Batches, packed rows and what is drawn for them, on the devices."""

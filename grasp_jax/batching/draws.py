@@ -1,0 +1,207 @@
+"""What a training step draws at random, on the device: negatives and cloze masks, and where the targets are.
+
+BERT4Rec predicts a fifth of the positions, so its loss is computed there alone. Their number varies from batch to
+batch: a step has a fixed number of places for them, T in each of G groups of rows (a group lives on one device), and
+says which are taken. Causal models predict nearly every position and have one place for each, T = P = R * W / G:
+picking the targets out cost more than it saved (SASRec and GRU4Rec + GRASP, Amazon Beauty, 2 CPU cores).
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from grasp_jax.batching.batches import Packed, Plan, same_user
+
+_PLACE_MULTIPLE = 64
+
+
+class Targets(NamedTuple):
+    """Positions to be predicted; P = R * W / G positions a group, counted row by row.
+
+    Attributes:
+      exist: bool [G, T], places that are taken.
+      place: int32 [G, T], the position of each target within its group; None: every position has its place.
+      back: int32 [G, P], the place of each position, T where it has none.
+    """
+
+    exist: jax.Array
+    place: jax.Array | None = None
+    back: jax.Array | None = None
+
+    def pick(self, field: jax.Array) -> jax.Array:
+        """Values at the targets: [R, W, ...] -> [G, T, ...]."""
+        grouped = field.reshape(len(self.exist), -1, *field.shape[2:])
+        return grouped if self.place is None else _pick(grouped, self.place, self.back)
+
+
+class Drawn(NamedTuple):
+    """What a step draws for a packed batch.
+
+    Attributes:
+      masked: bool [R, W], items that the model must not see (BERT4Rec, RLMRec's generative form).
+      targets: where the loss is computed.
+      negatives: int32 [G, T, N], for each target, or [N], which all targets share.
+    """
+
+    masked: jax.Array
+    targets: Targets
+    negatives: jax.Array
+
+
+def cloze_targets(plan: Plan, groups: int, mask_prob: float, mask_last_prob: float) -> int:
+    """Places T that BERT4Rec needs: the expected number of hidden items in the fullest group of rows, and eight
+    standard deviations; rounded up to `_PLACE_MULTIPLE`."""
+    step = np.arange(len(plan))[:, None]
+    cell = (step * groups + plan.placement.row // (plan.num_rows // groups)).ravel()
+
+    def sums(values: np.ndarray) -> np.ndarray:
+        return np.bincount(cell, values.ravel(), len(plan) * groups)
+
+    length = np.asarray(plan.placement.length, float)
+    usual, last = (1 - mask_last_prob) * (length > 0), mask_last_prob * (length > 0)
+    mean = usual * mask_prob * length + last
+    square = usual * (length * mask_prob * (1 - mask_prob) + (length * mask_prob) ** 2) + last
+    need = np.minimum(sums(mean) + 8 * np.sqrt(sums(square - mean ** 2)), sums(length)).max()
+    return max(math.ceil(need / _PLACE_MULTIPLE), 1) * _PLACE_MULTIPLE
+
+
+def everywhere(counts: jax.Array, groups: int) -> Targets:
+    """A place for every position; counts bool [R, W] says where there is a target."""
+    return Targets(counts.reshape(groups, -1))
+
+
+def find_targets(counts: jax.Array, groups: int, places: int) -> Targets:
+    """Lists the positions that count, in order.
+
+    Args:
+      counts: bool [R, W].
+      groups: G, which divides R.
+      places: T; positions that count beyond the first T of a group are left out.
+    """
+    flat = counts.reshape(groups, -1)
+    number = jnp.cumsum(flat, axis=1) - 1
+    back = jnp.where(flat & (number < places), number, places)
+
+    def invert(back: jax.Array) -> jax.Array:
+        return jnp.zeros(places, jnp.int32).at[back].set(jnp.arange(len(back)), mode='drop')
+
+    exist = jnp.arange(places)[None] < jnp.sum(flat, axis=1, keepdims=True)
+    return Targets(exist, jax.vmap(invert)(back), back)
+
+
+@jax.custom_vjp
+def _pick(values: jax.Array, place: jax.Array, back: jax.Array) -> jax.Array:
+    """values [G, P, ...] at place [G, T] -> [G, T, ...].
+
+    No position has two places, so the gradient is a gather as well; the scatter that automatic differentiation would
+    use runs row by row on a CPU. The barrier keeps what reads the result from gathering anew.
+    """
+    return jax.lax.optimization_barrier(jax.vmap(lambda group, at: group[at])(values, place))
+
+
+def _pick_forward(values: jax.Array, place: jax.Array, back: jax.Array) -> tuple[jax.Array, Any]:
+    return _pick(values, place, back), back
+
+
+def _pick_backward(back: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, None, None]:
+    nothing = jnp.zeros_like(cotangent[:, :1])
+    return _pick(jnp.concatenate([cotangent, nothing], 1), back, back), None, None
+
+
+_pick.defvjp(_pick_forward, _pick_backward)
+
+
+def draw_training_negatives(key: jax.Array, packed: Packed, num_items: int, count: int) -> jax.Array:
+    """Draws items that are not in the user's sequence, uniformly, for every position.
+
+    Four draws, the first that is not in the sequence counts: the chance that all four are is (length / m)^4.
+
+    Args:
+      key: of this step.
+      packed: the batch.
+      num_items: m.
+      count: N, negatives a position.
+
+    Returns:
+      int32 [R, W, N], values 1..m. Rows come first in the draw, so that more of them (on more devices) change nothing.
+    """
+    draws = jnp.moveaxis(jax.random.randint(key, (*packed.items.shape, 4, count), 1, num_items + 1), 2, 0)
+    own = same_user(packed.segment)
+
+    def seen(items: jax.Array) -> jax.Array:
+        equal = items[:, :, :, None] == packed.items[:, None, None, :]
+        return jnp.any(equal & own[:, :, None, :], axis=-1)
+
+    negatives = draws[3]
+    for draw in (draws[2], draws[1], draws[0]):
+        negatives = jnp.where(seen(draw), negatives, draw)
+    return negatives
+
+
+def cumulated(chance: np.ndarray) -> np.ndarray:
+    """Chances [m], of any sum, as uint32 [m]: number of the last of 2 ** 32 equal draws that fall on items 1..i.
+
+    Floating-point numbers near 1 are too coarse for the tail of a large catalogue; here each item has a draw at least.
+    """
+    share = np.maximum(chance / np.sum(chance, dtype=np.float64), 2.0 ** -31)
+    upper = np.round(np.cumsum(share) * (2.0 ** 32 / share.sum()))
+    return (upper - 1).astype(np.uint32)
+
+
+def draw_shared_negatives(key: jax.Array, num_items: int, count: int, cumulative: jax.Array | None) -> jax.Array:
+    """Draws items that serve every position of a batch; repeats and true items are possible.
+
+    Args:
+      key: of this step.
+      num_items: m.
+      count: N.
+      cumulative: uint32 [m], chances of items 1..m, see `cumulated`; None: uniform.
+
+    Returns:
+      int32 [N], values 1..m.
+    """
+    if cumulative is None:
+        return jax.random.randint(key, (count,), 1, num_items + 1)
+    return jnp.searchsorted(cumulative, jax.random.bits(key, (count,))).astype(jnp.int32) + 1
+
+
+def from_the_end(packed: Packed) -> jax.Array:
+    """int32 [R, W], how many items of the same user come after each position; padding has any value."""
+    width = packed.items.shape[1]
+    column = jnp.arange(width)[None]
+    return jax.lax.cummin(jnp.where(is_last(packed), column, width), axis=1, reverse=True) - column
+
+
+def is_last(packed: Packed) -> jax.Array:
+    """bool [R, W], the last position of each user."""
+    following = jnp.pad(packed.segment[:, 1:], ((0, 0), (0, 1)))
+    return (packed.segment > 0) & (following != packed.segment)
+
+
+def draw_hidden(key: jax.Array, packed: Packed, share: float) -> jax.Array:
+    """Hides a share of the items at random: bool [R, W]."""
+    return (packed.items > 0) & (jax.random.uniform(key, packed.items.shape) < share)
+
+
+def draw_cloze_mask(key: jax.Array, packed: Packed, mask_prob: float, mask_last_prob: float) -> jax.Array:
+    """Chooses the items that BERT4Rec has to fill in.
+
+    Args:
+      key: of this step.
+      packed: the batch.
+      mask_prob: share of positions hidden.
+      mask_last_prob: share of sequences in which only the last item is hidden, as in testing.
+
+    Returns:
+      bool [R, W].
+    """
+    last_key, any_key = jax.random.split(key)
+    here = packed.segment > 0
+    # One draw a user: a table over segments, looked up at each position.
+    most = packed.segment.size
+    only_last = (jax.random.uniform(last_key, (most + 1,)) < mask_last_prob)[packed.segment]
+    some = jax.random.uniform(any_key, packed.segment.shape) < mask_prob
+    return here & jnp.where(only_last, is_last(packed), some)

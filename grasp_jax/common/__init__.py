@@ -1,0 +1,1 @@
+"""What knows nothing of recommending: errors, artefacts, archives, files."""

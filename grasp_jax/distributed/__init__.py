@@ -1,0 +1,1 @@
+"""Meshes, processes, and how arrays lie on them."""

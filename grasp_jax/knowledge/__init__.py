@@ -1,1 +1,0 @@
-"""What a language model knows: texts, encoders, embedding tables."""

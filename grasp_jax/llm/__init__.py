@@ -1,0 +1,1 @@
+"""Language models: servers, prompts that are asked, answers that are kept. Knows nothing of items."""
