@@ -27,6 +27,7 @@ EXTRAS = {
     'mlflow': MLFLOW,
     'wandb': WANDB,
     'test': ['pytest>=8,<10', 'pytest-xdist>=3.6,<4', 'optuna>=4,<6', 'ruff>=0.14,<0.18', 'mypy>=1.18,<3',
+             'import-linter>=2.5,<3',
              'selenium>=4.40,<5', *LLM, *SERVE, *MLFLOW, *WANDB],
     # RecTools, the oracle of tests/evaluation/test_beyond.py, wants NumPy 1 and an environment of its own.
 }

@@ -8,4 +8,5 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$here/setup.sh" "${EXTRAS:-[test]}"
 .venv/bin/ruff check .
 .venv/bin/mypy
+.venv/bin/lint-imports --no-logo
 exec .venv/bin/python -m pytest -n "${WORKERS:-3}" --dist worksteal "$@"

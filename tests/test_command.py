@@ -33,7 +33,7 @@ def test_tracebacks_of_orbax_are_left_out_and_its_messages_stay(path, shown, tra
 
 @pytest.mark.parametrize('arguments', [
     ('grasp_jax.main', '--config=configs/demo.py', '--help'), ('grasp_jax.reproduce', '--table=2', '--plan'),
-    ('grasp_jax.evaluation.compare', 'docs/results/beauty/paper/gru4rec_none')], ids=('main', 'reproduce', 'compare'))
+    ('grasp_jax.compare', 'docs/results/beauty/paper/gru4rec_none')], ids=('main', 'reproduce', 'compare'))
 def test_who_stops_reading_is_told_nothing(arguments):
     reader, writer = os.pipe()
     os.close(reader)  # as `head` does when it has its lines

@@ -10,8 +10,9 @@ import pytest
 
 from grasp_jax.common.errors import UserError
 from grasp_jax.config import changed, default
+from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.models.recommender import Recommender
-from grasp_jax.models.spec import Tables, model_spec
+from grasp_jax.models.spec import model_spec
 from grasp_jax.pipeline.checks import check_config
 from grasp_jax.training.step import init_state, train_spec
 

@@ -25,10 +25,12 @@ import numpy as np
 from grasp_jax.batching import batches
 from grasp_jax.benchmark.workload import Size, config_of
 from grasp_jax.common.errors import UserError
+from grasp_jax.distributed.frozen_vectors import Tables, padded_rows
 from grasp_jax.distributed.sharding import make_mesh, state_shapes, table_mesh, table_shapes
+from grasp_jax.models.inputs import Data
 from grasp_jax.models.recommender import Recommender
-from grasp_jax.models.spec import Tables, model_spec, padded_rows
-from grasp_jax.training.step import Data, init_state, target_count, train_spec, train_steps
+from grasp_jax.models.spec import model_spec
+from grasp_jax.training.step import init_state, target_count, train_spec, train_steps
 
 _STEPS = 2  # in the compiled call; its loop is in the text once
 _BYTES = {'pred': 1, 's8': 1, 'u8': 1, 'bf16': 2, 'f16': 2, 's32': 4, 'u32': 4, 'f32': 4, 's64': 8, 'u64': 8, 'f64': 8}

@@ -12,9 +12,10 @@ from grasp_jax.benchmark import workload
 from grasp_jax.benchmark.reference import Reference, require_vectors
 from grasp_jax.benchmark.training import REFERENCE_METHODS
 from grasp_jax.data.interactions import Interactions
+from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.models.recommender import Recommender
-from grasp_jax.models.spec import Tables, model_spec
+from grasp_jax.models.spec import model_spec
 from grasp_jax.ranking.passes import item_parts, user_states
 from grasp_jax.ranking.ranks import Evaluator
 from grasp_jax.training.run import Run, make_run

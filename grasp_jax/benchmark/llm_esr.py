@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 
 from grasp_jax.benchmark import workload
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.models.spec import Tables
+from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.retrieval import exact
 
 DATASET = 'beauty'  # one of the names that its command knows

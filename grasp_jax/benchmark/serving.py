@@ -13,7 +13,8 @@ import numpy as np
 from grasp_jax.benchmark import retrieval, workload
 from grasp_jax.benchmark.workload import Size
 from grasp_jax.data.interactions import evenly_spread
-from grasp_jax.models.spec import Tables, model_spec
+from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.models.spec import model_spec
 from grasp_jax.serving import assets
 from grasp_jax.serving.engine import Engine, Request
 from grasp_jax.training.step import init_state, train_spec

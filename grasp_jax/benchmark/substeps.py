@@ -13,8 +13,8 @@ import optax
 from grasp_jax.batching import batches
 from grasp_jax.benchmark import timing
 from grasp_jax.benchmark.reference import Reference
+from grasp_jax.distributed.frozen_vectors import padded_rows
 from grasp_jax.models.recommender import Recommender
-from grasp_jax.models.spec import padded_rows
 from grasp_jax.training.epochs import Epochs
 from grasp_jax.training.run import Run
 from grasp_jax.training.step import TrainState, draw, make_optimizer, train_spec

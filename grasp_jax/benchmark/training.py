@@ -13,8 +13,9 @@ from grasp_jax.batching import batches
 from grasp_jax.benchmark import profile, substeps, timing, workload
 from grasp_jax.benchmark.reference import Reference, require_vectors
 from grasp_jax.data.interactions import Interactions
+from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.distributed.sharding import make_mesh
-from grasp_jax.models.spec import Tables, model_spec
+from grasp_jax.models.spec import model_spec
 from grasp_jax.training.epochs import Chunk, Epochs
 from grasp_jax.training.run import Run, make_run
 from grasp_jax.training.step import Batch, TrainState, batch_loss, draw, train_spec

@@ -13,7 +13,8 @@ import numpy as np
 from grasp_jax.common import disk
 from grasp_jax.config import default
 from grasp_jax.data.interactions import Interactions, draw_negatives
-from grasp_jax.models.spec import ModelSpec, Tables
+from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.models.spec import ModelSpec
 from grasp_jax.training.run import Offline
 
 # Amazon Beauty 2014, 5-core: how many users (second line) have so many interactions (first line), 22,363 in all.

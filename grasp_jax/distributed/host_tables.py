@@ -5,8 +5,8 @@ import os
 import numpy as np
 from jax.sharding import Mesh
 
+from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.distributed.sharding import put_replicated, put_rows
-from grasp_jax.models.spec import Tables
 
 # Share of a device's memory that tables may take when the program decides where they live.
 _SHARE = 0.75

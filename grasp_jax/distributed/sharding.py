@@ -9,8 +9,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from grasp_jax.common.errors import UserError
+from grasp_jax.distributed.frozen_vectors import ROW_MULTIPLE, Tables, padded_rows
 from grasp_jax.distributed.partition import AXES, REPLICATED, TABLE, USERS, WHOLE_MESH
-from grasp_jax.models.spec import ROW_MULTIPLE, Tables, padded_rows
 
 # Parameters that are tables; all others are replicated.
 _TABLE_PARAMETERS = ('embedding',)

@@ -11,11 +11,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.sharding import Mesh
 
+from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.distributed.partition import take_rows
 from grasp_jax.models.attention import lead
 from grasp_jax.models.item_encoders import EMBEDDING_INIT, KERNEL_INIT, CommonEncoder, text_rows
 from grasp_jax.models.products import product
-from grasp_jax.models.spec import ModelSpec, Tables
+from grasp_jax.models.spec import ModelSpec
 from grasp_jax.models.transformer import SelfAttention
 
 

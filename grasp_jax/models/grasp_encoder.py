@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.sharding import Mesh
 
+from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.distributed.partition import take_rows
 from grasp_jax.models import attention
 from grasp_jax.models.attention import KnownScores, Normalised, Pair, lead
@@ -25,7 +26,6 @@ from grasp_jax.models.item_encoders import (
 )
 from grasp_jax.models.pair_scores import gated_scores
 from grasp_jax.models.products import product
-from grasp_jax.models.spec import Tables
 from grasp_jax.models.user_context import prefix_context, text_context
 
 

@@ -14,9 +14,10 @@ import numpy as np
 from flax import linen as nn
 from jax.sharding import Mesh
 
+from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.distributed.partition import take_rows
 from grasp_jax.models.attention import Pair
-from grasp_jax.models.spec import ModelSpec, Tables
+from grasp_jax.models.spec import ModelSpec
 
 # Items that are scored together where whole catalogues are: a multiple of it is split into blocks.
 ITEM_BLOCK = 1024

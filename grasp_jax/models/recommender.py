@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from grasp_jax.batching.batches import Ends, Packed, same_user
 from grasp_jax.batching.draws import Drawn
+from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.models.alignment import Alignment
 from grasp_jax.models.attention import KnownScores, row_dot
 from grasp_jax.models.bert4rec import BERT4Rec
@@ -16,7 +17,7 @@ from grasp_jax.models.gru4rec import GRU4Rec
 from grasp_jax.models.item_encoders import EMBEDDING_INIT, text_rows
 from grasp_jax.models.methods import ITEM_ENCODERS
 from grasp_jax.models.sasrec import SASRec
-from grasp_jax.models.spec import ModelSpec, Tables
+from grasp_jax.models.spec import ModelSpec
 
 BACKBONES = {'sasrec': SASRec, 'gru4rec': GRU4Rec, 'bert4rec': BERT4Rec}
 

@@ -7,14 +7,14 @@ F width of the hidden layer of GRASP's MLP.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import ml_collections
-import numpy as np
 from jax.sharding import Mesh
 
 from grasp_jax.common.errors import UserError
+from grasp_jax.distributed.frozen_vectors import padded_rows
 
 _CHOICES = {
     'backbone': ('sasrec', 'gru4rec', 'bert4rec'),
@@ -29,8 +29,6 @@ _CHOICES = {
 _USUAL_WEIGHTS = {'rlmrec': 0.01, 'llm_esr': 0.1}
 # As in the papers of the backbones.
 USUAL_LAYERS = {'sasrec': 2, 'gru4rec': 1, 'bert4rec': 2}
-# Embedding tables get a multiple of this many rows, so that any mesh can split them evenly.
-ROW_MULTIPLE = 128
 Pick = Callable[[jax.Array], jax.Array]  # states [R, W, H] -> some of them, [..., H]
 
 
@@ -139,29 +137,6 @@ class ModelSpec:
     def vocabulary(self) -> int:
         """Rows of an item embedding table: padding id 0, the items, and filling up to `ROW_MULTIPLE`."""
         return padded_rows(self.num_items + 1)
-
-
-class Tables(NamedTuple):
-    """The frozen LLM vectors of Eq. 2. Never trained, never in a checkpoint.
-
-    Attributes:
-      users, users_similar: [n, E], U and the mean of each user's neighbours.
-      items, items_similar: [m + 1, E], I and the mean of each item's neighbours; row 0 is zero.
-      user_slots, item_slots: int32 [n], [m + 1], the row of each id where the tables hold a few rows only; None where
-        an id is its own row. Rows of ids that are not there must not be asked for.
-    """
-
-    users: jax.Array | np.ndarray
-    users_similar: jax.Array | np.ndarray
-    items: jax.Array | np.ndarray
-    items_similar: jax.Array | np.ndarray
-    user_slots: jax.Array | None = None
-    item_slots: jax.Array | None = None
-
-
-def padded_rows(rows: int) -> int:
-    """`rows` rounded up to a multiple of `ROW_MULTIPLE`."""
-    return -(-rows // ROW_MULTIPLE) * ROW_MULTIPLE
 
 
 def model_spec(config: ml_collections.ConfigDict, num_items: int, llm_width: int = 0) -> ModelSpec:

@@ -16,12 +16,11 @@ from grasp_jax.common import archives
 from grasp_jax.common.errors import UserError
 from grasp_jax.data import cold_start
 from grasp_jax.evaluation import baselines
-from grasp_jax.ranking.metrics import summarise
+from grasp_jax.ranking.metrics import COLD_RANKS_FILE, summarise
 from grasp_jax.serving import assets, new_items
 from grasp_jax.serving.engine import Engine, Request
 from grasp_jax.vectors import precomputed
 
-RANKS = 'cold_ranks.npz'
 Tree = dict[str, Any]
 
 
@@ -43,11 +42,11 @@ def evaluate(workdir: pathlib.Path, seed: int, ks: Sequence[int]) -> Tree:
       UserError: the folder is damaged.
     """
     folder = workdir / f'seed{seed}'
-    if not (folder / RANKS).exists():
+    if not (folder / COLD_RANKS_FILE).exists():
         known = assets.open_folder(workdir, seed)
         found = _ranks(known)
-        archives.write(folder / RANKS, found)
-    ranks = archives.read(folder / RANKS)
+        archives.write(folder / COLD_RANKS_FILE, found)
+    ranks = archives.read(folder / COLD_RANKS_FILE)
     return {who: _summary(who, ranks, ks) for who in ('items', 'users')}
 
 

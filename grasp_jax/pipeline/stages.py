@@ -22,10 +22,11 @@ from grasp_jax.data import dataset as dataset_files
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.prepare import prepare, source_checksums
 from grasp_jax.distributed import hosts
+from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.evaluation import standing
 from grasp_jax.evaluation.report import load_report, write_report
-from grasp_jax.models.spec import Tables, model_spec
+from grasp_jax.models.spec import model_spec
 from grasp_jax.pipeline import cold_start as cold_ranking
 from grasp_jax.pipeline import refresh
 from grasp_jax.pipeline.checks import check_config, check_devices, warn_of_cut_offs
@@ -233,7 +234,8 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
         if known is not None:
             refresh.check(known, config)
             return refresh.encode(known, dataset, found, config, partial, answers)
-        return encode(dataset, *found, config, partial, answers)
+        spec = model_spec(config, num_items=1)
+        return encode(dataset, *found, config, partial, answers, spec.reads_users or spec.reads_similar_users)
 
     def find_neighbours(partial: pathlib.Path) -> dict[str, Any]:
         if known is not None:

@@ -15,17 +15,17 @@ from grasp_jax.batching import batches
 from grasp_jax.common.errors import UserError
 from grasp_jax.common.progress import Bar
 from grasp_jax.distributed import hosts
+from grasp_jax.distributed.frozen_vectors import Tables, padded_rows
 from grasp_jax.distributed.host_tables import HostTables
 from grasp_jax.distributed.sharding import whole
+from grasp_jax.models.inputs import Data
 from grasp_jax.models.item_encoders import ITEM_BLOCK
 from grasp_jax.models.recommender import Recommender
-from grasp_jax.models.spec import Tables, padded_rows
 from grasp_jax.ranking.all_items import Beside, best_of, best_so_far
 from grasp_jax.ranking.metrics import Ranks
 from grasp_jax.ranking.ordering import ahead_of
 from grasp_jax.ranking.passes import user_states
 from grasp_jax.ranking.ranks import Batch, Evaluator, rank_candidates
-from grasp_jax.training.step import Data
 
 _BATCHES = 8  # of users that share a pass over all items
 _ITEMS = 8 * ITEM_BLOCK  # of a block that travels at once

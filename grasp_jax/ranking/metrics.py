@@ -22,6 +22,7 @@ from grasp_jax.common.errors import UserError
 from grasp_jax.ranking import windows
 
 RANKS_FILE = 'test_ranks.npz'
+COLD_RANKS_FILE = 'cold_ranks.npz'
 PROTOCOLS = ('sampled', 'full')
 UNMASKED = 'full_unmasked'
 

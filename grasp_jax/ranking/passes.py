@@ -9,9 +9,9 @@ from jax.sharding import Mesh
 
 from grasp_jax.batching import batches
 from grasp_jax.distributed.sharding import split_table, split_users
+from grasp_jax.models.inputs import Data, input_rows
 from grasp_jax.models.item_encoders import ITEM_BLOCK
 from grasp_jax.models.recommender import Recommender
-from grasp_jax.training.step import Data, input_rows
 
 # On a CPU: users whose candidates are scored together.
 _USERS_IN_CACHE = 8

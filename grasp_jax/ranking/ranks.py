@@ -20,6 +20,7 @@ from grasp_jax.batching import batches
 from grasp_jax.data.interactions import Interactions, Split, evenly_spread
 from grasp_jax.distributed.sharding import split_users, whole
 from grasp_jax.models.attention import LEVELS, KnownScores
+from grasp_jax.models.inputs import Data
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.ranking import alone
 from grasp_jax.ranking.all_items import Beside, rank_in_shares
@@ -34,7 +35,6 @@ from grasp_jax.ranking.passes import (
     user_states,
     users_at_once,
 )
-from grasp_jax.training.step import Data
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))

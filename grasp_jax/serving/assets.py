@@ -21,9 +21,10 @@ from grasp_jax.common.errors import UserError
 from grasp_jax.config import saved_config
 from grasp_jax.data import dataset
 from grasp_jax.data.interactions import Interactions
+from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.models.recommender import Recommender
-from grasp_jax.models.spec import ModelSpec, Tables, model_spec
+from grasp_jax.models.spec import ModelSpec, model_spec
 from grasp_jax.retrieval.neighbours import ITEM_NEIGHBOURS
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.seeds import finished_seeds

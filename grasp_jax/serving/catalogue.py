@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from grasp_jax.common.errors import UserError
+from grasp_jax.distributed.frozen_vectors import Tables, padded_rows
 from grasp_jax.distributed.host_tables import fit_on_devices
 from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.models.attention import LEVELS
 from grasp_jax.models.item_encoders import ITEM_BLOCK
 from grasp_jax.models.recommender import Recommender
-from grasp_jax.models.spec import Tables, padded_rows
 from grasp_jax.serving.assets import Assets
 from grasp_jax.serving.extension import Extension, identity
 from grasp_jax.serving.proxy import usual_gates

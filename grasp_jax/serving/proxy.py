@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from grasp_jax.data.interactions import Interactions, evenly_spread
+from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.models.recommender import Recommender
-from grasp_jax.models.spec import Tables
 from grasp_jax.serving import scoring
 
 _HISTORIES, _LONGEST = 256, 32  # that tell the usual value of a gate

@@ -19,9 +19,10 @@ from jax import export
 
 from grasp_jax.common.errors import UserError
 from grasp_jax.data.interactions import evenly_spread
+from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.models.attention import KnownScores, crossed_scores
 from grasp_jax.models.recommender import Recommender
-from grasp_jax.models.spec import ModelSpec, Tables
+from grasp_jax.models.spec import ModelSpec
 from grasp_jax.serving import scoring
 from grasp_jax.serving.assets import Assets
 from grasp_jax.serving.engine import Engine, Request

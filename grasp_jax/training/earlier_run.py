@@ -15,8 +15,9 @@ from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
 from grasp_jax.config import default, saved_config
 from grasp_jax.distributed import hosts
+from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.models.recommender import Recommender
-from grasp_jax.models.spec import ModelSpec, Tables, model_spec
+from grasp_jax.models.spec import ModelSpec, model_spec
 from grasp_jax.ranking.metrics import finished_seeds
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.metrics_log import read_metrics

@@ -13,7 +13,7 @@ import ml_collections
 
 from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
-from grasp_jax.ranking.metrics import RANKS_FILE
+from grasp_jax.ranking.metrics import COLD_RANKS_FILE, RANKS_FILE
 from grasp_jax.training.metrics_log import read_metrics
 
 SETTINGS = ('max_epochs', 'patience')  # of the section `train`
@@ -88,8 +88,7 @@ def is_ranked(folder: pathlib.Path, epoch: int) -> bool:
 def forget_best(folder: pathlib.Path) -> None:
     """Drops what is made from the best epoch once and kept, before ranks of another one are written; the lists are
     written with the ranks, and a report is always made anew."""
-    from grasp_jax.pipeline import cold_start  # which reads finished runs
-    (folder / cold_start.RANKS).unlink(missing_ok=True)
+    (folder / COLD_RANKS_FILE).unlink(missing_ok=True)
 
 
 def note_ranked(folder: pathlib.Path, epoch: int) -> None:

@@ -16,14 +16,16 @@ from grasp_jax.batching.draws import cumulated
 from grasp_jax.common.errors import UserError
 from grasp_jax.data.interactions import Interactions, Split
 from grasp_jax.distributed import hosts
+from grasp_jax.distributed.frozen_vectors import ROW_MULTIPLE, Tables
 from grasp_jax.distributed.host_tables import HostTables, fit_on_devices
 from grasp_jax.distributed.sharding import put_replicated, put_tables, state_shardings, table_mesh
+from grasp_jax.models.inputs import Data
 from grasp_jax.models.recommender import Recommender
-from grasp_jax.models.spec import ROW_MULTIPLE, ModelSpec, Tables, model_spec
+from grasp_jax.models.spec import ModelSpec, model_spec
 from grasp_jax.ranking.host_ranks import HostEvaluator
 from grasp_jax.ranking.ranks import Evaluator
 from grasp_jax.training.parts import check_parts
-from grasp_jax.training.step import LOSSES, Data, TrainState, init_state, train_spec
+from grasp_jax.training.step import LOSSES, TrainState, init_state, train_spec
 
 LOG = logging.getLogger(__name__)
 TABLES = ('auto', 'device', 'host')

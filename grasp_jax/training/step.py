@@ -12,11 +12,12 @@ from jax.sharding import Mesh
 
 from grasp_jax.batching import batches, draws
 from grasp_jax.batching.draws import Drawn
+from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.distributed.sharding import split_rows, state_shardings, whole
 from grasp_jax.models import losses
 from grasp_jax.models.alignment import HIDDEN_SHARE
+from grasp_jax.models.inputs import Data, input_rows
 from grasp_jax.models.recommender import Encoded, Inputs, Recommender
-from grasp_jax.models.spec import ModelSpec, Tables
 from grasp_jax.training import parts
 
 LOSSES = ('bce', 'gbce', 'sampled_softmax', 'softmax')
@@ -68,20 +69,6 @@ class TrainState(NamedTuple):
     params: Any
     optimizer: Any
     key: jax.Array
-
-
-class Data(NamedTuple):
-    """What a step reads, on the devices.
-
-    Attributes:
-      items: int32 [interactions].
-      tables: the frozen tables, None without text.
-      cumulative: uint32 [m], chances of items 1..m as negatives, see `draws.cumulated`; None: all have the same.
-    """
-
-    items: jax.Array
-    tables: Tables | None
-    cumulative: jax.Array | None = None
 
 
 def train_spec(config: ml_collections.ConfigDict) -> TrainSpec:
@@ -203,14 +190,6 @@ def make_batch(model: Recommender, mesh: Mesh, shape: batches.Shape, items: jax.
     similar = (input_rows(spec, mesh, items, placement, *grid)
                for placement, grid in zip(step.similar, shape.similar, strict=True))
     return Batch(jnp.asarray(step.users.user), packed, last, tuple(similar))
-
-
-def input_rows(spec: ModelSpec, mesh: Mesh, items: jax.Array, placement: batches.Placement, rows: int,
-               width: int | None = None) -> Inputs:
-    """Users' inputs as in testing, behind them the mask where the backbone needs one; rows are by default as wide as
-    in training."""
-    packed = split_rows(batches.pack_rows(items, placement, rows, width or spec.row_width, spec.appended), mesh)
-    return Inputs(packed, (packed.items == 0) & (packed.segment > 0), batches.ends(placement, spec.appended))
 
 
 def batch_loss(params: Any, model: Recommender, spec: TrainSpec, data: Data, batch: Batch, drawn: Drawn,

@@ -12,7 +12,6 @@ import numpy as np
 from grasp_jax.common import artefacts, disk
 from grasp_jax.common.errors import UserError
 from grasp_jax.data.dataset import Dataset
-from grasp_jax.models.spec import model_spec
 from grasp_jax.texts import domains
 from grasp_jax.vectors import hashed, lsa, precomputed, sentence_encoder, vector_store
 from grasp_jax.vectors.openai_encoder import OpenAIEncoder, extra_of
@@ -54,7 +53,7 @@ VECTORS = 'vectors'  # below the folder of answers
 
 
 def encode(dataset: Dataset, item_texts: Texts, user_texts: Texts, config: ml_collections.ConfigDict,
-           folder: pathlib.Path, answers: pathlib.Path | None = None) -> dict[str, Any]:
+           folder: pathlib.Path, answers: pathlib.Path | None = None, users_read: bool = True) -> dict[str, Any]:
     """Writes `items.npy` [m + 1, E] (row 0 zero) and `users.npy` [n, E].
 
     Args:
@@ -64,6 +63,7 @@ def encode(dataset: Dataset, item_texts: Texts, user_texts: Texts, config: ml_co
       config: the full config; reads `encode` (and `data` where precomputed vectors lie in the data folder).
       folder: where the files go.
       answers: folder of what models answered; models' vectors are kept there too. Default: beside `folder`.
+      users_read: whether the model reads vectors of users; those of items it reads always.
 
     Returns:
       Facts: encoder, width, dtype, rows without any known word.
@@ -86,8 +86,8 @@ def encode(dataset: Dataset, item_texts: Texts, user_texts: Texts, config: ml_co
         vectors.save(folder)
     items = write_table(folder, 'items', vectors.items, vectors.item_rows, settings)
     users = write_table(folder, 'users', vectors.users, vectors.user_rows, settings)
-    _look_at(items, 'items', config)
-    _look_at(users, 'users', config)
+    _look_at(items, 'items', config, needed=True)
+    _look_at(users, 'users', config, needed=users_read)
     return {'kind': settings.kind, 'origin': origin(config), 'width': int(vectors.items.shape[1]),
             'centred': bool(settings.center), 'dtype': settings.dtype,
             'template_version': domains.load(config.text.domain).version, 'corrupted_share': settings.corrupt.share,
@@ -95,7 +95,7 @@ def encode(dataset: Dataset, item_texts: Texts, user_texts: Texts, config: ml_co
             'equal_users': users.equal, **vectors.facts}
 
 
-def _look_at(found: Written, name: str, config: ml_collections.ConfigDict) -> None:
+def _look_at(found: Written, name: str, config: ml_collections.ConfigDict, needed: bool) -> None:
     """Says which vectors, as they were written, tell nothing or not enough.
 
     Raises:
@@ -103,8 +103,7 @@ def _look_at(found: Written, name: str, config: ml_collections.ConfigDict) -> No
     """
     rows, remedy = found.rows, _REMEDIES.get(config.encode.kind, 'look at the file that the vectors are from')
     everything = 'zero' if found.zero == rows else 'equal' if 1 < rows == found.largest else ''
-    spec = model_spec(config, num_items=1)
-    if rows and everything and (name == 'items' or spec.reads_users or spec.reads_similar_users):
+    if rows and everything and needed:
         raise UserError(f'{config.data.name}: the vectors of all {name} are {everything} ({rows:,}, as they were '
                         f'written), so they say nothing; {remedy}, or use --config.model.method=none')
     if found.zero:

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from grasp_jax import compare as command
 from grasp_jax import config as configs
 from grasp_jax.common.errors import UserError
 from grasp_jax.evaluation import beyond, compare, report
@@ -65,7 +66,7 @@ def test_a_comparison_sets_the_values_side_by_side(tmp_path, shop, capsys):
     for name, depth in (('first', 20), ('old', 0), ('third', 20)):
         run(tmp_path / name, shop, depth=depth, best=0.9 if name == 'third' else 0.3)
     paths = [str(tmp_path / name) for name in ('first', 'old', 'third')]
-    assert compare.main([*paths, '--out', str(tmp_path / 'table.md')]) == 0
+    assert command.main([*paths, '--out', str(tmp_path / 'table.md')]) == 0
     printed = capsys.readouterr().out
     rows = compare.beyond_rows([tmp_path / name for name in ('first', 'old', 'third')],
                                [report.load_report(tmp_path / name) for name in ('first', 'old', 'third')])
@@ -74,7 +75,7 @@ def test_a_comparison_sets_the_values_side_by_side(tmp_path, shop, capsys):
     assert not any(name.startswith('diversity') for name in rows[0]), 'no run has vectors'
     for text in (printed, (tmp_path / 'table.md').read_text()):
         assert rows[0][1] in text and rows[3][1] in text
-    assert compare.main([paths[1], '--out', str(tmp_path / 'table.md')]) == 0
+    assert command.main([paths[1], '--out', str(tmp_path / 'table.md')]) == 0
     assert 'coverage' not in capsys.readouterr().out
 
 

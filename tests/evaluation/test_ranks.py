@@ -7,13 +7,15 @@ import pytest
 
 from grasp_jax.config import changed, default
 from grasp_jax.data.interactions import Interactions, draw_negatives
+from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.distributed.sharding import make_mesh
+from grasp_jax.models.inputs import Data
 from grasp_jax.models.recommender import Recommender
-from grasp_jax.models.spec import Tables, model_spec
+from grasp_jax.models.spec import model_spec
 from grasp_jax.ranking import ranks
 from grasp_jax.ranking.passes import item_parts, user_states
 from grasp_jax.training.run import make_run
-from grasp_jax.training.step import Data, init_state, train_spec
+from grasp_jax.training.step import init_state, train_spec
 
 
 @pytest.mark.parametrize('backbone', ('sasrec', 'gru4rec', 'bert4rec'))

@@ -7,8 +7,8 @@ import pytest
 
 from grasp_jax.config import changed, default
 from grasp_jax.data.interactions import Interactions, draw_negatives
+from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.distributed.sharding import make_mesh
-from grasp_jax.models.spec import Tables
 from grasp_jax.training.run import make_run
 from tests.evaluation.test_ranks import all_scores
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from grasp_jax import compare as command
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.evaluation import compare, examples, plots, report
@@ -135,15 +136,15 @@ def test_with_and_without_seen_items_are_not_compared(tmp_path, capsys):
         assert ('it does not ask which of the items that the user had comes again' in page) == repeats
         assert (found['protocol'].get('full_unmasked') is None) == (found['test']['full_unmasked'] is None) == repeats
     both = [str(tmp_path / name) for name in ('hidden', 'there')]
-    assert compare.main(both) == 0
+    assert command.main(both) == 0
     printed = capsys.readouterr().out
     row = next(line for line in printed.splitlines() if line.startswith('there'))
     assert row.endswith('another evaluate.repeats') and '**' not in row
-    assert compare.main([*both, '--plot', str(tmp_path / 'picture.png')]) == 2
+    assert command.main([*both, '--plot', str(tmp_path / 'picture.png')]) == 2
     assert 'another evaluate.repeats' in capsys.readouterr().err
     old = json.loads((tmp_path / 'hidden/report.json').read_text())
     del old['protocol']['repeats']  # as in reports of before
     (tmp_path / 'hidden/report.json').write_text(json.dumps(old))
-    assert compare.main(both) == 0 and 'another evaluate.repeats' in capsys.readouterr().out
-    assert compare.main([both[0], both[0]]) == 0 and 'another evaluate.repeats' not in ''.join(
+    assert command.main(both) == 0 and 'another evaluate.repeats' in capsys.readouterr().out
+    assert command.main([both[0], both[0]]) == 0 and 'another evaluate.repeats' not in ''.join(
         capsys.readouterr().out.partition('All numbers')[0])

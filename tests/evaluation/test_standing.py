@@ -7,12 +7,13 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from grasp_jax import compare as command
 from grasp_jax import config as configs
 from grasp_jax.common import artefacts
 from grasp_jax.data import dataset as dataset_files
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import draw_negatives
-from grasp_jax.evaluation import baselines, compare, examples, plots, report, standing
+from grasp_jax.evaluation import baselines, examples, plots, report, standing
 from grasp_jax.evaluation.history import History
 from grasp_jax.ranking import metrics
 from grasp_jax.ranking.lists import load_lists
@@ -85,7 +86,7 @@ def test_report_pages_and_comparison_show_the_baselines(tmp_path, shop, capsys):
         assert value in page and value in screen and 'item-KNN over the last 3 items' in screen
         assert '![Baselines and this model](plots/baselines.png)' in page
         assert matplotlib.image.imread(workdir / 'plots/baselines.png').shape[1] >= 1200
-    assert compare.main([str(tmp_path / 'ahead'), str(tmp_path / 'behind')]) == 0
+    assert command.main([str(tmp_path / 'ahead'), str(tmp_path / 'behind')]) == 0
     printed = capsys.readouterr().out
     assert printed.count('first-order transitions') == 2  # a row, and what one run is behind
     assert f'behind: {standing.first_line(behind)[:1].lower()}{standing.first_line(behind)[1:]}.' in printed
@@ -181,7 +182,7 @@ def test_what_is_not_finished_is_said_everywhere(tmp_path, shop, capsys):
     assert words in report.render_terminal(found) and words in (tmp_path / 'short/report.md').read_text()
     one = report.of_seeds(found, (2,))
     assert one['unfinished'] == [2] and 'Beware: training is not finished' in report.render_terminal(one)
-    assert compare.main([str(tmp_path / 'short')]) == 0 and f'short: {words}' in capsys.readouterr().out
+    assert command.main([str(tmp_path / 'short')]) == 0 and f'short: {words}' in capsys.readouterr().out
     long = run(tmp_path / 'long', shop)
     assert long['unfinished'] == [] and 'not finished' not in report.render_terminal(long)
 
@@ -197,7 +198,7 @@ def test_full_ranking_comes_first_where_it_picked_the_epoch(tmp_path, shop, caps
             for start in ('group, %', 'baselines, %'):
                 head = next(line for line in lines if line.removeprefix('| ').startswith(start))
                 assert head.index(f'NDCG@10 {order[0]}') < head.index(f'NDCG@10 {order[1]}')
-        assert compare.main([str(tmp_path / select_by)]) == 0
+        assert command.main([str(tmp_path / select_by)]) == 0
         head = capsys.readouterr().out.splitlines()[0]
         assert head.index(f'NDCG@10 {order[0]}') < head.index(f'NDCG@10 {order[1]}') and f'gain, {order[0]}' in head
     with (tmp_path / 'full/report.json').open() as file:

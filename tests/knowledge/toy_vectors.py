@@ -1,6 +1,7 @@
 """A toy data set of texts, and vectors made of them."""
 
 from grasp_jax.config import default
+from grasp_jax.models.spec import model_spec
 from grasp_jax.vectors import encoders, tables
 
 ITEM_IDS, USER_IDS = [f'i{i}' for i in range(40)], [f'u{u}' for u in range(25)]
@@ -17,5 +18,7 @@ def config_of(**encode):
 
 def run(dataset, config, folder):
     folder.mkdir()
-    facts = encoders.encode(dataset, ITEM_TEXTS, USER_TEXTS, config, folder)
+    spec = model_spec(config, num_items=1)
+    facts = encoders.encode(dataset, ITEM_TEXTS, USER_TEXTS, config, folder,
+                            users_read=spec.reads_users or spec.reads_similar_users)
     return facts, *tables.load_vectors(folder, len(USER_IDS), len(ITEM_IDS))

@@ -7,8 +7,9 @@ import pytest
 
 from grasp_jax.batching import batches, draws
 from grasp_jax.config import default
+from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.models.recommender import Recommender
-from grasp_jax.models.spec import Tables, model_spec
+from grasp_jax.models.spec import model_spec
 
 CAUSAL = ('sasrec', 'gru4rec')
 ALL = (*CAUSAL, 'bert4rec')

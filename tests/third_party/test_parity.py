@@ -9,10 +9,12 @@ import pytest
 
 from grasp_jax.batching import batches
 from grasp_jax.config import default
+from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.distributed.sharding import make_mesh
+from grasp_jax.models.inputs import Data
 from grasp_jax.models.recommender import Recommender
-from grasp_jax.models.spec import Tables, model_spec
-from grasp_jax.training.step import Batch, Data, batch_loss, draw, init_state, target_count, train_spec, train_step
+from grasp_jax.models.spec import model_spec
+from grasp_jax.training.step import Batch, batch_loss, draw, init_state, target_count, train_spec, train_step
 
 torch = pytest.importorskip('torch', reason='needs the [reference] extra')
 

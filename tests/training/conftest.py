@@ -6,8 +6,8 @@ import pytest
 
 from grasp_jax.config import default
 from grasp_jax.data.interactions import Interactions, draw_negatives
+from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.distributed.sharding import make_mesh
-from grasp_jax.models.spec import Tables
 from grasp_jax.training import epochs
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.run import Offline, make_run

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from grasp_jax.common.errors import UserError
+from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.distributed.host_tables import HostTables, fit_on_devices
 from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.evaluation.gates import candidate_gates
-from grasp_jax.models.spec import Tables
 from grasp_jax.ranking.ranks import Evaluator
 from grasp_jax.ranking.scores import target_scores
 from grasp_jax.training.epochs import Epochs
