@@ -73,7 +73,7 @@ def scripted(tmp_path):
     @contextlib.contextmanager
     def start(faults=None):
         path = tmp_path / f'log_{len(list(tmp_path.glob("log_*")))}.jsonl'
-        command = [sys.executable, ROOT / 'tests' / 'knowledge' / 'scripted_server.py', path, json.dumps(faults or {})]
+        command = [sys.executable, ROOT / 'tests' / 'llm' / 'scripted_server.py', path, json.dumps(faults or {})]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
             try:
                 port = int(server.stdout.readline())

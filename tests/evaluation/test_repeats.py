@@ -10,7 +10,7 @@ from grasp_jax.data.interactions import Interactions, draw_negatives
 from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.training.run import make_run
-from tests.evaluation.test_ranks import all_scores
+from tests.ranking.test_ranks import all_scores
 
 ITEMS = 30
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from toy_vectors import ITEM_IDS, USER_IDS, config_of
 
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import Interactions
+from tests.vectors.toy_vectors import ITEM_IDS, USER_IDS, config_of
 
 
 @pytest.fixture

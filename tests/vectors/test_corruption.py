@@ -6,7 +6,7 @@ import pytest
 from grasp_jax.common.errors import UserError
 from grasp_jax.config import default
 from grasp_jax.vectors import corruption, encoders
-from tests.knowledge.test_texts import make
+from tests.texts.test_texts import make
 
 
 @pytest.fixture

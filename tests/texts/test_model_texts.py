@@ -1,8 +1,7 @@
 """What becomes of a language model's answers: the texts of items and users, and what is said of them."""
 
-from ask_many import config_for, questions, write
-
 from grasp_jax.llm.responses import Responses
+from tests.llm.ask_many import config_for, questions, write
 
 
 def test_thoughts_and_fences_are_no_part_of_a_text(scripted, tmp_path):

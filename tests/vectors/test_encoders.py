@@ -8,12 +8,12 @@ import shutil
 import numpy as np
 import pytest
 import threadpoolctl
-from toy_vectors import ITEM_IDS, ITEM_TEXTS, USER_TEXTS, config_of, run
 
 from grasp_jax.common.errors import UserError
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.vectors import encoders, lsa, sentence_encoder, tables
+from tests.vectors.toy_vectors import ITEM_IDS, ITEM_TEXTS, USER_TEXTS, config_of, run
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'float16'])

@@ -12,7 +12,7 @@ from grasp_jax.data import dataset as dataset_files
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.pipeline import audit
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -3,18 +3,18 @@
 import json
 
 import pytest
-from ask_many import config_for, questions
 
 from grasp_jax.commands import asking
 from grasp_jax.common.errors import UserError
 from grasp_jax.llm import batch_files, generate
 from grasp_jax.llm.responses import Responses
 from grasp_jax.texts import model_texts
+from tests.llm.ask_many import config_for, questions
 
 
 def engine(path, wrapped=True):
     """Stands in for an engine: answers every line by the script of the server, in another order."""
-    from scripted_server import chat
+    from tests.llm.scripted_server import chat
     lines = []
     for line in path.read_text().splitlines():
         request = json.loads(line)
@@ -55,7 +55,7 @@ def test_files_give_the_table_of_the_direct_path(scripted, tmp_path, wrapped):
 
 def test_answers_that_are_cut_off_alike_are_tries_and_get_more_room(tmp_path):
     """At temperature 0 an engine cuts at the same word each time; every round was paid for."""
-    from scripted_server import chat
+    from tests.llm.scripted_server import chat
     asked = questions(config_for('http://localhost:1/v1', {'max_tokens': 2}), 2)
     with Responses(tmp_path / 'store.sqlite') as store:
         rooms = []

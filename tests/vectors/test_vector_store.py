@@ -5,12 +5,12 @@ import sqlite3
 
 import numpy as np
 import pytest
-from ask_many import config_for
 
 from grasp_jax.common.errors import UserError
 from grasp_jax.llm.responses import Responses
 from grasp_jax.vectors import encoders
 from grasp_jax.vectors.vector_store import VectorStore, fill
+from tests.llm.ask_many import config_for
 
 ITEMS = [f'Item number {number}.' for number in range(70)]
 USERS = [f'A user of kind {number % 20}.' for number in range(50)]

@@ -4,14 +4,14 @@ import asyncio
 import re
 
 import pytest
-from ask_many import config_for, questions, write
-from test_vector_store import config_of, embed
 
 from grasp_jax.common.errors import UserError
 from grasp_jax.llm import language_model, server
 from grasp_jax.llm.estimate import ENOUGH, Tokens, rough_of
 from grasp_jax.llm.responses import Responses, Usage
 from grasp_jax.vectors.vector_store import VectorStore
+from tests.llm.ask_many import config_for, questions, write
+from tests.vectors.test_vector_store import config_of, embed
 
 PRICES = (('scripted', 1000.0, 1000.0), ('vectors', 1000.0, 0.0))
 

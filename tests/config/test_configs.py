@@ -16,7 +16,7 @@ from grasp_jax.models.spec import model_spec
 from grasp_jax.pipeline.checks import check_config
 from grasp_jax.training.step import init_state, train_spec
 
-CONFIGS = pathlib.Path(__file__).resolve().parent.parent / 'configs'
+CONFIGS = pathlib.Path(__file__).resolve().parents[2] / 'configs'
 SHIPPED = ['demo', 'own_data', 'beauty', 'beauty:minilm', 'beauty:paper', 'fashion', 'fashion:raw', 'industry_100k']
 
 

@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from toy_vectors import USER_TEXTS, config_of, run
 
 from grasp_jax.common.errors import UserError
 from grasp_jax.vectors import encoders
+from tests.vectors.toy_vectors import USER_TEXTS, config_of, run
 
 
 def test_vectors_of_zeros_are_said(dataset, files, tmp_path, caplog):

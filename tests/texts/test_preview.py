@@ -3,12 +3,12 @@
 import dataclasses
 
 import pytest
-from ask_many import config_for, questions
 
 from grasp_jax.common.errors import UserError
 from grasp_jax.llm import estimate, language_model
 from grasp_jax.llm.responses import Responses, Usage
 from grasp_jax.texts import domains, model_texts, preview
+from tests.llm.ask_many import config_for, questions
 
 
 def test_estimates_learn_from_the_servers_counts(scripted, tmp_path):

@@ -39,5 +39,5 @@ def test_who_stops_reading_is_told_nothing(arguments):
     os.close(reader)  # as `head` does when it has its lines
     with os.fdopen(writer, 'w') as nobody:
         ended = subprocess.run([sys.executable, '-m', *arguments], stdout=nobody, stderr=subprocess.PIPE, text=True,
-                               cwd=pathlib.Path(__file__).parent.parent, check=False)
+                               cwd=pathlib.Path(__file__).parents[2], check=False)
     assert (ended.returncode, ended.stderr) == (command.EXIT_UNREAD, '')

@@ -18,7 +18,7 @@ from grasp_jax.training import loop
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.metrics_log import read_metrics
 
-HERE = pathlib.Path(__file__).resolve().parent
+HERE = pathlib.Path(__file__).resolve().parent.parent / 'training'  # of train_small.py
 LIMIT = 300  # seconds
 
 

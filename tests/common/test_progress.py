@@ -85,7 +85,8 @@ def test_one_that_is_switched_off_or_interrupted_ends_well(log, monkeypatch):
 
 def test_no_other_bar_is_used_in_the_package():
     """A library's own would write carriage returns into logs."""
-    found = subprocess.run(['grep', '-rl', 'import.*tqdm', os.path.dirname(progress.__file__), '--include=*.py'],
+    package = os.path.dirname(os.path.dirname(progress.__file__))
+    found = subprocess.run(['grep', '-rl', 'import.*tqdm', package, '--include=*.py'],
                            capture_output=True, text=True, check=True).stdout.split()
     assert [os.path.basename(path) for path in found] == ['progress.py']
     assert sys.modules['tqdm']

@@ -1,11 +1,11 @@
 """Which language model is asked, and what shapes its answers."""
 
 import pytest
-from ask_many import config_for
 
 from grasp_jax.common.errors import UserError
 from grasp_jax.llm import language_model
 from grasp_jax.pipeline.checks import check_config
+from tests.llm.ask_many import config_for
 
 
 def test_the_key_goes_to_the_server_that_is_named_alone(monkeypatch):

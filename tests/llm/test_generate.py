@@ -11,10 +11,10 @@ import sys
 import time
 
 import pytest
-from ask_many import config_for, write
 
 from grasp_jax.common.errors import UserError
 from grasp_jax.llm.responses import Responses
+from tests.llm.ask_many import config_for, write
 
 HERE = pathlib.Path(__file__).parent
 DRILL = {'429': 0.05, '500': 0.05, 'dropped': 0.02, 'cut': 0.02, 'empty': 0.01, 'slow': 0.02}

@@ -1,0 +1,3 @@
+"""Sequences as of tests/data."""
+
+from tests.data.conftest import sequences  # noqa: F401 (a fixture)
