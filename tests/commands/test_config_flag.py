@@ -9,7 +9,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = '''
 import logging, sys
-from grasp_jax import config_flag
+from grasp_jax.commands import config_flag
 from grasp_jax.commands.command import reading_flags
 from grasp_jax.common.errors import UserError
 logging.basicConfig(format='%(message)s')

@@ -191,7 +191,7 @@ def test_several_writers_of_one_file_never_leave_half_of_it(tmp_path):
         for _ in range(30):
             artefacts.write_text(path, f'{number}' * 100_000)
 
-    script = ('import pathlib, sys; from grasp_jax import artefacts\n'
+    script = ('import pathlib, sys; from grasp_jax.common import artefacts\n'
               f'for _ in range(30): artefacts.write_text(pathlib.Path({str(path)!r}), "b" * 100_000)')
     with subprocess.Popen([sys.executable, '-c', script], stderr=subprocess.PIPE, text=True) as other:
         while other.poll() is None:
