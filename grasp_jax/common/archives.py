@@ -11,10 +11,10 @@ from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
 
 
-def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes an archive in one step, as `artefacts.replacing` does."""
+def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray], compress: bool = True) -> None:
+    """Writes an archive in one step, as `artefacts.replacing` does; uncompressed it is larger and written sooner."""
     with artefacts.replacing(path) as partial, partial.open('wb') as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+        (np.savez_compressed if compress else np.savez)(file, allow_pickle=False, **arrays)
 
 
 def read(path: pathlib.Path, names: Sequence[str] = ()) -> dict[str, np.ndarray]:

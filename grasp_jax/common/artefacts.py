@@ -24,6 +24,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from grasp_jax.common import source
 from grasp_jax.common.errors import UserError
 
 LOG = logging.getLogger(__name__)
@@ -105,7 +106,8 @@ def build(path: pathlib.Path, config: Any, inputs: collections.abc.Sequence[str]
     manifest = {
         'stage': path.name, 'fingerprint': mark, 'config': config, 'inputs': list(inputs), 'made_of': made_of,
         'facts': facts, 'files': {name: file_checksum(file) for name, file in files.items()},
-        'bytes': {name: file.stat().st_size for name, file in files.items()}, 'versions': versions()}
+        'bytes': {name: file.stat().st_size for name, file in files.items()}, 'versions': versions(),
+        'commit': source.commit()}
     write_json(partial / MANIFEST, manifest)
     os.replace(partial, path)
     shutil.rmtree(rest, ignore_errors=True)
@@ -172,7 +174,7 @@ def claim(folder: pathlib.Path, config: dict[str, Any], inputs: collections.abc.
     else:
         write_json(folder / MANIFEST, {
             'stage': folder.name, 'fingerprint': fingerprint(folder.name, config, inputs), 'config': config,
-            'inputs': list(inputs), 'made_of': made_of, 'versions': versions()})
+            'inputs': list(inputs), 'made_of': made_of, 'versions': versions(), 'commit': source.commit()})
 
 
 def _without_new(config: Any, before: Any, usual: Any) -> Any:

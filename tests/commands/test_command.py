@@ -11,6 +11,9 @@ import orbax.checkpoint as ocp
 import pytest
 
 from grasp_jax.commands import command
+from grasp_jax.reproduce import kept
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def record_of(path):
@@ -33,11 +36,15 @@ def test_tracebacks_of_orbax_are_left_out_and_its_messages_stay(path, shown, tra
 
 @pytest.mark.parametrize('arguments', [
     ('grasp_jax.main', '--config=configs/demo.py', '--help'), ('grasp_jax.reproduce', '--table=2', '--plan'),
-    ('grasp_jax.compare', 'docs/results/beauty/paper/gru4rec_none')], ids=('main', 'reproduce', 'compare'))
-def test_who_stops_reading_is_told_nothing(arguments):
+    ('grasp_jax.compare', 'RUN')], ids=('main', 'reproduce', 'compare'))
+def test_who_stops_reading_is_told_nothing(arguments, tmp_path):
+    if 'RUN' in arguments:
+        run = 'beauty/paper/gru4rec_none'
+        kept.unpack(ROOT / 'docs/results', tmp_path, run)
+        arguments = (arguments[0], str(tmp_path / run))
     reader, writer = os.pipe()
     os.close(reader)  # as `head` does when it has its lines
     with os.fdopen(writer, 'w') as nobody:
         ended = subprocess.run([sys.executable, '-m', *arguments], stdout=nobody, stderr=subprocess.PIPE, text=True,
-                               cwd=pathlib.Path(__file__).parents[2], check=False)
+                               cwd=ROOT, check=False)
     assert (ended.returncode, ended.stderr) == (command.EXIT_UNREAD, '')

@@ -4,11 +4,12 @@ import functools
 import json
 import pathlib
 import re
+import sys
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-RUNS = ROOT / 'docs' / 'results' / 'beauty'
+RUNS = pathlib.Path()  # of each test the kept runs
 PAPER = {'plain': 'none', 'RLMRec': 'rlmrec', 'LLMInit': 'llm_init', 'LLM-ESR': 'llm_esr',
          'GRASP as printed': 'grasp_printed', 'GRASP, calibrated gate, prefix': 'grasp',
          'the same with ids': 'grasp_id'}
@@ -27,6 +28,11 @@ CONTEXTS = {'text': 'text', 'prefix': 'prefix', 'prefix and text with dropout': 
             'text without the last 2': 'held_out', 'leaky text': 'leaky'}
 BACKBONES = {'SASRec': 'sasrec', 'GRU4Rec': 'gru4rec', 'BERT4Rec': 'bert4rec'}
 GROUPS = {f'{part} {what}s': f'{part}_{what}' for part in ('tail', 'head') for what in ('item', 'user')}
+
+
+@pytest.fixture(autouse=True)
+def runs(kept_runs, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], 'RUNS', kept_runs / 'beauty', raising=False)
 
 
 def rows(document, heading, first):

@@ -262,9 +262,9 @@ def test_the_command_runs_a_grid_and_goes_on(module, tmp_path):
     (('--figure=robustness', '--dataset=fashion'), '--dataset=fashion: has no texts'),
     (('--table=2', '--norun', '--workdir=/nowhere'), '/nowhere/beauty/paper: there is no such folder'),
     (('--figure=robustness', '--norun', '--workdir=/nowhere'), '/nowhere/beauty/paper: there is no such folder'),
-    (('--table=2', '--norun', '--workdir=docs/results', '--seeds=7'), 'no run of table2 is done (--seeds=7)')])
-def test_mistakes_are_one_line(module, flags, message):
-    found = module('reproduce', *flags)
+    (('--table=2', '--norun', '--workdir=RUNS', '--seeds=7'), 'no run of table2 is done (--seeds=7)')])
+def test_mistakes_are_one_line(module, kept_runs, flags, message):
+    found = module('reproduce', *(flag.replace('RUNS', str(kept_runs)) for flag in flags))
     assert found.returncode == 2 and found.stderr.count('\n') <= 2 and message in found.stderr, found.stderr
 
 
