@@ -176,9 +176,11 @@ def test_a_folder_of_before_that_is_damaged_is_refused(tmp_path):
 def test_a_disk_without_room_is_said_before_anything_is_written(tmp_path, monkeypatch):
     config = config_of(tmp_path / 'data1', rows(), 'lsa')
     prepare_knowledge(config, tmp_path / 'monday')
-    monkeypatch.setattr('shutil.disk_usage', lambda folder: Usage(free=1000))
-    with pytest.raises(UserError, match='encode needs'):
-        refresh_knowledge(config, tmp_path / 'tuesday', tmp_path / 'monday')
+    for stage in ('prepare', 'encode'):
+        monkeypatch.setattr('shutil.disk_usage', lambda folder, stage=stage: Usage(
+            free=1000 if stage in str(folder) else 10 ** 12))
+        with pytest.raises(UserError, match=f'{stage} needs'):
+            refresh_knowledge(config, tmp_path / f'tuesday{len(stage)}', tmp_path / 'monday')
 
 
 def test_what_cannot_be_refreshed_is_refused(tmp_path):

@@ -11,6 +11,7 @@ webdriver = pytest.importorskip('selenium.webdriver', reason='selenium is not in
 CHROMIUM, DRIVER = shutil.which('chromium') or shutil.which('google-chrome'), shutil.which('chromedriver')
 pytestmark = pytest.mark.skipif(not CHROMIUM or not DRIVER, reason='chromium and chromedriver are not installed')
 EVIL = '<img src=x onerror="document.title=\'broken\'"><b>bold</b>'
+KEPT = '<xss onfocus="self[`document`][`title`]=`broken`" autofocus tabindex=1>'  # is not taken out of titles
 
 
 @pytest.fixture(scope='module')
@@ -140,7 +141,7 @@ def test_it_fits_a_phone(page, service):
 
 def test_titles_are_text_and_no_other_address_is_asked(browser, untrained, tmp_path):
     with running(tmp_path, f'--workdir={untrained()}', *FEW, token=TOKEN) as service:
-        assert service.post('/items', items=[{'item_id': EVIL, 'title': f'{EVIL} thing03'}])[0] == 200
+        assert service.post('/items', items=[{'item_id': EVIL, 'title': f'{KEPT} thing03'}])[0] == 200
         browser.get_log('performance')
         browser.get(f'http://localhost:{service.port}/')
         field = browser.find_element('id', 'secret')
@@ -149,8 +150,8 @@ def test_titles_are_text_and_no_other_address_is_asked(browser, untrained, tmp_p
         browser.find_element('id', 'secret').send_keys(TOKEN + '\n')
         wait(browser, lambda: len(rows(browser, '#list li')) == 10)
         assert not browser.find_element('id', 'trouble').is_displayed()
-        search(browser, 'onerror thing03', 1)
-        assert rows(browser, '#found .name')[0].text == f'{EVIL} thing03'
+        search(browser, 'onfocus thing03', 1)
+        assert rows(browser, '#found .name')[0].text == f'{KEPT} thing03'
         rows(browser, '#found button')[0].click()
         check_list(browser, service, [EVIL])
         assert browser.title == 'What comes next'
