@@ -29,13 +29,14 @@ import numpy as np
 from grasp_jax.commands.command import Parser
 from grasp_jax.common import archives, artefacts
 from grasp_jax.common.errors import UserError
-from grasp_jax.ranking.metrics import RANKS_FILE
+from grasp_jax.ranking.metrics import PROTOCOLS, RANKS_FILE, UNMASKED
 from grasp_jax.training.metrics_log import METRICS_FILE
 
 INDEX, RANKS, METRICS, RECORDS = 'runs.csv', 'ranks.npz', 'metrics.jsonl.gz', 'records.json.gz'
 _RECORDS = (artefacts.MANIFEST, 'report.json', 'gates.json', 'changes.json')
 _COLUMNS = ('run', 'commit', 'python', 'jax', 'flax', 'numpy', 'epochs', 'ranks_sha256', 'metrics_sha256')
 _SHARED = ('users', 'targets')  # arrays that many runs have alike
+_RANKS = (*PROTOCOLS, UNMASKED)  # arrays of ranks; others are kept as they are
 
 
 class Runs:
@@ -80,15 +81,13 @@ def find(folder: pathlib.Path) -> Runs:
     Raises:
       UserError: a file is damaged.
     """
-    found = Runs()
+    found, folders = Runs(), {folder}
     for path in sorted(folder.rglob(RANKS_FILE)):
-        run = path.parent
         found.ranks[_name(path, folder)] = archives.read(path)
-        for file in (run / METRICS_FILE, *(run / name for name in _RECORDS),
-                     *(above / name for above in run.parents if folder in (above, *above.parents)
-                       for name in _RECORDS)):
-            if file.is_file():
-                found.texts[_name(file, folder)] = file.read_text(encoding='utf-8')
+        folders |= {above for above in path.parents if above.is_relative_to(folder)}
+    for file in (place / name for place in folders for name in (METRICS_FILE, *_RECORDS)):
+        if file.is_file():
+            found.texts[_name(file, folder)] = file.read_text(encoding='utf-8')
     return found
 
 
@@ -108,7 +107,7 @@ def write(kept: pathlib.Path, runs: Runs) -> None:
                 shared[mark] = key
                 arrays[key] = values
             else:
-                arrays[key] = _halves(values)
+                arrays[key] = _halves(values) if name in _RANKS else values
     archives.write(kept / RANKS, arrays)
     logs = {path: text for path, text in sorted(runs.texts.items()) if path.endswith(METRICS_FILE)}
     _write_gzip(kept / METRICS, ''.join(f'{json.dumps(path)}\n{text}' for path, text in logs.items()))
@@ -132,7 +131,7 @@ def read(kept: pathlib.Path) -> Runs:
         key, _, same = key.partition('=')
         path, _, name = key.rpartition(':')
         whole = arrays[same] if same else values
-        found.ranks.setdefault(path, {})[name] = whole if name in _SHARED else _ranks(whole)
+        found.ranks.setdefault(path, {})[name] = _ranks(whole) if name in _RANKS else whole
     try:
         found.texts |= json.loads(_read_gzip(kept / RECORDS))
         path = ''

@@ -25,6 +25,8 @@ def runs(tmp_path):
     users = np.arange(7, dtype=np.int32)
     sampled = np.where(users < 6, users + 1.5, np.nan)  # one has no rank
     save_ranks(folder / 'beauty/paper/two/seed1', Ranks(users, users, sampled, users * 300 + 1.0))
+    windows = {'hits': np.arange(21, dtype=np.uint8).reshape(7, 3) % 2, 'wanted': np.arange(7, dtype=np.int32)}
+    save_ranks(folder / 'beauty/paper/one/seed2', Ranks(users, users, users + 1.0, users + 2.0, **windows))
     (folder / 'beauty/paper/changes.json').write_text('{"retrieve.k": 3}\n')
     for run in folder.rglob('seed*'):
         (run / 'metrics.jsonl').write_text(f'{{"epoch": 1, "of": "{run}"}}\n{{"epoch": 2}}\n', encoding='utf-8')
