@@ -8,6 +8,7 @@ from typing import Any
 from grasp_jax.evaluation import significance, standing, tables
 from grasp_jax.evaluation.baselines import NAMES
 from grasp_jax.evaluation.beyond_table import comparison_rows
+from grasp_jax.evaluation.protocol import GROUP_TREES, in_order
 from grasp_jax.ranking.metrics import seed_ranks
 
 Tree = dict[str, Any]
@@ -34,8 +35,8 @@ def compare_workdirs(workdirs: Sequence[pathlib.Path], reports: Sequence[Tree], 
     Raises:
       UserError: the ranks of a run cannot be read.
     """
-    k, protocols = tables.shared_k(reports) or tables.headline_k(reports[0]), tables.in_order(reports[0])
-    protocol, tree = protocol or protocols[0], {'sampled': 'groups', 'full': 'groups_full'}[protocols[0]]
+    k, protocols = tables.shared_k(reports) or tables.headline_k(reports[0]), in_order(reports[0])
+    protocol, tree = protocol or protocols[0], GROUP_TREES[protocols[0]]
     header = ['run', 'data', 'recipe', 'model', 'seeds',
               *(f'{name}@{k} {column}' for column in protocols for name in ('NDCG', 'HR')),
               *tables.GROUP_NAMES.values(), f'gain, {protocol} (95% interval)', 'p']

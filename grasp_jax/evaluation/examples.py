@@ -10,6 +10,7 @@ from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import evenly_spread
 from grasp_jax.ranking.lists import load_lists
 from grasp_jax.ranking.metrics import Ranks
+from grasp_jax.texts.prompts import clean
 
 USERS, LISTED, NEWEST = 10, 5, 3
 _SHOWN = 60  # characters of a title
@@ -46,9 +47,7 @@ def of_run(run_dir: pathlib.Path, ranks: Ranks, dataset: Dataset) -> list[Tree]:
 
 
 def _title(dataset: Dataset, item: int) -> str:
-    title = dataset.item_attributes[item - 1].get('title')
-    words = ' '.join(title.split()) if isinstance(title, str) else ''
-    return words or dataset.item_ids[item - 1]
+    return clean(dataset.item_attributes[item - 1].get('title')) or dataset.item_ids[item - 1]
 
 
 def rows(report: Tree) -> list[list[str]]:

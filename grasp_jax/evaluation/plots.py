@@ -14,13 +14,13 @@ from matplotlib.ticker import MaxNLocator
 from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
 from grasp_jax.evaluation.history import History
+from grasp_jax.evaluation.protocol import GROUP_TREES, in_order
 from grasp_jax.evaluation.tables import (
     BACKBONES,
     METHODS,
     cut_offs,
     group_names,
     headline_k,
-    in_order,
     model_name,
     shared_k,
     variant,
@@ -110,8 +110,7 @@ def group_bars(report: Tree, path: pathlib.Path) -> None:
     labels = [f'{first}\n{second}' for first, _, second in  # of two lines each
               (label.partition(' ') for label in ('all', *group_names(report).values()))]
     counts = [report['counts']['users' if key == 'all' else key] for key in keys]
-    trees = {'sampled': 'groups', 'full': 'groups_full'}
-    for axes, (protocol, tree) in zip(panels, ((which, trees[which]) for which in in_order(report)), strict=True):
+    for axes, (protocol, tree) in zip(panels, ((which, GROUP_TREES[which]) for which in in_order(report)), strict=True):
         def values(part: Tree, protocol: str = protocol, tree: str = tree) -> list[float]:
             return [_percents(part[protocol] if key == 'all' else part[tree][key], [name])[0] for key in keys]
 

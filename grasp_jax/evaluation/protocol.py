@@ -13,7 +13,13 @@ from grasp_jax.evaluation import groups
 from grasp_jax.ranking import metrics, windows
 
 Tree = dict[str, Any]
+GROUP_TREES = {'sampled': 'groups', 'full': 'groups_full'}  # keys of report.json, below `test`
 _TIES = 'count half: rank = 1 + better + equal / 2'
+
+
+def in_order(report: Tree) -> list[str]:
+    """The two protocols of the test, that of the selection first."""
+    return ['full', 'sampled'] if report['protocol']['select_by'] == 'full' else ['sampled', 'full']
 
 
 def described(config: ConfigDict, interactions: Interactions, stages: Mapping[str, Tree]) -> Tree:

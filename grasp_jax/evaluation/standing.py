@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from grasp_jax.common import artefacts
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.evaluation import baselines, significance
+from grasp_jax.evaluation.protocol import in_order
 from grasp_jax.ranking.metrics import PROTOCOLS, Ranks, summary
 
 LOG = logging.getLogger(__name__)
@@ -41,13 +42,13 @@ def ranks_of(stages: pathlib.Path, dataset: Dataset, config: ConfigDict,
     if found is None:
         LOG.info('baselines: started')
         sample = _sample(dataset, config)
-        found = baselines.by_counts(dataset.interactions, sample, _repeats(config))
+        found = baselines.by_counts(dataset.interactions, sample, config.evaluate.repeats)
         _keep(known, found)
     if vectors is not None:
         path = _kept(stages, 'encode', config)
         if not path.exists():
             sample = sample or _sample(dataset, config)
-            _keep(path, {'content': baselines.by_content(sample, vectors[1:], _repeats(config))})
+            _keep(path, {'content': baselines.by_content(sample, vectors[1:], config.evaluate.repeats)})
         found |= baselines.load(path)
     if sample is not None:
         LOG.info('baselines: %.1f s', time.perf_counter() - begin)
@@ -56,21 +57,17 @@ def ranks_of(stages: pathlib.Path, dataset: Dataset, config: ConfigDict,
 
 def _sample(dataset: Dataset, config: ConfigDict) -> baselines.Sample:
     return baselines.ranked(dataset.interactions, dataset.negatives['test'], config.evaluate.users,
-                            depth=_depth(config), repeats=_repeats(config))
+                            depth=_depth(config), repeats=config.evaluate.repeats)
 
 
 def _kept(stages: pathlib.Path, stage: str, config: ConfigDict) -> pathlib.Path:
     """The file of what was made from a stage; its name holds a fingerprint of all that it depends on."""
     manifest = artefacts.read_json(stages / stage / artefacts.MANIFEST)
     files = {name: mark for name, mark in manifest['files'].items() if not name.startswith(f'{artefacts.EXPORT}/')}
-    asked = [_VERSION, manifest['fingerprint'], files, config.evaluate.users, _repeats(config)]
+    asked = [_VERSION, manifest['fingerprint'], files, config.evaluate.users, config.evaluate.repeats]
     asked += [_depth(config)] if _depth(config) else []
     mark = hashlib.sha256(artefacts.json_text(asked, sort_keys=True).encode()).hexdigest()
     return stages / FOLDER / f'{stage}-{mark[:16]}.npz'
-
-
-def _repeats(config: ConfigDict) -> bool:
-    return bool(config.evaluate.get('repeats', False))
 
 
 def _depth(config: ConfigDict) -> int:
@@ -157,7 +154,7 @@ def rows(report: Tree) -> list[list[str]]:
     found, standing = report.get('baselines'), report.get('standing')
     if not found or not standing:
         return []
-    k, protocols = standing['k'], sorted(PROTOCOLS, key=lambda which: which != report['protocol']['select_by'])
+    k, protocols = standing['k'], in_order(report)
     table = [['baselines, %', *(f'{metric}@{k} {which}' for which in protocols for metric in ('NDCG', 'HR'))]]
     for name in [*(each for each in baselines.NAMES if each in found), 'model']:
         table.append([baselines.NAMES.get(name, 'this model'), *(

@@ -6,6 +6,7 @@ from typing import Any
 from grasp_jax.data import facts as data_facts
 from grasp_jax.evaluation import examples, standing
 from grasp_jax.evaluation.beyond_table import NOTE, report_rows
+from grasp_jax.evaluation.protocol import GROUP_TREES, in_order
 
 Tree = dict[str, Any]
 Rows = list[list[str]]
@@ -154,11 +155,6 @@ def render_markdown(report: Tree) -> str:
     return '\n\n'.join(parts) + '\n'
 
 
-def in_order(report: Tree) -> list[str]:
-    """The two protocols of the test, that of the selection first."""
-    return ['full', 'sampled'] if report['protocol']['select_by'] == 'full' else ['sampled', 'full']
-
-
 def _first_line(report: Tree) -> list[str]:
     return [line] if (line := standing.first_line(report)) else []
 
@@ -263,8 +259,7 @@ def _mrr(report: Tree) -> str:
 
 def _groups(report: Tree) -> Rows:
     k = headline_k(report)
-    trees = {'sampled': 'groups', 'full': 'groups_full'}
-    columns = [(trees[which], which, metric) for which in in_order(report) for metric in ('NDCG', 'HR')]
+    columns = [(GROUP_TREES[which], which, metric) for which in in_order(report) for metric in ('NDCG', 'HR')]
     rows = [['group, %', 'users', *(f'{metric}@{k} {protocol}' for _, protocol, metric in columns)]]
     rows.append(['all', f'{report["counts"]["users"]:,}',
                  *(_percent(report, 'test', protocol, f'{metric}@{k}') for _, protocol, metric in columns)])

@@ -10,6 +10,7 @@ from typing import Any
 
 from grasp_jax.common import artefacts
 from grasp_jax.evaluation import significance
+from grasp_jax.evaluation.protocol import GROUP_TREES
 from grasp_jax.evaluation.tables import BACKBONES, markdown
 from grasp_jax.ranking.metrics import PROTOCOLS, seed_ranks
 from grasp_jax.reproduce.grid import Cell
@@ -76,7 +77,7 @@ def value(report: Tree, protocol: str, column: str) -> tuple[float, float | None
     name = name.replace('N@', 'NDCG@').replace('H@', 'HR@')
 
     def of(test: Tree) -> Any:
-        values = test['groups' if protocol == 'sampled' else 'groups_full'][group] if group else test[protocol]
+        values = test[GROUP_TREES[protocol]][group] if group else test[protocol]
         return values.get(name)
 
     mean, spread = of(report['test']), of(report['std']['test']) if 'std' in report else None
