@@ -12,6 +12,7 @@ SERVE = ['fastapi>=0.160,<0.200', 'uvicorn>=0.50,<0.60', 'httptools>=0.7,<0.10',
 # SQLAlchemy and alembic: for its file in the work folder, where no server is named.
 MLFLOW = ['mlflow-skinny>=3,<4', 'sqlalchemy>=2,<3', 'alembic>=1.13,<2']
 WANDB = ['wandb>=0.20,<1']
+DOCS = ['mkdocs>=1.6,<2', 'mkdocs-material>=9.6,<10', 'mkdocstrings[python]>=1,<2', 'mkdocs-jupyter>=0.25,<0.27']
 LLM = ['openai>=2,<4', 'aiolimiter>=1.1,<2']
 EXTRAS = {
     'cuda12': ['jax[cuda12]>=0.10,<0.12'],
@@ -26,9 +27,10 @@ EXTRAS = {
     'tensorboard': ['tensorboardX>=2.6,<3'],
     'mlflow': MLFLOW,
     'wandb': WANDB,
+    'docs': DOCS,
     'test': ['pytest>=8,<10', 'pytest-xdist>=3.6,<4', 'optuna>=4,<6', 'ruff>=0.14,<0.18', 'mypy>=1.18,<3',
              'import-linter>=2.5,<3',
-             'selenium>=4.40,<5', *LLM, *SERVE, *MLFLOW, *WANDB],
+             'selenium>=4.40,<5', *LLM, *SERVE, *MLFLOW, *WANDB, *DOCS],
     # RecTools, the oracle of tests/evaluation/test_beyond.py, wants NumPy 1 and an environment of its own.
 }
 

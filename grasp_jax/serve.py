@@ -13,7 +13,7 @@ for people, /docs lists all routes, /metrics is for Prometheus. Requests from ot
     GRASP_JAX_TOKEN=$(cat token) python -m grasp_jax.serve --workdir=runs/demo --host=0.0.0.0
 
 With a token, POST /reload lets a newer model answer. SIGTERM ends the service when all requests are answered. It needs
-the extra [serve]; docs/serving.md says more.
+the extra [serve]; docs/guides/serving.md says more.
 """
 
 import logging

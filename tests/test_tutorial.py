@@ -7,7 +7,7 @@ import sys
 
 from tests.conftest import ROOT
 
-NOTEBOOK = ROOT / 'docs' / 'tutorial.ipynb'
+NOTEBOOK = ROOT / 'docs' / 'tutorials' / 'own_tables.ipynb'
 
 
 def cells():
@@ -23,7 +23,7 @@ assert near.item_id[0] == first['product']
 assert why.item_id == 'brand-new' and len(why.nearest_in_history) > 0
 """
     environment = {**os.environ, 'XLA_FLAGS': os.environ['XLA_FLAGS_ONE_DEVICE']}
-    done = subprocess.run([sys.executable, '-c', code + checks], cwd=ROOT / 'docs', env=environment, check=False,
+    done = subprocess.run([sys.executable, '-c', code + checks], cwd=NOTEBOOK.parent, env=environment, check=False,
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
 

@@ -4,7 +4,7 @@
     python -m grasp_jax.benchmark evaluate --size=beauty_paper                    ranking under both protocols
     python -m grasp_jax.benchmark retrieve --size=beauty_paper                    exact search, ScaNN, scikit-learn
     python -m grasp_jax.benchmark prepare  --rows=10000000                        the stage prepare on a made-up table
-    python -m grasp_jax.benchmark sweep    --plot=docs/scaling.png                time against catalogue, length, width
+    python -m grasp_jax.benchmark sweep    --plot=docs/benchmarks/scaling.png     time against catalogue, length, width
     python -m grasp_jax.benchmark communication --size=industry                   what devices send each other in a step
     python -m grasp_jax.benchmark serve    --workdir=runs/beauty                  lists of a trained run, one and all
     python -m grasp_jax.benchmark serve    --size=industry_narrow                 the same of a made-up catalogue

@@ -4,9 +4,9 @@
 128 users, learning rate 0.001, 20 epochs of patience, the checkpoint picked under the sampled protocol.
 `strong` is what the field has learned since, tuned on validation: a softmax over the whole catalogue, a mean of the
 parameters over the last few epochs, the checkpoint picked under full ranking. Temperature, learning rate, weight decay,
-dropout and width are the winner of `grasp_jax.tune` for SASRec with LLMInit on Amazon Beauty (docs/results.md). Where a
-gate makes items look different to every user (`gate` other than none) the whole catalogue costs too much, and
-`config.train.loss=sampled_softmax` takes 256 negatives that a batch shares.
+dropout and width are the winner of `grasp_jax.tune` for SASRec with LLMInit on Amazon Beauty, see
+docs/results/tuning.md. Where a gate makes items look different to every user (`gate` other than none) the whole
+catalogue costs too much, and `config.train.loss=sampled_softmax` takes 256 negatives that a batch shares.
 """
 
 import contextlib

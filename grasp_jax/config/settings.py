@@ -201,7 +201,7 @@ def _train() -> dict:
         'patience': 20,  # epochs without a better validation NDCG@10
         'seeds': (42,),
         # Work folder of a finished run that training goes on from, at its best epoch, items matched by id; empty:
-        # afresh. The same seed of it if there is one, else its first. See docs/language_models.md.
+        # afresh. The same seed of it if there is one, else its first. See docs/guides/language_models.md.
         'start_from': '',
         'mask_prob': 0.2,  # bert4rec: share of positions hidden in training
         'mask_last_prob': 0.1,  # bert4rec: share of sequences in which only the last item is hidden
@@ -217,7 +217,7 @@ def _train() -> dict:
         'table_dtype': '',  # in which they lie on the devices: float32 | bfloat16 | float16; empty: as stored
         'chunk_mb': 512.0,  # tables on the host: memory on the device for the rows of one call's steps
         # Where each epoch's values are shown: some of tensorboard (where it is installed), mlflow and wandb. They stay
-        # on this machine unless MLFLOW_TRACKING_URI or WANDB_MODE=online is set. See docs/evaluation.md.
+        # on this machine unless MLFLOW_TRACKING_URI or WANDB_MODE=online is set. See docs/concepts/evaluation.md.
         'sinks': ('tensorboard',),
     }
 
@@ -229,10 +229,10 @@ def _evaluate() -> dict:
         'ks': (1, 3, 5, 10, 20),
         'select_by': 'sampled',  # protocol of the validation NDCG@10 that picks the checkpoint: sampled | full
         # Whether what a user had stays among the candidates of full ranking and in the lists that are made later: where
-        # people buy the same thing again. See docs/evaluation.md.
+        # people buy the same thing again. See docs/concepts/evaluation.md.
         'repeats': False,
         # What is looked for under full ranking: next, a user's next item, or all different items of the split's window,
-        # with data.split=time. See docs/evaluation.md.
+        # with data.split=time. See docs/concepts/evaluation.md.
         'targets': 'next',
         'head_user': 0,  # head from this many training interactions on; 0: the top 20%, with ties
         'head_item': 0,

@@ -50,7 +50,7 @@ def join(coordinator: str, processes: int = 0, process: int = -1) -> None:
     except (RuntimeError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f'--coordinator={coordinator}: the processes did not find each other ({reason[:200]}); start '
-                        'all of them with the same address within five minutes, see docs/many_devices.md') from error
+                        'all of them with the same address within five minutes, see docs/guides/devices.md') from error
     # Devices and connections are made by all processes at once, and here: later one may be busy preparing data.
     meet('start')
     if not is_writer():

@@ -7,7 +7,7 @@ import numpy as np
 from grasp_jax.retrieval.exact import unit
 from grasp_jax.serving.assets import Vectors
 
-# Of new items beside ids (docs/results.md, cold start): cosines are divided by the first, lengths multiplied by the
+# Of new items beside ids (docs/results/cold_start.md): cosines are divided by the first, lengths multiplied by the
 # second. Chosen on half of the cold items of one run, and reported on the other half.
 _NEARNESS, _LENGTH = 0.1, 1.3
 

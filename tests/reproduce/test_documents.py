@@ -84,14 +84,14 @@ def check(row, folder, seed=None):
 
 @pytest.mark.parametrize(('number', 'backbone'), [*enumerate(('sasrec', 'bert4rec', 'gru4rec'))])
 def test_results_under_the_papers_recipe(number, backbone):
-    table = rows('docs/results.md', 'Recipe `paper`', 'model')[number]
+    table = rows('docs/results/index.md', 'Recipe `paper`', 'model')[number]
     assert [row['model'] for row in table] == list(PAPER)
     for row in table:
         check(row, RUNS / 'paper' / f'{backbone}_{PAPER[row["model"]]}')
 
 
 def test_results_on_parts_of_the_attention():
-    table = rows('docs/results.md', 'Table 4', 'gate')[0]
+    table = rows('docs/results/index.md', 'Table 4', 'gate')[0]
     for row in table:
         del row["paper's NDCG@10"]
         check(row, RUNS / 'paper' / GATES[row['gate'], row['context']])
@@ -99,7 +99,7 @@ def test_results_on_parts_of_the_attention():
 
 
 def test_results_on_the_leak_inside_training():
-    table = rows('docs/results.md', 'The leak inside training', 'gate')[0]
+    table = rows('docs/results/index.md', 'The leak inside training', 'gate')[0]
     for row in table:
         folder = RUNS / 'paper' / f'leak_{row["gate"].split()[0]}_{CONTEXTS[row["context"]]}'
         check(row, folder)
@@ -112,7 +112,7 @@ def test_results_on_the_leak_inside_training():
 
 
 def test_results_on_neighbours_and_width():
-    table = rows('docs/results.md', 'Figure 4', 'point')[0]
+    table = rows('docs/results/index.md', 'Figure 4', 'point')[0]
     for row in table:
         what, number = row['point'].split()
         shared = (what, number) in (('k', '10'), ('width', '64'))
@@ -121,7 +121,7 @@ def test_results_on_neighbours_and_width():
 
 
 def test_results_on_few_purchases():
-    ours = rows('docs/results.md', 'Figure 3', 'method')[0]
+    ours = rows('docs/results/index.md', 'Figure 3', 'method')[0]
     made = rows('docs/tables/figure3_beauty_paper.md', 'Figure 3', 'method')[0]
     shared = ('text', 'users', 'mean score', 'median', 'above LLM-ESR')
     assert [[row[name] for name in shared] for row in ours] == [[row[name] for name in shared] for row in made[1:]]
@@ -129,7 +129,7 @@ def test_results_on_few_purchases():
 
 
 def test_results_under_the_strong_recipe():
-    first, others, *_ = rows('docs/results.md', 'Recipe `strong`', 'model')
+    first, others, *_ = rows('docs/results/index.md', 'Recipe `strong`', 'model')
     found = [('sasrec', STRONG[row['model']], row) for row in first]
     for row in others:
         backbone, method = row['model'].split(', ', 1)
@@ -140,7 +140,7 @@ def test_results_under_the_strong_recipe():
 
 
 def test_the_first_result():
-    table = rows('docs/results.md', 'A first result', 'test, %')[0]
+    table = rows('docs/results/index.md', 'A first result', 'test, %')[0]
     for row in table:
         backbone, *method = row['test, %'].removesuffix(', seed 42').split(' + ')
         folder = RUNS.parent / 'beauty_lsa' if row['vectors'] == 'LSA' else RUNS / 'paper'
@@ -161,8 +161,8 @@ def test_the_table_of_the_readme():
 
 
 def test_links_between_the_documents_lead_somewhere():
-    pages = [*ROOT.glob('*.md'), *(ROOT / 'docs').glob('*.md')]
-    assert len(pages) > 10
+    pages = [*ROOT.glob('*.md'), *(ROOT / 'docs').rglob('*.md')]
+    assert len(pages) > 25
     for page in pages:
         for link in re.findall(r'\]\(([^)\s]+)\)', page.read_text(encoding='utf-8')):
             name, _, anchor = link.partition('#')
