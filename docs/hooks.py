@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SETTINGS = ROOT / 'grasp_jax/config/settings.py'
 REPORT = ROOT / 'grasp_jax/evaluation/report.py'
 COMMANDS = ('main', 'recommend', 'serve', 'export', 'daily', 'compare', 'tune', 'reproduce', 'reproduce.kept',
-            'reproduce.cold_table', 'benchmark')
+            'reproduce.cold_table', 'reproduce.page_tables', 'benchmark')
 # What a researcher calls: the public names, and pure functions by module.
 API = {
     'The trained model': ('grasp_jax.serving.recommender.Recommender', 'grasp_jax.common.errors.UserError'),

@@ -1,5 +1,6 @@
 """The tables of the documents say what the reports of the runs say."""
 
+import csv
 import functools
 import json
 import pathlib
@@ -7,6 +8,8 @@ import re
 import sys
 
 import pytest
+
+from grasp_jax.reproduce import page_tables
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 RUNS = pathlib.Path()  # of each test the kept runs
@@ -16,7 +19,6 @@ PAPER = {'plain': 'none', 'RLMRec': 'rlmrec', 'LLMInit': 'llm_init', 'LLM-ESR': 
 STRONG = {'plain': 'none', 'RLMRec': 'rlmrec', 'LLMInit': 'llm_init', 'LLM-ESR': 'llm_esr',
           'GRASP as printed': 'grasp_printed', 'GRASP, calibrated gate, prefix': 'grasp',
           'GRASP with ids, calibrated gate, prefix': 'grasp_id', 'GRASP with ids, no gate': 'grasp_id_ungated',
-          'the same, ids start from the texts': 'grasp_id_ungated_text',
           'GRASP with ids from texts, no gate': 'grasp_id_ungated_text'}
 GATES = {('none (w/o attention)', '-'): 'ablation_no_attention',
          ('printed, w/o similar', 'text'): 'ablation_no_similar',
@@ -35,19 +37,18 @@ def runs(kept_runs, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], 'RUNS', kept_runs / 'beauty', raising=False)
 
 
-def rows(document, heading, first):
-    """Rows by column of the table below a heading whose header begins with `first`, each time it occurs."""
-    found, header = [], None
+def rows(document, first, heading=''):
+    """Rows by column of the table whose header begins with `first`, below a heading if one is named."""
     text = (ROOT / document).read_text(encoding='utf-8')
-    for line in text[text.index(f'## {heading}'):].splitlines():
+    found, header = [], None
+    for line in text[text.index(f'## {heading}') if heading else 0:].splitlines():
         cells = [cell.strip() for cell in line.strip('|').split('|')]
         if line.startswith(f'| {first} |'):
-            header, table = cells, []
-            found.append(table)
-        elif header and line.startswith('| '):
-            table.append(dict(zip(header, cells, strict=True)))
-        elif not line.startswith('|'):
-            header = None
+            header = cells
+        elif header and line.startswith('| ') and set(line) - set('|-: '):
+            found.append(dict(zip(header, cells, strict=True)))
+        elif header and not line.startswith('|'):
+            break
     return found
 
 
@@ -82,16 +83,20 @@ def check(row, folder, seed=None):
         assert row['epochs'] == ', '.join(map(str, lines)), folder.name
 
 
-@pytest.mark.parametrize(('number', 'backbone'), [*enumerate(('sasrec', 'bert4rec', 'gru4rec'))])
-def test_results_under_the_papers_recipe(number, backbone):
-    table = rows('docs/results/index.md', 'Recipe `paper`', 'model')[number]
+@pytest.mark.parametrize('backbone', ['sasrec', 'bert4rec', 'gru4rec'])
+def test_results_under_the_papers_recipe(backbone):
+    table = rows(f'docs/tables/paper_{backbone}.md', 'model')
     assert [row['model'] for row in table] == list(PAPER)
     for row in table:
         check(row, RUNS / 'paper' / f'{backbone}_{PAPER[row["model"]]}')
 
 
 def test_results_on_parts_of_the_attention():
-    table = rows('docs/results/index.md', 'Table 4', 'gate')[0]
+    table = rows('docs/tables/attention_gates.md', 'gate')
+    lines = (ROOT / 'grasp_jax/reproduce/published/table4.csv').read_text(encoding='utf-8').splitlines()
+    printed = {row['setting']: row['N@10'] for row in csv.DictReader(lines)}
+    names = ('w/o Attention', 'w/o HAE similar', 'w/o HAE global', 'Softmax', 'GRASP')
+    assert [row["paper's NDCG@10"] for row in table] == [*map(printed.get, names), *'-----']
     for row in table:
         del row["paper's NDCG@10"]
         check(row, RUNS / 'paper' / GATES[row['gate'], row['context']])
@@ -99,7 +104,7 @@ def test_results_on_parts_of_the_attention():
 
 
 def test_results_on_the_leak_inside_training():
-    table = rows('docs/results/index.md', 'The leak inside training', 'gate')[0]
+    table = rows('docs/tables/leak_gates.md', 'gate')
     for row in table:
         folder = RUNS / 'paper' / f'leak_{row["gate"].split()[0]}_{CONTEXTS[row["context"]]}'
         check(row, folder)
@@ -112,7 +117,7 @@ def test_results_on_the_leak_inside_training():
 
 
 def test_results_on_neighbours_and_width():
-    table = rows('docs/results/index.md', 'Figure 4', 'point')[0]
+    table = rows('docs/tables/neighbours_and_width.md', 'point')
     for row in table:
         what, number = row['point'].split()
         shared = (what, number) in (('k', '10'), ('width', '64'))
@@ -121,26 +126,24 @@ def test_results_on_neighbours_and_width():
 
 
 def test_results_on_few_purchases():
-    ours = rows('docs/results/index.md', 'Figure 3', 'method')[0]
-    made = rows('docs/tables/figure3_beauty_paper.md', 'Figure 3', 'method')[0]
+    ours = rows('docs/results/few_purchases.md', 'method')
+    made = rows('docs/tables/figure3_beauty_paper.md', 'method')
     shared = ('text', 'users', 'mean score', 'median', 'above LLM-ESR')
-    assert [[row[name] for name in shared] for row in ours] == [[row[name] for name in shared] for row in made[1:]]
-    assert [row['method'].replace(' gate', '') for row in ours] == [row['method'] for row in made[1:]]
+    assert [[row[name] for name in shared] for row in ours] == [[row[name] for name in shared] for row in made]
+    assert [row['method'].replace(' gate', '') for row in ours] == [row['method'] for row in made]
+    assert len(ours) == 6
 
 
 def test_results_under_the_strong_recipe():
-    first, others, *_ = rows('docs/results/index.md', 'Recipe `strong`', 'model')
-    found = [('sasrec', STRONG[row['model']], row) for row in first]
-    for row in others:
-        backbone, method = row['model'].split(', ', 1)
-        found.append((BACKBONES[backbone], STRONG[method], row))
+    found = [(backbone, STRONG[row['model']], row) for backbone in BACKBONES.values()
+             for row in rows(f'docs/tables/strong_{backbone}.md', 'model')]
     for backbone, method, row in found:
         check(row, RUNS / 'strong' / f'{backbone}_{method}')
     assert len(found) == len(list((RUNS / 'strong').glob('*/report.json'))), 'every run has its row'
 
 
 def test_the_first_result():
-    table = rows('docs/results/index.md', 'A first result', 'test, %')[0]
+    table = rows('docs/tables/beauty_at_a_glance.md', 'test, %')
     for row in table:
         backbone, *method = row['test, %'].removesuffix(', seed 42').split(' + ')
         folder = RUNS.parent / 'beauty_lsa' if row['vectors'] == 'LSA' else RUNS / 'paper'
@@ -148,8 +151,54 @@ def test_the_first_result():
     assert len(table) == 7
 
 
+@pytest.mark.parametrize(('recipe', 'methods'), [('paper', PAPER), ('strong', STRONG)])
+def test_the_overview(recipe, methods):
+    table = rows(f'docs/tables/overview_{recipe}.md', 'method')
+    for row in table:
+        for backbone, name in BACKBONES.items():
+            report = json.loads((RUNS / recipe / f'{name}_{methods[row["method"]]}' / 'report.json').read_text())
+            for protocol in ('sampled', 'full'):
+                assert row[f'{backbone}, {protocol}'] == f'{100 * report["test"][protocol]["NDCG@10"]:.2f}'
+    assert len(table) == (7 if recipe == 'paper' else 9)
+
+
+@pytest.mark.parametrize(('name', 'who', 'kind', 'cells'), [
+    ('wrong_item_texts', 'items', '', 20), ('wrong_user_texts', 'users', '', 18),
+    ('wrong_texts_of_both_swap', 'both', 'swap', 10), ('wrong_texts_of_both_noise', 'both', 'noise', 10),
+    ('wrong_profiles', 'users', 'profile', 12)])
+def test_results_on_wrong_texts(name, who, kind, cells):
+    """Each cell is that of the wide table, of all users and of tail items."""
+    wide = rows(f'docs/tables/robustness_{"demo" if kind == "profile" else "gru4rec_beauty"}_paper.md', 'texts')
+    wide = {(row['texts'], row['method']): f'{row["all"]} ({row["tail items"]})' for row in wide}
+    compared = 0
+    for row in rows(f'docs/tables/{name}.md', 'NDCG@10 (tail items), test, %'):
+        words = row.pop('NDCG@10 (tail items), test, %')
+        method = words.removesuffix(', swapped').removesuffix(', noise')
+        for column, cell in row.items():
+            if cell == '-' or column == 'left':
+                continue
+            which = kind or ('noise' if 'noise' in column + words else 'swap')
+            group = 'items' if who == 'both' and not column.endswith('both') else who
+            assert cell == wide[f'{group} {which}, {column.split(",")[0].split()[0]}', method], (method, column)
+            compared += 1
+    assert compared == cells
+
+
+def test_tables_of_the_pages_are_those_that_the_command_makes(kept_runs, tmp_path):
+    for file in (ROOT / 'docs' / 'tables').glob('robustness_*'):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    assert page_tables.main([str(kept_runs), str(tmp_path)]) == 0
+    made = [file for file in tmp_path.iterdir() if not file.name.startswith('robustness_')]
+    assert len(made) >= 18
+    for file in made:
+        assert file.read_text(encoding='utf-8') == (ROOT / 'docs' / 'tables' / file.name).read_text(encoding='utf-8')
+    included = {name for page in (ROOT / 'docs' / 'results').glob('*.md')
+                for name in re.findall(r'--8<-- "tables/(.*?)"', page.read_text(encoding='utf-8'))}
+    assert {file.name for file in made} <= included, 'each is on a page'
+
+
 def test_the_table_of_the_readme():
-    table = rows('README.md', 'What it is worth', 'SASRec with')[0]
+    table = rows('README.md', 'SASRec with', 'What it is worth')
     names = {'nothing (plain)': 'none', 'RLMRec': 'rlmrec', 'LLMInit': 'llm_init', 'LLM-ESR': 'llm_esr',
              'GRASP': 'grasp', 'GRASP with ids': 'grasp_id'}
     for row in table:
