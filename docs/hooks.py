@@ -17,18 +17,36 @@ SETTINGS = ROOT / 'grasp_jax/config/settings.py'
 REPORT = ROOT / 'grasp_jax/evaluation/report.py'
 COMMANDS = ('main', 'recommend', 'serve', 'export', 'daily', 'compare', 'tune', 'reproduce', 'reproduce.kept',
             'reproduce.cold_table', 'reproduce.page_tables', 'benchmark')
-# What a researcher calls: the public names, and pure functions by module.
-API = {
-    'The trained model': ('grasp_jax.serving.recommender.Recommender', 'grasp_jax.common.errors.UserError'),
-    'Configs and runs': ('grasp_jax.config.settings.default', 'grasp_jax.config.settings.changed',
-                         'grasp_jax.pipeline.stages.run_pipeline'),
-    'Data': ('grasp_jax.data.table_files.read_table', 'grasp_jax.data.dataset.Dataset',
-             'grasp_jax.data.interactions.Interactions'),
-    'Attention': ('grasp_jax.models.attention',),
-    'Losses': ('grasp_jax.models.losses',),
-    'Batches': ('grasp_jax.batching.batches.epoch_plan', 'grasp_jax.batching.batches.pack_rows',
-                'grasp_jax.batching.batches.first_fit'),
-    'Metrics': ('grasp_jax.ranking.metrics',),
+# What a researcher calls: the public names, and pure functions. Of a class the members that are shown.
+API: dict[str, dict[str, list[str]]] = {
+    'The trained model': {
+        'grasp_jax.serving.recommender.Recommender': [
+            'load', 'recommend', 'recommend_to_items', 'add_items', 'explain', 'history', 'measure_recall', 'item_ids',
+            'titles'],
+        'grasp_jax.common.errors.UserError': []},
+    'Configs and runs': {
+        'grasp_jax.config.settings.default': [], 'grasp_jax.config.settings.changed': [],
+        'grasp_jax.pipeline.stages.run_pipeline': []},
+    'Data': {
+        'grasp_jax.data.table_files.read_table': [], 'grasp_jax.data.dataset.load': [],
+        'grasp_jax.data.dataset.Dataset': [],
+        'grasp_jax.data.interactions.Interactions': ['num_users', 'lengths', 'evaluated_users', 'targets', 'sequence'],
+        'grasp_jax.data.interactions.draw_negatives': [], 'grasp_jax.data.interactions.head_mask': []},
+    'Attention': {
+        f'grasp_jax.models.attention.{name}': [] for name in (
+            'Pair', 'attention', 'holistic_attention', 'level_scores', 'gates', 'plain_fusion', 'project', 'fuse')},
+    'Losses': {
+        f'grasp_jax.models.losses.{name}': [] for name in (
+            'binary_cross_entropy', 'generalised_bce', 'sampled_softmax', 'full_softmax')},
+    'Batches': {
+        'grasp_jax.batching.batches.first_fit': [], 'grasp_jax.batching.batches.epoch_plan': [],
+        'grasp_jax.batching.batches.pack_rows': [], 'grasp_jax.batching.draws.draw_training_negatives': []},
+    'Metrics': {
+        f'grasp_jax.ranking.metrics.{name}': [] for name in (
+            'ndcg', 'hit_rate', 'reciprocal_rank', 'summarise', 'load_ranks')},
+    'Comparisons': {
+        'grasp_jax.evaluation.significance.compare': [], 'grasp_jax.evaluation.significance.bootstrap_interval': [],
+        'grasp_jax.evaluation.beyond.of_lists': [], 'grasp_jax.evaluation.beyond.gini': []},
 }
 
 
@@ -146,12 +164,12 @@ def api_page() -> str:
     parts = []
     for title, names in API.items():
         parts.append(f'\n## {title}\n')
-        parts.extend(f'::: {name}\n' for name in names)
+        parts.extend(f'::: {name}\n    options: {{members: {members or "false"}}}\n' for name, members in names.items())
     return '\n'.join(parts)
 
 
 def _cell(words: str) -> str:
-    return ' '.join(words.split()).replace('|', '\\|')
+    return ' '.join(words.split()).replace('|', '\\|').replace('<', '&lt;')
 
 
 PARTS = {'settings': settings_page, 'commands': commands_page, 'report.json': report_page, 'api': api_page}

@@ -1,7 +1,9 @@
 """What the site makes from the code holds all that the code has."""
 
 import ast
+import importlib
 import importlib.util
+import inspect
 import os
 import subprocess
 import sys
@@ -65,3 +67,29 @@ def test_every_command_is_on_the_page():
 def test_the_page_of_the_report_is_its_table():
     page = hooks.report_page()
     assert page.startswith('| key |') and '| `standing` |' in page and page.rstrip().endswith('|')
+
+
+def public():
+    """Every function, class and method that the page on Python shows."""
+    for names in hooks.API.values():
+        for name, members in names.items():
+            module, _, last = name.rpartition('.')
+            found = getattr(importlib.import_module(module), last)
+            yield name, found
+            yield from ((f'{name}.{member}', inspect.getattr_static(found, member)) for member in members)
+
+
+# Public names that have no example yet; the list may only grow shorter.
+WITHOUT_EXAMPLE = 49
+
+
+def test_public_names_are_there_and_have_docstrings():
+    found = dict(public())
+    assert len(found) > 40 and all(inspect.getdoc(getattr(each, '__func__', each)) for each in found.values())
+
+
+def test_public_names_have_examples():
+    missing = [name for name, each in public()
+               if 'Example' not in (inspect.getdoc(getattr(each, '__func__', each)) or '')]
+    assert 'grasp_jax.serving.recommender.Recommender' not in missing
+    assert len(missing) <= WITHOUT_EXAMPLE, missing
