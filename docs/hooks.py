@@ -175,11 +175,17 @@ def _cell(words: str) -> str:
 PARTS = {'settings': settings_page, 'commands': commands_page, 'report.json': report_page, 'api': api_page}
 
 
-def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Puts in what is made from the code; a link to a file that the site does not have becomes its words."""
+def filled(markdown: str) -> str:
+    """A page with what is made from the code."""
     for name, made in PARTS.items():
         mark = f'<!-- {name} -->'
         markdown = markdown.replace(mark, made()) if mark in markdown else markdown
+    return markdown
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+    """Puts in what is made from the code; a link to a file that the site does not have becomes its words."""
+    markdown = filled(markdown)
     folder = pathlib.Path(config['docs_dir'], page.file.src_uri).parent
     if page.file.src_uri.endswith('.ipynb'):
         return markdown

@@ -201,7 +201,7 @@ def _train() -> dict:
         'patience': 20,  # epochs without a better validation NDCG@10
         'seeds': (42,),
         # Work folder of a finished run that training goes on from, at its best epoch, items matched by id; empty:
-        # afresh. The same seed of it if there is one, else its first. See docs/guides/language_models.md.
+        # afresh. The same seed of it if there is one, else its first. See docs/guides/daily.md.
         'start_from': '',
         'mask_prob': 0.2,  # bert4rec: share of positions hidden in training
         'mask_last_prob': 0.1,  # bert4rec: share of sequences in which only the last item is hidden
@@ -217,7 +217,7 @@ def _train() -> dict:
         'table_dtype': '',  # in which they lie on the devices: float32 | bfloat16 | float16; empty: as stored
         'chunk_mb': 512.0,  # tables on the host: memory on the device for the rows of one call's steps
         # Where each epoch's values are shown: some of tensorboard (where it is installed), mlflow and wandb. They stay
-        # on this machine unless MLFLOW_TRACKING_URI or WANDB_MODE=online is set. See docs/concepts/evaluation.md.
+        # on this machine unless MLFLOW_TRACKING_URI or WANDB_MODE=online is set. See docs/guides/tracking.md.
         'sinks': ('tensorboard',),
     }
 

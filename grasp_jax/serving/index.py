@@ -8,7 +8,7 @@ from grasp_jax.retrieval import scann_index
 
 ITEMS_FROM = 500_000  # items from which an index is asked; below, all are scored in a few milliseconds
 # Of 1.2 million items half of the leaves and 4,000 products hold 99.4% of the best 100 in 4 ms; a tenth and 1,000 hold
-# 81% in 0.8 ms (docs/guides/serving.md).
+# 81% in 0.8 ms (docs/benchmarks/serving.md).
 _SEARCHED = 0.5  # share of the leaves that a query looks into
 _PRODUCTS = 4000  # items of them whose products are taken whole
 

@@ -143,7 +143,7 @@ def test_a_script_without_this_package_gives_the_same_list(bundled):
 
 
 def test_the_documented_script_is_the_one_that_is_tested():
-    shown = (SCRIPT.parent / 'guides' / 'serving.md').read_text(encoding='utf-8')
+    shown = (SCRIPT.parent / 'guides' / 'export.md').read_text(encoding='utf-8')
     script = SCRIPT.read_text(encoding='utf-8')
     assert f'```python\n{script}```' in shown and script.count('\n') <= 40
 
