@@ -1,7 +1,7 @@
 """Hooks of the site: pages that are made from the code, and links to files that are not on the site.
 
-A page with the line `<!-- settings -->`, `<!-- commands -->`, `<!-- report.json -->` or `<!-- api -->` gets that part
-when the site is built. The sources are parsed and never imported, so the build needs neither JAX nor the package.
+A page with a line like `<!-- settings -->` gets that part of `PARTS` when the site is built. The sources are parsed and
+never imported, so the build needs neither JAX nor the package.
 """
 
 import ast
@@ -172,7 +172,13 @@ def _cell(words: str) -> str:
     return ' '.join(words.split()).replace('|', '\\|').replace('<', '&lt;')
 
 
-PARTS = {'settings': settings_page, 'commands': commands_page, 'report.json': report_page, 'api': api_page}
+def _of_the_top(name: str) -> str:
+    """A page that lies beside the folder of documents."""
+    return (ROOT / name).read_text(encoding='utf-8').replace('](docs/', '](')
+
+
+PARTS = {'settings': settings_page, 'commands': commands_page, 'report.json': report_page, 'api': api_page,
+         'contributing': lambda: _of_the_top('CONTRIBUTING.md'), 'changelog': lambda: _of_the_top('CHANGELOG.md')}
 
 
 def filled(markdown: str) -> str:

@@ -9,5 +9,5 @@ source "$here/setup.sh" "${EXTRAS:-[test]}"
 .venv/bin/ruff check .
 .venv/bin/mypy
 .venv/bin/lint-imports --no-logo
-NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 exec .venv/bin/python -m pytest -n "${WORKERS:-3}" --dist worksteal "$@"
