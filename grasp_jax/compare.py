@@ -9,8 +9,8 @@ from typing import Any
 from grasp_jax.commands.command import Parser, for_a_reader, require_picture
 from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
-from grasp_jax.evaluation import tables
-from grasp_jax.evaluation.beyond_table import NOTE
+from grasp_jax.evaluation import report_markdown
+from grasp_jax.evaluation.beyond_accuracy_table import NOTE
 from grasp_jax.evaluation.compare import LEGEND, beyond_rows, border_note, compare_workdirs, notes, run_names
 from grasp_jax.evaluation.plots import check_comparison, comparison
 from grasp_jax.evaluation.report import load_report, of_seeds
@@ -46,15 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         below = [*filter(None, [border_note(flags.workdirs, reports)]), *notes(flags.workdirs, reports), LEGEND]
         beyond = beyond_rows(flags.workdirs, reports)
         if flags.out:
-            more = [tables.markdown(beyond), NOTE] if beyond else []
-            _write(flags.out, '\n\n'.join([tables.markdown(rows, 4), *below, *more]) + '\n')
+            more = [report_markdown.markdown(beyond), NOTE] if beyond else []
+            _write(flags.out, '\n\n'.join([report_markdown.markdown(rows, 4), *below, *more]) + '\n')
         if flags.plot:
             flags.plot.parent.mkdir(parents=True, exist_ok=True)
             comparison(reports, flags.plot)
     except (UserError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    print(tables.aligned(rows, 4), *below, *([tables.aligned(beyond), NOTE] if beyond else []), sep='\n\n')
+    print(report_markdown.aligned(rows, 4), *below, *([report_markdown.aligned(beyond), NOTE] if beyond else []),
+          sep='\n\n')
     return 0
 
 

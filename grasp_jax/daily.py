@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> None:
     """Runs the job."""
     from grasp_jax.config import changed  # after the flags: --help need not wait for JAX
     from grasp_jax.evaluation.report import load_report
-    from grasp_jax.evaluation.tables import render_terminal
+    from grasp_jax.evaluation.report_markdown import render_terminal
     from grasp_jax.pipeline.stages import refresh_knowledge, run_pipeline
     previous, workdir = pathlib.Path(_PREVIOUS.value or ''), pathlib.Path(_WORKDIR.value or '')
     config = changed(_CONFIG.value, {'train.start_from': str(previous), 'train.max_epochs': _EPOCHS.value})

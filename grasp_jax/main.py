@@ -56,11 +56,11 @@ _STOPPED_CODE = define_stopped_code()
 
 def main(_: Sequence[str]) -> None:
     """Runs the pipeline."""
-    from grasp_jax.distributed import hosts
+    from grasp_jax.distributed import processes
     from grasp_jax.evaluation.report import render_terminal
     from grasp_jax.pipeline.stages import run_pipeline  # after the flags: --help need not wait for JAX
 
-    hosts.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    processes.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     config = _CONFIG.value
     workdir = pathlib.Path(_WORKDIR.value or pathlib.Path('runs') / config_flag.config_name())
     stages = pathlib.Path(_STAGES.value) if _STAGES.value else None
@@ -69,7 +69,7 @@ def main(_: Sequence[str]) -> None:
         return
     command = shlex.join(['python', '-m', 'grasp_jax.main', *sys.argv[1:]])
     report = run_pipeline(config, workdir, stages, command)
-    hosts.wait_for_all()
+    processes.wait_for_all()
     if not report:  # another process writes it
         return
     print(render_terminal(report))
@@ -90,15 +90,15 @@ def _other(config: Any, folder: pathlib.Path) -> None:
         for what, number in refresh_knowledge(config, folder, pathlib.Path(_PREVIOUS.value or '')):
             print(f'{number:>12,}  {what}')
         return
-    from grasp_jax.commands import asking
+    from grasp_jax.commands import llm
     if _MODE.value == 'prompts':
-        asking.show_prompts(config, folder, _N.value)
+        llm.show_prompts(config, folder, _N.value)
     elif _MODE.value == 'export':
-        asking.export_batches(config, folder, pathlib.Path(_BATCH.value[0]), _PER_FILE.value)
+        llm.export_batches(config, folder, pathlib.Path(_BATCH.value[0]), _PER_FILE.value)
     elif _MODE.value == 'import':
-        asking.import_batches(config, folder, _BATCH.value)
+        llm.import_batches(config, folder, _BATCH.value)
     else:
-        asking.dry_run(config, folder, _N.value)
+        llm.dry_run(config, folder, _N.value)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

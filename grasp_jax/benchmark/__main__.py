@@ -61,7 +61,7 @@ _OUT = flags.DEFINE_string('out', None, 'JSON file for the figures.')
 
 def main(rest: Sequence[str]) -> None:
     """Runs one command."""
-    from grasp_jax.benchmark import tables, timing  # after the flags: --help need not wait for JAX
+    from grasp_jax.benchmark import markdown, timing  # after the flags: --help need not wait for JAX
 
     command, size = rest[1], workload.SIZES[_SIZE.value]
     results: list[dict[str, Any]] = []
@@ -79,7 +79,7 @@ def main(rest: Sequence[str]) -> None:
     measured = {'size': {'name': _SIZE.value, **vars(size)}} if of_a_size else {}
     found = {'command': command, **measured, 'machine': timing.machine(), 'results': results,
              'complete': stopped is None, 'matmul_flops_per_s': timing.matmul_rate()}
-    print(tables.render(found, _MARKDOWN.value))
+    print(markdown.render(found, _MARKDOWN.value))
     if command == 'sweep':
         from grasp_jax.benchmark import sweep
         sweep.plot(results, pathlib.Path(_PLOT.value))

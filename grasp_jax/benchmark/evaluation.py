@@ -16,10 +16,10 @@ from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import model_spec
-from grasp_jax.ranking.passes import item_parts, user_states
-from grasp_jax.ranking.ranks import Evaluator
-from grasp_jax.training.run import Run, make_run
+from grasp_jax.ranking.evaluator import Evaluator
+from grasp_jax.ranking.forward import item_parts, user_states
 from grasp_jax.training.step import train_spec
+from grasp_jax.training.training_setup import Run, make_run
 
 _CHUNKS = {'cpu': 256, 'cuda': 65_536}  # (user, item) pairs at a time, where the reference is fastest
 

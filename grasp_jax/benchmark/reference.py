@@ -11,8 +11,8 @@ from grasp_jax.common.errors import UserError
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.models.spec import ModelSpec
-from grasp_jax.training.run import Run
 from grasp_jax.training.step import TrainSpec
+from grasp_jax.training.training_setup import Run
 
 
 def require_vectors(run: Run) -> None:

@@ -16,8 +16,8 @@ from grasp_jax.benchmark.reference import Reference
 from grasp_jax.distributed.frozen_vectors import padded_rows
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.training.epochs import Epochs
-from grasp_jax.training.run import Run
 from grasp_jax.training.step import TrainState, draw, make_optimizer, train_spec
+from grasp_jax.training.training_setup import Run
 
 _REPEATS = 5  # a call runs a part so often, as parts are short
 

@@ -17,8 +17,8 @@ from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.models.spec import model_spec
 from grasp_jax.training.epochs import Chunk, Epochs
-from grasp_jax.training.run import Run, make_run
 from grasp_jax.training.step import Batch, TrainState, batch_loss, draw, train_spec
+from grasp_jax.training.training_setup import Run, make_run
 
 OURS, THEIRS = 'grasp_jax', 'pytorch'
 REFERENCE_METHODS = ('none', 'grasp')  # the others are measured alone

@@ -15,7 +15,7 @@ from grasp_jax.config import default
 from grasp_jax.data.interactions import Interactions, draw_negatives
 from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.models.spec import ModelSpec
-from grasp_jax.training.run import Offline
+from grasp_jax.training.training_setup import Offline
 
 # Amazon Beauty 2014, 5-core: how many users (second line) have so many interactions (first line), 22,363 in all.
 _LENGTHS = (*range(5, 61), 66, 75, 84, 99, 124, 176)

@@ -96,10 +96,10 @@ def _leave(code: int) -> NoReturn:
     """Ends the process after an error, also where the other processes wait for it."""
     jax = sys.modules.get('jax')
     if jax is not None and jax.distributed.is_initialized():
-        from grasp_jax.distributed import hosts
+        from grasp_jax.distributed import processes
         sys.stdout.flush()
         sys.stderr.flush()
-        if not hosts.all_leave():  # JAX would wait for the others, which wait for this one, and then crash them all
+        if not processes.all_leave():  # JAX would wait for the others, which wait for this one, and then crash them all
             os._exit(code)
     sys.exit(code)
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from grasp_jax.common import json_lines
 from grasp_jax.common.errors import UserError
-from grasp_jax.data import attributes, log, plain_text
+from grasp_jax.data import attributes, interaction_log, plain_text
 
 LOG = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def _variants(names: list[str], category: str) -> list[str]:
     return [variant for name in filled for variant in (name, name.removesuffix('.gz'))]
 
 
-def read_reviews(path: pathlib.Path, layout: Layout) -> log.InteractionLog:
+def read_reviews(path: pathlib.Path, layout: Layout) -> interaction_log.InteractionLog:
     """Reads the reviews of a dump.
 
     Args:
@@ -133,7 +133,7 @@ def read_reviews(path: pathlib.Path, layout: Layout) -> log.InteractionLog:
         columns[2].append(time)
     if not users:
         raise UserError(f'{path}: holds no interactions; fetch it again or name another file')
-    return log.from_codes(np.array(columns[0]), np.array(columns[1]), np.array(columns[2], np.int64),
+    return interaction_log.from_codes(np.array(columns[0]), np.array(columns[1]), np.array(columns[2], np.int64),
                           list(users), list(items))
 
 

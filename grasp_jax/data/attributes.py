@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from grasp_jax.data import nothing
-from grasp_jax.data.places import Places
+from grasp_jax.data.row_locations import Places
 
 LOG = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from grasp_jax.common.errors import UserError
 from grasp_jax.data import time_split
+from grasp_jax.data.interaction_log import InteractionLog
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.data.log import InteractionLog
 
 LOG = logging.getLogger(__name__)
 Unsold = Callable[[Collection[str]], list[str]]

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from grasp_jax.common.errors import UserError, shown
 from grasp_jax.data import nothing, spellings
-from grasp_jax.data.places import Places
+from grasp_jax.data.row_locations import Places
 
 LOG = logging.getLogger(__name__)
 

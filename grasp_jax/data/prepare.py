@@ -12,7 +12,7 @@ import numpy as np
 
 from grasp_jax.common import artefacts, disk
 from grasp_jax.common.errors import UserError
-from grasp_jax.data import cold_start, dataset, facts, filters, readers, sources, tfds_builder, time_split
+from grasp_jax.data import cold_start, dataset, facts, filters, source_reader, sources, tfds_builder, time_split
 from grasp_jax.data.interactions import MIN_EVALUATED, Interactions, evenly_spread, negatives_in_blocks
 
 LOG = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def prepare(config: ml_collections.ConfigDict, folder: pathlib.Path) -> dict[str
     Raises:
       UserError: the data is missing, something in it is wrong, or filtering leaves nothing to evaluate.
     """
-    reader = readers.Reader(config)
+    reader = source_reader.Reader(config)
     found = filters.sequences(reader.log, config.data, reader.unsold_items if config.data.keep_unsold else None)
     aside: dict[str, Any] = {}
     if found.by_time:
@@ -63,7 +63,7 @@ def prepare(config: ml_collections.ConfigDict, folder: pathlib.Path) -> dict[str
     return told
 
 
-def _with_unsold(found: filters.Sequences, reader: readers.Reader) -> tuple[filters.Sequences, int]:
+def _with_unsold(found: filters.Sequences, reader: source_reader.Reader) -> tuple[filters.Sequences, int]:
     """The sequences with a catalogue that holds the described items of no row as well, behind the others in the order
     of their ids; and how many they are."""
     unsold = reader.unsold_items(reader.log.item_ids)
@@ -71,7 +71,7 @@ def _with_unsold(found: filters.Sequences, reader: readers.Reader) -> tuple[filt
     return dataclasses.replace(found, interactions=catalogue, item_ids=[*found.item_ids, *unsold]), len(unsold)
 
 
-def _write(reader: readers.Reader, found: filters.Sequences, config: ml_collections.ConfigDict,
+def _write(reader: source_reader.Reader, found: filters.Sequences, config: ml_collections.ConfigDict,
            folder: pathlib.Path) -> dict[str, int]:
     """Writes the ArrayRecord files, and what later stages read; returns how many users and items have attributes."""
     sequences = found.interactions

@@ -13,7 +13,7 @@ import pyarrow.parquet
 from grasp_jax.common import json_lines
 from grasp_jax.common.errors import UserError
 from grasp_jax.data import blocks, delimited, recbole
-from grasp_jax.data.places import Places
+from grasp_jax.data.row_locations import Places
 
 _KINDS = ('csv', 'tsv', 'parquet', 'jsonl', 'json')
 _OTHERS = {b'PK\x03\x04': 'a ZIP archive or a workbook (.xlsx)', b'\x28\xb5\x2f\xfd': 'packed by zstd',

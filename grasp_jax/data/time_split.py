@@ -11,8 +11,8 @@ import ml_collections
 import numpy as np
 
 from grasp_jax.common.errors import UserError
+from grasp_jax.data.interaction_log import InteractionLog
 from grasp_jax.data.interactions import Interactions, Split
-from grasp_jax.data.log import InteractionLog
 
 LOG = logging.getLogger(__name__)
 SPLITS = ('leave_one_out', 'time')

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from grasp_jax.common.errors import UserError
-from grasp_jax.data.places import Places
+from grasp_jax.data.row_locations import Places
 
 LOG = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from grasp_jax.common.errors import UserError, shown
 from grasp_jax.data import time_units
-from grasp_jax.data.places import Places
+from grasp_jax.data.row_locations import Places
 
 _BLOCK = 1 << 20  # rows of text that are looked at together
 _NUMBER = r'^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$'

@@ -6,7 +6,7 @@ from typing import Any
 from grasp_jax.evaluation.baselines import NAMES
 from grasp_jax.evaluation.plots import BLUE, GREY, INK, figure_of, panel_of, protocol_title, save, subtitle
 from grasp_jax.evaluation.protocol import in_order
-from grasp_jax.evaluation.tables import model_name
+from grasp_jax.evaluation.report_markdown import model_name
 
 
 def baseline_bars(report: dict[str, Any], path: pathlib.Path) -> None:

@@ -5,9 +5,9 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from grasp_jax.evaluation import significance, standing, tables
+from grasp_jax.evaluation import against_baselines, report_markdown, significance
 from grasp_jax.evaluation.baselines import NAMES
-from grasp_jax.evaluation.beyond_table import comparison_rows
+from grasp_jax.evaluation.beyond_accuracy_table import comparison_rows
 from grasp_jax.evaluation.protocol import GROUP_TREES, in_order
 from grasp_jax.ranking.metrics import seed_ranks
 
@@ -35,21 +35,21 @@ def compare_workdirs(workdirs: Sequence[pathlib.Path], reports: Sequence[Tree], 
     Raises:
       UserError: the ranks of a run cannot be read.
     """
-    k, protocols = tables.shared_k(reports) or tables.headline_k(reports[0]), in_order(reports[0])
+    k, protocols = report_markdown.shared_k(reports) or report_markdown.headline_k(reports[0]), in_order(reports[0])
     protocol, tree = protocol or protocols[0], GROUP_TREES[protocols[0]]
     header = ['run', 'data', 'recipe', 'model', 'seeds',
               *(f'{name}@{k} {column}' for column in protocols for name in ('NDCG', 'HR')),
-              *tables.GROUP_NAMES.values(), f'gain, {protocol} (95% interval)', 'p']
+              *report_markdown.GROUP_NAMES.values(), f'gain, {protocol} (95% interval)', 'p']
     rows = [header]
     for workdir, run, report in zip(workdirs, run_names(workdirs), reports, strict=True):
         test = report['test']
         cells = [test[column].get(f'{name}@{k}') for column in protocols for name in ('NDCG', 'HR')]
         hidden = _other_borders(report, reports[0])
         cells += [None if _border(group) in hidden else test[tree][group].get(f'NDCG@{k}')
-                  for group in tables.GROUP_NAMES]
+                  for group in report_markdown.GROUP_NAMES]
         rows.append([
             run, report['dataset'], report['recipe'], _model(report), str(len(report['seeds'])),
-            *(tables.percent(cell) for cell in cells),
+            *(report_markdown.percent(cell) for cell in cells),
             *(('', '') if report is reports[0] else
               _gain(workdirs[0], reports[0], workdir, report, k, seed, protocol))])
     return rows + _baselines(reports[0], protocols, k, len(header))
@@ -60,8 +60,9 @@ def _baselines(report: Tree, protocols: Sequence[str], k: int, width: int) -> li
     found = report.get('baselines')  # older reports do not have them
     if not found or found['users'] < report['counts']['users']:
         return []
-    rows = [['baseline', report['dataset'], '', shown, '', *(tables.percent(found[name][column].get(f'{metric}@{k}'))
-                                                             for column in protocols for metric in ('NDCG', 'HR'))]
+    rows = [['baseline', report['dataset'], '', shown, '',
+             *(report_markdown.percent(found[name][column].get(f'{metric}@{k}'))
+               for column in protocols for metric in ('NDCG', 'HR'))]
             for name, shown in NAMES.items() if name in found]
     return [row + ['-'] * (width - len(row)) for row in rows]
 
@@ -70,15 +71,15 @@ def notes(workdirs: Sequence[pathlib.Path], reports: Sequence[Tree]) -> list[str
     """A line on each run that is not ahead of every baseline, and on each that is not finished."""
     found = []
     for name, report in zip(run_names(workdirs), reports, strict=True):
-        behind = standing.first_line(report)
-        lines = ([] if behind.startswith('Ahead') else [behind], [tables.unfinished(report)])
+        behind = against_baselines.first_line(report)
+        lines = ([] if behind.startswith('Ahead') else [behind], [report_markdown.unfinished(report)])
         found += [f'{name}: {line[:1].lower()}{line[1:]}.' for part in lines for line in part if line]
     return found
 
 
 def beyond_rows(workdirs: Sequence[pathlib.Path], reports: Sequence[Tree]) -> list[list[str]]:
     """The values beyond accuracy of several finished workdirs, header first; empty where no report has them."""
-    k = tables.shared_k(reports) or tables.headline_k(reports[0])
+    k = report_markdown.shared_k(reports) or report_markdown.headline_k(reports[0])
     return comparison_rows(run_names(workdirs), reports, k)
 
 
@@ -110,8 +111,8 @@ def _other_borders(report: Tree, first: Tree) -> dict[str, str]:
 
 
 def _model(report: Tree) -> str:
-    found = tables.variant(report)
-    return tables.model_name(report) + (f' ({", ".join(found)})' if found else '')
+    found = report_markdown.variant(report)
+    return report_markdown.model_name(report) + (f' ({", ".join(found)})' if found else '')
 
 
 def _gain(first_dir: pathlib.Path, first: Tree, other_dir: pathlib.Path, other: Tree, k: int, seed: int,

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from grasp_jax.models.recommender import Recommender
-from grasp_jax.ranking.passes import gate_scores
-from grasp_jax.ranking.ranks import Evaluator
+from grasp_jax.ranking.evaluator import Evaluator
+from grasp_jax.ranking.forward import gate_scores
 
 LEVELS = ('self', 'similar', 'global')
 

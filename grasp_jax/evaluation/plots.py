@@ -15,7 +15,7 @@ from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
 from grasp_jax.evaluation.history import History
 from grasp_jax.evaluation.protocol import GROUP_TREES, in_order
-from grasp_jax.evaluation.tables import (
+from grasp_jax.evaluation.report_markdown import (
     BACKBONES,
     METHODS,
     cut_offs,

@@ -49,9 +49,9 @@ from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import Interactions, evenly_spread
-from grasp_jax.evaluation import baseline_plot, beyond, examples, groups, plots, protocol, standing
+from grasp_jax.evaluation import against_baselines, baseline_plot, beyond_accuracy, examples, groups, plots, protocol
 from grasp_jax.evaluation.history import History, load_history
-from grasp_jax.evaluation.tables import render_markdown, render_terminal
+from grasp_jax.evaluation.report_markdown import render_markdown, render_terminal
 from grasp_jax.ranking import alone, metrics
 from grasp_jax.ranking.lists import LISTS_FILE, load_lists
 from grasp_jax.vectors.origin import origin
@@ -88,7 +88,7 @@ def write_report(
       UserError: a file of a run is missing, damaged or of another data set.
     """
     histories = [load_history(run_dir) for run_dir in run_dirs]
-    runs, all_ranks, counts, known = [], [], {}, beyond.known_of(interactions, vectors)
+    runs, all_ranks, counts, known = [], [], {}, beyond_accuracy.known_of(interactions, vectors)
     for seed, run_dir, history in zip(config.train.seeds, run_dirs, histories, strict=True):
         ranks = metrics.load_ranks(run_dir)
         _require_data_set(run_dir, ranks, interactions, config.evaluate.users)
@@ -103,7 +103,7 @@ def write_report(
             'test': {**_test(ranks, masks, config),
                      'beyond_accuracy': _beyond(run_dir, ranks.users, masks, interactions, known, config)},
             'validation': _best(history), 'training': {'seconds': history.seconds, 'epochs': len(history.epochs)}})
-    table, place = standing.beside(all_ranks, baselines or {}, config.evaluate.ks)
+    table, place = against_baselines.beside(all_ranks, baselines or {}, config.evaluate.ks)
     report = {
         'schema': SCHEMA, **_names(config), 'command': command, 'data': _data_facts(interactions, counts['users']),
         'protocol': protocol.described(config, interactions, stages),
@@ -220,7 +220,7 @@ def _test(ranks: metrics.Ranks, masks: dict[str, np.ndarray], config: ConfigDict
 
 
 def _beyond(run_dir: pathlib.Path, users: np.ndarray, masks: dict[str, np.ndarray], interactions: Interactions,
-            known: beyond.Known, config: ConfigDict) -> Tree | None:
+            known: beyond_accuracy.Known, config: ConfigDict) -> Tree | None:
     """The values of a run's lists; None where it has none that are deep enough."""
     lists, ks = load_lists(run_dir), config.evaluate.ks
     if lists is None or lists.items.shape[1] < min(max(ks), interactions.num_items):
@@ -229,8 +229,8 @@ def _beyond(run_dir: pathlib.Path, users: np.ndarray, masks: dict[str, np.ndarra
         raise UserError(f'{run_dir / LISTS_FILE}: holds lists of other users or items than the ranks beside it; delete '
                         'it and run again')
     groups_of_users = {name: mask for name, mask in masks.items() if name.endswith('_user')}
-    return {**beyond.of_lists(lists.items, ks, known),
-            'groups': beyond.of_groups(lists.items, users, interactions, groups_of_users, ks, known)}
+    return {**beyond_accuracy.of_lists(lists.items, ks, known),
+            'groups': beyond_accuracy.of_groups(lists.items, users, interactions, groups_of_users, ks, known)}
 
 
 def _summary(ranks: metrics.Ranks, which: str, ks: Sequence[int],

@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from grasp_jax.common.database import in_chunks
 from grasp_jax.common.errors import UserError
 from grasp_jax.common.progress import Bar
-from grasp_jax.llm.answers import judge, one_line, text_of
+from grasp_jax.common.sqlite import in_chunks
+from grasp_jax.llm.answer_store import NONE, Responses, Usage
 from grasp_jax.llm.estimate import count_of, rough_of
-from grasp_jax.llm.generate import Prompt
 from grasp_jax.llm.language_model import LanguageModel
-from grasp_jax.llm.responses import NONE, Responses, Usage
+from grasp_jax.llm.prompt_runner import Prompt
+from grasp_jax.llm.validation import judge, one_line, text_of
 
 URL = '/v1/chat/completions'
 REQUESTS = 'requests_*.jsonl'

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from grasp_jax.llm.responses import Totals, Usage
+from grasp_jax.llm.answer_store import Totals, Usage
 
 # Scripts whose words no space parts (Thai to Myanmar, Khmer, Chinese, Japanese), and Korean, which is as dense.
 _UNPARTED = '\u0e00-\u109f\u1780-\u17ff\u2e80-\ud7ff\uf900-\ufaff\uff66-\uffdc\U00020000-\U0003ffff'

@@ -12,7 +12,7 @@ from typing import Any
 import ml_collections
 
 from grasp_jax.common.errors import UserError
-from grasp_jax.llm.responses import Usage, request_key
+from grasp_jax.llm.answer_store import Usage, request_key
 
 OPENAI = 'https://api.openai.com/v1'
 NO_KEY = 'none'  # what servers get that need none

@@ -17,9 +17,9 @@ import ml_collections
 
 from grasp_jax.common import errors
 from grasp_jax.common.errors import UserError
-from grasp_jax.llm.answers import one_line
 from grasp_jax.llm.language_model import NO_KEY, LanguageModel
-from grasp_jax.llm.pace import Pace
+from grasp_jax.llm.rate_limit import Pace
+from grasp_jax.llm.validation import one_line
 
 LOG = logging.getLogger(__name__)
 Job = TypeVar('Job')

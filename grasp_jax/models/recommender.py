@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from grasp_jax.batching.batches import Ends, Packed, same_user
-from grasp_jax.batching.draws import Drawn
+from grasp_jax.batching.sampling import Drawn
 from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.models.alignment import Alignment
 from grasp_jax.models.attention import KnownScores, row_dot

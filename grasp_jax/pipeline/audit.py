@@ -22,7 +22,7 @@ from grasp_jax.texts.audit import texts_of
 from grasp_jax.texts.describe import load_sent
 from grasp_jax.texts.prompts import clean
 from grasp_jax.training.epochs import training_sequences
-from grasp_jax.training.similar import SimilarUsers
+from grasp_jax.training.similar_users import SimilarUsers
 
 _EPOCHS = 3  # whose batches are looked at
 

@@ -15,8 +15,8 @@ from grasp_jax.models.spec import model_spec
 from grasp_jax.retrieval import neighbours
 from grasp_jax.texts import describe
 from grasp_jax.training import sinks
-from grasp_jax.training.parts import check_parts
-from grasp_jax.training.run import TABLE_DTYPES, TABLES, check_recipe
+from grasp_jax.training.deterministic import check_parts
+from grasp_jax.training.training_setup import TABLE_DTYPES, TABLES, check_recipe
 from grasp_jax.vectors import corruption, encoders
 
 LOG = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from grasp_jax.retrieval import exact, update
 from grasp_jax.retrieval.neighbours import ITEM_NEIGHBOURS, USER_NEIGHBOURS, groups_of, write_neighbours
 from grasp_jax.texts import domains
 from grasp_jax.texts.describe import load_texts
-from grasp_jax.vectors import encoders, lsa, tables
+from grasp_jax.vectors import encoders, lsa, vector_files
 from grasp_jax.vectors.origin import origin
 
 MARK = 'refreshed.json'
@@ -236,7 +236,7 @@ def _write(old: pathlib.Path, new: pathlib.Path, places: np.ndarray,
     table = np.lib.format.open_memmap(new, mode='w+', dtype=earlier.dtype,
                                       shape=(offset + len(places), earlier.shape[1]))
     table[:offset] = 0
-    for block in tables.blocks(len(places), earlier.shape[1]):
+    for block in vector_files.blocks(len(places), earlier.shape[1]):
         table[offset + block.start:offset + block.stop] = earlier[np.maximum(places[block], 0) + offset]
     mean = np.load(encoders.mean_of(old), allow_pickle=False) if encoders.mean_of(old).exists() else None
     if mean is not None:
@@ -261,7 +261,8 @@ def retrieve(known: Before, dataset: Dataset, encode_folder: pathlib.Path, confi
     settings = config.retrieve
     earlier = artefacts.read_json(_manifest(known.folder, 'retrieve'))['config']
     found, facts = {}, {}
-    items, users = tables.load_vectors(encode_folder, dataset.interactions.num_users, dataset.interactions.num_items)
+    items, users = vector_files.load_vectors(encode_folder, dataset.interactions.num_users,
+                                             dataset.interactions.num_items)
     disk.require(folder, items.nbytes + users.nbytes, 'retrieve', _ROOM)
     for name, vectors, ids, attributes, old_attributes, lists, offset in (
             ('items', items[1:], dataset.item_ids, dataset.item_attributes, known.dataset.item_attributes,
@@ -292,7 +293,7 @@ def retrieve(known: Before, dataset: Dataset, encode_folder: pathlib.Path, confi
 def _changed(vectors: np.ndarray, old: np.ndarray, place: np.ndarray) -> np.ndarray:
     """bool [r]: rows that are new or whose vector is another one."""
     changed = place < 0
-    for block in tables.blocks(len(vectors), vectors.shape[1]):
+    for block in vector_files.blocks(len(vectors), vectors.shape[1]):
         changed[block] |= (vectors[block] != old[np.maximum(place[block], 0)]).any(axis=1)
     return changed
 

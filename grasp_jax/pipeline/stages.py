@@ -21,10 +21,10 @@ from grasp_jax.data import cold_start, time_split
 from grasp_jax.data import dataset as dataset_files
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.prepare import prepare, source_checksums
-from grasp_jax.distributed import hosts
+from grasp_jax.distributed import processes
 from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.distributed.sharding import make_mesh
-from grasp_jax.evaluation import standing
+from grasp_jax.evaluation import against_baselines
 from grasp_jax.evaluation.report import load_report, write_report
 from grasp_jax.models.spec import model_spec
 from grasp_jax.pipeline import cold_start as cold_ranking
@@ -36,12 +36,12 @@ from grasp_jax.texts.describe import ITEMS as ITEM_TEXTS
 from grasp_jax.texts.describe import USERS as USER_TEXTS
 from grasp_jax.texts.describe import describe, load_texts, stage_settings
 from grasp_jax.training import warm_start
-from grasp_jax.training.run import Offline, Run, make_run
 from grasp_jax.training.seeds import claim_run, finished_seeds, train_and_test
+from grasp_jax.training.training_setup import Offline, Run, make_run
 from grasp_jax.vectors import encoders
 from grasp_jax.vectors.encoders import encode
-from grasp_jax.vectors.reduce import load_reduced, reduce_items
-from grasp_jax.vectors.tables import load_tables
+from grasp_jax.vectors.pca import load_reduced, reduce_items
+from grasp_jax.vectors.vector_files import load_tables
 
 LOG = logging.getLogger(__name__)
 
@@ -91,14 +91,14 @@ def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, share
     warm_start.check(config, workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     (shared or workdir).mkdir(parents=True, exist_ok=True)
-    knowledge = hosts.one_after_another(lambda: prepare_knowledge(config, shared or workdir))
-    if hosts.is_writer():
+    knowledge = processes.one_after_another(lambda: prepare_knowledge(config, shared or workdir))
+    if processes.is_writer():
         warn_of_cut_offs(config.evaluate.ks, knowledge.dataset.interactions.num_items)
     run = run_on(config, knowledge)
     before = set(config.train.seeds) & set(finished_seeds(workdir))
     for seed in config.train.seeds:
         train_and_test(run, seed, workdir / f'seed{seed}', knowledge.fingerprint, knowledge.contents)
-    if not hosts.is_writer():
+    if not processes.is_writer():
         return {}
     with artefacts.lock(workdir):  # a process that waited for a run may be here at the same moment
         if every_seed:
@@ -107,7 +107,7 @@ def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, share
         cold = [cold_ranking.evaluate(workdir, seed, config.evaluate.ks) for seed in config.train.seeds
                 if cold_start.asked_for(config.evaluate)]
         vectors = None if knowledge.tables is None else np.asarray(knowledge.tables.items)
-        baselines = standing.ranks_of(knowledge.folder, knowledge.dataset, config, vectors)
+        baselines = against_baselines.ranks_of(knowledge.folder, knowledge.dataset, config, vectors)
         return write_report(workdir, config, [workdir / f'seed{seed}' for seed in config.train.seeds],
                             _as_reported(knowledge.stages, workdir, before), knowledge.dataset.interactions, command,
                             cold, vectors, baselines, knowledge.dataset)

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from grasp_jax.distributed.partition import AXES, REPLICATED, WHOLE_MESH
 from grasp_jax.models.attention import Normalised
 from grasp_jax.models.recommender import Recommender
-from grasp_jax.ranking.ordering import ahead_of, counted
+from grasp_jax.ranking.ties import ahead_of, counted
 
 
 class Beside(NamedTuple):

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from grasp_jax.models.recommender import Recommender
-from grasp_jax.ranking.passes import user_states
-from grasp_jax.ranking.ranks import Evaluator
+from grasp_jax.ranking.evaluator import Evaluator
+from grasp_jax.ranking.forward import user_states
 
 
 def target_scores(evaluator: Evaluator, params: Any) -> np.ndarray:

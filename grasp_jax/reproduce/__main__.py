@@ -24,7 +24,7 @@ from absl import flags
 from grasp_jax.commands.command import define_stopped_code, only_flags, reading_flags, run_app
 from grasp_jax.common.errors import UserError
 from grasp_jax.config.recipes import RECIPES
-from grasp_jax.evaluation.tables import BACKBONES, METHODS
+from grasp_jax.evaluation.report_markdown import BACKBONES, METHODS
 from grasp_jax.reproduce import grid
 
 _TABLE = flags.DEFINE_enum('table', None, ['2', '3', '4'], 'Table of the paper.')

@@ -9,7 +9,7 @@ import numpy as np
 
 from grasp_jax.common import artefacts
 from grasp_jax.evaluation.plots import BLUE, GREY, ORANGE, PLUM, figure_of, panel_of, save
-from grasp_jax.evaluation.tables import markdown
+from grasp_jax.evaluation.report_markdown import markdown
 from grasp_jax.ranking.scores import target_scores
 from grasp_jax.reproduce import runs
 from grasp_jax.reproduce.grid import Cell

@@ -14,7 +14,7 @@ from typing import Any
 from grasp_jax.commands.command import Parser, for_a_reader
 from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
-from grasp_jax.evaluation import tables
+from grasp_jax.evaluation import report_markdown
 from grasp_jax.evaluation.plots import BLUE, GREY, figure_of, panel_of, save
 from grasp_jax.evaluation.report import load_report
 
@@ -35,8 +35,8 @@ def rows_of(reports: Sequence[Tree]) -> list[list[str]]:
     for report in reports:
         found = report.get('cold_start')
         if not found:
-            raise UserError(f'{report["dataset"]}, {tables.model_name(report)}: nothing was set aside; run it with '
-                            '--config.evaluate.cold_items=0.1')
+            raise UserError(f'{report["dataset"]}, {report_markdown.model_name(report)}: nothing was set aside; run it '
+                            'with --config.evaluate.cold_items=0.1')
         for who in ('items', 'users'):
             part = found.get(who)
             if not part:
@@ -54,15 +54,15 @@ def rows_of(reports: Sequence[Tree]) -> list[list[str]]:
 def name_of(report: Tree) -> str:
     """The model, and what its gate is."""
     gate = f', gate {report["gate"]}' if report['gate'] else ''
-    return f'{tables.model_name(report)}{gate}'
+    return f'{report_markdown.model_name(report)}{gate}'
 
 
 def _row(who: str, report: Tree, name: str, part: Tree, values: Tree | None) -> list[str]:
     chance = part['chance']['HR@10']
     found = [None if values is None else values[f'{metric}@10'] for metric in ('NDCG', 'HR')]
     times = '-' if found[1] is None else f'{found[1] / chance:.1f}'
-    return [who, report['recipe'], name, f'{part["cases"]:,.0f}', *map(tables.percent, found), tables.percent(chance),
-            times]
+    return [who, report['recipe'], name, f'{part["cases"]:,.0f}',
+            *map(report_markdown.percent, (*found, chance)), times]
 
 
 def picture(rows: Sequence[Sequence[str]], path: pathlib.Path) -> None:
@@ -96,14 +96,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = parser.parse_args(arguments)
         rows = rows_of([load_report(workdir) for workdir in given.workdirs])
         if given.out:
-            artefacts.write_text(given.out.with_suffix('.md'), tables.markdown(rows, 3) + '\n')
+            artefacts.write_text(given.out.with_suffix('.md'), report_markdown.markdown(rows, 3) + '\n')
             with artefacts.replacing(given.out.with_suffix('.csv')) as partial, partial.open('w', newline='') as file:
                 csv.writer(file, lineterminator='\n').writerows(rows)
             picture(rows, given.out.with_suffix('.png'))
     except (UserError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    print(tables.aligned(rows, 3))
+    print(report_markdown.aligned(rows, 3))
     return 0
 
 

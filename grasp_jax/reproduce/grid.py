@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from grasp_jax.config import changed, default
-from grasp_jax.evaluation.tables import BACKBONES, METHODS
+from grasp_jax.evaluation.report_markdown import BACKBONES, METHODS
 
 # Data sets by the name that tables give them, and their config.
 DATASETS = {'beauty': 'configs/beauty.py:minilm', 'fashion': 'configs/fashion.py:inter', 'demo': 'configs/demo.py'}

@@ -8,7 +8,7 @@ import ml_collections
 
 from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
-from grasp_jax.evaluation.tables import BACKBONES
+from grasp_jax.evaluation.report_markdown import BACKBONES
 from grasp_jax.ranking.metrics import PROTOCOLS
 from grasp_jax.reproduce import case_study, plots, published, robustness, runs, tables
 from grasp_jax.reproduce.grid import Cell, wrong_texts

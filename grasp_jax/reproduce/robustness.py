@@ -11,7 +11,7 @@ from grasp_jax.common import artefacts
 from grasp_jax.evaluation import gates
 from grasp_jax.evaluation.plots import BLUE, GREY, ORANGE, PLUM, TEAL, figure_of, panel_of, save
 from grasp_jax.evaluation.report import of_seeds
-from grasp_jax.evaluation.tables import markdown
+from grasp_jax.evaluation.report_markdown import markdown
 from grasp_jax.reproduce import runs
 from grasp_jax.reproduce.grid import Cell, wrong_texts
 from grasp_jax.reproduce.tables import Line, number, value

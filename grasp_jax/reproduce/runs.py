@@ -19,9 +19,9 @@ from grasp_jax.models.spec import model_spec
 from grasp_jax.pipeline.stages import prepare_knowledge, run_on, run_pipeline
 from grasp_jax.reproduce.grid import Cell
 from grasp_jax.training.checkpoints import Checkpoints
-from grasp_jax.training.run import Run
 from grasp_jax.training.seeds import claim_run, finished_seeds
 from grasp_jax.training.step import ranked_params, train_spec
+from grasp_jax.training.training_setup import Run
 
 LOG = logging.getLogger(__name__)
 # Sections of the config whose settings all runs of a table share.

@@ -11,7 +11,7 @@ from typing import Any
 from grasp_jax.common import artefacts
 from grasp_jax.evaluation import significance
 from grasp_jax.evaluation.protocol import GROUP_TREES
-from grasp_jax.evaluation.tables import BACKBONES, markdown
+from grasp_jax.evaluation.report_markdown import BACKBONES, markdown
 from grasp_jax.ranking.metrics import PROTOCOLS, seed_ranks
 from grasp_jax.reproduce.grid import Cell
 from grasp_jax.reproduce.published import Row

@@ -13,9 +13,9 @@ from grasp_jax.common.errors import UserError
 from grasp_jax.common.progress import Bar
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import evenly_spread
-from grasp_jax.retrieval import exact, reduced, scann_index
+from grasp_jax.retrieval import exact, pca_search, scann_index
 from grasp_jax.texts.prompts import clean
-from grasp_jax.vectors import tables
+from grasp_jax.vectors import vector_files
 
 METHODS = ('auto', 'exact', 'scann')
 SCANN_FROM = 2000  # rows of a group from which an index pays; smaller groups are searched exactly
@@ -45,7 +45,8 @@ def retrieve(dataset: Dataset, encode_folder: pathlib.Path, config: ml_collectio
     """
     settings = config.retrieve
     check(settings)
-    items, users = tables.load_vectors(encode_folder, dataset.interactions.num_users, dataset.interactions.num_items)
+    items, users = vector_files.load_vectors(encode_folder, dataset.interactions.num_users,
+                                             dataset.interactions.num_items)
     item_groups = groups_of(dataset.item_attributes, settings.item_group, 'item_group')
     user_groups = groups_of(dataset.user_attributes, settings.user_group, 'user_group')
     disk.require(folder, items.nbytes + users.nbytes + 4 * settings.reduce_to * (len(items) + len(users)), 'retrieve',
@@ -66,8 +67,8 @@ def write_neighbours(folder: pathlib.Path, items: np.ndarray, users: np.ndarray,
       items, users: [m + 1, E] and [n, E], the tables.
       item_ids, user_ids: int [m, k] and [n, k], row numbers of neighbours, -1 where there is none.
     """
-    _write_pooled(folder / tables.ITEMS_SIMILAR, items[1:], item_ids, offset=1)
-    _write_pooled(folder / tables.USERS_SIMILAR, users, user_ids, offset=0)
+    _write_pooled(folder / vector_files.ITEMS_SIMILAR, items[1:], item_ids, offset=1)
+    _write_pooled(folder / vector_files.USERS_SIMILAR, users, user_ids, offset=0)
     np.save(folder / ITEM_NEIGHBOURS, item_ids + 1, allow_pickle=False)  # row numbers become item ids, -1 becomes 0
     np.save(folder / USER_NEIGHBOURS, user_ids, allow_pickle=False)
 
@@ -151,7 +152,7 @@ def pool(vectors: np.ndarray, ids: np.ndarray) -> np.ndarray:
       float32 [r, E].
     """
     pooled = np.empty(vectors.shape, np.float32)
-    for block in tables.blocks(len(ids), vectors.shape[1] * ids.shape[1]):
+    for block in vector_files.blocks(len(ids), vectors.shape[1] * ids.shape[1]):
         pooled[block] = _pool_block(vectors, ids, block)
     return pooled
 
@@ -228,7 +229,7 @@ def _narrowly(vectors: np.ndarray, settings: ml_collections.ConfigDict, groups: 
         by_size[len(members) >= SCANN_FROM].append(members)
     units = by_size[True] + ([np.concatenate(by_size[False])] if by_size[False] else [])
     kept.mkdir(exist_ok=True)
-    return reduced.nearest(vectors, settings.k, settings.reduce_to, settings.candidates,
+    return pca_search.nearest(vectors, settings.k, settings.reduce_to, settings.candidates,
                            lambda some, count, their: neighbours(some, count, settings.method, their), units, groups,
                            kept)
 
@@ -254,7 +255,7 @@ def _write_pooled(path: pathlib.Path, vectors: np.ndarray, ids: np.ndarray, offs
     target = np.lib.format.open_memmap(
         path, mode='w+', dtype=vectors.dtype, shape=(offset + len(vectors), vectors.shape[1]))
     target[:offset] = 0
-    blocks = tables.blocks(len(ids), vectors.shape[1] * ids.shape[1])
+    blocks = vector_files.blocks(len(ids), vectors.shape[1] * ids.shape[1])
     for block in Bar(blocks, desc=f'write {path.name}', unit='block', delay=1):
         target[offset + block.start:offset + block.stop] = _pool_block(vectors, ids, block)
     target.flush()

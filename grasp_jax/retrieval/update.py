@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from grasp_jax.retrieval import exact
-from grasp_jax.vectors import tables
+from grasp_jax.vectors import vector_files
 
 GONE = -2  # stands where a neighbour is no longer there
 _CLOSE = 1e-6  # similarities that the exact search, in float32, may order either way
@@ -53,7 +53,7 @@ def update(vectors: np.ndarray, before: np.ndarray, changed: np.ndarray, k: int,
     rest = np.flatnonzero(~anew)
     if changed.any() and len(rest):
         entrants = exact.nearest(vectors, k, groups, rows=rest, among=np.flatnonzero(changed))
-        for block in tables.blocks(len(rest), 3 * k * vectors.shape[1]):
+        for block in vector_files.blocks(len(rest), 3 * k * vectors.shape[1]):
             rows = rest[block]
             found[rows], close = _best(vectors, rows, np.concatenate([found[rows], entrants[block]], axis=1), k)
             # Where rounding decides, let the same search decide as everywhere else.

@@ -29,7 +29,7 @@ from grasp_jax.retrieval.neighbours import ITEM_NEIGHBOURS
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.seeds import finished_seeds
 from grasp_jax.training.step import TrainSpec, TrainState, init_state, train_spec
-from grasp_jax.vectors import tables
+from grasp_jax.vectors import vector_files
 
 BUNDLE = 'bundle.json'  # the manifest that tells a bundle from a work folder
 _NO_USERS = np.zeros((0, 1), np.float32)
@@ -217,17 +217,17 @@ def _require_stages(folder: pathlib.Path, stages: pathlib.Path, config: ml_colle
 
 def _vectors(stages: pathlib.Path, interactions: Interactions, config: ml_collections.ConfigDict) -> Vectors:
     users, items = interactions.num_users, interactions.num_items
-    own = tables.item_table(stages / 'encode' / tables.ITEMS, items)
+    own = vector_files.item_table(stages / 'encode' / vector_files.ITEMS, items)
     width = own.shape[1]
     people = _NO_USERS, _NO_USERS
     if model_spec(config, items, width).ranks_by_users:
-        people = (tables.open_table(stages / 'encode' / tables.USERS, users, width),
-                  tables.open_table(stages / 'retrieve' / tables.USERS_SIMILAR, users, width))
+        people = (vector_files.open_table(stages / 'encode' / vector_files.USERS, users, width),
+                  vector_files.open_table(stages / 'retrieve' / vector_files.USERS_SIMILAR, users, width))
     neighbours = _array(stages / 'retrieve' / ITEM_NEIGHBOURS)
     if neighbours.ndim != 2 or len(neighbours) != items:
         raise UserError(f'{stages / "retrieve" / ITEM_NEIGHBOURS}: has not one row for each of {items} items')
-    return Vectors(own, tables.item_table(stages / 'retrieve' / tables.ITEMS_SIMILAR, items, width), *people,
-                   neighbours)
+    return Vectors(own, vector_files.item_table(stages / 'retrieve' / vector_files.ITEMS_SIMILAR, items, width),
+                   *people, neighbours)
 
 
 def _array(path: pathlib.Path) -> np.ndarray:

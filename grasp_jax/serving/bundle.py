@@ -25,7 +25,7 @@ from grasp_jax.serving import stablehlo, swap
 from grasp_jax.serving.assets import BUNDLE, Assets, version
 from grasp_jax.serving.opening import FORMAT, SCORER, WEIGHTS, expired, open_bundle, read_manifest, require_files
 from grasp_jax.texts import domains
-from grasp_jax.vectors import encoders, lsa, tables
+from grasp_jax.vectors import encoders, lsa, vector_files
 
 __all__ = ['open_bundle', 'write_bundle']
 
@@ -85,10 +85,10 @@ def _contents(known: Assets) -> Contents:
     for section, key in _OWN_PATHS:
         config[section][key] = ''
     if known.vectors is not None:
-        copied += [f'encode/{tables.ITEMS}', f'encode/{artefacts.MANIFEST}', f'retrieve/{tables.ITEMS_SIMILAR}',
-                   f'retrieve/{ITEM_NEIGHBOURS}']
-        copied += [f'encode/{tables.USERS}', f'retrieve/{tables.USERS_SIMILAR}'] * known.spec.ranks_by_users
-        mean = encoders.mean_of(pathlib.Path(tables.ITEMS)).name
+        copied += [f'encode/{vector_files.ITEMS}', f'encode/{artefacts.MANIFEST}',
+                   f'retrieve/{vector_files.ITEMS_SIMILAR}', f'retrieve/{ITEM_NEIGHBOURS}']
+        copied += [f'encode/{vector_files.USERS}', f'retrieve/{vector_files.USERS_SIMILAR}'] * known.spec.ranks_by_users
+        mean = encoders.mean_of(pathlib.Path(vector_files.ITEMS)).name
         copied += [name for name in (f'encode/{mean}', f'encode/{lsa.VOCABULARY}', f'encode/{lsa.WEIGHTS}')
                    if (known.stages / name).is_file()]
         if config.text.domain not in domains.NAMES:  # new items are worded by a file of the person's own

@@ -11,8 +11,8 @@ import numpy as np
 
 from grasp_jax.common.errors import UserError
 from grasp_jax.distributed.frozen_vectors import Tables, padded_rows
-from grasp_jax.distributed.host_tables import fit_on_devices
 from grasp_jax.distributed.sharding import make_mesh
+from grasp_jax.distributed.vectors_on_host import fit_on_devices
 from grasp_jax.models.attention import LEVELS
 from grasp_jax.models.item_encoders import ITEM_BLOCK
 from grasp_jax.models.recommender import Recommender

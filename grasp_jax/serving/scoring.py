@@ -17,7 +17,7 @@ from grasp_jax.batching.batches import Ends, Packed
 from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.models.attention import Normalised
 from grasp_jax.models.recommender import Inputs, Recommender
-from grasp_jax.ranking.ordering import rank_in_all
+from grasp_jax.ranking.ties import rank_in_all
 
 _USERS_IN_CACHE = 8  # on a CPU, users whose candidates are scored together
 

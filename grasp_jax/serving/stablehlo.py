@@ -26,13 +26,13 @@ from grasp_jax.models.spec import ModelSpec
 from grasp_jax.serving import scoring
 from grasp_jax.serving.assets import Assets
 from grasp_jax.serving.engine import Engine, Request
-from grasp_jax.vectors import tables
+from grasp_jax.vectors import vector_files
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 BATCH = 'b'  # the open size
 HISTORY, USER = 'history', 'user'
-_TABLES = {'items': f'encode/{tables.ITEMS}', 'items_similar': f'retrieve/{tables.ITEMS_SIMILAR}',
-           'users': f'encode/{tables.USERS}', 'users_similar': f'retrieve/{tables.USERS_SIMILAR}'}
+_TABLES = {'items': f'encode/{vector_files.ITEMS}', 'items_similar': f'retrieve/{vector_files.ITEMS_SIMILAR}',
+           'users': f'encode/{vector_files.USERS}', 'users_similar': f'retrieve/{vector_files.USERS_SIMILAR}'}
 _USERS_COMPARED = 16
 
 

@@ -16,7 +16,7 @@ from grasp_jax.common.errors import UserError
 from grasp_jax.common.lazy import json_lines
 from grasp_jax.common.progress import Bar
 from grasp_jax.data.dataset import Dataset
-from grasp_jax.texts import answer_columns, audit, domains, model_texts, prompts
+from grasp_jax.texts import answer_columns, audit, domains, llm_texts, prompts
 
 LOG = logging.getLogger(__name__)
 ITEMS = 'item_texts.jsonl'
@@ -76,8 +76,8 @@ def describe(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathli
     _say_equal(dataset, items, facts['equal_item_texts'], spec, config)
     if by_model:
         assert answers is not None, 'a language model writes into a store'
-        asked = model_texts.questions(dataset, items, users, config)
-        *written, more = model_texts.write(asked, config, answers / model_texts.STORE, folder)
+        asked = llm_texts.questions(dataset, items, users, config)
+        *written, more = llm_texts.write(asked, config, answers / llm_texts.STORE, folder)
         for file, names, texts in zip((ITEMS, USERS), ids, written, strict=True):
             _write(folder / file, names, texts)
         facts |= more

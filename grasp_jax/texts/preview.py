@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import ml_collections
 
-from grasp_jax.llm import generate, server
+from grasp_jax.llm import prompt_runner, server
+from grasp_jax.llm.answer_store import Responses, Usage
 from grasp_jax.llm.estimate import Tokens
-from grasp_jax.llm.generate import Prompt
-from grasp_jax.llm.responses import Responses, Usage
+from grasp_jax.llm.prompt_runner import Prompt
 from grasp_jax.llm.server import Limits
-from grasp_jax.texts.model_texts import STORE, Questions
+from grasp_jax.texts.llm_texts import STORE, Questions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ def estimate(asked: Questions, config: ml_collections.ConfigDict, store: pathlib
         known = Tokens.learned(totals)
         left = tokens = 0
         seen: set[str] = set()
-        for prompt in generate.pending(asked.prompts(), responses, limits.tries, seen):
+        for prompt in prompt_runner.pending(asked.prompts(), responses, limits.tries, seen):
             left += 1
             tokens += known.of(prompt.messages)
     answer = asked.model.max_tokens if known.answer is None else known.answer

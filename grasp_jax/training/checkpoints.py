@@ -17,9 +17,9 @@ from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
 from grasp_jax.common.errors import UserError
-from grasp_jax.distributed import hosts
+from grasp_jax.distributed import processes
 from grasp_jax.distributed.sharding import state_shapes
-from grasp_jax.training.packing import Packed, pack, packed_shapes, unpack
+from grasp_jax.training.state_packing import Packed, pack, packed_shapes, unpack
 from grasp_jax.training.step import TrainState
 
 LOG = logging.getLogger(__name__)
@@ -110,8 +110,8 @@ class _States:
             state = unpack(Packed(**saved), shapes)
         except Exception as error:  # whatever a library makes of bytes that are not what they were
             failure = _why(where, error)
-        if not hosts.all_say(failure is None):
-            if not hosts.all_say(failure is None or isinstance(failure, Damaged)):  # with somebody it may pass
+        if not processes.all_say(failure is None):
+            if not processes.all_say(failure is None or isinstance(failure, Damaged)):  # with somebody it may pass
                 failure = failure if failure and not isinstance(failure, Damaged) else UserError(
                     f'{where} cannot be read by another process; nothing was moved, run again when it can')
             raise failure or Damaged(f'{where} is damaged (so another process says)')
@@ -122,21 +122,21 @@ class _States:
     def _put_aside(self, number: int) -> pathlib.Path:
         """Moves a damaged state out of the way, for people to look at; the same number will be saved again."""
         aside = _aside(self._folder / str(number))
-        if hosts.is_writer():
+        if processes.is_writer():
             _move(self._folder / str(number), aside)
-        hosts.meet(f'{aside} is moved')
+        processes.meet(f'{aside} is moved')
         self._checkpointer.reload()
         return aside
 
     def _look_through(self) -> None:
         """Puts aside states of which nobody knows what they were; Orbax would not open a folder that has one."""
-        if hosts.is_writer():
+        if processes.is_writer():
             for state in self._folder.glob('*'):
                 if state.name.isdigit() and not _is_noted(state, self.noted):
                     LOG.warning('%s: what was noted of this state is damaged or gone; it is kept in %s', state,
                                 _aside(state))
                     _move(state, _aside(state))
-        hosts.meet(f'{self._folder} is looked through')
+        processes.meet(f'{self._folder} is looked through')
 
 
 class Checkpoints(_States):

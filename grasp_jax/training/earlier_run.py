@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
 from grasp_jax.config import default, saved_config
-from grasp_jax.distributed import hosts
+from grasp_jax.distributed import processes
 from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import ModelSpec, model_spec
@@ -22,7 +22,7 @@ from grasp_jax.ranking.metrics import finished_seeds
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.metrics_log import read_metrics
 from grasp_jax.training.step import TrainState, init_state, ranked_params, train_spec
-from grasp_jax.vectors import encoders, lsa, tables
+from grasp_jax.vectors import encoders, lsa, vector_files
 
 _SIZES = ('method', 'backbone', 'hidden_size', 'num_layers', 'num_heads', 'max_length')
 _OF_GATES = ('gate', 'fusion_size', 'space', 'user_context', 'use_similar', 'use_global')
@@ -150,7 +150,8 @@ def require_same_vectors(earlier: Earlier, stages: pathlib.Path, spec: ModelSpec
     kind, why = now['config']['kind'], ''
     if kind == 'lsa' and not all(_same_file(before, now, name) for name in (lsa.WEIGHTS, lsa.VOCABULARY)):
         why = 'its vectors are of another fit of lsa'
-    means = [encoders.mean_of(pathlib.Path(name)).name for name in (tables.ITEMS, *[tables.USERS] * spec.reads_users)]
+    means = [encoders.mean_of(pathlib.Path(name)).name
+             for name in (vector_files.ITEMS, *[vector_files.USERS] * spec.reads_users)]
     if not why and now['config']['center'] and not all(_same_file(before, now, name) for name in means):
         why = 'another mean was taken away from its vectors'
     if why:
@@ -183,7 +184,7 @@ def best_state(earlier: Earlier, mesh: Mesh) -> tuple[TrainState, Any, int]:
             state = checkpoints.load(best.epoch, _state_shapes(earlier), mesh)
     except UserError as error:  # its remedy is that of the earlier run itself, to be trained anew
         raise earlier.refused(f'{str(error).partition(";")[0]}; name another run, or leave it out') from error
-    return (*jax.tree.map(hosts.on_host, (state, ranked_params(spec, state))), best.epoch)
+    return (*jax.tree.map(processes.on_host, (state, ranked_params(spec, state))), best.epoch)
 
 
 def _state_shapes(earlier: Earlier) -> TrainState:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from grasp_jax.common.progress import Bar
-from grasp_jax.distributed import hosts
+from grasp_jax.distributed import processes
 
 _COMPILES = '/jax/core/compile/'  # how the names begin of what JAX tells of its compiler
 _WHOLE = 1e-6  # shares of calls add up to an epoch but for their rounding
@@ -35,7 +35,7 @@ class EpochBar(Bar):
         self._validated, self._called, self._compiling, self._compiled = int(done), False, False, False
         self._begin = time.perf_counter()
         self._calls, self._validations = _Pace(), _Pace()
-        super().__init__(**{'total': epochs, 'initial': done, 'disable': not hosts.is_writer(), 'miniters': 0,
+        super().__init__(**{'total': epochs, 'initial': done, 'disable': not processes.is_writer(), 'miniters': 0,
                             **settings})
         _open.append(self)
 

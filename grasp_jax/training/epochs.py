@@ -13,13 +13,13 @@ from grasp_jax.batching import batches
 from grasp_jax.common.errors import Diverged, UserError
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.distributed.frozen_vectors import Tables, padded_rows
-from grasp_jax.distributed.host_tables import HostTables
 from grasp_jax.distributed.sharding import put_replicated
+from grasp_jax.distributed.vectors_on_host import HostTables
 from grasp_jax.models.inputs import Data
 from grasp_jax.models.spec import ModelSpec
-from grasp_jax.training.run import Run
-from grasp_jax.training.similar import SimilarUsers
+from grasp_jax.training.similar_users import SimilarUsers
 from grasp_jax.training.step import TrainState, items_of_steps, step_key, target_count, train_spec, train_steps
+from grasp_jax.training.training_setup import Run
 
 # A sequence needs an input and a target.
 _SHORTEST = 2

@@ -10,18 +10,18 @@ import numpy as np
 
 from grasp_jax.common.errors import Stopped, UserError
 from grasp_jax.data.interactions import Split
-from grasp_jax.distributed import hosts
+from grasp_jax.distributed import processes
 from grasp_jax.ranking import windows
+from grasp_jax.ranking.evaluator import Evaluator
 from grasp_jax.ranking.metrics import Ranks, summary, with_hits
-from grasp_jax.ranking.ranks import Evaluator
 from grasp_jax.training import growing, sinks, warm_start
 from grasp_jax.training.checkpoints import Best, Checkpoints, Damaged, Interrupted
 from grasp_jax.training.epoch_bar import EpochBar
 from grasp_jax.training.epochs import NO_LOSSES, Epochs
 from grasp_jax.training.metrics_log import METRICS_FILE, MetricsLog, read_metrics
-from grasp_jax.training.notice import Notice
-from grasp_jax.training.run import Run
+from grasp_jax.training.preemption import Notice
 from grasp_jax.training.step import TrainState, ranked_params, train_spec
+from grasp_jax.training.training_setup import Run
 
 
 def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float], None] | None = None) -> Best:
@@ -84,7 +84,7 @@ def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float
 
 def _log(run: Run, seed: int, folder: pathlib.Path, first: int) -> MetricsLog | None:
     """The record of a seed with its sinks, in the process that writes."""
-    if not hosts.is_writer():
+    if not processes.is_writer():
         return None
     return MetricsLog(folder, first, sinks.opened(run.config.train.sinks, folder, run.config, seed, first))
 

@@ -10,13 +10,13 @@ import ml_collections
 
 from grasp_jax.common import artefacts
 from grasp_jax.config import default
-from grasp_jax.distributed import hosts
+from grasp_jax.distributed import processes
 from grasp_jax.ranking.lists import Lists, depth_of, save_lists
 from grasp_jax.ranking.metrics import RANKS_FILE, finished_seeds, load_ranks, save_ranks
 from grasp_jax.training import growing, warm_start
 from grasp_jax.training.checkpoints import Best, Checkpoints
 from grasp_jax.training.loop import test_ranks, train
-from grasp_jax.training.run import Run
+from grasp_jax.training.training_setup import Run
 
 __all__ = ['claim_run', 'finished_seeds', 'train_and_test']
 
@@ -45,7 +45,7 @@ def train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str, made_
       UserError: the folder belongs to another config, or it is not finished and was begun on other contents.
       Stopped: SIGTERM or a preemption notice came, and the state is saved.
     """
-    with artefacts.lock(folder) if hosts.is_writer() else contextlib.nullcontext():
+    with artefacts.lock(folder) if processes.is_writer() else contextlib.nullcontext():
         return _train_and_test(run, seed, folder, inputs, made_of)
 
 
@@ -87,16 +87,16 @@ def _train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str, made
         return done
 
     depth = min(max(run.config.evaluate.ks), run.interactions.num_items)
-    if hosts.agree(hosts.one_after_another(claim)):
+    if processes.agree(processes.one_after_another(claim)):
         LOG.info('seed %d: up to date (%s)', seed, folder)
         _complete_lists(run, seed, folder, depth)
         return folder
     best = train(run, seed, folder)
-    if hosts.agree(hosts.one_after_another(lambda: growing.is_ranked(folder, best.epoch))):
+    if processes.agree(processes.one_after_another(lambda: growing.is_ranked(folder, best.epoch))):
         _complete_lists(run, seed, folder, depth)  # it went on, and its best epoch is still the one of before
         return folder
     ranks, items = test_ranks(run, seed, folder, best, depth)
-    if hosts.is_writer():
+    if processes.is_writer():
         growing.forget_best(folder)
         save_lists(folder, Lists(ranks.users, items))  # first: with its ranks a seed is done
         save_ranks(folder, ranks)
@@ -114,12 +114,12 @@ def _complete_lists(run: Run, seed: int, folder: pathlib.Path, depth: int) -> No
             best = checkpoints.best()
         return -1 if best is None else best.epoch
 
-    epoch = hosts.agree(hosts.one_after_another(missing))
+    epoch = processes.agree(processes.one_after_another(missing))
     if epoch < 0:
         return
     LOG.info('seed %d: the best %d items of each user are listed once, for the values beyond accuracy', seed, depth)
     ranks, items = test_ranks(run, seed, folder, Best(epoch, 0.0), depth)
-    if hosts.is_writer():
+    if processes.is_writer():
         save_lists(folder, Lists(ranks.users, items))
         if ranks.hits is not None:
             save_ranks(folder, load_ranks(folder)._replace(hits=ranks.hits, wanted=ranks.wanted))
@@ -130,6 +130,6 @@ def _note_of_start(run: Run, seed: int, folder: pathlib.Path) -> dict[str, Any] 
     began with that run's."""
     if not run.config.train.start_from:
         return None
-    if hosts.agree(hosts.one_after_another(lambda: warm_start.noted(folder, run.config) is not None)):
+    if processes.agree(processes.one_after_another(lambda: warm_start.noted(folder, run.config) is not None)):
         return None
     return warm_start.load(run, seed).note

@@ -10,15 +10,15 @@ import ml_collections
 import optax
 from jax.sharding import Mesh
 
-from grasp_jax.batching import batches, draws
-from grasp_jax.batching.draws import Drawn
+from grasp_jax.batching import batches, sampling
+from grasp_jax.batching.sampling import Drawn
 from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.distributed.sharding import split_rows, state_shardings, whole
 from grasp_jax.models import losses
 from grasp_jax.models.alignment import HIDDEN_SHARE
 from grasp_jax.models.inputs import Data, input_rows
 from grasp_jax.models.recommender import Encoded, Inputs, Recommender
-from grasp_jax.training import parts
+from grasp_jax.training import deterministic
 
 LOSSES = ('bce', 'gbce', 'sampled_softmax', 'softmax')
 
@@ -52,7 +52,7 @@ def target_count(model: Recommender, spec: TrainSpec) -> batches.TargetCount | N
     """How many places for targets a plan's batches need; None: one for every position."""
     if model.spec.causal:
         return None
-    return functools.partial(draws.cloze_targets, mask_prob=spec.mask_prob, mask_last_prob=spec.mask_last_prob)
+    return functools.partial(sampling.cloze_targets, mask_prob=spec.mask_prob, mask_last_prob=spec.mask_last_prob)
 
 
 class TrainState(NamedTuple):
@@ -143,22 +143,22 @@ def draw(model: Recommender, spec: TrainSpec, shape: batches.Shape, packed: batc
     if model.spec.causal:
         masked = jnp.zeros(packed.items.shape, bool)
         if model.spec.hides_items:
-            masked = draws.draw_hidden(mask_key, packed, HIDDEN_SHARE)
-        counts = (packed.segment > 0) & ~draws.is_last(packed)
+            masked = sampling.draw_hidden(mask_key, packed, HIDDEN_SHARE)
+        counts = (packed.segment > 0) & ~sampling.is_last(packed)
         if spec.last_only:
-            counts &= draws.from_the_end(packed) <= spec.last_only
-        targets = draws.everywhere(counts, shape.groups)
+            counts &= sampling.from_the_end(packed) <= spec.last_only
+        targets = sampling.everywhere(counts, shape.groups)
     else:
-        masked = draws.draw_cloze_mask(mask_key, packed, spec.mask_prob, spec.mask_last_prob)
+        masked = sampling.draw_cloze_mask(mask_key, packed, spec.mask_prob, spec.mask_last_prob)
         if spec.last_only:
-            masked &= draws.from_the_end(packed) < spec.last_only
-        targets = draws.find_targets(masked, shape.groups, shape.targets)
+            masked &= sampling.from_the_end(packed) < spec.last_only
+        targets = sampling.find_targets(masked, shape.groups, shape.targets)
     if not spec.own_negatives:
         count = 0 if spec.loss == 'softmax' else spec.negatives
-        shared = draws.draw_shared_negatives(negative_key, model.spec.num_items, count, cumulative)
+        shared = sampling.draw_shared_negatives(negative_key, model.spec.num_items, count, cumulative)
         return Drawn(masked, targets, shared), dropout_key
     # Drawn for every position, so that they do not depend on the number of groups or places.
-    negatives = draws.draw_training_negatives(negative_key, packed, model.spec.num_items, spec.own_negatives)
+    negatives = sampling.draw_training_negatives(negative_key, packed, model.spec.num_items, spec.own_negatives)
     return Drawn(masked, targets, targets.pick(negatives)), dropout_key
 
 
@@ -243,7 +243,7 @@ def loss_and_gradient(params: Any, model: Recommender, spec: TrainSpec, mesh: Me
         return batch_loss(params, model, spec, data, Batch(users, packed, last), drawn, key)
 
     known = data, batch.users, batch.last
-    return parts.value_and_grad(loss, mesh, spec.parts, params, known, batch.packed, drawn, dropout_key)
+    return deterministic.value_and_grad(loss, mesh, spec.parts, params, known, batch.packed, drawn, dropout_key)
 
 
 def train_step(model: Recommender, spec: TrainSpec, mesh: Mesh, shape: batches.Shape, data: Data, state: TrainState,

@@ -22,12 +22,12 @@ import numpy as np
 from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
 from grasp_jax.data import dataset as dataset_files
-from grasp_jax.distributed import hosts
+from grasp_jax.distributed import processes
 from grasp_jax.retrieval.neighbours import ITEM_NEIGHBOURS
 from grasp_jax.training import earlier_run
-from grasp_jax.training.run import Run
 from grasp_jax.training.step import TrainState, train_spec
-from grasp_jax.vectors import tables
+from grasp_jax.training.training_setup import Run
+from grasp_jax.vectors import vector_files
 
 LOG = logging.getLogger(__name__)
 
@@ -188,7 +188,7 @@ def goes_on(start: Start, fresh: TrainState, average: float, known: np.ndarray |
         def one(path: Any, old: np.ndarray, new: jax.Array) -> np.ndarray:
             if known is None or [getattr(key, 'key', None) for key in path[-2:]] != ['encoder', 'embedding']:
                 return old
-            return match_table(old, hosts.on_host(new), known, neighbours)
+            return match_table(old, processes.on_host(new), known, neighbours)
         return jax.tree_util.tree_map_with_path(one, before, fresh)
 
     if start.average != average:
@@ -251,5 +251,5 @@ def lonely(known: np.ndarray, neighbours: np.ndarray | None) -> int:
 def _new(known: np.ndarray, neighbours: np.ndarray, width: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """New items and, [n, k], their neighbours as item numbers of before, 0 where it is new; by blocks of items."""
     new = 1 + np.flatnonzero(known[1:] == 0)
-    for block in tables.blocks(len(new), neighbours.shape[1] * width):
+    for block in vector_files.blocks(len(new), neighbours.shape[1] * width):
         yield new[block], known[neighbours[new[block] - 1]]

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from grasp_jax.common import artefacts
 from grasp_jax.evaluation.plots import BLUE, ORANGE, figure_of, panel_of, save
-from grasp_jax.evaluation.tables import BACKBONES, METHODS, Rows, aligned, markdown
+from grasp_jax.evaluation.report_markdown import BACKBONES, METHODS, Rows, aligned, markdown
 
 TABLE, PICTURE = 'trials.md', 'trials.png'
 _SHOWN = 5  # trials on the terminal

@@ -12,7 +12,7 @@ import ml_collections
 import numpy as np
 
 from grasp_jax.common.errors import UserError
-from grasp_jax.vectors import tables
+from grasp_jax.vectors import vector_files
 
 KINDS = ('swap', 'noise')
 WHO = ('users', 'items', 'both')
@@ -49,7 +49,7 @@ def swapped(rows: np.ndarray, who: np.ndarray) -> np.ndarray:
 def fill_with_noise(table: np.ndarray, who: np.ndarray, seed: int) -> None:
     """Overwrites rows `who` of a table [r, E] with random directions of the same length, in place, block by block."""
     rng = np.random.default_rng((seed, 1))
-    for block in tables.blocks(len(who), table.shape[1]):
+    for block in vector_files.blocks(len(who), table.shape[1]):
         rows = who[block]
         noise = rng.standard_normal((len(rows), table.shape[1]), np.float32)
         length = np.linalg.norm(np.asarray(table[rows], np.float32), axis=1, keepdims=True)

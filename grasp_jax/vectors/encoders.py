@@ -16,7 +16,7 @@ from grasp_jax.texts import domains
 from grasp_jax.vectors import hashed, lsa, precomputed, sentence_encoder, vector_store
 from grasp_jax.vectors.openai_encoder import OpenAIEncoder, extra_of
 from grasp_jax.vectors.origin import origin
-from grasp_jax.vectors.written import Written, centred, mean_of, write_table
+from grasp_jax.vectors.vector_writer import Written, centred, mean_of, write_table
 
 LOG = logging.getLogger(__name__)
 Table = np.ndarray | hashed.HashedVectors | precomputed.UserMeans  # the latter two make rows when they are asked for

@@ -15,8 +15,8 @@ import numpy as np
 from grasp_jax.common.errors import UserError
 from grasp_jax.common.progress import Bar
 from grasp_jax.llm import estimate, language_model
+from grasp_jax.llm.answer_store import Usage
 from grasp_jax.llm.budget import Budget
-from grasp_jax.llm.responses import Usage
 from grasp_jax.llm.server import Broken, Refused, Server, Stopped, broken, limits_from
 from grasp_jax.vectors.vector_store import VectorStore
 

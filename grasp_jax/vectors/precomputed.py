@@ -10,7 +10,7 @@ import numpy as np
 from grasp_jax.common.errors import UserError
 from grasp_jax.data import sources
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.vectors.tables import open_table
+from grasp_jax.vectors.vector_files import open_table
 
 LOG = logging.getLogger(__name__)
 _ITEM_KEYS, _USER_KEYS = ('item_vectors', 'item_ids'), ('user_vectors', 'user_ids')

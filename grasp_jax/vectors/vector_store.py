@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from grasp_jax.common import artefacts
-from grasp_jax.common.database import TOGETHER, connect, in_chunks, reading, select_among, writing
 from grasp_jax.common.errors import UserError
+from grasp_jax.common.sqlite import TOGETHER, connect, in_chunks, reading, select_among, writing
 
 _SCHEMA = """
 create table if not exists rows (key blob primary key, row integer not null);

@@ -12,12 +12,12 @@ import pytest
 from grasp_jax.benchmark import (
     evaluation,
     llm_esr,
+    markdown,
     preparation,
     profile,
     retrieval,
     substeps,
     sweep,
-    tables,
     timing,
     training,
     workload,
@@ -26,7 +26,7 @@ from grasp_jax.common import disk
 from grasp_jax.common.errors import UserError
 from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.training.epochs import Epochs
-from grasp_jax.training.run import make_run
+from grasp_jax.training.training_setup import make_run
 
 TINY = workload.SIZES['tiny']
 MACHINE = {'machine': {**timing.machine(), 'command': 'a test'}, 'matmul_flops_per_s': 1e11,
@@ -109,7 +109,7 @@ def test_both_sides_compute_the_same_loss_and_every_part_is_timed(tiny, monkeypa
     assert called.count('matmul') == ('flops' in wide) == (method == 'grasp')
     if method == 'grasp':
         assert wide['flops_per_s'] == wide['flops'] / 0.4 and wide['matmul_flops_per_s'] == 2048 ** 3
-    text = tables.render({'command': 'train', 'results': [row], **MACHINE})
+    text = markdown.render({'command': 'train', 'results': [row], **MACHINE})
     assert '200 users, 300 items' in text and f'{row["ratio"]:.1f}' in text
 
 
@@ -123,7 +123,7 @@ def test_training_is_measured_without_the_reference_and_with_tables_on_the_host(
         training.measure(size, 'gru4rec', 'grasp', *tiny, training.Options())
     found = evaluation.measure(size, 'sasrec', 'grasp', tiny[0], workload.negatives_of(tiny[0]), tiny[1], None)
     assert found['both']['grasp_jax_s'] > 0
-    assert '-' in tables.render({'command': 'train', 'results': [row], **MACHINE}, as_markdown=True)
+    assert '-' in markdown.render({'command': 'train', 'results': [row], **MACHINE}, as_markdown=True)
 
 
 def test_a_profile_leaves_a_trace_and_the_longest_operations(tmp_path):
@@ -134,7 +134,7 @@ def test_a_profile_leaves_a_trace_and_the_longest_operations(tmp_path):
     assert found == sorted(found, key=lambda one: -one['seconds']) and len(found) <= 5
     row = {'backbone': 'sasrec', 'method': 'grasp', 'operations': [{'name': 'dot.7', 'seconds': 0.25, 'calls': 3}],
            'step': {'grasp_jax': {'median_s': 1.0, 'sequences_per_s': 1.0, 'peak_bytes': None}}}
-    assert 'dot.7' in tables.render({'command': 'train', 'results': [row], **MACHINE})
+    assert 'dot.7' in markdown.render({'command': 'train', 'results': [row], **MACHINE})
 
 
 def test_wide_operations_are_counted_from_the_shapes(tiny):
@@ -158,14 +158,14 @@ def test_both_sides_rank_by_the_same_scores(tiny, monkeypatch, backbone, method)
     assert row['both']['grasp_jax_s_per_user'] == 6.0 / TINY.users
     assert row['both']['pytorch_s_per_user'] == 6.0 / min(users, TINY.users)
     assert row['ratio'] == pytest.approx(TINY.users / min(users, TINY.users))
-    assert f'{row["ratio"]:.0f}' in tables.render({'command': 'evaluate', 'results': [row], **MACHINE})
+    assert f'{row["ratio"]:.0f}' in markdown.render({'command': 'evaluate', 'results': [row], **MACHINE})
 
 
 def test_every_search_finds_the_neighbours():
     rows = retrieval.measure(TINY, 10, None)
     assert [row['search'] for row in rows][:2] == ['exact (grasp_jax)', 'scikit-learn brute force']
     assert all(row['recall'] > 0.99 and row['seconds'] > 0 for row in rows)
-    assert 'recall' in tables.render({'command': 'retrieve', 'results': rows, **MACHINE})
+    assert 'recall' in markdown.render({'command': 'retrieve', 'results': rows, **MACHINE})
 
 
 @pytest.mark.parametrize('content', (np.zeros(9, np.float32), np.full((30, 2), np.nan), np.zeros((5, 2)), b'',
@@ -192,7 +192,7 @@ def test_a_made_up_table_is_prepared(ending):
     found = preparation.measure(20_000, ending)
     assert 15_000 < found['interactions'] < 20_000 and 1000 < found['users'] < 2000 and found['items'] > 200
     assert found['written_bytes'] > 8 * 100 * found['users'] and found['peak_bytes'] > 50e6 and found['seconds'] > 0
-    text = tables.render({**MACHINE, 'command': 'prepare', 'results': [found]})
+    text = markdown.render({**MACHINE, 'command': 'prepare', 'results': [found]})
     assert '20,000' in text and f'{found["users"]:,}' in text
 
 
@@ -202,7 +202,7 @@ def test_the_sweep_draws_its_picture(tmp_path):
     assert [(row['axis'], row['value']) for row in rows] == [('items', 100), ('length', 10)]
     sweep.plot(rows, tmp_path / 'plots' / 'scaling.png')
     assert (tmp_path / 'plots' / 'scaling.png').read_bytes().startswith(b'\x89PNG')
-    assert 'fastest' in tables.render({'command': 'sweep', 'results': rows, **MACHINE})
+    assert 'fastest' in markdown.render({'command': 'sweep', 'results': rows, **MACHINE})
 
 
 def test_the_export_holds_what_the_other_trainer_reads(tiny, tmp_path):

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from grasp_jax.data import tables
+from grasp_jax.data import own_tables
 
 
 def read(tmp_path, config, text, wanted, name='i.csv'):
     (tmp_path / name).write_text(text)
-    return tables.read_attributes(tmp_path / name, config, 'item_column', wanted)
+    return own_tables.read_attributes(tmp_path / name, config, 'item_column', wanted)
 
 
 def test_of_an_item_described_twice_the_fuller_row_counts(tmp_path, config, caplog):

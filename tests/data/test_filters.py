@@ -8,7 +8,7 @@ import pytest
 
 from grasp_jax import config as config_lib
 from grasp_jax.common.errors import UserError
-from grasp_jax.data import filters, log
+from grasp_jax.data import filters, interaction_log
 
 
 def data_config(**changes) -> ml_collections.ConfigDict:
@@ -17,15 +17,15 @@ def data_config(**changes) -> ml_collections.ConfigDict:
     return config
 
 
-def make_log(rows) -> log.InteractionLog:
+def make_log(rows) -> interaction_log.InteractionLog:
     users, items, times = zip(*rows, strict=True)
     user_ids, item_ids = sorted(set(users)), sorted(set(items))
-    return log.InteractionLog(np.array([user_ids.index(user) for user in users], np.int32),
+    return interaction_log.InteractionLog(np.array([user_ids.index(user) for user in users], np.int32),
                               np.array([item_ids.index(item) for item in items], np.int32),
                               np.array(times), user_ids, item_ids)
 
 
-def random_log(seed: int, rows: int = 200) -> log.InteractionLog:
+def random_log(seed: int, rows: int = 200) -> interaction_log.InteractionLog:
     rng = np.random.default_rng(seed)
     return make_log([(f'u{rng.integers(12)}', f'i{rng.integers(9)}', int(rng.integers(15))) for _ in range(rows)])
 

@@ -3,13 +3,13 @@
 import pytest
 
 from grasp_jax.common.errors import UserError
-from grasp_jax.data import tables
+from grasp_jax.data import own_tables
 
 
 def test_inter_keeps_the_numeric_order_of_ids(tmp_path):
     path = tmp_path / 'inter.txt'
     path.write_text('10 9\n2 11\n10 1\n2 9\n\n')
-    log = tables.read_inter(path)
+    log = own_tables.read_inter(path)
     assert (log.user_ids, log.item_ids) == (['2', '10'], ['1', '9', '11'])
     assert (log.users.tolist(), log.items.tolist(), log.times.tolist()) == ([1, 0, 1, 0], [1, 2, 0, 1], [0, 1, 2, 3])
 
@@ -23,4 +23,4 @@ def test_wrong_inter(tmp_path, text, words):
     path = tmp_path / 'inter.txt'
     path.write_text(text)
     with pytest.raises(UserError, match=words):
-        tables.read_inter(path)
+        own_tables.read_inter(path)

@@ -11,7 +11,8 @@ import pytest
 
 from grasp_jax import config as config_lib
 from grasp_jax.common.errors import UserError
-from grasp_jax.data import dataset, prepare, shop, tfds_builder
+from grasp_jax.data import dataset, prepare, tfds_builder
+from grasp_jax.data.synthetic import shop
 
 EXAMPLE = pathlib.Path(__file__).resolve().parents[2] / 'configs' / 'own_data'
 

@@ -7,7 +7,7 @@ import pytest
 
 from grasp_jax import config as config_lib
 from grasp_jax.common.errors import UserError
-from grasp_jax.data import readers, recbole, sources
+from grasp_jax.data import recbole, source_reader, sources
 
 LOG = ('user_id:token\titem_id:token\trating:float\ttimestamp:float\n'
        '7\t050\t3\t881250949\n8\t1\t4.0\t881250950.0\n7\t1\t5\t881250900\n')
@@ -25,7 +25,7 @@ def open_folder(tmp_path):
             (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith('.gz') else content)
         config = config_lib.default()
         config.data.update({'kind': 'table', 'source': str(tmp_path), **settings})
-        return readers.Reader(config)
+        return source_reader.Reader(config)
 
     return opened
 

@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from grasp_jax.common.errors import UserError
-from grasp_jax.data import tables
+from grasp_jax.data import own_tables
 
 pytestmark = pytest.mark.usefixtures('blocks')
 HEAD = 'customer,product,when\n'
@@ -25,7 +25,7 @@ STRAY = 'u1,"p1,1700000000\n'
 def test_a_quote_that_swallows_rows_is_refused_with_the_first(tmp_path, config, text, row):
     (tmp_path / 'r.csv').write_text(text)
     with pytest.raises(UserError, match=rf'r\.csv, row {row}: .*a quote opens here.* lines.*take it away') as error:
-        tables.read_interactions(tmp_path / 'r.csv', config)
+        own_tables.read_interactions(tmp_path / 'r.csv', config)
     assert '\n' not in str(error.value) and len(str(error.value)) < 500
 
 
@@ -34,15 +34,15 @@ def test_a_quote_that_swallows_rows_is_refused_with_the_first(tmp_path, config, 
 def test_a_quote_that_swallows_items_is_refused(tmp_path, config, text):
     (tmp_path / 'i.csv').write_text(text)
     with pytest.raises(UserError, match=r'i\.csv, row 1: a quote opens here and joins [34] lines'):
-        tables.read_attributes(tmp_path / 'i.csv', config, 'item_column', ['a', 'b', 'c'])
+        own_tables.read_attributes(tmp_path / 'i.csv', config, 'item_column', ['a', 'b', 'c'])
 
 
 def test_text_over_several_lines_is_text(tmp_path, config, caplog):
     (tmp_path / 'i.csv').write_text('product,title\na,"Soap,\nnice, good\nfor you, too"\nb,5" of ""Oil""\n')
-    assert tables.read_attributes(tmp_path / 'i.csv', config, 'item_column', ['a', 'b']) == {
+    assert own_tables.read_attributes(tmp_path / 'i.csv', config, 'item_column', ['a', 'b']) == {
         'a': {'title': 'Soap,\nnice, good\nfor you, too'}, 'b': {'title': '5" of ""Oil""'}}
     (tmp_path / 'r.csv').write_text(HEAD[:-1] + ',note\n' + NOTES + 'u1,p1,1700000000,"well, yes, no\nor,so,a,b"\n')
-    assert len(tables.read_interactions(tmp_path / 'r.csv', config)) == 61 and not caplog.messages
+    assert len(own_tables.read_interactions(tmp_path / 'r.csv', config)) == 61 and not caplog.messages
 
 
 @pytest.mark.parametrize(('line', 'words'), [
@@ -55,7 +55,7 @@ def test_a_row_of_another_length_is_refused(tmp_path, config, name, line, words)
     text = text.replace(',', '\t') if '.tsv' in name else text
     (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith('.gz') else text.encode())
     with pytest.raises(UserError, match=rf'{name}, row 61: .*{words}'):
-        tables.read_interactions(tmp_path / name, config)
+        own_tables.read_interactions(tmp_path / name, config)
 
 
 @pytest.mark.parametrize('name', ['LOG.CSV', 'Log.Csv.GZ', 'log.csv', 'log.csv.gz'])
@@ -63,7 +63,7 @@ def test_a_row_of_another_length_is_refused(tmp_path, config, name, line, words)
 def test_names_in_any_case_packed_or_not(tmp_path, config, name, packed):
     text = ('\ufeff' + HEAD + '\n' + BODY).replace('\n', '\r\n').encode()
     (tmp_path / name).write_bytes(gzip.compress(text[:500]) + gzip.compress(text[500:]) if packed else text)
-    log = tables.read_interactions(tmp_path / name, config)
+    log = own_tables.read_interactions(tmp_path / name, config)
     assert len(log) == 60 and log.user_ids == [f'u{number}' for number in range(9)]
 
 
@@ -72,7 +72,7 @@ def test_names_in_any_case_packed_or_not(tmp_path, config, name, packed):
 def test_json_lines_packed_or_not(tmp_path, config, name, packed):
     text = b'{"customer": "u", "product": "p", "when": 1}\n'
     (tmp_path / name).write_bytes(gzip.compress(text) if packed else text)
-    assert len(tables.read_interactions(tmp_path / name, config)) == 1
+    assert len(own_tables.read_interactions(tmp_path / name, config)) == 1
 
 
 @pytest.mark.parametrize('name', ['r.csv', 'r.csv.gz', 'r.tsv', 'r.jsonl', 'r.jsonl.gz'])
@@ -80,7 +80,7 @@ def test_a_gzip_file_that_is_cut_short_is_refused(tmp_path, config, name):
     text = '{"customer": "u", "product": "p", "when": 1}\n' * 60 if 'json' in name else HEAD + BODY
     (tmp_path / name).write_bytes(gzip.compress(text.encode())[:-12])
     with pytest.raises(UserError, match=rf'{name}: '):
-        tables.read_interactions(tmp_path / name, config)
+        own_tables.read_interactions(tmp_path / name, config)
 
 
 @pytest.mark.parametrize(('content', 'words'), [
@@ -89,10 +89,10 @@ def test_a_gzip_file_that_is_cut_short_is_refused(tmp_path, config, name):
 def test_what_a_file_is_instead_is_said(tmp_path, config, content, words):
     (tmp_path / 'r.csv').write_bytes(content + bytes(20))
     with pytest.raises(UserError, match=rf'r\.csv: is .*{words}.*save it as'):
-        tables.read_interactions(tmp_path / 'r.csv', config)
+        own_tables.read_interactions(tmp_path / 'r.csv', config)
 
 
 def test_the_row_of_a_byte_that_is_no_text_is_said(tmp_path, config):
     (tmp_path / 'r.csv').write_bytes((HEAD + BODY).encode() + b'u,caf\xe9,1700000000\n')
     with pytest.raises(UserError, match=r'\(byte 0xe9\); save it as UTF-8 \(the byte stands in line 62\)'):
-        tables.read_interactions(tmp_path / 'r.csv', config)
+        own_tables.read_interactions(tmp_path / 'r.csv', config)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from grasp_jax.common.errors import UserError
-from grasp_jax.data import spellings, tables
+from grasp_jax.data import own_tables, spellings
 
 pytestmark = pytest.mark.usefixtures('blocks')
 CLEAN = [f'u{number}' for number in range(50)]
@@ -23,7 +23,7 @@ def read(tmp_path, config, users, name='r.csv'):
     frame['product'] = [f'p{row % 11}' for row in range(len(users))]
     path = tmp_path / name
     frame.to_parquet(path) if name.endswith('parquet') else frame.to_csv(path, index=False)
-    return tables.read_interactions(path, config)
+    return own_tables.read_interactions(path, config)
 
 
 TWO_SPELLINGS = [
@@ -42,7 +42,7 @@ def test_two_spellings_in_one_table_are_said(tmp_path, config, caplog, one, othe
 @pytest.mark.parametrize(('one', 'other'), TWO_SPELLINGS)
 def test_two_spellings_in_two_tables_are_said_at_any_share(tmp_path, config, caplog, one, other):
     pd.DataFrame({'product': [*CLEAN, other], 'title': 'T'}).to_csv(tmp_path / 'i.csv', index=False)
-    assert len(tables.read_attributes(tmp_path / 'i.csv', config, 'item_column', [*CLEAN, one])) == 50
+    assert len(own_tables.read_attributes(tmp_path / 'i.csv', config, 'item_column', [*CLEAN, one])) == 50
     assert f'they have {one!r} and this table {other!r}' in caplog.text and ': 1): if these' in caplog.text
 
 
@@ -70,9 +70,9 @@ def test_a_rounded_number_is_refused_with_its_row(tmp_path, config, text):
         (tmp_path / name).write_text(f'customer,product,when\nu,4006381333931,1\nu,{text},2\n')
         with pytest.raises(UserError, match=rf'{name}, row 2: .*{text[3:5]}.*a spreadsheet has rounded'):
             if role == 'log':
-                tables.read_interactions(tmp_path / name, config)
+                own_tables.read_interactions(tmp_path / name, config)
             else:
-                tables.read_attributes(tmp_path / name, config, 'item_column', ['4006381333931'])
+                own_tables.read_attributes(tmp_path / name, config, 'item_column', ['4006381333931'])
 
 
 @pytest.mark.parametrize(('ids', 'words'), [
@@ -105,7 +105,7 @@ def test_ids_counted_from_0_are_ids(tmp_path, config, caplog):
 def test_no_id_has_a_control_character(save, tmp_path, config, name, value):
     frame = pd.DataFrame({'customer': ['u', 'u'], 'product': ['a', value], 'when': [1, 2]})
     with pytest.raises(UserError, match=rf"{name}, row 2: column 'product' is '") as error:
-        tables.read_interactions(save(frame, tmp_path / name), config)
+        own_tables.read_interactions(save(frame, tmp_path / name), config)
     assert '\n' not in str(error.value)
 
 
@@ -114,14 +114,14 @@ def test_no_id_has_a_control_character(save, tmp_path, config, name, value):
 def test_a_truth_value_is_no_id(save, tmp_path, config, name, value):
     frame = pd.DataFrame({'customer': [value, value], 'product': ['a', 'b'], 'when': [1, 2]})
     with pytest.raises(UserError, match=rf"{name}, row 1: column 'customer' is .?{value}.*not an id"):
-        tables.read_interactions(save(frame, tmp_path / name), config)
+        own_tables.read_interactions(save(frame, tmp_path / name), config)
 
 
 def test_a_truth_value_among_ids_is_refused(tmp_path, config):
     (tmp_path / 'r.jsonl').write_text(''.join(json.dumps({'customer': one, 'product': 7, 'when': 1}) + '\n'
                                               for one in ('u', True)))
     with pytest.raises(UserError, match="row 2: column 'customer' is True, not an id"):
-        tables.read_interactions(tmp_path / 'r.jsonl', config)
+        own_tables.read_interactions(tmp_path / 'r.jsonl', config)
 
 
 def test_numbers_too_narrow_for_ids_are_refused(tmp_path, config):
@@ -134,4 +134,4 @@ def test_one_column_for_two_things_is_refused(save, tmp_path, config, one, other
     config[f'{one}_column'] = config[f'{other}_column']
     path = save(pd.DataFrame({'customer': ['u'], 'product': ['a'], 'when': [1]}), tmp_path / 'r.csv')
     with pytest.raises(UserError, match=f'config.data.{one}_column and config.data.{other}_column are both'):
-        tables.read_interactions(path, config)
+        own_tables.read_interactions(path, config)

@@ -11,7 +11,7 @@ import pytest
 
 from grasp_jax import config as config_lib
 from grasp_jax.common.errors import UserError
-from grasp_jax.data import prepare, sources, table_files, tables
+from grasp_jax.data import own_tables, prepare, sources, table_files
 
 RNG = np.random.default_rng(0)
 USERS, ITEMS = RNG.integers(0, 90, (2, 500))
@@ -40,7 +40,7 @@ def in_parts(frame, folder, ending, number=7):
 @pytest.mark.usefixtures('blocks')
 @pytest.mark.parametrize('ending', ['.csv', '.csv.gz', '.parquet', '.jsonl'])
 def test_parts_are_what_one_file_is(tmp_path, config, ending):
-    log = tables.read_interactions(in_parts(FRAME, tmp_path / 'log', ending), config)
+    log = own_tables.read_interactions(in_parts(FRAME, tmp_path / 'log', ending), config)
     users, items = (sorted(FRAME[name].unique()) for name in ('customer', 'product'))
     assert (log.user_ids, log.item_ids) == (users, items)
     assert [log.user_ids[code] for code in log.users] == FRAME.customer.tolist()
@@ -57,7 +57,7 @@ def test_a_wrong_row_is_named_by_its_part(tmp_path, config, ending, row, column,
     frame.loc[row, column] = value
     folder = in_parts(frame, tmp_path / 'log', ending)
     with pytest.raises(UserError) as error:  # part 1 has 83 rows, behind part 0 without any
-        tables.read_interactions(folder, config)
+        own_tables.read_interactions(folder, config)
     assert re.match(rf'{folder}/part-00002\{ending}, row {row - 82}: {words}', str(error.value))
 
 
@@ -65,13 +65,13 @@ def test_a_quote_is_looked_for_among_the_ids_of_all_parts(tmp_path, config):
     folder = in_parts(FRAME, tmp_path / 'log', '.csv')
     (folder / 'part-00009.csv').write_text('note,customer,product,when\n"x,u001,p1,1\ny",u002,p2,2\n')
     with pytest.raises(UserError, match=r'part-00009\.csv, row 1: a quote opens here'):
-        tables.read_interactions(folder, config)
+        own_tables.read_interactions(folder, config)
 
 
 def test_a_warning_names_the_part(tmp_path, config, caplog):
     frame = FRAME.copy()
     frame.loc[100:139, 'customer'] = 'None'
-    tables.read_interactions(in_parts(frame, tmp_path / 'log', '.csv'), config)
+    own_tables.read_interactions(in_parts(frame, tmp_path / 'log', '.csv'), config)
     assert "reads as missing in 40 of 500 rows (8.0%), as 'None' in row 18 of part-00002.csv" in caplog.text
 
 
@@ -81,7 +81,7 @@ def test_a_column_that_parts_store_otherwise_is_named(tmp_path, config, key):
     FRAME.assign(customer=USERS).astype({key: str}).to_parquet(folder / 'part-00004.parquet')
     with pytest.raises(UserError, match=rf"part-00004\.parquet: its column '{key}' is stored as .*string, that of "
                                         r'part-00000\.parquet as int64; store it alike'):
-        tables.read_interactions(folder, config)
+        own_tables.read_interactions(folder, config)
 
 
 def test_numbers_of_different_width_are_the_same_numbers(tmp_path, config):
@@ -90,7 +90,7 @@ def test_numbers_of_different_width_are_the_same_numbers(tmp_path, config):
     for part, kind in enumerate((pa.int32(), pa.int64())):
         pyarrow.parquet.write_table(pa.table({'customer': ['a'], 'product': ['b'], 'when': pa.array([7], kind)}),
                                     folder / f'{part}.parquet')
-    assert tables.read_interactions(folder, config).times.tolist() == [7, 7]
+    assert own_tables.read_interactions(folder, config).times.tolist() == [7, 7]
 
 
 @pytest.mark.parametrize(('files', 'words'), [
@@ -105,14 +105,14 @@ def test_a_folder_that_is_no_table_is_refused(tmp_path, config, files, words):
     for name, text in files.items():
         (tmp_path / 'log' / name).write_text(text)
     with pytest.raises(UserError, match=words):
-        tables.read_interactions(tmp_path / 'log', config)
+        own_tables.read_interactions(tmp_path / 'log', config)
 
 
 def test_items_in_parts_below_folders(tmp_path, config, caplog):
     for day in ('day=1', 'day=2'):
         (tmp_path / 'items' / day).mkdir(parents=True)
         (tmp_path / 'items' / day / 'part.csv').write_text(f'product,title\n{day[-1]},Soap {day}\n7,{day} or so\n')
-    found = tables.read_attributes(tmp_path / 'items', config, 'item_column', ['1', '2', '7'])
+    found = own_tables.read_attributes(tmp_path / 'items', config, 'item_column', ['1', '2', '7'])
     assert {name: values['title'] for name, values in found.items()} == {
         '1': 'Soap day=1', '2': 'Soap day=2', '7': 'day=1 or so'}
     assert "as row 2 of day=2/part.csv '7'; the fullest row of each counts, here row 2 of day=1/part.csv" in caplog.text

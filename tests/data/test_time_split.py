@@ -8,8 +8,8 @@ import pytest
 from grasp_jax.common.errors import UserError
 from grasp_jax.config import changed, default
 from grasp_jax.data import dataset, filters, prepare, time_split
+from grasp_jax.data.interaction_log import InteractionLog
 from grasp_jax.data.interactions import draw_negatives
-from grasp_jax.data.log import InteractionLog
 from grasp_jax.pipeline.checks import check_config
 
 

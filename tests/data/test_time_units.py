@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from grasp_jax.common.errors import UserError
-from grasp_jax.data import tables
+from grasp_jax.data import own_tables
 
 pytestmark = pytest.mark.usefixtures('blocks')
 SECONDS = np.random.default_rng(0).integers(1_400_000_000, 1_700_000_000, 40).tolist()
@@ -19,7 +19,7 @@ def read(tmp_path, config, times, name='r.csv'):
     frame['product'] = [f'p{row % 11}' for row in range(len(times))]
     path = tmp_path / name
     frame.to_parquet(path) if name.endswith('parquet') else frame.to_csv(path, index=False)
-    return tables.read_interactions(path, config).times
+    return own_tables.read_interactions(path, config).times
 
 
 @pytest.mark.parametrize(('times', 'row', 'units'), [
@@ -110,7 +110,7 @@ def test_nanoseconds_written_as_decimal_numbers_keep_every_digit(tmp_path, confi
 def test_times_that_a_spreadsheet_rounded_are_refused(tmp_path, config, text):
     (tmp_path / 'r.csv').write_text(f'customer,product,when\nu,a,1500000000\nu,b,{text}\n')
     with pytest.raises(UserError, match='row 2: '):
-        tables.read_interactions(tmp_path / 'r.csv', config)
+        own_tables.read_interactions(tmp_path / 'r.csv', config)
 
 
 def test_numbers_too_narrow_for_times_are_refused(tmp_path, config):

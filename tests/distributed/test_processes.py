@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from grasp_jax.common.errors import Stopped, UserError
-from grasp_jax.distributed import hosts
+from grasp_jax.distributed import processes
 from grasp_jax.training import loop
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.metrics_log import read_metrics
@@ -23,7 +23,7 @@ LIMIT = 300  # seconds
 
 
 @pytest.fixture
-def processes():
+def small_processes():
     """Starts the small run in some processes; those that are left at the end are killed."""
     running = []
 
@@ -56,9 +56,9 @@ def folders(tmp_path):
     return found
 
 
-def outputs(processes):
-    found = [process.communicate(timeout=LIMIT)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * len(processes), found
+def outputs(running):
+    found = [process.communicate(timeout=LIMIT)[0] for process in running]
+    assert [process.returncode for process in running] == [0] * len(running), found
     return found
 
 
@@ -91,33 +91,33 @@ def test_an_error_of_one_ends_all_at_once_with_its_code(tmp_path, process, flag,
 def test_the_others_are_told_of_an_error_and_not_of_a_signal_that_they_got_as_well(monkeypatch, error, waits):
     """Those whom a signal has ended come to no barrier."""
     waited = []
-    monkeypatch.setattr(hosts.jax, 'process_count', lambda: 2)
-    monkeypatch.setattr(hosts.multihost, 'get_barrier_sync_fn', lambda: lambda **barrier: waited.append(barrier))
-    monkeypatch.setattr(hosts, 'agree', lambda value: value)
+    monkeypatch.setattr(processes.jax, 'process_count', lambda: 2)
+    monkeypatch.setattr(processes.multihost, 'get_barrier_sync_fn', lambda: lambda **barrier: waited.append(barrier))
+    monkeypatch.setattr(processes, 'agree', lambda value: value)
 
     def build():
         raise error
 
     with pytest.raises(type(error)):
-        hosts.one_after_another(build)
+        processes.one_after_another(build)
     assert len(waited) == waits
 
 
-def test_without_parts_two_processes_are_one_but_for_rounding(small_run, folders, processes):
+def test_without_parts_two_processes_are_one_but_for_rounding(small_run, folders, small_processes):
     alone, together = folders
     loop.train(small_run(train={'max_epochs': 1, 'steps_per_call': 2}), 0, alone)
-    outputs(processes(together, 1, 2, 0))
+    outputs(small_processes(together, 1, 2, 0))
     [one], [two] = read_metrics(alone), read_metrics(together)
     for key in ('loss', 'valid_ndcg10', 'valid_hr10'):
         np.testing.assert_allclose(one[key], two[key], atol=1e-5)
 
 
-def test_two_processes_are_one_and_a_signal_to_either_stops_both(small_run, folders, processes):
+def test_two_processes_are_one_and_a_signal_to_either_stops_both(small_run, folders, small_processes):
     alone, together = folders
     run = small_run(train={'max_epochs': 2, 'steps_per_call': 2, 'parts': 2})
     best = loop.train(run, 0, alone)
     lists = loop.test_ranks(run, 0, alone, best, depth=6)[1].ravel().tolist()
-    assert all(f'lists {lists}' in text for text in outputs(processes(together, 2, 2, 2)))
+    assert all(f'lists {lists}' in text for text in outputs(small_processes(together, 2, 2, 2)))
     one, two = read_metrics(alone), read_metrics(together)
     for key in ('loss', 'valid_ndcg10', 'valid_hr10'):
         assert [line[key] for line in one] == [line[key] for line in two]
@@ -125,7 +125,7 @@ def test_two_processes_are_one_and_a_signal_to_either_stops_both(small_run, fold
         np.testing.assert_array_equal(a, b)
 
     # It goes on; the signal comes to the second process, wherever it is.
-    running = processes(together, 5000, 2, 2)
+    running = small_processes(together, 5000, 2, 2)
     until = time.monotonic() + LIMIT
     while len(read_metrics(together)) < 4 and time.monotonic() < until and running[0].poll() is None:
         time.sleep(0.05)

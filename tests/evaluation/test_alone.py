@@ -10,7 +10,7 @@ from grasp_jax.config import changed, default
 from grasp_jax.data.interactions import Interactions, draw_negatives
 from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.ranking import alone, metrics
-from grasp_jax.training.run import make_run
+from grasp_jax.training.training_setup import make_run
 
 
 def small(seed, items=5, users=80):

@@ -10,7 +10,7 @@ import pytest
 from grasp_jax import compare as command
 from grasp_jax import config as configs
 from grasp_jax.common.errors import UserError
-from grasp_jax.evaluation import beyond, compare, report
+from grasp_jax.evaluation import beyond_accuracy, compare, report
 from grasp_jax.evaluation.groups import group_masks
 from grasp_jax.pipeline.stages import run_pipeline
 from grasp_jax.ranking import metrics
@@ -25,10 +25,11 @@ def test_a_report_has_the_values_of_the_lists_of_its_run(tmp_path, shop):
     vectors = np.random.default_rng(5).normal(size=(shop.num_items + 1, 6)).astype(np.float16)
     found = run(tmp_path, shop, vectors=vectors)['test']['beyond_accuracy']
     users, items = load_lists(tmp_path / 'seed_42')
-    known = beyond.known_of(shop, vectors)
-    assert {name: value for name, value in found.items() if name != 'groups'} == beyond.of_lists(items, KS, known)
+    known = beyond_accuracy.known_of(shop, vectors)
+    ungrouped = {name: value for name, value in found.items() if name != 'groups'}
+    assert ungrouped == beyond_accuracy.of_lists(items, KS, known)
     masks = group_masks(shop, users, shop.targets('test'), configs.default())
-    assert found['groups'] == beyond.of_groups(
+    assert found['groups'] == beyond_accuracy.of_groups(
         items, users, shop, {name: masks[name] for name in ('tail_user', 'head_user')}, KS, known)
     assert 0.2 < found['Coverage@20'] <= 0.3 and found['Diversity@20'] > 0.5
     assert run(tmp_path / 'plain', shop)['test']['beyond_accuracy']['Diversity@20'] is None
@@ -103,7 +104,7 @@ def test_a_run_lists_what_its_model_ranks_first_and_makes_up_for_lists_that_are_
     time = (folder / LISTS_FILE).stat().st_mtime_ns
     fewer = run_pipeline(tiny_config(tmp_path / 'data', evaluate__ks=(1, 3), **settings), workdir)
     assert (folder / LISTS_FILE).stat().st_mtime_ns == time, 'what is there is deep enough'
-    names = {f'{name}@{k}' for k in (1, 3) for name in beyond.OF_ALL}
+    names = {f'{name}@{k}' for k in (1, 3) for name in beyond_accuracy.OF_ALL}
     assert set(fewer['test']['beyond_accuracy']) == {'groups', *names}
     deeper = run_pipeline(tiny_config(tmp_path / 'data', evaluate__ks=(5, 50), **settings), workdir)
     assert load_lists(folder).items.shape == (40, 36), 'there are no more items'

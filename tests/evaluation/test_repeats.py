@@ -9,8 +9,8 @@ from grasp_jax.config import changed, default
 from grasp_jax.data.interactions import Interactions, draw_negatives
 from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.distributed.sharding import make_mesh
-from grasp_jax.training.run import make_run
-from tests.ranking.test_ranks import all_scores
+from grasp_jax.training.training_setup import make_run
+from tests.ranking.test_evaluator import all_scores
 
 ITEMS = 30
 

@@ -12,7 +12,7 @@ import time
 from grasp_jax.common.errors import Stopped, UserError
 from grasp_jax.config import default
 from grasp_jax.llm import language_model
-from grasp_jax.texts import domains, model_texts
+from grasp_jax.texts import domains, llm_texts
 
 
 def questions(config, count):
@@ -21,7 +21,7 @@ def questions(config, count):
              for number in range(count // 2)]
     users = [(f'u{number}', f'The user has visited the following items, newest first: Thing {number}; Thing 7.')
              for number in range(count - count // 2)]
-    return model_texts.Questions(language_model.from_config(config), domains.load('shop'), items, users)
+    return llm_texts.Questions(language_model.from_config(config), domains.load('shop'), items, users)
 
 
 def config_for(url, settings=None):
@@ -35,7 +35,7 @@ def config_for(url, settings=None):
 def write(config, count, folder):
     """Texts of items and of users, and facts; what was answered is kept in `folder`."""
     folder.mkdir(exist_ok=True)
-    return model_texts.write(questions(config, count), config, folder / 'store.sqlite', folder)
+    return llm_texts.write(questions(config, count), config, folder / 'store.sqlite', folder)
 
 
 def main():
@@ -45,7 +45,7 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     begin = time.perf_counter()
     try:
-        items, users, facts = model_texts.write(questions(config, int(count)), config, pathlib.Path(store), folder)
+        items, users, facts = llm_texts.write(questions(config, int(count)), config, pathlib.Path(store), folder)
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)

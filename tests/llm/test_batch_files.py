@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from grasp_jax.commands import asking
+from grasp_jax.commands import llm
 from grasp_jax.common.errors import UserError
-from grasp_jax.llm import batch_files, generate
-from grasp_jax.llm.responses import Responses
-from grasp_jax.texts import model_texts
+from grasp_jax.llm import batch_files, prompt_runner
+from grasp_jax.llm.answer_store import Responses
+from grasp_jax.texts import llm_texts
 from tests.llm.ask_many import config_for, questions
 
 
@@ -30,9 +30,9 @@ def test_files_give_the_table_of_the_direct_path(scripted, tmp_path, wrapped):
     config, count = config_for('http://localhost:1/v1'), 120
     asked = questions(config, count)
     with scripted({'empty': 0.1}) as (url, _):
-        direct = model_texts.write(questions(config_for(url), count), config_for(url), tmp_path / 'a.sqlite', tmp_path)
+        direct = llm_texts.write(questions(config_for(url), count), config_for(url), tmp_path / 'a.sqlite', tmp_path)
     with Responses(tmp_path / 'b.sqlite') as store:
-        left = list(generate.pending(asked.prompts(), store, 3))
+        left = list(prompt_runner.pending(asked.prompts(), store, 3))
         files, _ = batch_files.export(left, asked.model, store, tmp_path / 'requests', 50)
         assert [len(path.read_text().splitlines()) for path in files] == [50, 50, 20]
         with pytest.raises(UserError, match='holds requests already'):
@@ -48,8 +48,8 @@ def test_files_give_the_table_of_the_direct_path(scripted, tmp_path, wrapped):
                 found = batch_files.load(results, asked.prompts(), asked.model, store, '')
         empty = direct[2]['fallbacks']
         assert empty and found.known == count - empty and found.rejected == {'empty': empty}
-        assert list(generate.pending(asked.prompts(), store, 3)) == []
-    again = model_texts.write(asked, config, tmp_path / 'b.sqlite', tmp_path)  # would fail if it asked anybody
+        assert list(prompt_runner.pending(asked.prompts(), store, 3)) == []
+    again = llm_texts.write(asked, config, tmp_path / 'b.sqlite', tmp_path)  # would fail if it asked anybody
     assert again[:2] == direct[:2] and again[2]['sent'] == 0
 
 
@@ -60,7 +60,7 @@ def test_answers_that_are_cut_off_alike_are_tries_and_get_more_room(tmp_path):
     with Responses(tmp_path / 'store.sqlite') as store:
         rooms = []
         for time in range(3):
-            left = list(generate.pending(asked.prompts(), store, 3))
+            left = list(prompt_runner.pending(asked.prompts(), store, 3))
             (path,), count = batch_files.export(left, asked.model, store, tmp_path / f'requests{time}', 50)
             assert count == 2
             lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -69,7 +69,7 @@ def test_answers_that_are_cut_off_alike_are_tries_and_get_more_room(tmp_path):
                         'response': chat({**line['body'], 'max_tokens': 2}, {})} for line in lines]
             path.write_text(''.join(json.dumps(answer) + '\n' for answer in answers))
             assert batch_files.load([path, path], asked.prompts(), asked.model, store, '').rejected == {'cut off': 4}
-        assert rooms == [{2}, {4}, {8}] and not list(generate.pending(asked.prompts(), store, 3))
+        assert rooms == [{2}, {4}, {8}] and not list(prompt_runner.pending(asked.prompts(), store, 3))
         assert store.totals('scripted').usage.completion == 2 * 3 * 2
 
 
@@ -112,7 +112,7 @@ def test_answers_are_taken_in_whatever_stands_around_them(tmp_path):
 def test_what_was_exported_is_not_taken_for_answers(tmp_path):
     for name in ('requests_00000.jsonl', 'results.jsonl'):
         (tmp_path / name).touch()
-    assert asking._jsonl(tmp_path) == [tmp_path / 'results.jsonl']
+    assert llm._jsonl(tmp_path) == [tmp_path / 'results.jsonl']
 
 
 @pytest.mark.parametrize('line', ['no json', '[' * 100_000, '[]', '{"custom_id": "a", "response": {"choices": []}}',

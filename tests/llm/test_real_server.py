@@ -13,11 +13,11 @@ import urllib.request
 
 import pytest
 
-from grasp_jax.commands.asking import questions_of
+from grasp_jax.commands.llm import questions_of
 from grasp_jax.common.errors import UserError
 from grasp_jax.config import default
 from grasp_jax.pipeline.stages import run_pipeline
-from grasp_jax.texts import describe, model_texts, preview
+from grasp_jax.texts import describe, llm_texts, preview
 
 COMMAND = pathlib.Path(sys.executable).with_name('transformers')
 pytestmark = pytest.mark.skipif(not COMMAND.exists(), reason='the extra [server] is not installed')
@@ -122,7 +122,7 @@ def test_estimates_on_beauty_are_near_the_servers_count(served, tmp_path, real_d
     folder = tmp_path / 'out'
     folder.mkdir()
     with pytest.raises(UserError, match='max_requests=40 is reached'):
-        model_texts.write(asked, config, tmp_path / 'llm' / model_texts.STORE, folder)
+        llm_texts.write(asked, config, tmp_path / 'llm' / llm_texts.STORE, folder)
     found = preview.estimate(asked, config, tmp_path / 'llm')
     tokenizer = AutoTokenizer.from_pretrained(served[1])
     counted = sum(len(tokenizer.apply_chat_template(prompt.messages, add_generation_prompt=True)['input_ids'])

@@ -7,8 +7,8 @@ import pytest
 
 from grasp_jax.common.errors import UserError
 from grasp_jax.llm import language_model, server
+from grasp_jax.llm.answer_store import Responses, Usage
 from grasp_jax.llm.estimate import ENOUGH, Tokens, rough_of
-from grasp_jax.llm.responses import Responses, Usage
 from grasp_jax.vectors.vector_store import VectorStore
 from tests.llm.ask_many import config_for, questions, write
 from tests.vectors.test_vector_store import config_of, embed

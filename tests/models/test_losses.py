@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from grasp_jax.batching.draws import cumulated, draw_shared_negatives
+from grasp_jax.batching.sampling import cumulated, draw_shared_negatives
 from grasp_jax.models import losses
 from grasp_jax.models.losses import binary_cross_entropy
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from grasp_jax.batching import batches, draws
+from grasp_jax.batching import batches, sampling
 from grasp_jax.config import default
 from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.models.recommender import Recommender
@@ -142,16 +142,16 @@ def test_training_scores_put_the_true_item_first(small, kind, backbone):
         masked = jnp.zeros(packed.items.shape, bool)
         true = jnp.roll(packed.items, -1, 1)
         counts = (packed.segment > 0) & (true > 0)
-        targets = draws.everywhere(counts, 1)
+        targets = sampling.everywhere(counts, 1)
     else:
         masked = counts = (packed.segment > 0) & (packed.position % 2 == 1)
         true = packed.items
-        targets = draws.find_targets(counts, 1, 5)
+        targets = sampling.find_targets(counts, 1, 5)
     encoded = model.encode(packed, masked)
     parts = model.call(Recommender.catalogue, model.tables, jnp.concatenate([true[..., None], drawn], -1))
     expected = model.call(Recommender.score, encoded.states, encoded.context, parts)
     found = model.call(training_scores, model.tables, jnp.arange(2), packed,
-                       draws.Drawn(masked, targets, targets.pick(drawn)))
+                       sampling.Drawn(masked, targets, targets.pick(drawn)))
     np.testing.assert_allclose(found[targets.exist], expected[counts], rtol=1e-4, atol=1e-4)
 
 
@@ -163,17 +163,17 @@ def test_negatives_that_all_positions_share_get_the_scores_of_each(small, kind):
     model = small(**kind)
     packed = model.pack([[3, 1, 4, 7], [1, 5, 9]])
     masked = jnp.zeros(packed.items.shape, bool)
-    targets = draws.everywhere((packed.segment > 0) & (jnp.roll(packed.items, -1, 1) > 0), 1)
+    targets = sampling.everywhere((packed.segment > 0) & (jnp.roll(packed.items, -1, 1) > 0), 1)
     shared = jnp.array([4, 9, 17, 30])
     each = jnp.broadcast_to(shared, (*packed.items.shape, 4))
     found, expected = (model.call(training_scores, model.tables, jnp.arange(2), packed,
-                                  draws.Drawn(masked, targets, negatives))
+                                  sampling.Drawn(masked, targets, negatives))
                        for negatives in (shared, targets.pick(each)))
     np.testing.assert_allclose(found[targets.exist], expected[targets.exist], rtol=1e-4, atol=1e-4)
     if not model.spec.personal:
         def terms(self):
             encoded = self(model.tables, jnp.arange(2), packed, masked, train=False)
-            return self.softmax_terms(model.tables, encoded, draws.Drawn(masked, targets, shared))
+            return self.softmax_terms(model.tables, encoded, sampling.Drawn(masked, targets, shared))
 
         query, items = model.call(terms)
         true = targets.pick(jnp.roll(packed.items, -1, 1))

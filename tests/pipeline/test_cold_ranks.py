@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from grasp_jax.evaluation.tables import cold_rows
+from grasp_jax.evaluation.report_markdown import cold_rows
 from grasp_jax.pipeline import cold_start
 from grasp_jax.ranking import metrics
 

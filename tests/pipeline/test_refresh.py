@@ -13,7 +13,7 @@ from grasp_jax.pipeline import refresh
 from grasp_jax.pipeline.stages import prepare_data, prepare_knowledge, refresh_knowledge, run_pipeline
 from grasp_jax.retrieval import exact
 from grasp_jax.retrieval.neighbours import groups_of
-from grasp_jax.vectors import tables
+from grasp_jax.vectors import vector_files
 
 Usage = collections.namedtuple('Usage', 'free')
 
@@ -65,7 +65,7 @@ def changed_log():
 def check_whole(folder, dataset, k=5, groups=None):
     """Neighbours and means are those of a search from the beginning."""
     m, n = len(dataset.item_ids), len(dataset.user_ids)
-    found = tables.load_tables(folder / 'encode', folder / 'retrieve', n, m)
+    found = vector_files.load_tables(folder / 'encode', folder / 'retrieve', n, m)
     of_items, of_users = (np.load(folder / 'retrieve' / f'{who}_neighbours.npy') for who in ('item', 'user'))
     for vectors, lists, means, their in ((found.items[1:], of_items - 1, found.items_similar[1:], groups),
                                          (found.users, of_users, found.users_similar, None)):

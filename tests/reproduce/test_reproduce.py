@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from grasp_jax.common.errors import UserError
-from grasp_jax.evaluation.tables import BACKBONES
+from grasp_jax.evaluation.report_markdown import BACKBONES
 from grasp_jax.models.spec import model_spec
 from grasp_jax.ranking.metrics import Ranks, save_ranks
 from grasp_jax.reproduce import case_study, grid, published, results, runs, tables
-from grasp_jax.training.run import check_recipe
+from grasp_jax.training.training_setup import check_recipe
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 QUICKLY = '--changes={"train.max_epochs": 1, "data.shop.customers": 100, "model.num_layers": 1}'

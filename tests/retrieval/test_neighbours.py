@@ -10,7 +10,7 @@ from grasp_jax.config import default
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.retrieval import exact, neighbours, scann_index
-from grasp_jax.vectors import tables
+from grasp_jax.vectors import vector_files
 
 needs_scann = pytest.mark.skipif(not scann_index.installed(), reason='ScaNN has no wheel for this machine')
 
@@ -112,7 +112,7 @@ def test_recall_counts_hits():
 
 @pytest.mark.parametrize('block', [1 << 24, 40])
 def test_pool_equals_a_loop(monkeypatch, block):
-    monkeypatch.setattr(tables, '_BLOCK', block)
+    monkeypatch.setattr(vector_files, '_BLOCK', block)
     vectors = random_vectors(30, 4).astype(np.float16)
     ids = np.random.default_rng(0).integers(-1, 30, (30, 5))
     ids[7] = -1
@@ -134,8 +134,8 @@ def make_stage(tmp_path, items=2100, users=300):
     encode.mkdir()
     table = rng.normal(size=(items + 1, 8)).astype(np.float16)
     table[0] = 0
-    np.save(encode / tables.ITEMS, table)
-    np.save(encode / tables.USERS, rng.normal(size=(users, 8)).astype(np.float16))
+    np.save(encode / vector_files.ITEMS, table)
+    np.save(encode / vector_files.USERS, rng.normal(size=(users, 8)).astype(np.float16))
     return dataset, encode
 
 
@@ -150,7 +150,7 @@ def test_stage_writes_tables_and_is_deterministic(tmp_path, method):
         facts.append(neighbours.retrieve(dataset, encode, config, tmp_path / name))
     for file in sorted((tmp_path / 'a').iterdir()):
         assert file.read_bytes() == (tmp_path / 'b' / file.name).read_bytes(), file.name
-    loaded = tables.load_tables(encode, tmp_path / 'a', 300, 2100)
+    loaded = vector_files.load_tables(encode, tmp_path / 'a', 300, 2100)
     ids = np.load(tmp_path / 'a' / neighbours.ITEM_NEIGHBOURS)
     assert ids.shape == (2100, 5) and ids.min() >= 1 and ids.max() <= 2100
     assert loaded.items_similar.dtype == np.float16

@@ -13,7 +13,7 @@ from grasp_jax.batching import batches
 from grasp_jax.common.errors import UserError
 from grasp_jax.config.saved_config import load as load_config
 from grasp_jax.models.recommender import Recommender as Model
-from grasp_jax.ranking.passes import item_parts, user_states
+from grasp_jax.ranking.forward import item_parts, user_states
 from grasp_jax.reproduce.runs import restored
 from grasp_jax.serving import engine as engines
 from grasp_jax.serving import scoring

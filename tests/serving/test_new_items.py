@@ -12,7 +12,7 @@ from grasp_jax.serving import new_items
 from grasp_jax.serving.extension import Extension, identity
 from grasp_jax.texts import domains
 from grasp_jax.texts.prompts import item_text
-from grasp_jax.vectors import tables
+from grasp_jax.vectors import vector_files
 
 NEW = {'item': 'new', 'title': 'thing03 of shelf0 and row3', 'brand': 'brand0'}
 
@@ -142,4 +142,4 @@ def test_precomputed_vectors_are_asked_for(untrained, tmp_path, gated):
         model.add_items([NEW], vectors=np.ones((1, 3)))
     model.add_items([NEW], vectors=raw[4:5])
     own, _ = model._engine.catalogue.vectors(np.array([len(model.item_ids)]))
-    np.testing.assert_allclose(own[0], np.load(model._assets.stages / 'encode' / tables.ITEMS)[5], atol=1e-6)
+    np.testing.assert_allclose(own[0], np.load(model._assets.stages / 'encode' / vector_files.ITEMS)[5], atol=1e-6)

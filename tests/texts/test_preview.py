@@ -6,8 +6,8 @@ import pytest
 
 from grasp_jax.common.errors import UserError
 from grasp_jax.llm import estimate, language_model
-from grasp_jax.llm.responses import Responses, Usage
-from grasp_jax.texts import domains, model_texts, preview
+from grasp_jax.llm.answer_store import Responses, Usage
+from grasp_jax.texts import domains, llm_texts, preview
 from tests.llm.ask_many import config_for, questions
 
 
@@ -18,11 +18,11 @@ def test_estimates_learn_from_the_servers_counts(scripted, tmp_path):
         assert (fresh.prompts, fresh.answered, fresh.measured, fresh.hours, fresh.spent) == (300, 0, False, None, 0)
         assert fresh.tokens.completion == 300 * config.llm.max_tokens
         with pytest.raises(UserError, match='max_requests'):
-            model_texts.write(questions(config, 300), config, tmp_path / model_texts.STORE, tmp_path)
+            llm_texts.write(questions(config, 300), config, tmp_path / llm_texts.STORE, tmp_path)
         known = preview.estimate(questions(config, 300), config, tmp_path)
         config.llm.max_requests = 0
-        facts = model_texts.write(questions(config, 300), config, tmp_path / model_texts.STORE, tmp_path)[2]
-    with Responses(tmp_path / model_texts.STORE) as store:
+        facts = llm_texts.write(questions(config, 300), config, tmp_path / llm_texts.STORE, tmp_path)[2]
+    with Responses(tmp_path / llm_texts.STORE) as store:
         spent = store.totals('scripted').usage
     assert (known.answered, known.measured) == (40, True) and known.hours > 0
     asked_then = Usage(spent.prompt * 260 // 300, spent.completion * 260 // 300)
@@ -42,7 +42,7 @@ def test_equal_prompts_are_counted_once(scripted, tmp_path):
     with scripted() as (url, _), pytest.raises(UserError, match='; 2 of 10 prompts are settled'):
         limited = config_for(url, {'max_requests': 2})
         asked = dataclasses.replace(asked, model=language_model.from_config(limited))
-        model_texts.write(asked, limited, tmp_path / 'store.sqlite', tmp_path)
+        llm_texts.write(asked, limited, tmp_path / 'store.sqlite', tmp_path)
 
 
 def test_limits_set_the_pace(tmp_path):

@@ -10,7 +10,7 @@ from grasp_jax.distributed.frozen_vectors import Tables
 from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.training import epochs
 from grasp_jax.training.checkpoints import Checkpoints
-from grasp_jax.training.run import Offline, make_run
+from grasp_jax.training.training_setup import Offline, make_run
 
 USERS, ITEMS, WIDTH = 90, 40, 16
 

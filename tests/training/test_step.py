@@ -11,8 +11,8 @@ import pytest
 from grasp_jax.models import losses
 from grasp_jax.models.recommender import Inputs
 from grasp_jax.training.epochs import Epochs
-from grasp_jax.training.run import Offline
 from grasp_jax.training.step import batch_loss, ranking_loss, train_spec
+from grasp_jax.training.training_setup import Offline
 from tests.training.test_methods import STRONG, first_batch, own_loss
 
 BACKBONES = ('sasrec', 'gru4rec', 'bert4rec')

@@ -54,7 +54,7 @@ def test_many_new_items_are_as_they_are_one_by_one(monkeypatch):
     before, fresh = rng.normal(size=(128, 4)).astype(np.float32), np.zeros((384, 4), np.float32)
     known = np.concatenate([[0], rng.permutation(np.arange(300) % 100 * (np.arange(300) < 100))])
     neighbours = rng.integers(0, 301, (300, 5)).astype(np.int32)
-    monkeypatch.setattr('grasp_jax.vectors.tables._BLOCK', 7 * 5 * 4)
+    monkeypatch.setattr('grasp_jax.vectors.vector_files._BLOCK', 7 * 5 * 4)
     table = warm_start.match_table(before, fresh, known, neighbours)
     alone = 0
     for item in range(1, 301):

@@ -11,14 +11,14 @@ import conftest
 if __name__ == '__main__':
     sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
     from grasp_jax.common.errors import Stopped
-    from grasp_jax.distributed import hosts
+    from grasp_jax.distributed import processes
     from grasp_jax.training import loop
 
     given = [*sys.argv[1:], *('60', '', '1', '0', '0')[len(sys.argv) - 2:]]
-    folder, epochs, coordinator, processes, process, parts = given
-    hosts.join(coordinator, int(processes), int(process))
+    folder, epochs, coordinator, number, process, parts = given
+    processes.join(coordinator, int(number), int(process))
     data = conftest.small_data.__wrapped__()
-    run = conftest.small_run.__wrapped__(data)(mesh=(int(processes), 1), train={
+    run = conftest.small_run.__wrapped__(data)(mesh=(int(number), 1), train={
         'max_epochs': int(epochs), 'patience': 10_000, 'steps_per_call': 2, 'parts': int(parts)})
     try:
         best = loop.train(run, 0, pathlib.Path(folder))

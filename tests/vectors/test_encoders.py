@@ -12,7 +12,7 @@ import threadpoolctl
 from grasp_jax.common.errors import UserError
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.vectors import encoders, lsa, sentence_encoder, tables
+from grasp_jax.vectors import encoders, lsa, sentence_encoder, vector_files
 from tests.vectors.toy_vectors import ITEM_IDS, ITEM_TEXTS, USER_TEXTS, config_of, run
 
 
@@ -213,21 +213,22 @@ def test_a_file_that_is_not_named_is_asked_for(dataset, files, tmp_path):
 
 
 def test_load_tables_checks_all_four(tmp_path):
-    shapes = {tables.ITEMS: 4, tables.USERS: 5, tables.ITEMS_SIMILAR: 4, tables.USERS_SIMILAR: 5}
+    shapes = {vector_files.ITEMS: 4, vector_files.USERS: 5, vector_files.ITEMS_SIMILAR: 4,
+              vector_files.USERS_SIMILAR: 5}
     for name, rows in shapes.items():
         table = np.ones((rows, 2), np.float16)
         table[0] = 0
         np.save(tmp_path / name, table)
-    found = tables.load_tables(tmp_path, tmp_path, num_users=5, num_items=3)
+    found = vector_files.load_tables(tmp_path, tmp_path, num_users=5, num_items=3)
     assert found.width == 2 and found.items.dtype == np.float16 and isinstance(found.users, np.memmap)
     for name, bad, complaint in (
-            (tables.ITEMS_SIMILAR, np.ones((4, 2), np.float16), 'row 0'),
-            (tables.USERS_SIMILAR, np.zeros((5, 3), np.float16), '3 wide'),
-            (tables.USERS, np.zeros((6, 2), np.float16), '6 rows, 5')):
+            (vector_files.ITEMS_SIMILAR, np.ones((4, 2), np.float16), 'row 0'),
+            (vector_files.USERS_SIMILAR, np.zeros((5, 3), np.float16), '3 wide'),
+            (vector_files.USERS, np.zeros((6, 2), np.float16), '6 rows, 5')):
         good = np.load(tmp_path / name)
         np.save(tmp_path / name, bad)
         with pytest.raises(UserError, match=complaint):
-            tables.load_tables(tmp_path, tmp_path, num_users=5, num_items=3)
+            vector_files.load_tables(tmp_path, tmp_path, num_users=5, num_items=3)
         np.save(tmp_path / name, good)
 
 

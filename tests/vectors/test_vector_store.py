@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from grasp_jax.common.errors import UserError
-from grasp_jax.llm.responses import Responses
+from grasp_jax.llm.answer_store import Responses
 from grasp_jax.vectors import encoders
 from grasp_jax.vectors.vector_store import VectorStore, fill
 from tests.llm.ask_many import config_for

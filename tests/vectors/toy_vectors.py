@@ -2,7 +2,7 @@
 
 from grasp_jax.config import default
 from grasp_jax.models.spec import model_spec
-from grasp_jax.vectors import encoders, tables
+from grasp_jax.vectors import encoders, vector_files
 
 ITEM_IDS, USER_IDS = [f'i{i}' for i in range(40)], [f'u{u}' for u in range(25)]
 COLOURS = ('red', 'green', 'blue', 'violet', 'orange')
@@ -21,4 +21,4 @@ def run(dataset, config, folder):
     spec = model_spec(config, num_items=1)
     facts = encoders.encode(dataset, ITEM_TEXTS, USER_TEXTS, config, folder,
                             users_read=spec.reads_users or spec.reads_similar_users)
-    return facts, *tables.load_vectors(folder, len(USER_IDS), len(ITEM_IDS))
+    return facts, *vector_files.load_vectors(folder, len(USER_IDS), len(ITEM_IDS))

@@ -42,7 +42,7 @@ def batch_to_torch(packed: Any, users: np.ndarray, drawn: Any) -> Batch:
     Args:
       packed: `Packed`, fields [R, W].
       users: int [B].
-      drawn: `grasp_jax.batching.draws.Drawn` of this batch, with one negative for each target.
+      drawn: `grasp_jax.batching.sampling.Drawn` of this batch, with one negative for each target.
     """
     segment, position = np.asarray(packed.segment), np.asarray(packed.position)
     there = segment > 0

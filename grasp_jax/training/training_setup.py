@@ -1,0 +1,203 @@
+"""What a training run is made of: config, model, devices and data."""
+
+import dataclasses
+import functools
+import logging
+import pathlib
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jax.sharding import Mesh
+
+from grasp_jax.batching.sampling import cumulated
+from grasp_jax.common.errors import UserError
+from grasp_jax.data.interactions import Interactions, Split
+from grasp_jax.distributed import processes
+from grasp_jax.distributed.frozen_vectors import ROW_MULTIPLE, Tables
+from grasp_jax.distributed.sharding import put_replicated, put_tables, state_shardings, table_mesh
+from grasp_jax.distributed.vectors_on_host import HostTables, fit_on_devices
+from grasp_jax.models.inputs import Data
+from grasp_jax.models.recommender import Recommender
+from grasp_jax.models.spec import ModelSpec, model_spec
+from grasp_jax.ranking.evaluator import Evaluator
+from grasp_jax.ranking.streamed import HostEvaluator
+from grasp_jax.training.deterministic import check_parts
+from grasp_jax.training.step import LOSSES, TrainState, init_state, train_spec
+
+LOG = logging.getLogger(__name__)
+TABLES = ('auto', 'device', 'host')
+# On a CPU: compiled programs that stay when a run begins. Each holds some 180 memory maps, and a process that comes to
+# the 65,530 that Linux grants crashes; a grid adds five or so programs a run.
+_PROGRAMS = 150
+TABLE_DTYPES = ('', 'float32', 'bfloat16', 'float16')
+
+
+class Offline(NamedTuple):
+    """What methods besides GRASP get from the LLM vectors before training.
+
+    Attributes:
+      start: [m + 1, H], the items' vectors reduced to H, from which id embeddings start; row 0 is zero.
+      similar_users: int32 [n, K], the nearest users of each user, -1 where there is none.
+    """
+
+    start: np.ndarray | None = None
+    similar_users: np.ndarray | None = None
+
+
+NOTHING = Offline()
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Everything that a run needs and does not change.
+
+    Attributes:
+      config: the full config.
+      model: the recommender.
+      mesh: devices.
+      data: items and tables on the devices; where tables stay on the host, tables with nothing but padding.
+      interactions: all sequences.
+      negatives: stored negatives by split.
+      host: the tables where they stay on the host, else None.
+      offline: reduced vectors and similar users, where the method needs them.
+      stages: folder of the stages before training; None where the data come from elsewhere.
+    """
+
+    config: ml_collections.ConfigDict
+    model: Recommender
+    mesh: Mesh
+    data: Data
+    interactions: Interactions
+    negatives: dict[str, np.ndarray]
+    host: HostTables | None = None
+    offline: Offline = NOTHING
+    stages: pathlib.Path | None = None
+
+    def evaluator(self, split: Split) -> Evaluator | HostEvaluator:
+        """Ranks the held-out items of 'valid' or 'test'.
+
+        Raises:
+          UserError: no user has another candidate, so that no epoch could be picked.
+        """
+        given = (self.model, self.mesh, self.data, self.interactions, split, self.negatives[split],
+                 self.config.evaluate.users_per_batch, self.config.evaluate.users, self.config.evaluate.repeats)
+        found = Evaluator(*given) if self.host is None else HostEvaluator(*given, host=self.host)
+        settings = self.config.evaluate
+        nobody = found.alone[settings.select_by].all() or (found.alone['sampled'].all() and not settings.repeats)
+        if split == 'valid' and nobody:
+            raise UserError(f'{self.config.data.name or "the data set"}: none of its {len(found.users):,} evaluated '
+                            'users has an item that could stand against the held-out one, as they have every item; '
+                            'give more items')
+        return found
+
+    def fresh_state(self, seed: int) -> TrainState:
+        """An initial state, created where it will live."""
+        init = functools.partial(init_state, self.model, train_spec(self.config))
+        shapes = self.state_shapes(seed)
+        return jax.jit(init, static_argnums=1, out_shardings=state_shardings(shapes, self.mesh))(
+            self.data.tables, seed, self.offline.start if self.model.spec.starts_from_text else None)
+
+    def state_shapes(self, seed: int) -> TrainState:
+        """Shapes of the state, nothing computed."""
+        init = functools.partial(init_state, self.model, train_spec(self.config), seed=seed)
+        return jax.eval_shape(init, self.data.tables)
+
+
+def make_run(config: ml_collections.ConfigDict, mesh: Mesh, interactions: Interactions,
+             negatives: dict[str, np.ndarray], tables: Tables | None, offline: Offline = NOTHING) -> Run:
+    """Checks the model section and moves data to the devices.
+
+    Args:
+      config: the full config.
+      mesh: devices.
+      interactions: all sequences.
+      negatives: int32 [v, N] for 'valid' and 'test'.
+      tables: LLM vectors (may be memory-mapped), None for method 'none'.
+      offline: reduced vectors and similar users, where the method needs them.
+
+    Raises:
+      UserError: settings of the model or the recipe do not go together.
+    """
+    _forget_programs()
+    width = 0 if tables is None else tables.items.shape[1]
+    spec = model_spec(config, interactions.num_items, width)
+    model = Recommender(dataclasses.replace(spec, table_mesh=table_mesh(mesh)))
+    check_recipe(config, model.spec)
+    check_parts(config.train.parts, model.spec, mesh)
+    items, cumulative = put_replicated((np.asarray(interactions.items, np.int32), _cumulative(config, interactions)),
+                                       mesh)
+    if tables is None or not spec.reads_vectors:
+        return Run(config, model, mesh, Data(items, None, cumulative), interactions, negatives, offline=offline)
+    settings, needs_users = config.train, model.spec.reads_users
+    dtype = jnp.dtype(settings.table_dtype or min(tables.items.dtype, np.dtype(np.float32)))
+    where = settings.tables
+    if where == 'auto':
+        fit = fit_on_devices(tables, mesh, dtype.itemsize, needs_users, keys_kept=spec.fixed_scores)
+        where = 'device' if processes.all_say(fit) else 'host'
+    if where == 'device':
+        return Run(config, model, mesh, Data(items, put_tables(tables, mesh, needs_users, dtype), cumulative),
+                   interactions, negatives, offline=offline)
+    if settings.loss == 'softmax':
+        raise UserError("config.train.loss='softmax' scores all items at every step, but the vectors do not fit the "
+                        'devices; use --config.train.loss=sampled_softmax')
+    LOG.info('vectors stay on the host; the rows of a chunk of steps travel (config.train.tables)')
+    host = HostTables(tables, mesh, needs_users, dtype)
+    nothing = np.zeros(0, np.int32)
+    padding = host.fetch(nothing, nothing, ROW_MULTIPLE, ROW_MULTIPLE)
+    return Run(config, model, mesh, Data(items, padding, cumulative), interactions, negatives, host, offline)
+
+
+def _forget_programs() -> None:
+    """Drops the compiled programs of earlier runs where there are many, as in a grid or a search."""
+    device = jax.devices()[0]
+    if device.platform == 'cpu' and len(device.client.live_executables()) > _PROGRAMS:
+        jax.clear_caches()
+
+
+def check_recipe(config: ml_collections.ConfigDict, spec: ModelSpec) -> None:
+    """Checks the settings that shape the loss.
+
+    Raises:
+      UserError: names the setting and the remedy.
+    """
+    settings = config.train
+    if settings.loss not in LOSSES:
+        raise UserError(f'config.train.loss={settings.loss!r}: choose one of {", ".join(LOSSES)}')
+    if settings.negatives < 1:
+        raise UserError(f'config.train.negatives={settings.negatives}: must be at least 1')
+    if not 0 <= settings.average < 1:
+        raise UserError(f'config.train.average={settings.average}: must be at least 0 and below 1')
+    if not settings.temperature > 0:
+        raise UserError(f'config.train.temperature={settings.temperature}: must be above 0')
+    if settings.popularity < 0 or (settings.popularity and not settings.shared_negatives):
+        raise UserError(f'config.train.popularity={settings.popularity}: must be 0 or more, and 0 unless '
+                        'config.train.shared_negatives')
+    if settings.popularity and settings.loss != 'sampled_softmax':
+        raise UserError(f'config.train.popularity={settings.popularity}: is corrected for in the loss sampled_softmax '
+                        f'alone; use that, or 0 with {settings.loss}')
+    if spec.backbone == 'bert4rec' and not settings.mask_prob and not settings.mask_last_prob:
+        raise UserError('config.train.mask_prob=0.0 and config.train.mask_last_prob=0.0: nothing is hidden, so '
+                        'BERT4Rec has nothing to learn; raise one of them')
+    if settings.loss == 'softmax' and spec.personal:
+        raise UserError("config.train.loss='softmax' needs items that look alike to every user; use "
+                        '--config.model.gate=none or --config.train.loss=sampled_softmax')
+    if settings.tables == 'host' and spec.reads_vectors and settings.loss == 'softmax':
+        raise UserError("config.train.tables='host': config.train.loss='softmax' scores all items at every step, for "
+                        'which their vectors must be on the devices; use --config.train.loss=sampled_softmax')
+    if settings.tables == 'host' and spec.personal and spec.gate == 'softmax':
+        raise UserError("config.train.tables='host': config.model.gate='softmax' would pass over all items twice; use "
+                        'another gate, or --config.train.tables=device')
+    if settings.shared_negatives and spec.gated and spec.gate == 'softmax':
+        raise UserError("config.model.gate='softmax' depends on what is scored together; use "
+                        '--config.train.shared_negatives=False')
+
+
+def _cumulative(config: ml_collections.ConfigDict, interactions: Interactions) -> np.ndarray | None:
+    """Cumulated chances of items as negatives, see `draws.cumulated`; None where all have the same."""
+    power = config.train.popularity
+    if not power:
+        return None
+    return cumulated(np.maximum(interactions.train_item_counts()[1:], 1) ** float(power))
