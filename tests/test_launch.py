@@ -10,7 +10,7 @@ import time
 import pytest
 
 from grasp_jax.commands import command
-from grasp_jax.common.errors import Stopped
+from grasp_jax.common.errors import RunInterrupted
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 INTERPRETER = """#!/usr/bin/env bash
@@ -204,7 +204,7 @@ def test_setup_installs_what_is_missing_and_heeds_python(tmp_path):
 
 def test_a_run_that_was_stopped_ends_with_the_code_asked_for(monkeypatch, capsys):
     def stopped(_):
-        raise Stopped('saved')
+        raise RunInterrupted('saved')
 
     monkeypatch.setattr(command, '_log_own_progress', lambda: None)
     monkeypatch.setattr(command.app, 'run', lambda program, flags_parser: program(flags_parser([])))

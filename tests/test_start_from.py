@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from test_refresh import changed_log, config_of, rows
 
-from grasp_jax.common.errors import Stopped, UserError
+from grasp_jax.common.errors import RunInterrupted, UserError
 from grasp_jax.config import changed
 from grasp_jax.data import dataset
 from grasp_jax.evaluation.report import render_markdown
@@ -135,9 +135,9 @@ def test_a_stopped_run_goes_on_without_the_run_that_it_started_from_and_ends_wit
     assert f'goes on from {monday}' in render_markdown(report)
     assert run_pipeline(changed(config, {'train.start_from': ''}), tmp_path / 'cold', home / 'tuesday')[
         'start_from'] is None
-    with pytest.raises(Stopped), monkeypatch.context() as patch:
+    with pytest.raises(RunInterrupted), monkeypatch.context() as patch:
         asked = itertools.count()
-        patch.setattr(loop.Notice, '__call__', lambda self: next(asked) == 2)
+        patch.setattr(loop.PreemptionGuard, '__call__', lambda self: next(asked) == 2)
         run_pipeline(config, tmp_path / 'parts', home / 'tuesday')
     monday.rename(tmp_path / 'gone')
     run_pipeline(config, tmp_path / 'parts', home / 'tuesday')
@@ -163,8 +163,8 @@ def test_a_stopped_run_goes_on_without_the_run_that_it_started_from_and_ends_wit
 def test_a_seed_that_has_nothing_yet_does_not_begin_with_other_parameters_than_it_noted(
         home, monday, tmp_path, monkeypatch):
     config = small(home / 'data2', changed_log(), start_from=str(monday))
-    with pytest.raises(Stopped), monkeypatch.context() as patch:
-        patch.setattr(loop.Notice, '__call__', lambda self: True)
+    with pytest.raises(RunInterrupted), monkeypatch.context() as patch:
+        patch.setattr(loop.PreemptionGuard, '__call__', lambda self: True)
         run_pipeline(config, tmp_path / 'work', home / 'tuesday')
     noted = json.loads((tmp_path / 'work' / 'seed1' / 'manifest.json').read_text())['config']['train']['start_from']
     assert (noted['folder'], noted['seed']) == (str(monday), 1)

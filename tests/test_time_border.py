@@ -135,7 +135,7 @@ def test_all_items_of_the_window_are_looked_for(sources, tmp_path, method):
     recall = []
     for user, own in zip(lists.users, lists.items, strict=True):
         before = set(known.sequence(int(user), 'test'))
-        later = set(known.whole(int(user))[known.input_lengths('test')[user]:]) - before
+        later = set(known.full_sequence(int(user))[known.input_lengths('test')[user]:]) - before
         if later:
             recall.append(len(set(own[:3]) & later) / len(later))
     assert recall

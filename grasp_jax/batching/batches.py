@@ -18,7 +18,7 @@ _TRIAL_EPOCHS, _TRIAL_BATCHES = 40, 8000
 _NOISE = 2
 
 
-class Placement(NamedTuple):
+class RowPlacement(NamedTuple):
     """Where the users of a batch go; every field is int32 [..., B].
 
     Attributes:
@@ -36,7 +36,7 @@ class Placement(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class EpochPlan:
     """All batches of one pass.
 
     Attributes:
@@ -45,19 +45,19 @@ class Plan:
       width: W, positions of a row.
     """
 
-    placement: Placement
+    placement: RowPlacement
     num_rows: int
     width: int
 
     def __len__(self) -> int:
         return len(self.placement.user)
 
-    def steps(self, start: int, stop: int) -> Placement:
+    def steps(self, start: int, stop: int) -> RowPlacement:
         """Batches `start` to `stop`."""
-        return Placement(*(field[start:stop] for field in self.placement))
+        return RowPlacement(*(field[start:stop] for field in self.placement))
 
 
-class Shape(NamedTuple):
+class BatchSizes(NamedTuple):
     """Sizes of a packed batch, known when it is compiled.
 
     Attributes:
@@ -74,19 +74,19 @@ class Shape(NamedTuple):
     similar: tuple[tuple[int, int], ...] = ()
 
 
-class Steps(NamedTuple):
+class StepPlan(NamedTuple):
     """What the steps of a call are about; fields of either are int32 [S, ...].
 
     Attributes:
       users: the users of each batch.
-      similar: K similar users of each of them, [S, B * K], once for each row width of `Shape.similar`.
+      similar: K similar users of each of them, [S, B * K], once for each row width of `BatchSizes.similar`.
     """
 
-    users: Placement
-    similar: tuple[Placement, ...] = ()
+    users: RowPlacement
+    similar: tuple[RowPlacement, ...] = ()
 
 
-class Ends(NamedTuple):
+class LastPositions(NamedTuple):
     """Where users' last states are, each field [B].
 
     Attributes:
@@ -103,18 +103,19 @@ class Ends(NamedTuple):
         return states[self.row, self.column]
 
 
-def ends(placement: Placement, appended: int = 0, longest: int | None = None) -> Ends:
-    """The last position of each user of a packed batch, the one behind the sequence where `appended` is 1; where a
+def ends(placement: RowPlacement, mask_slots: int = 0, longest: int | None = None) -> LastPositions:
+    """The last position of each user of a packed batch, the one behind the sequence where `mask_slots` is 1; where a
     sequence has more than `longest` items, the position of that number."""
     length = placement.length if longest is None else jnp.minimum(placement.length, longest)
-    last = jnp.maximum(placement.column + length - 1 + appended, 0)
-    return Ends(jnp.asarray(placement.row), jnp.asarray(last), (jnp.asarray(placement.length) > 0).astype(jnp.int32))
+    last = jnp.maximum(placement.column + length - 1 + mask_slots, 0)
+    return LastPositions(jnp.asarray(placement.row), jnp.asarray(
+        last), (jnp.asarray(placement.length) > 0).astype(jnp.int32))
 
 
-TargetCount = Callable[[Plan, int], int]  # places that the fullest group of a plan needs: plan, G -> T
+TargetCount = Callable[[EpochPlan, int], int]  # places that the fullest group of a plan needs: plan, G -> T
 
 
-class Packed(NamedTuple):
+class PackedRows(NamedTuple):
     """Rows that hold several users' sequences, each field [R, W].
 
     Attributes:
@@ -137,14 +138,14 @@ class Sequences:
       starts: int64 [u], where each one's items begin in the flat item array.
       lengths: int64 [u], items of each one.
       width: W, positions of a row; longer sequences lose their oldest items.
-      appended: positions kept free behind each sequence (1 where BERT4Rec appends a mask).
+      mask_slots: positions kept free behind each sequence (1 where BERT4Rec appends a mask).
     """
 
     users: np.ndarray
     starts: np.ndarray
     lengths: np.ndarray
     width: int
-    appended: int = 0
+    mask_slots: int = 0
 
 
 def first_fit(lengths: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, int]:
@@ -175,7 +176,7 @@ def first_fit(lengths: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, 
 
 
 def ordered_plan(sequences: Sequences, order: np.ndarray, batch_size: int, min_rows: int = 1,
-                 row_multiple: int = 1) -> Plan:
+                 row_multiple: int = 1) -> EpochPlan:
     """Plans one pass over `sequences` in the given order; -1 and what the last batch lacks are empty places."""
     steps = -(-len(order) // batch_size)
     padded = np.full(steps * batch_size, -1)
@@ -183,17 +184,17 @@ def ordered_plan(sequences: Sequences, order: np.ndarray, batch_size: int, min_r
     there = padded >= 0
     users, starts, lengths = (np.where(there, values[padded], 0)
                               for values in (sequences.users, sequences.starts, sequences.lengths))
-    kept = np.minimum(lengths, sequences.width - sequences.appended)
-    taken = np.where(kept > 0, kept + sequences.appended, 0).reshape(steps, batch_size)
+    kept = np.minimum(lengths, sequences.width - sequences.mask_slots)
+    taken = np.where(kept > 0, kept + sequences.mask_slots, 0).reshape(steps, batch_size)
     rows, columns, needed = first_fit(taken, sequences.width)
     fields = (users, starts + lengths - kept, kept)
     user, start, length = (field.reshape(steps, batch_size).astype(np.int32) for field in fields)
-    placement = Placement(user, start, length, rows, columns)
-    return Plan(placement, -(-max(needed, min_rows) // row_multiple) * row_multiple, sequences.width)
+    placement = RowPlacement(user, start, length, rows, columns)
+    return EpochPlan(placement, -(-max(needed, min_rows) // row_multiple) * row_multiple, sequences.width)
 
 
 def epoch_plan(sequences: Sequences, batch_size: int, seed: int, epoch: int, min_rows: int = 1,
-               row_multiple: int = 1) -> Plan:
+               row_multiple: int = 1) -> EpochPlan:
     """Plans a shuffled epoch; a function of its arguments alone, so a restart finds the same batches.
 
     The draw is stratified by length: every batch gets one user of each length class, from the longest class to the
@@ -217,14 +218,14 @@ def epoch_plan(sequences: Sequences, batch_size: int, seed: int, epoch: int, min
     return ordered_plan(sequences, dealt.reshape(-1), batch_size, min_rows, row_multiple)
 
 
-def joined(plans: Sequence[Plan]) -> Plan:
+def joined(plans: Sequence[EpochPlan]) -> EpochPlan:
     """Passes over the same sequences, one after the other."""
     fields = zip(*(plan.placement for plan in plans), strict=True)
-    return Plan(Placement(*map(np.concatenate, fields)), max(plan.num_rows for plan in plans), plans[0].width)
+    return EpochPlan(RowPlacement(*map(np.concatenate, fields)), max(plan.num_rows for plan in plans), plans[0].width)
 
 
 def usual_shape(sequences: Sequences, batch_size: int, seed: int, groups: int,
-                targets: TargetCount | None = None) -> Shape:
+                targets: TargetCount | None = None) -> BatchSizes:
     """A shape that nearly every epoch gets by with, so that the program is compiled once.
 
     Args:
@@ -237,11 +238,12 @@ def usual_shape(sequences: Sequences, batch_size: int, seed: int, groups: int,
     plans = [epoch_plan(sequences, batch_size, seed, epoch, 1, groups) for epoch in range(epochs)]
     rows = max(plan.num_rows for plan in plans)
     if targets is None:
-        return Shape(rows, groups)
-    return Shape(rows, groups, max(targets(dataclasses.replace(plan, num_rows=rows), groups) for plan in plans))
+        return BatchSizes(rows, groups)
+    return BatchSizes(rows, groups, max(targets(dataclasses.replace(plan, num_rows=rows), groups) for plan in plans))
 
 
-def pack_rows(flat_items: jax.Array, placement: Placement, num_rows: int, width: int, appended: int = 0) -> Packed:
+def pack_rows(flat_items: jax.Array, placement: RowPlacement,
+              num_rows: int, width: int, mask_slots: int = 0) -> PackedRows:
     """Lays the users of one batch out in rows, on the device.
 
     Args:
@@ -249,7 +251,7 @@ def pack_rows(flat_items: jax.Array, placement: Placement, num_rows: int, width:
       placement: fields [B].
       num_rows: R.
       width: W.
-      appended: positions behind each sequence that belong to it but hold no item (their item is 0).
+      mask_slots: positions behind each sequence that belong to it but hold no item (their item is 0).
 
     Returns:
       fields [R, W].
@@ -263,10 +265,10 @@ def pack_rows(flat_items: jax.Array, placement: Placement, num_rows: int, width:
     owner = jnp.take_along_axis(begins, jnp.maximum(begin, 0), axis=1)
     user = jnp.maximum(owner - 1, 0)
     position = column - begin
-    inside = (begin >= 0) & (position < placement.length[user] + appended)
+    inside = (begin >= 0) & (position < placement.length[user] + mask_slots)
     has_item = (begin >= 0) & (position < placement.length[user])
     items = jnp.where(has_item, flat_items[jnp.where(has_item, placement.start[user] + position, 0)], 0)
-    return Packed(items, jnp.where(inside, owner, 0), jnp.where(inside, position, 0))
+    return PackedRows(items, jnp.where(inside, owner, 0), jnp.where(inside, position, 0))
 
 
 def same_user(segment: jax.Array) -> jax.Array:

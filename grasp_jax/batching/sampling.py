@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from grasp_jax.batching.batches import Packed, Plan, same_user
+from grasp_jax.batching.batches import EpochPlan, PackedRows, same_user
 
 _PLACE_MULTIPLE = 64
 
@@ -37,7 +37,7 @@ class Targets(NamedTuple):
         return grouped if self.place is None else _pick(grouped, self.place, self.back)
 
 
-class Drawn(NamedTuple):
+class StepSamples(NamedTuple):
     """What a step draws for a packed batch.
 
     Attributes:
@@ -51,7 +51,7 @@ class Drawn(NamedTuple):
     negatives: jax.Array
 
 
-def cloze_targets(plan: Plan, groups: int, mask_prob: float, mask_last_prob: float) -> int:
+def cloze_targets(plan: EpochPlan, groups: int, mask_prob: float, mask_last_prob: float) -> int:
     """Places T that BERT4Rec needs: the expected number of hidden items in the fullest group of rows, and eight
     standard deviations; rounded up to `_PLACE_MULTIPLE`."""
     step = np.arange(len(plan))[:, None]
@@ -114,7 +114,7 @@ def _pick_backward(back: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, No
 _pick.defvjp(_pick_forward, _pick_backward)
 
 
-def draw_training_negatives(key: jax.Array, packed: Packed, num_items: int, count: int) -> jax.Array:
+def draw_training_negatives(key: jax.Array, packed: PackedRows, num_items: int, count: int) -> jax.Array:
     """Draws items that are not in the user's sequence, uniformly, for every position.
 
     Four draws, the first that is not in the sequence counts: the chance that all four are is (length / m)^4.
@@ -168,25 +168,25 @@ def draw_shared_negatives(key: jax.Array, num_items: int, count: int, cumulative
     return jnp.searchsorted(cumulative, jax.random.bits(key, (count,))).astype(jnp.int32) + 1
 
 
-def from_the_end(packed: Packed) -> jax.Array:
+def from_the_end(packed: PackedRows) -> jax.Array:
     """int32 [R, W], how many items of the same user come after each position; padding has any value."""
     width = packed.items.shape[1]
     column = jnp.arange(width)[None]
     return jax.lax.cummin(jnp.where(is_last(packed), column, width), axis=1, reverse=True) - column
 
 
-def is_last(packed: Packed) -> jax.Array:
+def is_last(packed: PackedRows) -> jax.Array:
     """bool [R, W], the last position of each user."""
     following = jnp.pad(packed.segment[:, 1:], ((0, 0), (0, 1)))
     return (packed.segment > 0) & (following != packed.segment)
 
 
-def draw_hidden(key: jax.Array, packed: Packed, share: float) -> jax.Array:
+def draw_hidden(key: jax.Array, packed: PackedRows, share: float) -> jax.Array:
     """Hides a share of the items at random: bool [R, W]."""
     return (packed.items > 0) & (jax.random.uniform(key, packed.items.shape) < share)
 
 
-def draw_cloze_mask(key: jax.Array, packed: Packed, mask_prob: float, mask_last_prob: float) -> jax.Array:
+def draw_cloze_mask(key: jax.Array, packed: PackedRows, mask_prob: float, mask_last_prob: float) -> jax.Array:
     """Chooses the items that BERT4Rec has to fill in.
 
     Args:

@@ -25,9 +25,9 @@ import numpy as np
 from grasp_jax.batching import batches
 from grasp_jax.benchmark.workload import Size, config_of
 from grasp_jax.common.errors import UserError
-from grasp_jax.distributed.frozen_vectors import Tables, padded_rows
+from grasp_jax.distributed.frozen_vectors import FrozenVectors, padded_rows
 from grasp_jax.distributed.sharding import make_mesh, state_shapes, table_mesh, table_shapes
-from grasp_jax.models.inputs import Data
+from grasp_jax.models.inputs import DeviceData
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import model_spec
 from grasp_jax.training.step import init_state, target_count, train_spec, train_steps
@@ -101,17 +101,18 @@ def compiled_text(size: Size, backbone: str, shape: tuple[int, int], table_dtype
     rows = math.ceil(size.batch_size * size.mean_length / spec.row_width) + 1
     items = jax.ShapeDtypeStruct((padded_rows(size.items + 1), size.width), jnp.dtype(table_dtype))
     nobody = jax.ShapeDtypeStruct((0, size.width), jnp.dtype(table_dtype))
-    tables: Any = Tables(*(nobody, nobody, items, items))  # type: ignore[arg-type]
+    tables: Any = FrozenVectors(*(nobody, nobody, items, items))  # type: ignore[arg-type]
     state = jax.eval_shape(functools.partial(init_state, model, train_spec(config), seed=0), tables)
     nothing, lengths = np.zeros((_STEPS, users), np.int32), np.full((_STEPS, users), round(size.mean_length), np.int32)
     row = np.broadcast_to(np.arange(users, dtype=np.int32) // size.batch_size * rows, lengths.shape)  # of its device
-    placement = batches.Placement(nothing, nothing, lengths, row, nothing)
+    placement = batches.RowPlacement(nothing, nothing, lengths, row, nothing)
     count = target_count(model, train_spec(config))
-    plan = batches.Plan(placement, rows * mesh.size, spec.row_width)
-    wanted = batches.Shape(plan.num_rows, mesh.size, count(plan, mesh.size) if count else 0)
+    plan = batches.EpochPlan(placement, rows * mesh.size, spec.row_width)
+    wanted = batches.BatchSizes(plan.num_rows, mesh.size, count(plan, mesh.size) if count else 0)
     history: Any = jax.ShapeDtypeStruct((int(size.users * size.mean_length),), jnp.int32)
-    lowered = train_steps.lower(model, train_spec(config), mesh, wanted, Data(history, table_shapes(tables, mesh)),
-                                state_shapes(state, mesh), batches.Steps(placement))
+    data = DeviceData(history, table_shapes(tables, mesh))
+    lowered = train_steps.lower(model, train_spec(config), mesh, wanted, data, state_shapes(state, mesh),
+                                batches.StepPlan(placement))
     return lowered.compile().as_text() or ''
 
 

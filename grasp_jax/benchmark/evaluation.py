@@ -12,20 +12,20 @@ from grasp_jax.benchmark import workload
 from grasp_jax.benchmark.reference import Reference, require_vectors
 from grasp_jax.benchmark.training import REFERENCE_METHODS
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import model_spec
 from grasp_jax.ranking.evaluator import Evaluator
 from grasp_jax.ranking.forward import item_parts, user_states
 from grasp_jax.training.step import train_spec
-from grasp_jax.training.training_setup import Run, make_run
+from grasp_jax.training.training_setup import TrainingSetup, make_training_setup
 
 _CHUNKS = {'cpu': 256, 'cuda': 65_536}  # (user, item) pairs at a time, where the reference is fastest
 
 
 def measure(size: workload.Size, backbone: str, method: str, interactions: Interactions,
-            negatives: dict[str, np.ndarray], tables: Tables | None, users: int | None) -> dict[str, Any]:
+            negatives: dict[str, np.ndarray], tables: FrozenVectors | None, users: int | None) -> dict[str, Any]:
     """One row of the table.
 
     Args:
@@ -38,9 +38,9 @@ def measure(size: workload.Size, backbone: str, method: str, interactions: Inter
       UserError: the reference is asked for and the vectors stay on the host.
     """
     config = workload.config_of(size, backbone=backbone, method=method)
-    run = make_run(config, make_mesh(tuple(config.train.mesh)), interactions, negatives,
-                   None if method == 'none' else tables,
-                   workload.offline_of(size, model_spec(config, size.items, size.width)))
+    run = make_training_setup(config, make_mesh(tuple(config.train.mesh)), interactions, negatives,
+                              None if method == 'none' else tables,
+                              workload.pretrained_of(size, model_spec(config, size.items, size.width)))
     if users is not None:
         require_vectors(run)
     params = run.fresh_state(0).params
@@ -82,7 +82,7 @@ class _Other:
       largest_difference: how far its scores of all items are from ours, by the largest of them.
     """
 
-    def __init__(self, run: Run, params: Any, tables: Tables | None, users: int):
+    def __init__(self, run: TrainingSetup, params: Any, tables: FrozenVectors | None, users: int):
         self.users = users
         self._reference = Reference(run.model.spec, train_spec(run.config), run.config.train.batch_size,
                                     run.interactions, None if run.data.tables is None else tables, params)
@@ -97,7 +97,7 @@ class _Other:
         return self._reference.rank_all(self._chosen, *self._inputs, _CHUNKS[self._reference.device])
 
 
-def _scores(run: Run, params: Any, users: int) -> np.ndarray:
+def _scores(run: TrainingSetup, params: Any, users: int) -> np.ndarray:
     """Our scores [users, m] of all items for the first users."""
     known = run.interactions
     few = Interactions(known.indptr[:users + 1], known.items[:known.indptr[users]], known.num_items)
@@ -110,7 +110,7 @@ def _scores(run: Run, params: Any, users: int) -> np.ndarray:
     return evaluator.in_order([scores])[:, :known.num_items]
 
 
-def _padded(run: Run, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _padded(run: TrainingSetup, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The newest items of each user's test input on the left, zeros on the right; BERT4Rec's mask is a zero that
     counts."""
     spec = run.model.spec
@@ -119,6 +119,6 @@ def _padded(run: Run, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for row, user in enumerate(users):
         newest = run.interactions.sequence(user, 'test')[-spec.max_length:]
         padded[row, :len(newest)] = newest
-        lengths[row] = len(newest) + spec.appended
+        lengths[row] = len(newest) + spec.mask_slots
     return padded, lengths
 

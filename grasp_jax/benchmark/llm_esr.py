@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 
 from grasp_jax.benchmark import workload
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.retrieval import exact
 
 DATASET = 'beauty'  # one of the names that its command knows
@@ -20,7 +20,7 @@ _SIMILAR = 100
 _ID_WIDTH = 64
 
 
-def export(interactions: Interactions, tables: Tables, folder: pathlib.Path) -> pathlib.Path:
+def export(interactions: Interactions, tables: FrozenVectors, folder: pathlib.Path) -> pathlib.Path:
     """Writes interactions, vectors, reduced vectors and similar users.
 
     Args:

@@ -9,13 +9,13 @@ import numpy as np
 
 from grasp_jax.common.errors import UserError
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.models.spec import ModelSpec
 from grasp_jax.training.step import TrainSpec
-from grasp_jax.training.training_setup import Run
+from grasp_jax.training.training_setup import TrainingSetup
 
 
-def require_vectors(run: Run) -> None:
+def require_vectors(run: TrainingSetup) -> None:
     """Refuses runs that the reference cannot stand beside.
 
     Raises:
@@ -34,7 +34,7 @@ class Reference:
     """
 
     def __init__(self, spec: ModelSpec, train: TrainSpec, batch_size: int, interactions: Interactions,
-                 tables: Tables | None, params: Any, compiled: bool = False):
+                 tables: FrozenVectors | None, params: Any, compiled: bool = False):
         """Builds it with the weights `params` of the Flax model.
 
         Raises:

@@ -13,7 +13,7 @@ import numpy as np
 from grasp_jax.benchmark import retrieval, workload
 from grasp_jax.benchmark.workload import Size
 from grasp_jax.data.interactions import evenly_spread
-from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.models.spec import model_spec
 from grasp_jax.serving import assets
 from grasp_jax.serving.engine import Engine, Request
@@ -23,14 +23,14 @@ _REQUESTS = 300  # one after the other
 _DEPTHS = (10, 100)
 
 
-def measure(size: Size, workdir: pathlib.Path | None, method: str, everybody: bool) -> list[dict[str, Any]]:
+def measure(size: Size, workdir: pathlib.Path | None, method: str, all_users: bool) -> list[dict[str, Any]]:
     """One row for each way to search.
 
     Args:
       size: of made-up assets, where no folder is named.
       workdir: of a finished run, or None.
       method: of made-up assets, ungated.
-      everybody: whether lists of all users are made as well.
+      all_users: whether lists of all users are made as well.
     """
     begin = time.perf_counter()
     known = made_up(size, method) if workdir is None else assets.open_folder(workdir)
@@ -51,7 +51,7 @@ def measure(size: Size, workdir: pathlib.Path | None, method: str, everybody: bo
             seconds = [_timed(functools.partial(engine.top, [request], k, exact)) for request in some]
             row |= {f'p50_s@{k}': float(np.percentile(seconds, 50)), f'p99_s@{k}': float(np.percentile(seconds, 99)),
                     f'recall@{k}': 1.0 if exact else engine.measure_recall(k)}
-        row['everybody_s'] = _timed(functools.partial(engine.top, requests, 100, exact)) if everybody else None
+        row['everybody_s'] = _timed(functools.partial(engine.top, requests, 100, exact)) if all_users else None
         rows.append(row)
     return rows
 
@@ -73,14 +73,14 @@ def made_up(size: Size, method: str) -> assets.Assets:
     empty = assets.Assets(pathlib.Path('made up'), pathlib.Path('made up'), config, 0, (0,), 0, spec, None,
                           interactions, [f'u{user}' for user in range(size.users)],
                           [f'i{item}' for item in range(size.items)], (), vectors)
-    frozen = Tables(no_users, no_users, items[:1], items[:1])
+    frozen = FrozenVectors(no_users, no_users, items[:1], items[:1])
     from grasp_jax.models.recommender import Recommender
     state = jax.jit(lambda: init_state(Recommender(spec), train_spec(config), frozen, 0))()
     return dataclasses.replace(empty, params=jax.tree.map(np.asarray, state.params))
 
 
 def _request(known: assets.Assets, user: int) -> Request:
-    own = np.asarray(known.interactions.whole(user), np.int32)
+    own = np.asarray(known.interactions.full_sequence(user), np.int32)
     return Request(own, np.unique(own), user)
 
 

@@ -17,12 +17,13 @@ from grasp_jax.distributed.frozen_vectors import padded_rows
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.training.epochs import Epochs
 from grasp_jax.training.step import TrainState, draw, make_optimizer, train_spec
-from grasp_jax.training.training_setup import Run
+from grasp_jax.training.training_setup import TrainingSetup
 
 _REPEATS = 5  # a call runs a part so often, as parts are short
 
 
-def measure(run: Run, epochs: Epochs, state: TrainState, reference: Reference | None, rounds: int) -> dict[str, Any]:
+def measure(run: TrainingSetup, epochs: Epochs, state: TrainState,
+            reference: Reference | None, rounds: int) -> dict[str, Any]:
     """Median seconds of each part, ours and the reference's; of our E-wide work also the rate it reaches."""
     result: dict[str, Any] = {}
     theirs = reference.parts() if reference is not None else {}
@@ -51,7 +52,7 @@ def _repeat(program: Callable[[], Any]) -> None:
         program()
 
 
-def wide_flops(run: Run, shape: batches.Shape) -> int:
+def wide_flops(run: TrainingSetup, shape: batches.BatchSizes) -> int:
     """Floating-point operations of the E-wide products of a step: the first layer of Eq. 5's MLP over inputs and
     negatives, forward and for the gradient of its kernel."""
     spec = run.model.spec
@@ -60,7 +61,7 @@ def wide_flops(run: Run, shape: batches.Shape) -> int:
     return 2 * (positions + drawn) * 4 * spec.llm_width * spec.fusion_size * 2
 
 
-def _ours(run: Run, epochs: Epochs, state: TrainState) -> dict[str, Any]:
+def _ours(run: TrainingSetup, epochs: Epochs, state: TrainState) -> dict[str, Any]:
     spec, settings, data, shape = run.model.spec, train_spec(run.config), run.data, epochs.shape
     placement = jax.tree.map(lambda field: jnp.asarray(field[0]), epochs.plan(0).placement)
 
@@ -98,7 +99,7 @@ def _ours(run: Run, epochs: Epochs, state: TrainState) -> dict[str, Any]:
         updates, moments = make_optimizer(settings).update(gradients, state.optimizer, state.params)
         return optax.apply_updates(state.params, updates), moments
 
-    inputs = jax.random.normal(jax.random.key(1), (*packed.items.shape, spec.views * spec.hidden_size))
+    inputs = jax.random.normal(jax.random.key(1), (*packed.items.shape, spec.num_views * spec.hidden_size))
     gradients = jax.tree.map(jnp.ones_like, state.params)
     arguments: dict[str, tuple[Any, tuple[Any, ...]]] = {
         'batch': (batch, (data.items, jax.random.key(0))), 'item encoder': (item_encoder, (state.params, data.tables)),

@@ -13,12 +13,12 @@ from grasp_jax.batching import batches
 from grasp_jax.benchmark import profile, substeps, timing, workload
 from grasp_jax.benchmark.reference import Reference, require_vectors
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.models.spec import model_spec
 from grasp_jax.training.epochs import Chunk, Epochs
 from grasp_jax.training.step import Batch, TrainState, batch_loss, draw, train_spec
-from grasp_jax.training.training_setup import Run, make_run
+from grasp_jax.training.training_setup import TrainingSetup, make_training_setup
 
 OURS, THEIRS = 'grasp_jax', 'pytorch'
 REFERENCE_METHODS = ('none', 'grasp')  # the others are measured alone
@@ -47,7 +47,7 @@ class Options:
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def measure(size: workload.Size, backbone: str, method: str, interactions: Interactions, tables: Tables | None,
+def measure(size: workload.Size, backbone: str, method: str, interactions: Interactions, tables: FrozenVectors | None,
             options: Options) -> dict[str, Any]:
     """One row of the table: a backbone with a method at a size.
 
@@ -56,9 +56,9 @@ def measure(size: workload.Size, backbone: str, method: str, interactions: Inter
     """
     config = workload.config_of(size, backbone=backbone, method=method, **options.settings)
     config.train.steps_per_call = options.steps
-    run = make_run(config, make_mesh(tuple(config.train.mesh)), interactions, {},
-                   None if method == 'none' else tables,
-                   workload.offline_of(size, model_spec(config, size.items, size.width)))
+    run = make_training_setup(config, make_mesh(tuple(config.train.mesh)), interactions, {},
+                              None if method == 'none' else tables,
+                              workload.pretrained_of(size, model_spec(config, size.items, size.width)))
     if options.reference:
         require_vectors(run)
     trainer = _Trainer(run)
@@ -93,7 +93,7 @@ def measure(size: workload.Size, backbone: str, method: str, interactions: Inter
 class _Trainer:
     """Takes steps of one epoch after the other, as `training.loop` does."""
 
-    def __init__(self, run: Run):
+    def __init__(self, run: TrainingSetup):
         self.epochs = Epochs(run, seed=0)
         self.state = run.fresh_state(0)
         self._epoch = 0
@@ -115,7 +115,7 @@ class _Trainer:
             self._chunks = self.epochs.chunks(self._epoch)
 
 
-def _same_loss(run: Run, reference: Reference, trainer: _Trainer) -> dict[str, float]:
+def _same_loss(run: TrainingSetup, reference: Reference, trainer: _Trainer) -> dict[str, float]:
     """Loss of both on the same weights, batch, negatives and masks, without dropout."""
     from third_party.pytorch_reference.convert import batch_to_torch
 

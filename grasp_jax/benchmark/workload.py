@@ -13,9 +13,9 @@ import numpy as np
 from grasp_jax.common import disk
 from grasp_jax.config import default
 from grasp_jax.data.interactions import Interactions, draw_negatives
-from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.models.spec import ModelSpec
-from grasp_jax.training.training_setup import Offline
+from grasp_jax.training.training_setup import PretrainedInputs
 
 # Amazon Beauty 2014, 5-core: how many users (second line) have so many interactions (first line), 22,363 in all.
 _LENGTHS = (*range(5, 61), 66, 75, 84, 99, 124, 176)
@@ -81,7 +81,7 @@ def negatives_of(interactions: Interactions) -> dict[str, np.ndarray]:
     return {'valid': draw_negatives(interactions, 100, 1), 'test': draw_negatives(interactions, 100, 2)}
 
 
-def tables_of(size: Size, seed: int = 0) -> Tables:
+def tables_of(size: Size, seed: int = 0) -> FrozenVectors:
     """Random unit vectors; item row 0 is zero. Host tables are memory-mapped files of a temporary folder.
 
     Raises:
@@ -98,15 +98,15 @@ def tables_of(size: Size, seed: int = 0) -> Tables:
             table[0] = 0
         made.append(table)
     users, users_similar, items, items_similar = made
-    return Tables(users, users_similar, items, items_similar)
+    return FrozenVectors(users, users_similar, items, items_similar)
 
 
-def offline_of(size: Size, spec: ModelSpec, similar: int = 10, seed: int = 0) -> Offline:
+def pretrained_of(size: Size, spec: ModelSpec, similar: int = 10, seed: int = 0) -> PretrainedInputs:
     """Random starts of id embeddings and random similar users, for methods that need them."""
     rng = np.random.default_rng(seed)
     start = rng.normal(0, 0.02, (size.items + 1, spec.hidden_size)).astype(np.float32)
     people = rng.integers(0, size.users, (size.users, similar), dtype=np.int32)
-    return Offline(start if spec.starts_from_text else None, people if spec.reads_similar_users else None)
+    return PretrainedInputs(start if spec.starts_from_text else None, people if spec.uses_similar_users else None)
 
 
 def _folder(size: int) -> pathlib.Path:

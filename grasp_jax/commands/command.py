@@ -14,7 +14,7 @@ from typing import NoReturn
 from absl import app, flags
 from absl import logging as absl_logging
 
-from grasp_jax.common.errors import EndedElsewhere, Stopped, UserError
+from grasp_jax.common.errors import EndedElsewhere, RunInterrupted, UserError
 
 EXIT_USER_ERROR = 2
 EXIT_UNREAD = 141  # what shells say of a program that SIGPIPE ended
@@ -64,7 +64,7 @@ def run_app(program: Callable[[Sequence[str]], None], parse: Callable[[Sequence[
         print(f'error: {where}{error.strerror or error}; check the path, who may write there and the room on its disk',
               file=sys.stderr)
         _leave(EXIT_USER_ERROR)
-    except Stopped as stopped:
+    except RunInterrupted as stopped:
         print(f'stopped; {stopped}', file=sys.stderr)
         sys.exit(stopped_code())
     except KeyboardInterrupt as stopped:

@@ -7,14 +7,14 @@ import ml_collections
 
 from grasp_jax.common.errors import UserError
 from grasp_jax.llm import batch_files, prompt_runner, server
-from grasp_jax.llm.answer_store import Responses
+from grasp_jax.llm.answer_store import AnswerStore
 from grasp_jax.pipeline.checks import check_config
 from grasp_jax.pipeline.stages import answers_folder, prepare_data
 from grasp_jax.texts import audit, describe, preview
-from grasp_jax.texts.llm_texts import STORE, Questions, questions
+from grasp_jax.texts.llm_texts import STORE, PromptSet, build_prompts
 
 
-def questions_of(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Questions:
+def prompts_of(config: ml_collections.ConfigDict, folder: pathlib.Path) -> PromptSet:
     """What a run in this folder would ask; user texts pass the audit first.
 
     Args:
@@ -30,21 +30,21 @@ def questions_of(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Que
     items, users = map(list, describe.templates(dataset, config))
     if config.text.audit:
         audit.texts_of(dataset, users, config)
-    return questions(dataset, items, users, config)
+    return build_prompts(dataset, items, users, config)
 
 
 def show_prompts(config: ml_collections.ConfigDict, folder: pathlib.Path, count: int) -> None:
     """Prints the first prompts about items and users."""
     with config.unlocked():
         config.llm.model = config.llm.model or 'the model'  # no matter which, nothing is sent
-    for text in preview.examples(questions_of(config, folder), count):
+    for text in preview.examples(prompts_of(config, folder), count):
         print(f'{text}\n')
 
 
 def dry_run(config: ml_collections.ConfigDict, folder: pathlib.Path, count: int) -> None:
     """Prints prompts, and what is left to be asked, its price and the time that it will take."""
     limits = server.limits_from(config)
-    asked = questions_of(config, folder)
+    asked = prompts_of(config, folder)
     found = preview.estimate(asked, config, answers_folder(config, folder))
     for text in preview.examples(asked, count):
         print(f'{text}\n')
@@ -60,8 +60,8 @@ def dry_run(config: ml_collections.ConfigDict, folder: pathlib.Path, count: int)
 def export_batches(config: ml_collections.ConfigDict, folder: pathlib.Path, target: pathlib.Path,
                    requests_per_file: int) -> None:
     """Writes what is left to be asked as files in `target`."""
-    asked = questions_of(config, folder)
-    with Responses(answers_folder(config, folder) / STORE) as store:
+    asked = prompts_of(config, folder)
+    with AnswerStore(answers_folder(config, folder) / STORE) as store:
         left = prompt_runner.pending(asked.prompts(), store, server.limits_from(config).tries)
         files, number = batch_files.export(left, asked.model, store, target, requests_per_file)
     print(f'{number:,} prompts in {len(files)} files in {target}' if files else 'nothing is left to be asked')
@@ -76,8 +76,8 @@ def import_batches(config: ml_collections.ConfigDict, folder: pathlib.Path, file
     paths = [path for name in files for path in _jsonl(pathlib.Path(name))]
     if not paths:
         raise UserError(f'--batch={",".join(files)}: there are no .jsonl files; name the files that the engine wrote')
-    asked = questions_of(config, folder)
-    with Responses(answers_folder(config, folder) / STORE) as store:
+    asked = prompts_of(config, folder)
+    with AnswerStore(answers_folder(config, folder) / STORE) as store:
         found = batch_files.load(paths, asked.prompts(), asked.model, store, asked.domain.keep_after)
         left = sum(1 for _ in prompt_runner.pending(asked.prompts(), store, server.limits_from(config).tries))
     print(f'{found.accepted:,} answers taken in, {found.known:,} were known, {found.strangers:,} belong to other '

@@ -84,17 +84,17 @@ def build(path: pathlib.Path, config: Any, inputs: collections.abc.Sequence[str]
     Raises:
       UserError: the folder holds an artefact of another config or of other contents, or a damaged one.
     """
-    mark = fingerprint(path.name, config, inputs)
+    digest = fingerprint(path.name, config, inputs)
     manifest = _read_manifest(path)
     if manifest is not None:
-        _require_same(path, manifest, mark, config, made_of)
-        require_whole(path, f'delete {path}, and the same command makes it again')
+        _require_same(path, manifest, digest, config, made_of)
+        require_intact(path, f'delete {path}, and the same command makes it again')
         shutil.rmtree(unfinished(path), ignore_errors=True)  # a kill may have come between the last two steps
-        return Artefact(path, mark, _contents(made_of, manifest), manifest['facts'], reused=True)
+        return Artefact(path, digest, _contents(made_of, manifest), manifest['facts'], reused=True)
     partial = path.with_name(path.name + _PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    rest = _unfinished_of(fingerprint('unfinished', mark, [made_of]), path)
+    rest = _unfinished_of(fingerprint('unfinished', digest, [made_of]), path)
     try:
         facts = finite(make(partial))
     except BaseException:
@@ -104,14 +104,14 @@ def build(path: pathlib.Path, config: Any, inputs: collections.abc.Sequence[str]
         raise
     files = {str(file.relative_to(partial)): file for file in sorted(partial.rglob('*')) if file.is_file()}
     manifest = {
-        'stage': path.name, 'fingerprint': mark, 'config': config, 'inputs': list(inputs), 'made_of': made_of,
+        'stage': path.name, 'fingerprint': digest, 'config': config, 'inputs': list(inputs), 'made_of': made_of,
         'facts': facts, 'files': {name: file_checksum(file) for name, file in files.items()},
         'bytes': {name: file.stat().st_size for name, file in files.items()}, 'versions': versions(),
         'commit': source.commit()}
     write_json(partial / MANIFEST, manifest)
     os.replace(partial, path)
     shutil.rmtree(rest, ignore_errors=True)
-    return Artefact(path, mark, _contents(made_of, manifest), facts, reused=False)
+    return Artefact(path, digest, _contents(made_of, manifest), facts, reused=False)
 
 
 def _contents(made_of: str, manifest: dict[str, Any]) -> str:
@@ -125,13 +125,13 @@ def unfinished(folder: pathlib.Path) -> pathlib.Path:
     return folder.with_name(folder.name.removesuffix(_PARTIAL) + _UNFINISHED)
 
 
-def _unfinished_of(mark: str, path: pathlib.Path) -> pathlib.Path:
+def _unfinished_of(digest: str, path: pathlib.Path) -> pathlib.Path:
     """The folder `unfinished`, empty unless an earlier try left it under the same mark."""
     rest = unfinished(path)
-    if not (rest / _MARK).exists() or (rest / _MARK).read_text(encoding='utf-8') != mark:
+    if not (rest / _MARK).exists() or (rest / _MARK).read_text(encoding='utf-8') != digest:
         shutil.rmtree(rest, ignore_errors=True)
         rest.mkdir()
-        (rest / _MARK).write_text(mark, encoding='utf-8')
+        (rest / _MARK).write_text(digest, encoding='utf-8')
     return rest
 
 
@@ -274,8 +274,8 @@ def _read_manifest(path: pathlib.Path) -> dict[str, Any] | None:
     return read_json(path / MANIFEST)
 
 
-def _require_same(path: pathlib.Path, manifest: dict[str, Any], mark: str, config: Any, made_of: str) -> None:
-    if manifest['fingerprint'] != mark:
+def _require_same(path: pathlib.Path, manifest: dict[str, Any], digest: str, config: Any, made_of: str) -> None:
+    if manifest['fingerprint'] != digest:
         raise UserError(f'{path}: was made with another config or other data '
                         f'({_difference(manifest["config"], config)}); choose another --workdir (or --stages) or '
                         'delete this folder')
@@ -285,7 +285,7 @@ def _require_same(path: pathlib.Path, manifest: dict[str, Any], mark: str, confi
                         'bring those of before back, choose another --workdir or delete this folder')
 
 
-def require_whole(path: pathlib.Path, remedy: str) -> None:
+def require_intact(path: pathlib.Path, remedy: str) -> None:
     """Refuses an artefact with a file that is not as it was written: gone, of another size or, if small, of another
     checksum.
 

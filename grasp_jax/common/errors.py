@@ -31,5 +31,5 @@ class EndedElsewhere(Exception):
         self.code = code
 
 
-class Stopped(Exception):
+class RunInterrupted(Exception):
     """The run was asked to end (SIGTERM, a preemption notice) and has saved where it is; the exit code is 0."""

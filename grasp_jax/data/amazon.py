@@ -134,7 +134,7 @@ def read_reviews(path: pathlib.Path, layout: Layout) -> interaction_log.Interact
     if not users:
         raise UserError(f'{path}: holds no interactions; fetch it again or name another file')
     return interaction_log.from_codes(np.array(columns[0]), np.array(columns[1]), np.array(columns[2], np.int64),
-                          list(users), list(items))
+                                      list(users), list(items))
 
 
 def _parse_review(line: bytes, path: pathlib.Path) -> Any:

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 
 from grasp_jax.data import nothing
-from grasp_jax.data.row_locations import Places
+from grasp_jax.data.row_locations import RowLocations
 
 LOG = logging.getLogger(__name__)
 
 
-def gather(frame: pd.DataFrame, names: Sequence[str], ids: Sequence[str], path: Places,
+def gather(frame: pd.DataFrame, names: Sequence[str], ids: Sequence[str], path: RowLocations,
            id_column: str) -> dict[str, dict[str, Any]]:
     """The values that are not empty of each id; of several rows of an id the fullest, of equally full ones the first.
 
@@ -59,7 +59,7 @@ class Fullest:
         if before is None or self._fullness(values) > self._fullness(before):
             self.found[identity], self.rows[identity] = values, row
 
-    def warn(self, path: pathlib.Path | Places, unit: str, things: str) -> None:
+    def warn(self, path: pathlib.Path | RowLocations, unit: str, things: str) -> None:
         """Says how many descriptions differ from an earlier one of the same id.
 
         Args:
@@ -78,7 +78,7 @@ def _fullness(values: dict[str, Any]) -> int:
     return sum(value is not None for value in map(nothing.without_nothing, values.values()))
 
 
-def _empty(found: dict[str, dict[str, Any]], rows: dict[str, int | str], path: Places) -> None:
+def _empty(found: dict[str, dict[str, Any]], rows: dict[str, int | str], path: RowLocations) -> None:
     """Takes away texts that read as nothing, and those that may where a column has them twice, and says so."""
     perhaps = collections.Counter(
         (name, value.casefold()) for values in found.values() for name, value in values.items()

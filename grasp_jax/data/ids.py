@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from grasp_jax.common.errors import UserError, shown
 from grasp_jax.data import nothing, spellings
-from grasp_jax.data.row_locations import Places
+from grasp_jax.data.row_locations import RowLocations
 
 LOG = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Ids(NamedTuple):
         return np.bincount(self.codes, minlength=len(self.ids))
 
 
-def encode(values: pd.Series, path: Places) -> Ids:
+def encode(values: pd.Series, path: RowLocations) -> Ids:
     """Reads a column, whose index holds the rows' numbers; whole numbers stored as floating-point ones are whole.
 
     Raises:
@@ -84,17 +84,17 @@ def _without_unused(codes: np.ndarray, text: pyarrow.Array) -> Ids:
     return Ids((np.cumsum(used) - 1)[codes].astype(np.int32), text.filter(pyarrow.array(used)))
 
 
-def _refuse_empty(path: Places, values: pd.Series, place: int) -> None:
+def _refuse_empty(path: RowLocations, values: pd.Series, place: int) -> None:
     raise UserError(f'{path.row(values.index[place])}: column {values.name!r} is empty; give the id or delete '
                     'this row')
 
 
-def _no_id(path: Places, values: pd.Series, place: int, value: Any) -> str:
+def _no_id(path: RowLocations, values: pd.Series, place: int, value: Any) -> str:
     return (f'{path.row(values.index[place])}: column {values.name!r} is {value}, not an id; write ids as text or '
             'whole numbers')
 
 
-def _text_of_objects(values: pd.Series, path: Places) -> pyarrow.Array:
+def _text_of_objects(values: pd.Series, path: RowLocations) -> pyarrow.Array:
     """A column of a JSONL file as text."""
     found: list[str | None] = []
     for place, value in enumerate(values):
@@ -111,7 +111,7 @@ def _text_of_objects(values: pd.Series, path: Places) -> pyarrow.Array:
     return pyarrow.array(found, pyarrow.large_string())
 
 
-def _whole(distinct: pyarrow.Array, codes: np.ndarray, values: pd.Series, path: Places) -> pyarrow.Array:
+def _whole(distinct: pyarrow.Array, codes: np.ndarray, values: pd.Series, path: RowLocations) -> pyarrow.Array:
     numbers = np.asarray(distinct.cast(pyarrow.float64()))
     if np.isnan(numbers).any():
         missing = np.flatnonzero(np.isnan(numbers)[codes])
@@ -124,7 +124,7 @@ def _whole(distinct: pyarrow.Array, codes: np.ndarray, values: pd.Series, path: 
     return pyarrow.array(numbers.astype(np.int64))
 
 
-def check(ids: pyarrow.Array, path: Places, column: str, row_of: Callable[[int], int]) -> None:
+def check(ids: pyarrow.Array, path: RowLocations, column: str, row_of: Callable[[int], int]) -> None:
     """Refuses what no id can be, and warns of ids that meet only in their loose form or that a spreadsheet changed.
 
     Args:
@@ -174,7 +174,7 @@ def _rounded(ids: pyarrow.Array, exponents: np.ndarray) -> np.ndarray:
     return found
 
 
-def _warn_of_exponents(ids: pyarrow.Array, exponents: np.ndarray, path: Places, column: str,
+def _warn_of_exponents(ids: pyarrow.Array, exponents: np.ndarray, path: RowLocations, column: str,
                        row_of: Callable[[int], int]) -> None:
     """Says where numbers are written with an exponent, but whole; 12E5 without a point or sign may be a code."""
     numbers = exponents & np.asarray(pc.match_substring_regex(ids, r'[.,+]'))
@@ -184,7 +184,7 @@ def _warn_of_exponents(ids: pyarrow.Array, exponents: np.ndarray, path: Places, 
                     'other tables do', path.row(row_of(place)), column, ids[place].as_py(), int(numbers.sum()))
 
 
-def _warn_of_spreadsheets(ids: pyarrow.Array, path: Places, column: str, row_of: Callable[[int], int]) -> None:
+def _warn_of_spreadsheets(ids: pyarrow.Array, path: RowLocations, column: str, row_of: Callable[[int], int]) -> None:
     """Says where ids look like the dates that a spreadsheet makes of codes, or like numbers cut after 15 digits."""
     days = np.asarray(pc.match_substring_regex(ids, _DAY, ignore_case=True))
     if 0 < days.sum() < len(ids) / 2:
@@ -202,7 +202,7 @@ def _warn_of_spreadsheets(ids: pyarrow.Array, path: Places, column: str, row_of:
                     column, long[0].as_py(), len(long))
 
 
-def warn_of_missing(ids: pyarrow.Array, counts: np.ndarray, path: Places, column: str,
+def warn_of_missing(ids: pyarrow.Array, counts: np.ndarray, path: RowLocations, column: str,
                     row_of: Callable[[int], int]) -> None:
     """Says how many rows have an id that reads as if there were none.
 

@@ -78,14 +78,14 @@ class Interactions:
         start = self.indptr[user]
         return self.items[start:start + self.input_lengths(split)[user]]
 
-    def whole(self, user: int) -> np.ndarray:
+    def full_sequence(self, user: int) -> np.ndarray:
         """int32 [length]: all items of one user, held-out ones included, oldest first."""
         return self.items[self.indptr[user]:self.indptr[user + 1]]
 
     def touched(self, user: int, split: Split) -> np.ndarray:
         """int32 [length]: the items of one user that are no negatives of a split, see `touched_lengths`."""
         if self.ends is None or split == 'test':
-            return self.whole(user)
+            return self.full_sequence(user)
         return self.items[self.indptr[user]:self.indptr[user] + self.ends[1][user]]
 
     def touched_lengths(self, split: Split) -> np.ndarray:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from grasp_jax.common import json_lines
 from grasp_jax.common.errors import UserError
 from grasp_jax.data import attributes, ids, interaction_log, spellings, times
-from grasp_jax.data.row_locations import Places
+from grasp_jax.data.row_locations import RowLocations
 from grasp_jax.data.table_files import read_table
 
 LOG = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def read_interactions(path: pathlib.Path, config: ml_collections.ConfigDict) -> 
     return interaction_log.from_codes(users.codes, items.codes, stamps, users.ids.to_pylist(), items.ids.to_pylist())
 
 
-def _checked_ids(frame: pd.DataFrame, path: Places, config: ml_collections.ConfigDict, key: str,
+def _checked_ids(frame: pd.DataFrame, path: RowLocations, config: ml_collections.ConfigDict, key: str,
                  of_log: bool = True) -> ids.Ids:
     column = _column(frame, path, config, key)
     found = ids.encode(column, path)
@@ -146,10 +146,10 @@ def read_inter(path: pathlib.Path) -> interaction_log.InteractionLog:
     user_ids, user_codes = np.unique(users, return_inverse=True)
     item_ids, item_codes = np.unique(items, return_inverse=True)
     return interaction_log.from_codes(user_codes, item_codes, np.arange(len(pairs)), [str(user) for user in user_ids],
-                          [str(item) for item in item_ids], key=int)
+                                      [str(item) for item in item_ids], key=int)
 
 
-def _column(frame: pd.DataFrame, path: Places, config: ml_collections.ConfigDict, key: str) -> pd.Series:
+def _column(frame: pd.DataFrame, path: RowLocations, config: ml_collections.ConfigDict, key: str) -> pd.Series:
     name = config[key]
     if name in frame.columns:
         return frame[name]

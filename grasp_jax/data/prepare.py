@@ -35,7 +35,7 @@ def prepare(config: ml_collections.ConfigDict, folder: pathlib.Path) -> dict[str
     Raises:
       UserError: the data is missing, something in it is wrong, or filtering leaves nothing to evaluate.
     """
-    reader = source_reader.Reader(config)
+    reader = source_reader.SourceReader(config)
     found = filters.sequences(reader.log, config.data, reader.unsold_items if config.data.keep_unsold else None)
     aside: dict[str, Any] = {}
     if found.by_time:
@@ -63,7 +63,7 @@ def prepare(config: ml_collections.ConfigDict, folder: pathlib.Path) -> dict[str
     return told
 
 
-def _with_unsold(found: filters.Sequences, reader: source_reader.Reader) -> tuple[filters.Sequences, int]:
+def _with_unsold(found: filters.Sequences, reader: source_reader.SourceReader) -> tuple[filters.Sequences, int]:
     """The sequences with a catalogue that holds the described items of no row as well, behind the others in the order
     of their ids; and how many they are."""
     unsold = reader.unsold_items(reader.log.item_ids)
@@ -71,7 +71,7 @@ def _with_unsold(found: filters.Sequences, reader: source_reader.Reader) -> tupl
     return dataclasses.replace(found, interactions=catalogue, item_ids=[*found.item_ids, *unsold]), len(unsold)
 
 
-def _write(reader: source_reader.Reader, found: filters.Sequences, config: ml_collections.ConfigDict,
+def _write(reader: source_reader.SourceReader, found: filters.Sequences, config: ml_collections.ConfigDict,
            folder: pathlib.Path) -> dict[str, int]:
     """Writes the ArrayRecord files, and what later stages read; returns how many users and items have attributes."""
     sequences = found.interactions

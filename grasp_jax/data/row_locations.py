@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 @dataclasses.dataclass(frozen=True)
-class Places:
+class RowLocations:
     """A table's file, or a folder of files that are read as one, one after the other.
 
     Attributes:

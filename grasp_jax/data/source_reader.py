@@ -13,7 +13,7 @@ from grasp_jax.data.interaction_log import InteractionLog
 from grasp_jax.data.synthetic import shop
 
 
-class Reader:
+class SourceReader:
     """One source, opened: its log, and the attributes of the users and items that are asked for.
 
     Attributes:

@@ -13,7 +13,7 @@ import pyarrow.parquet
 from grasp_jax.common import json_lines
 from grasp_jax.common.errors import UserError
 from grasp_jax.data import blocks, delimited, recbole
-from grasp_jax.data.row_locations import Places
+from grasp_jax.data.row_locations import RowLocations
 
 _KINDS = ('csv', 'tsv', 'parquet', 'jsonl', 'json')
 _OTHERS = {b'PK\x03\x04': 'a ZIP archive or a workbook (.xlsx)', b'\x28\xb5\x2f\xfd': 'packed by zstd',
@@ -33,7 +33,7 @@ class Table(NamedTuple):
     """
 
     frame: pd.DataFrame
-    places: Places
+    places: RowLocations
 
 
 def parts(path: pathlib.Path) -> list[pathlib.Path]:
@@ -81,7 +81,7 @@ def read_table(path: pathlib.Path, columns: Names = (), ids: Names = (), known: 
     else:
         files = [path]
         if recbole.is_atomic(path):
-            return Table(recbole.read_table(path, columns), Places(path))
+            return Table(recbole.read_table(path, columns), RowLocations(path))
     kind = _kind(files[0])
     if kind not in _KINDS:
         raise UserError(f'{files[0]}: its name ends in none of .csv, .tsv, .parquet, .jsonl; convert it to one of '
@@ -99,10 +99,10 @@ def read_table(path: pathlib.Path, columns: Names = (), ids: Names = (), known: 
     return Table(frame, _places(path, files, [len(table) for table in tables]))
 
 
-def _places(path: pathlib.Path, files: list[pathlib.Path], rows: list[int]) -> Places:
+def _places(path: pathlib.Path, files: list[pathlib.Path], rows: list[int]) -> RowLocations:
     if files == [path]:
-        return Places(path)
-    return Places(path, files, [sum(rows[:part]) for part in range(len(files))])
+        return RowLocations(path)
+    return RowLocations(path, files, [sum(rows[:part]) for part in range(len(files))])
 
 
 def _read_file(path: pathlib.Path, kind: str, columns: Names, ids: Names) -> pyarrow.Table | delimited.Text:

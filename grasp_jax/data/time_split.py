@@ -199,9 +199,10 @@ def facts(interactions: Interactions, left: Left) -> dict[str, Any]:
     """
     later = int((interactions.lengths - interactions.input_lengths('train')).sum())
     found: dict[str, Any] = {'moments': [_moment(border) for border in left.borders], 'cold_users': left.cold_users,
-             'unknown': left.unknown, 'unknown_items': left.unknown_items, 'later': later + left.unknown,
-             'valid_users': len(interactions.evaluated_users('valid')),
-             'test_users': len(interactions.evaluated_users('test'))}
+                             'unknown': left.unknown, 'unknown_items': left.unknown_items,
+                             'later': later + left.unknown,
+                             'valid_users': len(interactions.evaluated_users('valid')),
+                             'test_users': len(interactions.evaluated_users('test'))}
     LOG.info('split %s', described(found))
     few = {split: found[f'{split}_users'] for split in ('valid', 'test')
            if found[f'{split}_users'] < _FEW * interactions.num_users}

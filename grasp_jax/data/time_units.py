@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from grasp_jax.common.errors import UserError
-from grasp_jax.data.row_locations import Places
+from grasp_jax.data.row_locations import RowLocations
 
 LOG = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ _CALENDAR = {10101, 17530101, 18991230, 19000101, 19010101, 19700101, 20991231, 
              99990101}
 
 
-def check(times: np.ndarray, path: Places, column: str, rows: Sequence[int], dates: bool) -> None:
+def check(times: np.ndarray, path: RowLocations, column: str, rows: Sequence[int], dates: bool) -> None:
     """Refuses a column whose order means nothing, and warns where that is only likely.
 
     Args:
@@ -130,7 +130,7 @@ def _by_band(times: np.ndarray, standing: dict[int, int]) -> np.ndarray:
     return counts
 
 
-def _refuse_units(times: np.ndarray, standing: dict[int, int], counts: np.ndarray, path: Places, column: str,
+def _refuse_units(times: np.ndarray, standing: dict[int, int], counts: np.ndarray, path: RowLocations, column: str,
                   rows: Sequence[int]) -> None:
     used = _mixed(counts)
     if not used:
@@ -174,7 +174,7 @@ def _main_band(counts: np.ndarray) -> Band | None:
     return BANDS[place // 2]
 
 
-def _check_standing_in(times: np.ndarray, standing: dict[int, int], band: Band, path: Places, column: str,
+def _check_standing_in(times: np.ndarray, standing: dict[int, int], band: Band, path: RowLocations, column: str,
                        rows: Sequence[int]) -> None:
     """Refuses a stand-in that lies ten years from all real times and beyond them; of small units, only says it."""
     if not standing:
@@ -210,7 +210,7 @@ def _shown(value: float, band: Band) -> str:
     return str(np.datetime64(int(value), 'ns').astype('datetime64[s]'))
 
 
-def _warn_of_far_ones(times: np.ndarray, standing: dict[int, int], band: Band, path: Places, column: str,
+def _warn_of_far_ones(times: np.ndarray, standing: dict[int, int], band: Band, path: RowLocations, column: str,
                       rows: Sequence[int]) -> None:
     """Says which few rows, or which one value, lie twenty years from all others, as where a year was mistyped."""
     if not band.strong and band.year != 1e4:
@@ -238,7 +238,7 @@ def _warn_of_far_ones(times: np.ndarray, standing: dict[int, int], band: Band, p
                     _shown(times[place], band), far)
 
 
-def _warn_of_minus(times: np.ndarray, path: Places, column: str, rows: Sequence[int]) -> None:
+def _warn_of_minus(times: np.ndarray, path: RowLocations, column: str, rows: Sequence[int]) -> None:
     """Says where the only negative number is one that stands in for unknown ones."""
     negative = np.unique(times[times < 0])
     if len(negative) == 1 and negative[0] in _RAW_LOW and (times > 0).any():

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from grasp_jax.common.errors import UserError, shown
 from grasp_jax.data import time_units
-from grasp_jax.data.row_locations import Places
+from grasp_jax.data.row_locations import RowLocations
 
 _BLOCK = 1 << 20  # rows of text that are looked at together
 _NUMBER = r'^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$'
@@ -20,7 +20,7 @@ _REMEDY = ('not a time; give numbers that grow with time (as Unix seconds) or IS
            '2261) in the whole column; a row without a time, or with a stand-in for one, has to go')
 
 
-def read(values: pd.Series, path: Places) -> np.ndarray:
+def read(values: pd.Series, path: RowLocations) -> np.ndarray:
     """Reads and checks a column, whose index holds the rows' numbers.
 
     Args:
@@ -50,7 +50,7 @@ def read(values: pd.Series, path: Places) -> np.ndarray:
     return times
 
 
-def _column(values: pd.Series, path: Places) -> pyarrow.ChunkedArray:
+def _column(values: pd.Series, path: RowLocations) -> pyarrow.ChunkedArray:
     if values.dtype == object:
         return pyarrow.chunked_array([_of_objects(values, path)])
     column = pyarrow.array(values)
@@ -64,7 +64,7 @@ def _column(values: pd.Series, path: Places) -> pyarrow.ChunkedArray:
     return column
 
 
-def _of_objects(values: pd.Series, path: Places) -> pyarrow.Array:
+def _of_objects(values: pd.Series, path: RowLocations) -> pyarrow.Array:
     """A column of a JSONL file: whole numbers if all are, else text."""
     if all(type(value) is int and -2**63 <= value < 2**63 for value in values):
         return pyarrow.array(values.to_numpy(), pyarrow.int64())
@@ -81,7 +81,7 @@ def _of_objects(values: pd.Series, path: Places) -> pyarrow.Array:
     return pyarrow.array(found, pyarrow.large_string())
 
 
-def _refuse(values: pd.Series, path: Places, place: int) -> None:
+def _refuse(values: pd.Series, path: RowLocations, place: int) -> None:
     value = values.iloc[place]
     text = '' if value is None else str(value)
     raise UserError(f'{path.row(values.index[place])}: column {values.name!r} is {shown(text)}, {_REMEDY}')
@@ -91,7 +91,7 @@ def _first(mask: Any) -> int:
     return int(np.argmax(np.asarray(mask, bool)))
 
 
-def _integers(column: pyarrow.ChunkedArray, values: pd.Series, path: Places) -> np.ndarray:
+def _integers(column: pyarrow.ChunkedArray, values: pd.Series, path: RowLocations) -> np.ndarray:
     if column.null_count:
         _refuse(values, path, _first(column.is_null()))
     numbers = np.asarray(column)
@@ -100,7 +100,7 @@ def _integers(column: pyarrow.ChunkedArray, values: pd.Series, path: Places) -> 
     return numbers.astype(np.int64)
 
 
-def _floats(column: pyarrow.ChunkedArray, values: pd.Series, path: Places) -> np.ndarray:
+def _floats(column: pyarrow.ChunkedArray, values: pd.Series, path: RowLocations) -> np.ndarray:
     numbers = np.asarray(column.cast(pyarrow.float64()).fill_null(np.nan))
     if not np.isfinite(numbers).all():
         _refuse(values, path, _first(~np.isfinite(numbers)))
@@ -112,7 +112,7 @@ def _floats(column: pyarrow.ChunkedArray, values: pd.Series, path: Places) -> np
     return numbers
 
 
-def _nanoseconds(column: pyarrow.ChunkedArray, values: pd.Series, path: Places) -> np.ndarray:
+def _nanoseconds(column: pyarrow.ChunkedArray, values: pd.Series, path: RowLocations) -> np.ndarray:
     if column.null_count:
         _refuse(values, path, _first(column.is_null()))
     if pyarrow.types.is_time(column.type) or pyarrow.types.is_duration(column.type):
@@ -140,7 +140,7 @@ def _cell(column: pyarrow.ChunkedArray, place: int) -> str:
     return pc.utf8_trim_whitespace(column[place]).as_py()
 
 
-def _text(column: pyarrow.ChunkedArray, values: pd.Series, path: Places) -> tuple[np.ndarray, bool]:
+def _text(column: pyarrow.ChunkedArray, values: pd.Series, path: RowLocations) -> tuple[np.ndarray, bool]:
     """Numbers or dates, and whether they are dates."""
     if column.null_count:
         _refuse(values, path, _first(column.is_null()))
@@ -168,7 +168,7 @@ def _text(column: pyarrow.ChunkedArray, values: pd.Series, path: Places) -> tupl
     return nanoseconds, True
 
 
-def _numbers(column: pyarrow.ChunkedArray, values: pd.Series, path: Places) -> np.ndarray:
+def _numbers(column: pyarrow.ChunkedArray, values: pd.Series, path: RowLocations) -> np.ndarray:
     """Whole where all are, also where `.0` stands behind: nanoseconds since 1970 do not fit a float64 exactly."""
     def whole(text: pyarrow.Array) -> pyarrow.Array:
         return pc.replace_substring_regex(text, r'^\+?([+-]?\d+)\.0*$|^\+(\d+)$', r'\1\2')
@@ -190,7 +190,7 @@ def _numbers(column: pyarrow.ChunkedArray, values: pd.Series, path: Places) -> n
     return numbers
 
 
-def _refuse_rounded(column: pyarrow.ChunkedArray, values: pd.Series, path: Places) -> None:
+def _refuse_rounded(column: pyarrow.ChunkedArray, values: pd.Series, path: RowLocations) -> None:
     """Refuses numbers whose exponent is larger than the digits that are left, as spreadsheets write them."""
     exponents = _each(column, lambda text: pc.match_substring_regex(text, _EXPONENT, ignore_case=True))
     if values.dtype == object or not exponents.any():  # numbers of JSON are what they are

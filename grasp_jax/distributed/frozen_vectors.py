@@ -9,7 +9,7 @@ import numpy as np
 ROW_MULTIPLE = 128
 
 
-class Tables(NamedTuple):
+class FrozenVectors(NamedTuple):
     """The frozen LLM vectors of Eq. 2. Never trained, never in a checkpoint.
 
     Attributes:

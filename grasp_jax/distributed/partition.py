@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 AXES = ('data', 'model')
-WHOLE_MESH = PartitionSpec(AXES)  # packed rows [R, ...], users or items that every device has a share of
+BOTH_AXES = PartitionSpec(AXES)  # packed rows [R, ...], users or items that every device has a share of
 USERS = PartitionSpec('data')  # users whose group of devices does them together
 TABLE = PartitionSpec('model')  # tables [rows, width]
 REPLICATED = PartitionSpec()
@@ -41,4 +41,4 @@ def take_rows(table: jax.Array, rows: jax.Array, mesh: Mesh | None) -> jax.Array
         found = jnp.where(here[..., None], share[jnp.where(here, place, 0)], 0)
         return jax.lax.psum_scatter(found, 'model', scatter_dimension=0, tiled=True)
 
-    return jax.shard_map(ask, mesh=mesh, in_specs=(TABLE, WHOLE_MESH), out_specs=WHOLE_MESH)(table, rows)
+    return jax.shard_map(ask, mesh=mesh, in_specs=(TABLE, BOTH_AXES), out_specs=BOTH_AXES)(table, rows)

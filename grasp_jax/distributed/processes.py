@@ -15,7 +15,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from orbax.checkpoint import multihost
 
-from grasp_jax.common.errors import EndedElsewhere, Stopped, UserError
+from grasp_jax.common.errors import EndedElsewhere, RunInterrupted, UserError
 
 AUTO = 'auto'
 _FIND_EACH_OTHER = 300  # seconds
@@ -76,7 +76,7 @@ def one_after_another(build: Callable[[], T]) -> T:
         return build()
     try:
         found = build()
-    except Stopped:  # the signal has ended the others, who would be waited for
+    except RunInterrupted:  # the signal has ended the others, who would be waited for
         raise
     except Exception as error:
         wait()

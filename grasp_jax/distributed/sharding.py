@@ -9,8 +9,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from grasp_jax.common.errors import UserError
-from grasp_jax.distributed.frozen_vectors import ROW_MULTIPLE, Tables, padded_rows
-from grasp_jax.distributed.partition import AXES, REPLICATED, TABLE, USERS, WHOLE_MESH
+from grasp_jax.distributed.frozen_vectors import ROW_MULTIPLE, FrozenVectors, padded_rows
+from grasp_jax.distributed.partition import AXES, BOTH_AXES, REPLICATED, TABLE, USERS
 
 # Parameters that are tables; all others are replicated.
 _TABLE_PARAMETERS = ('embedding',)
@@ -37,7 +37,7 @@ def make_mesh(shape: tuple[int, int], devices: list[jax.Device] | None = None) -
 
 def split_rows(tree: Any, mesh: Mesh) -> Any:
     """Constrains a batch's [R, ...] arrays to be split by rows, inside jit."""
-    return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, WHOLE_MESH))
+    return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, BOTH_AXES))
 
 
 def state_shardings(state: Any, mesh: Mesh) -> Any:
@@ -49,7 +49,7 @@ def state_shardings(state: Any, mesh: Mesh) -> Any:
     return jax.tree_util.tree_map_with_path(sharding, state)
 
 
-def put_tables(tables: Tables, mesh: Mesh, users_needed: bool, dtype: np.dtype) -> Tables:
+def put_tables(tables: FrozenVectors, mesh: Mesh, users_needed: bool, dtype: np.dtype) -> FrozenVectors:
     """Moves the frozen tables to the devices, split by rows.
 
     Args:
@@ -59,8 +59,8 @@ def put_tables(tables: Tables, mesh: Mesh, users_needed: bool, dtype: np.dtype) 
       dtype: in which they lie there.
     """
     users = (tables.users, tables.users_similar) if users_needed else (tables.users[:0], tables.users_similar[:0])
-    return Tables(*(put_rows(table, padded_rows(len(table)), mesh, dtype)
-                    for table in (*users, tables.items, tables.items_similar)))
+    return FrozenVectors(*(put_rows(table, padded_rows(len(table)), mesh, dtype)
+                           for table in (*users, tables.items, tables.items_similar)))
 
 
 def put_rows(table: Any, places: int, mesh: Mesh, dtype: np.dtype, chosen: np.ndarray | None = None) -> jax.Array:
@@ -121,7 +121,7 @@ def put_replicated(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(put, tree)
 
 
-def whole(tree: Any, mesh: Mesh) -> Any:
+def replicate(tree: Any, mesh: Mesh) -> Any:
     """Constrains results to lie on every device, so that every process can read them, inside jit."""
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, REPLICATED))
 

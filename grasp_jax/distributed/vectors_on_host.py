@@ -5,17 +5,17 @@ import os
 import numpy as np
 from jax.sharding import Mesh
 
-from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.distributed.sharding import put_replicated, put_rows
 
 # Share of a device's memory that tables may take when the program decides where they live.
 _SHARE = 0.75
 
 
-class HostTables:
+class HostVectors:
     """The frozen tables of a run, as memory-mapped arrays, and the way of their rows to the devices."""
 
-    def __init__(self, tables: Tables, mesh: Mesh, users_needed: bool, dtype: np.dtype):
+    def __init__(self, tables: FrozenVectors, mesh: Mesh, users_needed: bool, dtype: np.dtype):
         """Keeps hold of the tables.
 
         Args:
@@ -31,7 +31,7 @@ class HostTables:
         """Bytes of an entity's two rows."""
         return 2 * self._tables.items.shape[1] * self._dtype.itemsize
 
-    def fetch(self, items: np.ndarray, users: np.ndarray, item_places: int, user_places: int) -> Tables:
+    def fetch(self, items: np.ndarray, users: np.ndarray, item_places: int, user_places: int) -> FrozenVectors:
         """Brings the rows of some entities to the devices.
 
         Args:
@@ -50,7 +50,7 @@ class HostTables:
                   (full.items, known, item_places), (full.items_similar, known, item_places))
         rows = [put_rows(table, places, self._mesh, self._dtype, ids) for table, ids, places in wanted]
         user_slots, slots = put_replicated((user_slots, slots), self._mesh)
-        return Tables(rows[0], rows[1], rows[2], rows[3], user_slots, slots)
+        return FrozenVectors(rows[0], rows[1], rows[2], rows[3], user_slots, slots)
 
 def _numbered(ids: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The different ids in order, and int32 [count] the place of each among them (0 for the others)."""
@@ -60,7 +60,7 @@ def _numbered(ids: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     return different, slots
 
 
-def fit_on_devices(tables: Tables, mesh: Mesh, itemsize: int, users_needed: bool, keys_kept: bool) -> bool:
+def fit_on_devices(tables: FrozenVectors, mesh: Mesh, itemsize: int, users_needed: bool, keys_kept: bool) -> bool:
     """Whether the tables, and what an evaluation adds to them, take at most three quarters of a device's memory.
 
     With `keys_kept` it keeps the items' vectors once more, for the gates. Where devices share tables it also gathers

@@ -172,7 +172,7 @@ def comparison(reports: Sequence[Tree], path: pathlib.Path) -> None:
     counts = {len(report['seeds']) for report in reports}
     spread = _seeds(reports[0]) if len(counts) == 1 else ', lines: std over seeds where there are several'
     figure, panels = figure_of(2, 'What world knowledge adds to each backbone',
-                             f'{reports[0]["dataset"]}  ·  test, sampled protocol{spread}', (9.6, 4.2))
+                               f'{reports[0]["dataset"]}  ·  test, sampled protocol{spread}', (9.6, 4.2))
     width = min(0.8 / len(methods), 0.38)
     for axes, group, title in zip(panels, (None, 'tail_item'), ('All users', 'Tail items as the target'), strict=True):
         for column, (method, colour) in enumerate(zip(methods, _method_colours(methods), strict=True)):

@@ -73,8 +73,8 @@ def _full(interactions: Interactions, section: ConfigDict) -> dict[str, str]:
 
 def _of_window(interactions: Interactions, section: ConfigDict) -> dict[str, str]:
     """What `full` means where all items of a window are looked for."""
-    everybody = interactions.evaluated_users()
-    counts = windows.wanted(interactions, everybody[evenly_spread(len(everybody), section.users)], 'test',
+    all_users = interactions.evaluated_users()
+    counts = windows.wanted(interactions, all_users[evenly_spread(len(all_users), section.users)], 'test',
                             section.repeats).counts
     some, none = counts[counts > 0], int((counts == 0).sum())
     less, new = ('', '') if section.repeats else (" less those in the user's input", ' and did not have before')

@@ -202,9 +202,9 @@ def _data_facts(interactions: Interactions, evaluated: int) -> Tree:
 
 
 def _require_data_set(run_dir: pathlib.Path, ranks: metrics.Ranks, interactions: Interactions, count: int) -> None:
-    everybody, targets = interactions.evaluated_users(), interactions.targets('test')
-    chosen = evenly_spread(len(everybody), count)
-    expected = everybody[chosen], targets[chosen]
+    all_users, targets = interactions.evaluated_users(), interactions.targets('test')
+    chosen = evenly_spread(len(all_users), count)
+    expected = all_users[chosen], targets[chosen]
     if not (np.array_equal(ranks.users, expected[0]) and np.array_equal(ranks.targets, expected[1])):
         raise UserError(f'{run_dir / metrics.RANKS_FILE}: holds {len(ranks.users)} users that are not the '
                         f'{len(expected[0])} evaluated users of the data set; delete it and run again')

@@ -92,7 +92,7 @@ def request_key(model: str, revision: str, messages: Sequence[Any], sampling: di
     return hashlib.sha256(what.encode()).hexdigest()
 
 
-class Responses:
+class AnswerStore:
     """The store; a context manager. Several processes may use one file at once.
 
     Attributes:
@@ -112,7 +112,7 @@ class Responses:
         except sqlite3.Error as error:
             raise UserError(f'{path}: is no store of answers ({error}); name another file') from error
 
-    def __enter__(self) -> 'Responses':
+    def __enter__(self) -> 'AnswerStore':
         return self
 
     def __exit__(self, *_: object) -> None:

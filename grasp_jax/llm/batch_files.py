@@ -13,17 +13,17 @@ from typing import NamedTuple
 from grasp_jax.common.errors import UserError
 from grasp_jax.common.progress import Bar
 from grasp_jax.common.sqlite import in_chunks
-from grasp_jax.llm.answer_store import NONE, Responses, Usage
+from grasp_jax.llm.answer_store import NONE, AnswerStore, Usage
 from grasp_jax.llm.estimate import count_of, rough_of
 from grasp_jax.llm.language_model import LanguageModel
 from grasp_jax.llm.prompt_runner import Prompt
-from grasp_jax.llm.validation import judge, one_line, text_of
+from grasp_jax.llm.validation import one_line, rejection_reason, text_of
 
 URL = '/v1/chat/completions'
 REQUESTS = 'requests_*.jsonl'
 
 
-def export(prompts: Iterable[Prompt], model: LanguageModel, store: Responses, folder: pathlib.Path,
+def export(prompts: Iterable[Prompt], model: LanguageModel, store: AnswerStore, folder: pathlib.Path,
            requests_per_file: int) -> tuple[list[pathlib.Path], int]:
     """Writes `requests_00000.jsonl`, `requests_00001.jsonl`, ...
 
@@ -73,7 +73,7 @@ class Imported(NamedTuple):
     rejected: Counter[str]
 
 
-def load(files: Sequence[pathlib.Path], prompts: Iterable[Prompt], model: LanguageModel, store: Responses,
+def load(files: Sequence[pathlib.Path], prompts: Iterable[Prompt], model: LanguageModel, store: AnswerStore,
          keep_after: str) -> Imported:
     """Puts answers into the store.
 
@@ -134,4 +134,4 @@ def _read(line: str, where: str, keep_after: str) -> tuple[str, str, str, Usage]
         usage = Usage(count_of(counted.get('prompt_tokens')), count_of(counted.get('completion_tokens')))
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise UserError(f'{where}: is no answer of a batch ({error}); take the line out') from error
-    return key, text, judge(text, finish, message.get('refusal'), keep_after), usage
+    return key, text, rejection_reason(text, finish, message.get('refusal'), keep_after), usage

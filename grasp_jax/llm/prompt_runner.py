@@ -13,12 +13,12 @@ from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
 from grasp_jax.common.progress import Bar
 from grasp_jax.common.sqlite import TOGETHER, in_chunks
-from grasp_jax.llm.answer_store import CUT_OFF, NONE, NOTHING, Responses, Usage
+from grasp_jax.llm.answer_store import CUT_OFF, NONE, NOTHING, AnswerStore, Usage
 from grasp_jax.llm.budget import Budget
 from grasp_jax.llm.estimate import ENOUGH, Tokens, count_of, counted, rough, rough_of
 from grasp_jax.llm.language_model import LanguageModel
-from grasp_jax.llm.server import Limits, Refused, Server, Stopped, broken
-from grasp_jax.llm.validation import judge, text_of
+from grasp_jax.llm.server import Limits, Refused, RequestsHalted, Server, broken
+from grasp_jax.llm.validation import rejection_reason, text_of
 
 _ALL = 20  # so many final refusals before a run's first answer are not about the prompts
 # Entries of a request that the client has a parameter for.
@@ -39,7 +39,8 @@ class Prompt(NamedTuple):
     messages: list[dict[str, str]]
 
 
-def pending(prompts: Iterable[Prompt], store: Responses, tries: int, seen: set[str] | None = None) -> Iterator[Prompt]:
+def pending(prompts: Iterable[Prompt], store: AnswerStore, tries: int,
+            seen: set[str] | None = None) -> Iterator[Prompt]:
     """Those that have no answer and may be asked again; equal prompts once.
 
     Args:
@@ -64,10 +65,10 @@ def pending(prompts: Iterable[Prompt], store: Responses, tries: int, seen: set[s
                 yield prompt
 
 
-class Generator:
+class PromptRunner:
     """One pass over prompts."""
 
-    def __init__(self, model: LanguageModel, store: Responses, limits: Limits, keep_after: str = ''):
+    def __init__(self, model: LanguageModel, store: AnswerStore, limits: Limits, keep_after: str = ''):
         """`keep_after` is a mark that an answer must have (see `domains`)."""
         self._model, self._store, self._limits, self._keep_after = model, store, limits, keep_after
         self._tokens = Tokens()
@@ -103,7 +104,7 @@ class Generator:
           UserError: the client is not installed, its key is missing, a cap needs a price that is not known, a limit is
             reached, the server cannot be used or refuses whatever it is asked; what was answered is kept and the same
             call goes on from there.
-          Stopped, KeyboardInterrupt: a signal came; the same.
+          RequestsHalted, KeyboardInterrupt: a signal came; the same.
         """
         if next(pending(prompts(), self._store, self._limits.tries), None) is None:
             return
@@ -228,13 +229,13 @@ class Generator:
         """As `_ask`, within the caps.
 
         Raises:
-          Stopped: they leave no room, or a stop came.
+          RequestsHalted: they leave no room, or a stop came.
         """
         assert self._budget is not None, 'inside `run` only'
         most = Usage(self._tokens.of(messages), model.max_tokens)
         async with self._budget.request(model.cost(most)) as may_go:
             if not may_go:
-                raise Stopped
+                raise RequestsHalted
             reply = await self._ask(model, messages, most)
             self._budget.spent += model.cost(reply.usage)
         return reply
@@ -267,7 +268,7 @@ class Generator:
             used = counted(usage, most.prompt, length)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise broken(answer) from error
-        reason = judge(text, choice.finish_reason, refusal, self._keep_after)
+        reason = rejection_reason(text, choice.finish_reason, refusal, self._keep_after)
         return _Reply(text, reason, used, counted=count_of(getattr(usage, 'prompt_tokens', None)) > 0)
 
 

@@ -1,7 +1,7 @@
 """How fast requests may go out."""
 
 
-class Pace:
+class RateLimiter:
     """Waits until a request may go out.
 
     Attributes:

@@ -18,7 +18,7 @@ import ml_collections
 from grasp_jax.common import errors
 from grasp_jax.common.errors import UserError
 from grasp_jax.llm.language_model import NO_KEY, LanguageModel
-from grasp_jax.llm.rate_limit import Pace
+from grasp_jax.llm.rate_limit import RateLimiter
 from grasp_jax.llm.validation import one_line
 
 LOG = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class Refused(Exception):
     """The server answers that it will never answer this request."""
 
 
-class Stopped(Exception):
+class RequestsHalted(Exception):
     """Nothing was sent any more."""
 
 
@@ -113,7 +113,7 @@ class Server:
         self.model, self.limits, self.stopped, self.signal = model, limits, '', 0
         self._openai, self._options = _openai(), model.client_options()
         self._client: Any = None
-        self._pace: Pace | None = None
+        self._pace: RateLimiter | None = None
         self._halted: asyncio.Event | None = None  # set by a signal
         self._warned = False
 
@@ -127,7 +127,8 @@ class Server:
             raise failure
 
     async def _work(self, job: Callable[[Job], Awaitable[None]], feed: Iterator[Job]) -> BaseException | None:
-        self._pace, self._halted = Pace(self.limits.requests_per_minute, self.limits.tokens_per_minute), asyncio.Event()
+        self._pace, self._halted = RateLimiter(self.limits.requests_per_minute,
+                                               self.limits.tokens_per_minute), asyncio.Event()
         loop, halted = asyncio.get_running_loop(), self._halted
         workers: list[asyncio.Task[None]] = []
 
@@ -137,7 +138,7 @@ class Server:
                     return
                 try:
                     await job(some)
-                except Stopped:
+                except RequestsHalted:
                     return
                 except BaseException:
                     self.stopped = self.stopped or 'failed'
@@ -169,13 +170,13 @@ class Server:
         """Ends what was `stopped`.
 
         Raises:
-          errors.Stopped, KeyboardInterrupt: a signal did it, SIGTERM or SIGINT.
+          errors.RunInterrupted, KeyboardInterrupt: a signal did it, SIGTERM or SIGINT.
           UserError: something else did.
         """
         if self.signal == signal.SIGINT:
             raise KeyboardInterrupt(why)
         if self.signal:
-            raise errors.Stopped(why)
+            raise errors.RunInterrupted(why)
         raise UserError(why)
 
     async def ask(self, request: Callable[[Any], Awaitable[Any]], tokens: int,
@@ -189,7 +190,7 @@ class Server:
 
         Raises:
           Refused: the server will never answer it.
-          Stopped: a stop came before it was sent.
+          RequestsHalted: a stop came before it was sent.
           UserError: the server cannot be used, stays away, or is too slow.
         """
         assert self._pace is not None, 'inside `work` only'
@@ -198,7 +199,7 @@ class Server:
             if self._pace.limited:
                 await self._unless_halted(self._pace.wait(tokens))
             if self.stopped:
-                raise Stopped
+                raise RequestsHalted
             try:
                 return await request(self._client)
             except asyncio.CancelledError:  # by a second signal: it may be paid for all the same

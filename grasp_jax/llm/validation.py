@@ -30,7 +30,7 @@ _PLACEHOLDER = re.compile(r'\W*(?:n/?a|none|null|nan|unknown|undefined|no (?:des
 EMPTY, REFUSED = 'empty', 'refused'
 
 
-def judge(text: str | None, finish: str | None, refusal: str | None, keep_after: str) -> str:
+def rejection_reason(text: str | None, finish: str | None, refusal: str | None, keep_after: str) -> str:
     """Why an answer is not accepted; empty where it is. What counts is the part of it that would become a text."""
     kept = description_in(text or '', keep_after)
     if refusal or finish == 'content_filter' or text and _REFUSAL.match(text) or _REFUSAL.match(kept):

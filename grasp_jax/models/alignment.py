@@ -49,7 +49,7 @@ class Alignment(nn.Module):
             self.of_states = Adapter(self.spec.llm_width)
 
     def contrastive(self, embeddings: jax.Array, item_vectors: jax.Array, ids: jax.Array, states: jax.Array,
-                    user_vectors: jax.Array, users_count: jax.Array) -> jax.Array:
+                    user_vectors: jax.Array, user_mask: jax.Array) -> jax.Array:
         """The sum of both InfoNCE losses.
 
         Args:
@@ -58,14 +58,14 @@ class Alignment(nn.Module):
           ids: int32 [P], which items they are; 0 is none.
           states: [B, H] of the batch's users.
           user_vectors: [B, E] of the same users.
-          users_count: bool [B].
+          user_mask: bool [B].
         """
-        heat = self.spec.auxiliary_temperature
+        temperature = self.spec.auxiliary_temperature
         # An item that stands in the batch several times is no negative of itself.
         others = (ids[:, None] != ids[None]) & (ids > 0)[None]
-        apart = ~jnp.eye(len(states), dtype=bool) & users_count[None]
-        return (info_nce(embeddings, self.of_items(item_vectors), others, ids > 0, heat)
-                + info_nce(states, self.of_users(user_vectors), apart, users_count, heat))
+        apart = ~jnp.eye(len(states), dtype=bool) & user_mask[None]
+        return (info_nce(embeddings, self.of_items(item_vectors), others, ids > 0, temperature)
+                + info_nce(states, self.of_users(user_vectors), apart, user_mask, temperature))
 
     def generative(self, states: jax.Array, item_vectors: jax.Array, ids: jax.Array, hidden: jax.Array) -> jax.Array:
         """States recognise what is hidden at their place.
@@ -81,7 +81,8 @@ class Alignment(nn.Module):
                         self.spec.auxiliary_temperature)
 
 
-def info_nce(queries: jax.Array, keys: jax.Array, others: jax.Array, counts: jax.Array, heat: float) -> jax.Array:
+def info_nce(queries: jax.Array, keys: jax.Array, others: jax.Array,
+             counts: jax.Array, temperature: float) -> jax.Array:
     """Mean over rows of -log(exp(s_ii) / (exp(s_ii) + sum over others of exp(s_ij))), s = cosine / temperature.
 
     Args:
@@ -89,12 +90,12 @@ def info_nce(queries: jax.Array, keys: jax.Array, others: jax.Array, counts: jax
       keys: [P, D], row i belongs to row i of the queries.
       others: bool [P, P], which keys are negatives of a row.
       counts: bool [P], rows that count.
-      heat: the temperature.
+      temperature: the temperature.
 
     Returns:
       scalar; 0 where no row counts.
     """
-    scores = unit(queries) @ unit(keys).T / heat
+    scores = unit(queries) @ unit(keys).T / temperature
     itself = jnp.eye(len(scores), dtype=bool)
     among = jax.nn.logsumexp(jnp.where(others | itself, scores, NEVER), axis=-1)
     losses = (among - jnp.diagonal(scores)) * counts

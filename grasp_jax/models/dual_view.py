@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.sharding import Mesh
 
-from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.distributed.partition import take_rows
 from grasp_jax.models.attention import lead
 from grasp_jax.models.item_encoders import EMBEDDING_INIT, KERNEL_INIT, CommonEncoder, text_rows
@@ -49,7 +49,7 @@ class DualEncoder(CommonEncoder):
         self.adapter_second = self.param('adapter_second', KERNEL_INIT, (inner, hidden))
         self.adapter_second_bias = self.param('adapter_second_bias', nn.initializers.zeros, (hidden,))
 
-    def look_up(self, tables: Tables, ids: jax.Array, mesh: Mesh | None = None) -> tuple[jax.Array, jax.Array]:
+    def look_up(self, tables: FrozenVectors, ids: jax.Array, mesh: Mesh | None = None) -> tuple[jax.Array, jax.Array]:
         """ids [...] -> id embeddings [..., H] and LLM vectors [..., E]."""
         return take_rows(self.embedding, ids, mesh), text_rows(tables.items, tables.item_slots, ids, mesh)
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.sharding import Mesh
 
-from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.distributed.partition import take_rows
 from grasp_jax.models import attention
 from grasp_jax.models.attention import KnownScores, Normalised, Pair, lead
@@ -20,7 +20,7 @@ from grasp_jax.models.item_encoders import (
     EMBEDDING_INIT,
     ITEM_BLOCK,
     KERNEL_INIT,
-    TEXT_KEPT,
+    TEXT_KEEP_PROB,
     ItemEncoder,
     pair_rows,
 )
@@ -63,33 +63,33 @@ class GraspEncoder(ItemEncoder):
             self.log_scale = self.param('log_scale', start, (attention.LEVELS,))
             self.gate_bias = self.param('gate_bias', nn.initializers.zeros, (attention.LEVELS,))
 
-    def look_up(self, tables: Tables, ids: jax.Array, mesh: Mesh | None = None) -> Pair:
+    def look_up(self, tables: FrozenVectors, ids: jax.Array, mesh: Mesh | None = None) -> Pair:
         """ids [...] -> LLM vectors and their neighbours' means, [..., E]."""
         return pair_rows(tables.items, tables.items_similar, tables.item_slots, ids, mesh)
 
     def parts(self, looked_up: Pair, dtype: str = 'float32') -> ItemParts:
         """Vectors [..., E] -> keys [..., D] and projections [..., F]: all E-wide products on items."""
         keys = _adapt(self.item_adapter, looked_up, dtype) if self.spec.space == 'hidden' else looked_up
-        if not self.spec.personal:
+        if not self.spec.items_depend_on_user:
             return ItemParts((), attention.project_ungated(keys, self.fusion_kernel, self._switch(), dtype))
         return ItemParts(keys, attention.project(keys, self.fusion_kernel))
 
     def stored(self, parts: ItemParts, dtype: Any) -> ItemParts:
         """Keys that are the LLM vectors themselves take no more room than in their table."""
-        if not self.spec.fixed_scores:
+        if not self.spec.gate_scores_are_constant:
             return parts
         return parts._replace(keys=jax.tree.map(lambda field: field.astype(dtype), parts.keys))
 
-    def context(self, tables: Tables, users: jax.Array, looked_up: Pair, segment: jax.Array, seen: jax.Array,
+    def context(self, tables: FrozenVectors, users: jax.Array, looked_up: Pair, segment: jax.Array, seen: jax.Array,
                 train: bool = False) -> Pair | tuple[()]:
         """What the gates see of the user at each position, [R, W, D]; nothing where there are none."""
-        if not self.spec.personal:
+        if not self.spec.items_depend_on_user:
             return ()
         kind, found = self.spec.user_context, []
         if kind != 'prefix':
             text = pair_rows(tables.users, tables.users_similar, tables.user_slots, users)
             if kind == 'both' and train:
-                kept = jax.random.bernoulli(self.make_rng('dropout'), TEXT_KEPT, (len(users), 1))
+                kept = jax.random.bernoulli(self.make_rng('dropout'), TEXT_KEEP_PROB, (len(users), 1))
                 text = jax.tree.map(lambda field: field * kept, text)
             found.append(text_context(self._of_user(text), segment))
         if kind != 'text':
@@ -120,7 +120,7 @@ class GraspEncoder(ItemEncoder):
     def joined_features(self, context: Pair, true: ItemParts, drawn: ItemParts) -> tuple[jax.Array, jax.Array]:
         """True item [..., 1, F] and drawn ones [..., N, F]; only their scores are joined, which are narrow."""
         true, context = jax.tree.map(lambda field: field[..., None, :], (true, context))
-        if not self.spec.personal:
+        if not self.spec.items_depend_on_user:
             return self.features(context, true), self.features(context, drawn)
         scores = [self.level_scores(context, items) for items in (true, drawn)]
         gate = self.gates(jnp.concatenate(scores, -2), None)
@@ -201,7 +201,7 @@ class GraspIdEncoder(ItemEncoder):
         self.text = GraspEncoder(self.spec)
         self.embedding = self.param('embedding', EMBEDDING_INIT, (self.spec.vocabulary, self.spec.hidden_size))
 
-    def look_up(self, tables: Tables, ids: jax.Array, mesh: Mesh | None = None) -> tuple[Pair, jax.Array]:
+    def look_up(self, tables: FrozenVectors, ids: jax.Array, mesh: Mesh | None = None) -> tuple[Pair, jax.Array]:
         """ids [...] -> vectors as in `GraspEncoder`, and id embeddings [..., H]."""
         return self.text.look_up(tables, ids, mesh), take_rows(self.embedding, ids, mesh)
 
@@ -213,7 +213,7 @@ class GraspIdEncoder(ItemEncoder):
         """As in `GraspEncoder`."""
         return parts._replace(text=self.text.stored(parts.text, dtype))
 
-    def context(self, tables: Tables, users: jax.Array, looked_up: tuple[Pair, jax.Array], segment: jax.Array,
+    def context(self, tables: FrozenVectors, users: jax.Array, looked_up: tuple[Pair, jax.Array], segment: jax.Array,
                 seen: jax.Array, train: bool = False) -> Pair | tuple[()]:
         """As in `GraspEncoder`; the id embedding has no say in the gates."""
         return self.text.context(tables, users, looked_up[0], segment, seen, train)

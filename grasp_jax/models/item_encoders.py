@@ -14,7 +14,7 @@ import numpy as np
 from flax import linen as nn
 from jax.sharding import Mesh
 
-from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.distributed.partition import take_rows
 from grasp_jax.models.attention import Pair
 from grasp_jax.models.spec import ModelSpec
@@ -22,7 +22,7 @@ from grasp_jax.models.spec import ModelSpec
 # Items that are scored together where whole catalogues are: a multiple of it is split into blocks.
 ITEM_BLOCK = 1024
 # Share of the users whose text the gates see in training, where the context is `both`.
-TEXT_KEPT = 0.5
+TEXT_KEEP_PROB = 0.5
 # Standard deviation at the start. GRASP's representations start about as small (see its docstring).
 EMBEDDING_INIT = nn.initializers.normal(0.02)
 KERNEL_INIT = nn.initializers.lecun_normal()
@@ -60,7 +60,7 @@ class ItemEncoder(nn.Module):
 class CommonEncoder(ItemEncoder):
     """The calls of encoders whose items look alike to every user; `parts` are the representations themselves."""
 
-    def context(self, tables: Tables | None, users: jax.Array, looked_up: Any, segment: jax.Array,
+    def context(self, tables: FrozenVectors | None, users: jax.Array, looked_up: Any, segment: jax.Array,
                 seen: jax.Array, train: bool = False) -> tuple[()]:
         """Nothing: the representation does not depend on the user."""
         return ()
@@ -97,7 +97,7 @@ class IdEncoder(CommonEncoder):
         """Makes the parameters."""
         self.embedding = self.param('embedding', EMBEDDING_INIT, (self.spec.vocabulary, self.spec.hidden_size))
 
-    def look_up(self, tables: Tables | None, ids: jax.Array, mesh: Mesh | None = None) -> jax.Array:
+    def look_up(self, tables: FrozenVectors | None, ids: jax.Array, mesh: Mesh | None = None) -> jax.Array:
         """ids [...] -> [..., H]."""
         return take_rows(self.embedding, ids, mesh)
 
@@ -114,6 +114,6 @@ def pair_rows(own: jax.Array | np.ndarray, similar: jax.Array | np.ndarray, slot
 
 def text_rows(table: jax.Array | np.ndarray, slots: jax.Array | None, ids: jax.Array,
               mesh: Mesh | None = None) -> jax.Array:
-    """Rows of one table in float32; `slots` as in `Tables`, `mesh` as in `partition.take_rows`."""
+    """Rows of one table in float32; `slots` as in `FrozenVectors`, `mesh` as in `partition.take_rows`."""
     rows = ids if slots is None else slots[ids]
     return take_rows(jnp.asarray(table), rows, mesh).astype(jnp.float32)

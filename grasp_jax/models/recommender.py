@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from grasp_jax.batching.batches import Ends, Packed, same_user
-from grasp_jax.batching.sampling import Drawn
-from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.batching.batches import LastPositions, PackedRows, same_user
+from grasp_jax.batching.sampling import StepSamples
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.models.alignment import Alignment
 from grasp_jax.models.attention import KnownScores, row_dot
 from grasp_jax.models.bert4rec import BERT4Rec
@@ -45,9 +45,9 @@ class Inputs(NamedTuple):
       ends: fields [B], where their last states are.
     """
 
-    packed: Packed
+    packed: PackedRows
     masked: jax.Array
-    ends: Ends
+    ends: LastPositions
 
 
 class Recommender(nn.Module):
@@ -59,14 +59,14 @@ class Recommender(nn.Module):
         """Makes the parameters."""
         self.encoder = ITEM_ENCODERS[self.spec.method](self.spec)
         self.backbone = BACKBONES[self.spec.backbone](self.spec)
-        if self.spec.views == 2:
+        if self.spec.num_views == 2:
             self.cross_views = CrossViews(self.spec)
         if self.spec.method == 'rlmrec':
             self.alignment = Alignment(self.spec)
-        if self.spec.hides_items:
-            self.mask_vector = self.param('mask_vector', EMBEDDING_INIT, (self.spec.views * self.spec.hidden_size,))
+        if self.spec.masks_inputs:
+            self.mask_vector = self.param('mask_vector', EMBEDDING_INIT, (self.spec.num_views * self.spec.hidden_size,))
 
-    def __call__(self, tables: Tables | None, users: jax.Array, packed: Packed, masked: jax.Array, *,
+    def __call__(self, tables: FrozenVectors | None, users: jax.Array, packed: PackedRows, masked: jax.Array, *,
                  train: bool) -> Encoded:
         """Encodes packed rows.
 
@@ -74,7 +74,7 @@ class Recommender(nn.Module):
           tables: frozen LLM vectors; None for method 'none'.
           users: int32 [B].
           packed: the batch's rows.
-          masked: bool [R, W], items that the model must not see (see `ModelSpec.hides_items`).
+          masked: bool [R, W], items that the model must not see (see `ModelSpec.masks_inputs`).
           train: whether dropout is on.
         """
         inputs, parts, context = self.represent_rows(tables, users, packed, masked, train=train)
@@ -83,11 +83,12 @@ class Recommender(nn.Module):
                         jnp.ones(len(inputs), bool))
         return Encoded(self.run_backbone(inputs, packed, train=train), parts, context)
 
-    def run_backbone(self, inputs: jax.Array, packed: Packed, *, train: bool, ends: Ends | None = None) -> jax.Array:
+    def run_backbone(self, inputs: jax.Array, packed: PackedRows, *, train: bool,
+                     ends: LastPositions | None = None) -> jax.Array:
         """Item representations [R, W, H] of packed rows -> states [R, W, H], or [B, H] at `ends` alone."""
         own = same_user(packed.segment)
         visible = own & _past(own) if self.spec.causal else own  # padding sees nothing
-        if self.spec.views == 1:
+        if self.spec.num_views == 1:
             return self.backbone(inputs, packed.position, visible, train=train, pick=ends and ends.pick)
         stacked = stack_views(self.cross_views(inputs, packed.position, visible, train=train))
         position, visible = (jnp.repeat(field, 2, axis=0) for field in (packed.position, visible))
@@ -99,7 +100,7 @@ class Recommender(nn.Module):
 
         return self.backbone(stacked, position, visible, train=train, pick=pick).reshape(ends.row.shape[0], -1)
 
-    def represent_rows(self, tables: Tables | None, users: jax.Array, packed: Packed, masked: jax.Array, *,
+    def represent_rows(self, tables: FrozenVectors | None, users: jax.Array, packed: PackedRows, masked: jax.Array, *,
                        train: bool = False) -> tuple[jax.Array, Any, Any]:
         """All that is done with the items of the rows before the backbone; arguments as in `__call__`.
 
@@ -112,32 +113,33 @@ class Recommender(nn.Module):
         context = self.encoder.context(tables, users, looked_up, packed.segment, seen, train)
         return self._inputs(context, parts, packed, masked), parts, context
 
-    def row_scores(self, tables: Tables, users: jax.Array, packed: Packed, masked: jax.Array) -> tuple[jax.Array, Any]:
+    def row_scores(self, tables: FrozenVectors, users: jax.Array,
+                   packed: PackedRows, masked: jax.Array) -> tuple[jax.Array, Any]:
         """The arguments of the gates for the rows' items [R, W, 3], and `context` of `Encoded`; dropout off."""
         _, parts, context = self.represent_rows(tables, users, packed, masked)
         return self.encoder.level_scores(context, parts), context
 
-    def known_states(self, parts: Any, context: Any, packed: Packed, masked: jax.Array) -> jax.Array:
+    def known_states(self, parts: Any, context: Any, packed: PackedRows, masked: jax.Array) -> jax.Array:
         """States [R, W, H], dropout off, where the work on the rows' items is known and, with gates, their `row_scores`
         (`KnownScores` in place of the context)."""
         return self.run_backbone(self._inputs(context, parts, packed, masked), packed, train=False)
 
-    def _inputs(self, context: Any, parts: Any, packed: Packed, masked: jax.Array) -> jax.Array:
+    def _inputs(self, context: Any, parts: Any, packed: PackedRows, masked: jax.Array) -> jax.Array:
         """What the backbone reads, [R, W, H]."""
         inputs: jax.Array = self.encoder.represent(self.encoder.features(context, parts,
                                                                          self._visible(packed, masked)[1]))
-        if self.spec.hides_items:
+        if self.spec.masks_inputs:
             inputs = jnp.where(masked[..., None], self.mask_vector[None, None], inputs)
         return inputs
 
-    def _visible(self, packed: Packed, masked: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def _visible(self, packed: PackedRows, masked: jax.Array) -> tuple[jax.Array, jax.Array]:
         """bool [R, W, W]: the items that a position has seen so far, and those that its own is looked at with."""
         own = same_user(packed.segment)
         there = own & ((packed.items > 0) & ~masked)[:, None, :]
         seen = there & _past(own)
         return seen, seen if self.spec.causal else there
 
-    def score_targets(self, tables: Tables | None, encoded: Encoded, drawn: Drawn) -> jax.Array:
+    def score_targets(self, tables: FrozenVectors | None, encoded: Encoded, drawn: StepSamples) -> jax.Array:
         """Scores the true item and the negatives of every position that is to be predicted.
 
         The true item is the next one of the row (causal) or the hidden one at the position (BERT4Rec).
@@ -166,7 +168,7 @@ class Recommender(nn.Module):
         shared = jax.vmap(of_group)(query, context)
         return jnp.concatenate([positive[..., None], shared], -1) + offset[..., None]
 
-    def softmax_terms(self, tables: Tables | None, encoded: Encoded, drawn: Drawn,
+    def softmax_terms(self, tables: FrozenVectors | None, encoded: Encoded, drawn: StepSamples,
                       dtype: str = 'float32') -> tuple[jax.Array, jax.Array]:
         """What a softmax over the whole catalogue needs, where items look alike to every user.
 
@@ -183,8 +185,8 @@ class Recommender(nn.Module):
         items: jax.Array = self.encoder.represent(self.encoder.features(nobody, everything), dtype)
         return drawn.targets.pick(encoded.states), items
 
-    def auxiliary(self, tables: Tables | None, users: jax.Array, packed: Packed, drawn: Drawn, encoded: Encoded,
-                  last: Ends | Inputs, similar: tuple[Inputs, ...]) -> jax.Array:
+    def auxiliary(self, tables: FrozenVectors | None, users: jax.Array, packed: PackedRows, drawn: StepSamples,
+                  encoded: Encoded, last: LastPositions | Inputs, similar: tuple[Inputs, ...]) -> jax.Array:
         """The method's own loss, not weighted; zero where it has none.
 
         Args:
@@ -209,14 +211,14 @@ class Recommender(nn.Module):
         teachers = jnp.sum(jnp.stack(found), 0).reshape(*exist.shape, -1)
         return distillation(states, teachers, exist, there.astype(teachers.dtype))
 
-    def _last_states(self, tables: Tables | None, sequences: Inputs, *, train: bool) -> jax.Array:
+    def _last_states(self, tables: FrozenVectors | None, sequences: Inputs, *, train: bool) -> jax.Array:
         """States [B, ?] behind sequences."""
         nobody = jnp.zeros(len(sequences.ends.row), jnp.int32)
         inputs, _, _ = self.represent_rows(tables, nobody, sequences.packed, sequences.masked, train=train)
         return self.run_backbone(inputs, sequences.packed, train=train, ends=sequences.ends)
 
-    def _align(self, tables: Tables | None, users: jax.Array, packed: Packed, masked: jax.Array, encoded: Encoded,
-               states: jax.Array, there: jax.Array) -> jax.Array:
+    def _align(self, tables: FrozenVectors | None, users: jax.Array, packed: PackedRows, masked: jax.Array,
+               encoded: Encoded, states: jax.Array, there: jax.Array) -> jax.Array:
         """RLMRec's loss; states [B, H] of the users and bool [B], who of them is there."""
         def flat(field: jax.Array) -> jax.Array:
             return field.reshape(packed.items.size, -1)
@@ -228,7 +230,7 @@ class Recommender(nn.Module):
         people = text_rows(tables.users, tables.user_slots, users)
         return self.alignment.contrastive(flat(encoded.parts), vectors, ids, states, people, there)
 
-    def _true_items(self, parts: Any, context: Any, drawn: Drawn) -> tuple[Any, Any]:
+    def _true_items(self, parts: Any, context: Any, drawn: StepSamples) -> tuple[Any, Any]:
         """Contexts and parts of the true items at the targets, [G, T, ?]."""
         if self.spec.causal:
             # The barrier makes it one copy; else every use shifts the E-wide rows anew.
@@ -236,8 +238,8 @@ class Recommender(nn.Module):
         context, true = jax.tree.map(drawn.targets.pick, (context, parts))
         return context, true
 
-    def target_features(self, tables: Tables | None, parts: Any, context: Any,
-                        drawn: Drawn) -> tuple[jax.Array, jax.Array]:
+    def target_features(self, tables: FrozenVectors | None, parts: Any, context: Any,
+                        drawn: StepSamples) -> tuple[jax.Array, jax.Array]:
         """Features of the true item [G, T, 1, F] and of the negatives [G, T, N, F] of each target.
 
         `parts` and `context` are those of `Encoded`, the others as in `score_targets`.
@@ -266,16 +268,16 @@ class Recommender(nn.Module):
         found: jax.Array = self.encoder.log_normaliser(context, parts, counted)
         return found
 
-    def gate_scores(self, tables: Tables, context: Any, ids: jax.Array) -> jax.Array:
+    def gate_scores(self, tables: FrozenVectors, context: Any, ids: jax.Array) -> jax.Array:
         """The arguments of the gates for N candidates each: context [..., ?], ids [..., N] -> [..., N, 3]."""
         context = jax.tree.map(lambda field: field[..., None, :], context)
         return self.encoder.level_scores(context, self.encoder.parts(self.encoder.look_up(tables, ids)))
 
-    def catalogue(self, tables: Tables | None, ids: jax.Array, dtype: str = 'float32') -> Any:
+    def catalogue(self, tables: FrozenVectors | None, ids: jax.Array, dtype: str = 'float32') -> Any:
         """The item encoder's work on `ids`, shared by all users that are scored; `dtype` as in `products.product`."""
         return self.encoder.parts(self.encoder.look_up(tables, ids), dtype)
 
-    def stored_catalogue(self, tables: Tables | None, ids: jax.Array) -> Any:
+    def stored_catalogue(self, tables: FrozenVectors | None, ids: jax.Array) -> Any:
         """As `catalogue`, for keeping: what is as wide as the vectors is in the type of their table."""
         return self.encoder.stored(self.catalogue(tables, ids), None if tables is None else tables.items.dtype)
 

@@ -63,12 +63,12 @@ class ModelSpec:
         return self.backbone != 'bert4rec'
 
     @property
-    def reads_text(self) -> bool:
+    def uses_vectors(self) -> bool:
         """Whether the method needs LLM vectors at all."""
         return self.method != 'none'
 
     @property
-    def reads_vectors(self) -> bool:
+    def uses_vectors_in_forward(self) -> bool:
         """Whether the model reads LLM vectors while it runs, and not before it starts alone."""
         return self.method not in ('none', 'llm_init')
 
@@ -78,24 +78,24 @@ class ModelSpec:
         return self.method in ('grasp', 'grasp_id')
 
     @property
-    def personal(self) -> bool:
+    def items_depend_on_user(self) -> bool:
         """Whether an item's representation depends on the user who looks at it."""
         return self.gated and self.gate != 'none'
 
     @property
-    def fixed_scores(self) -> bool:
+    def gate_scores_are_constant(self) -> bool:
         """Whether the arguments of the gates depend on frozen vectors alone, and so stay what they are in training."""
-        return self.personal and self.space == 'llm'
+        return self.items_depend_on_user and self.space == 'llm'
 
     @property
-    def reads_users(self) -> bool:
+    def uses_user_vectors(self) -> bool:
         """Whether the model reads the vectors of users."""
-        return self.ranks_by_users or (self.method == 'rlmrec' and self.alignment == 'contrastive')
+        return self.ranks_with_user_vectors or (self.method == 'rlmrec' and self.alignment == 'contrastive')
 
     @property
-    def ranks_by_users(self) -> bool:
+    def ranks_with_user_vectors(self) -> bool:
         """Whether it reads them also when items are ranked, and not in training alone."""
-        return self.personal and self.user_context != 'prefix'
+        return self.items_depend_on_user and self.user_context != 'prefix'
 
     @property
     def starts_from_text(self) -> bool:
@@ -103,28 +103,28 @@ class ModelSpec:
         return self.method in ('llm_init', 'llm_esr') or (self.method == 'grasp_id' and self.id_start == 'text')
 
     @property
-    def reads_similar_users(self) -> bool:
+    def uses_similar_users(self) -> bool:
         """Whether training needs the sequences of similar users."""
         return self.method == 'llm_esr' and self.auxiliary_weight > 0
 
     @property
-    def reads_last_states(self) -> bool:
+    def uses_last_states(self) -> bool:
         """Whether the method's own loss reads the states that users are ranked by."""
-        return self.reads_similar_users or (self.method == 'rlmrec' and self.alignment == 'contrastive'
-                                            and self.auxiliary_weight > 0)
+        return self.uses_similar_users or (self.method == 'rlmrec' and self.alignment == 'contrastive'
+                                           and self.auxiliary_weight > 0)
 
     @property
-    def appended(self) -> int:
+    def mask_slots(self) -> int:
         """Positions behind a sequence where its last state is read: the mask that BERT4Rec fills in."""
         return 0 if self.causal else 1
 
     @property
-    def views(self) -> int:
+    def num_views(self) -> int:
         """Representations of an item that stand side by side, each `hidden_size` wide."""
         return 2 if self.method == 'llm_esr' else 1
 
     @property
-    def hides_items(self) -> bool:
+    def masks_inputs(self) -> bool:
         """Whether some items are hidden from the model in training, behind a learned mask vector."""
         return not self.causal or (self.method == 'rlmrec' and self.alignment == 'generative')
 

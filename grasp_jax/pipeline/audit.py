@@ -61,8 +61,8 @@ def audit(config: ml_collections.ConfigDict, folder: pathlib.Path) -> list[Check
     if known.tables is not None:
         checks += _texts(dataset, config, folder)
     checks.append(_batches(dataset.interactions, config))
-    if known.offline.similar_users is not None:
-        checks.append(_similar(dataset.interactions, known.offline.similar_users, config))
+    if known.pretrained.similar_users is not None:
+        checks.append(_similar(dataset.interactions, known.pretrained.similar_users, config))
     checks.append(_negatives(dataset.interactions, dataset.negatives))
     return checks
 
@@ -100,7 +100,7 @@ def _similar(interactions: Interactions, similar: np.ndarray, config: ml_collect
                  sum(int(np.count_nonzero(placement.length)) for placement in theirs))
 
 
-def require_training_part(interactions: Interactions, placement: batches.Placement, where: str) -> None:
+def require_training_part(interactions: Interactions, placement: batches.RowPlacement, where: str) -> None:
     """Checks that placements read nothing but the training part of their users.
 
     Raises:

@@ -15,7 +15,7 @@ from grasp_jax.models.spec import model_spec
 from grasp_jax.retrieval import neighbours
 from grasp_jax.texts import describe
 from grasp_jax.training import sinks
-from grasp_jax.training.deterministic import check_parts
+from grasp_jax.training.deterministic import check_micro_batches
 from grasp_jax.training.training_setup import TABLE_DTYPES, TABLES, check_recipe
 from grasp_jax.vectors import corruption, encoders
 
@@ -65,7 +65,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     _check_numbers('config.evaluate.ks', config.evaluate.ks, 1, '(1, 5, 10)')
     if max(config.train.seeds) >= _SEEDS:
         raise UserError(f'config.train.seeds={tuple(config.train.seeds)}: must be below {_SEEDS}')
-    if spec.reads_text:
+    if spec.uses_vectors:
         _check_texts(config)
 
 
@@ -101,7 +101,7 @@ def check_devices(config: ml_collections.ConfigDict) -> None:
     """
     shape = tuple(config.train.mesh)
     if shape != (-1, 1) or config.train.parts:
-        check_parts(config.train.parts, model_spec(config, num_items=1), make_mesh(shape))
+        check_micro_batches(config.train.parts, model_spec(config, num_items=1), make_mesh(shape))
 
 
 def warn_of_cut_offs(ks: Sequence[int], items: int) -> None:

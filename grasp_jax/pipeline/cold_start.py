@@ -61,7 +61,7 @@ def _ranks(known: assets.Assets) -> dict[str, np.ndarray]:
         found |= _of('users', known, engine, histories, targets)
         found['users_ids'] = np.array(cold.user_ids, str)
     if len(cold.users):
-        histories = [np.asarray(known.interactions.whole(int(user)), np.int32) for user in cold.users]
+        histories = [np.asarray(known.interactions.full_sequence(int(user)), np.int32) for user in cold.users]
         targets = (known.spec.num_items + 1 + cold.targets).astype(np.int32)
         if known.vectors is None:
             gone = np.array([len(_left_out(known, history)) for history in histories])
@@ -75,7 +75,7 @@ def _ranks(known: assets.Assets) -> dict[str, np.ndarray]:
 def _of(who: str, known: assets.Assets, engine: Engine, histories: list[np.ndarray],
         targets: np.ndarray) -> dict[str, np.ndarray]:
     requests = [Request(history, _left_out(known, history)) for history in histories]
-    if known.spec.ranks_by_users:
+    if known.spec.ranks_with_user_vectors:
         raise UserError(f'config.evaluate: cold {who} are asked for by histories, and the gates of this model read '
                         'texts of users; use --config.model.user_context=prefix')
     others = [engine.catalogue.count - len(np.setdiff1d(request.left_out, [target]))

@@ -27,13 +27,13 @@ from grasp_jax.texts.describe import load_texts
 from grasp_jax.vectors import encoders, lsa, vector_files
 from grasp_jax.vectors.origin import origin
 
-MARK = 'refreshed.json'
+REFRESH_FILE = 'refreshed.json'
 _STAGES = ('prepare', 'describe', 'encode', 'retrieve')
 _ROOM = 'make room or choose a --workdir on another disk'
 
 
 @dataclasses.dataclass(frozen=True)
-class Before:
+class PreviousStages:
     """What the folder of before holds.
 
     Attributes:
@@ -74,8 +74,8 @@ def start(folder: pathlib.Path, previous: pathlib.Path, answers: pathlib.Path,
     """
     marks = _marks(previous)
     what = {'previous': str(previous.absolute()), 'marks': marks}
-    if (folder / MARK).exists():
-        known = artefacts.read_json(folder / MARK)
+    if (folder / REFRESH_FILE).exists():
+        known = artefacts.read_json(folder / REFRESH_FILE)
         if {key: known.get(key) for key in what} != what:
             raise UserError(f'{folder}: follows another folder than {previous}, or {previous} has changed; name '
                             'another --workdir')
@@ -84,27 +84,27 @@ def start(folder: pathlib.Path, previous: pathlib.Path, answers: pathlib.Path,
         raise UserError(f'{folder}: holds stages already; name a new --workdir for the refreshed ones')
     _require_fit(previous, config)
     folder.mkdir(parents=True, exist_ok=True)
-    artefacts.write_json(folder / MARK, {**what, 'answers': str(answers.absolute())})
+    artefacts.write_json(folder / REFRESH_FILE, {**what, 'answers': str(answers.absolute())})
 
 
-def before(folder: pathlib.Path) -> Before | None:
+def before(folder: pathlib.Path) -> PreviousStages | None:
     """What a folder of stages follows; None where it stands alone. A finished folder needs it no more."""
-    if not (folder / MARK).exists():
+    if not (folder / REFRESH_FILE).exists():
         return None
-    what = artefacts.read_json(folder / MARK)
-    return Before(pathlib.Path(what['previous']), what['marks'])
+    what = artefacts.read_json(folder / REFRESH_FILE)
+    return PreviousStages(pathlib.Path(what['previous']), what['marks'])
 
 
 def answers_of(folder: pathlib.Path) -> pathlib.Path | None:
     """Where the answers of a refreshed folder are; None where it stands alone."""
-    path = artefacts.read_json(folder / MARK).get('answers') if (folder / MARK).exists() else None
+    path = artefacts.read_json(folder / REFRESH_FILE).get('answers') if (folder / REFRESH_FILE).exists() else None
     return pathlib.Path(path) if path else None
 
 
 def _marks(previous: pathlib.Path) -> dict[str, str]:
     """The fingerprints of stages that are found complete and whole."""
     for stage in _STAGES:
-        artefacts.require_whole(_manifest(previous, stage).parent, f'--previous={previous} needs it: copy it again')
+        artefacts.require_intact(_manifest(previous, stage).parent, f'--previous={previous} needs it: copy it again')
     return {stage: artefacts.read_json(_manifest(previous, stage))['fingerprint'] for stage in _STAGES}
 
 
@@ -115,7 +115,7 @@ def _manifest(previous: pathlib.Path, stage: str) -> pathlib.Path:
     return path
 
 
-def check(known: Before, config: ml_collections.ConfigDict) -> None:
+def check(known: PreviousStages, config: ml_collections.ConfigDict) -> None:
     """Refuses what cannot be refreshed, before anybody is asked.
 
     Raises:
@@ -143,7 +143,7 @@ def _require_fit(folder: pathlib.Path, config: ml_collections.ConfigDict) -> Non
                         'start afresh with precomputed vectors')
 
 
-def encode(known: Before, dataset: Dataset, texts: tuple[Sequence[str], Sequence[str]],
+def encode(known: PreviousStages, dataset: Dataset, texts: tuple[Sequence[str], Sequence[str]],
            config: ml_collections.ConfigDict, folder: pathlib.Path, answers: pathlib.Path) -> dict[str, Any]:
     """Writes the tables as `encoders.encode` does; rows of texts that stayed are those of before.
 
@@ -179,7 +179,7 @@ def encode(known: Before, dataset: Dataset, texts: tuple[Sequence[str], Sequence
             'template_version': domains.load(config.text.domain).version, **vectors.facts, **counts}
 
 
-def churn(known: Before, dataset: Dataset, texts: tuple[Sequence[str], Sequence[str]],
+def churn(known: PreviousStages, dataset: Dataset, texts: tuple[Sequence[str], Sequence[str]],
           stages: dict[str, dict[str, Any]]) -> list[tuple[str, int | float]]:
     """What a refresh changed: sentences and numbers.
 
@@ -217,7 +217,7 @@ def _places(old_ids: Sequence[str], ids: Sequence[str], old_texts: Sequence[str]
     return np.where(same, rows, -1)
 
 
-def _vectors(known: Before, dataset: Dataset, fresh: list[list[str]], config: ml_collections.ConfigDict,
+def _vectors(known: PreviousStages, dataset: Dataset, fresh: list[list[str]], config: ml_collections.ConfigDict,
              answers: pathlib.Path) -> encoders.Vectors:
     items, users = fresh
     if config.encode.kind == 'lsa':
@@ -247,7 +247,7 @@ def _write(old: pathlib.Path, new: pathlib.Path, places: np.ndarray,
     table.flush()
 
 
-def retrieve(known: Before, dataset: Dataset, encode_folder: pathlib.Path, config: ml_collections.ConfigDict,
+def retrieve(known: PreviousStages, dataset: Dataset, encode_folder: pathlib.Path, config: ml_collections.ConfigDict,
              folder: pathlib.Path) -> dict[str, Any]:
     """Writes the neighbours as `neighbours.retrieve` does; only what can have moved is searched for, exactly.
 

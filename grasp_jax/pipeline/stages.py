@@ -22,7 +22,7 @@ from grasp_jax.data import dataset as dataset_files
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.prepare import prepare, source_checksums
 from grasp_jax.distributed import processes
-from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.evaluation import against_baselines
 from grasp_jax.evaluation.report import load_report, write_report
@@ -37,7 +37,7 @@ from grasp_jax.texts.describe import USERS as USER_TEXTS
 from grasp_jax.texts.describe import describe, load_texts, stage_settings
 from grasp_jax.training import warm_start
 from grasp_jax.training.seeds import claim_run, finished_seeds, train_and_test
-from grasp_jax.training.training_setup import Offline, Run, make_run
+from grasp_jax.training.training_setup import PretrainedInputs, TrainingSetup, make_training_setup
 from grasp_jax.vectors import encoders
 from grasp_jax.vectors.encoders import encode
 from grasp_jax.vectors.pca import load_reduced, reduce_items
@@ -53,7 +53,7 @@ class Knowledge:
     Attributes:
       dataset: the prepared data set.
       tables: frozen LLM vectors, None where the method needs none.
-      offline: what some methods get from the vectors before training.
+      pretrained: what some methods get from the vectors before training.
       stages: facts of each stage, for the report.
       fingerprint: of everything above.
       contents: of the files of the stages, see `artefacts.Artefact`.
@@ -61,8 +61,8 @@ class Knowledge:
     """
 
     dataset: Dataset
-    tables: Tables | None
-    offline: Offline
+    tables: FrozenVectors | None
+    pretrained: PretrainedInputs
     stages: dict[str, dict[str, Any]]
     fingerprint: str
     contents: str
@@ -196,22 +196,22 @@ def _prepare_data(config: ml_collections.ConfigDict, stages: _Stages) -> tuple[D
     if not data['keep_unsold']:  # as before there was such a setting
         del data['keep_unsold']
     drawn = {key: config.evaluate[key] for key in ('negatives', 'seed')} | cold_start.asked_for(config.evaluate)
-    mark = stages.run('prepare', {'data': data, 'evaluate': drawn}, source_checksums(config),
-                      lambda partial: prepare(config, partial))
+    digest = stages.run('prepare', {'data': data, 'evaluate': drawn}, source_checksums(config),
+                        lambda partial: prepare(config, partial))
     facts = stages.facts['prepare']
     LOG.info('%s users (%s with attributes), %s items (%s with attributes), %s interactions; left out by the filter: '
              '%s users, %s items, %s interactions', *(f'{number:,}' for number in (
                  facts['users'], facts['users_with_attributes'], facts['items'], facts['items_with_attributes'],
                  facts['interactions'],
                  *(facts['dropped'][key] for key in ('users', 'items', 'interactions')))))
-    return dataset_files.load(stages.folder / 'prepare'), mark
+    return dataset_files.load(stages.folder / 'prepare'), digest
 
 
 def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Knowledge:
     stages = _Stages(folder)
-    dataset, mark = _prepare_data(config, stages)
+    dataset, digest = _prepare_data(config, stages)
     if config.model.method == 'none':
-        return Knowledge(dataset, None, Offline(), stages.facts, mark, stages.contents, folder)
+        return Knowledge(dataset, None, PretrainedInputs(), stages.facts, digest, stages.contents, folder)
     _require_texts(dataset, config)
     known = refresh.before(folder)
     answers = answers_folder(config, folder)
@@ -222,7 +222,7 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
         encoders.require(config.encode)
         return describe(dataset, config, partial, answers)
 
-    mark = stages.run('describe', stage_settings(config), [mark], write_texts)
+    digest = stages.run('describe', stage_settings(config), [digest], write_texts)
     texts = []
     if config.text.writer == 'model':  # no two answers are alike, so what follows depends on the texts themselves
         texts = [artefacts.file_checksum(folder / 'describe' / name) for name in (ITEM_TEXTS, USER_TEXTS)]
@@ -235,7 +235,7 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
             refresh.check(known, config)
             return refresh.encode(known, dataset, found, config, partial, answers)
         spec = model_spec(config, num_items=1)
-        return encode(dataset, *found, config, partial, answers, spec.reads_users or spec.reads_similar_users)
+        return encode(dataset, *found, config, partial, answers, spec.uses_user_vectors or spec.uses_similar_users)
 
     def find_neighbours(partial: pathlib.Path) -> dict[str, Any]:
         if known is not None:
@@ -243,22 +243,25 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
             return refresh.retrieve(known, dataset, folder / 'encode', config, partial)
         return retrieve(dataset, folder / 'encode', config, partial)
 
-    inputs = [mark, *texts, *encoders.vector_checksums(config), *earlier]
-    mark = stages.run('encode', encoders.stage_settings(config), inputs, encode_texts)
+    inputs = [digest, *texts, *encoders.vector_checksums(config), *earlier]
+    digest = stages.run('encode', encoders.stage_settings(config), inputs, encode_texts)
     encoders.require_same(config.encode, stages.facts['encode'], folder / 'encode')
-    mark = stages.run('retrieve', config.retrieve.to_dict(), [mark], find_neighbours)
+    digest = stages.run('retrieve', config.retrieve.to_dict(), [digest], find_neighbours)
     found = load_tables(folder / 'encode', folder / 'retrieve', dataset.interactions.num_users,
                         dataset.interactions.num_items)
-    spec, offline = model_spec(config, dataset.interactions.num_items, found.width), Offline()
+    spec, pretrained = model_spec(config, dataset.interactions.num_items, found.width), PretrainedInputs()
     if spec.starts_from_text:
-        mark = stages.run(f'reduce{spec.hidden_size}', {'width': spec.hidden_size}, [mark],
-                          lambda partial: reduce_items(found.items, spec.hidden_size, partial))
-        offline = Offline(start=load_reduced(folder / f'reduce{spec.hidden_size}'))
-    if spec.reads_similar_users:
-        offline = offline._replace(similar_users=np.load(folder / 'retrieve' / USER_NEIGHBOURS, allow_pickle=False))
-    tables = Tables(users=found.users, users_similar=found.users_similar, items=found.items,
-                    items_similar=found.items_similar)
-    return Knowledge(dataset, tables, offline, stages.facts, mark, stages.contents, folder)
+        digest = stages.run(f'reduce{spec.hidden_size}', {'width': spec.hidden_size}, [digest],
+                            lambda partial: reduce_items(found.items, spec.hidden_size, partial))
+        pretrained = PretrainedInputs(start=load_reduced(folder / f'reduce{spec.hidden_size}'))
+    if spec.uses_similar_users:
+        pretrained = pretrained._replace(
+    similar_users=np.load(
+        folder / 'retrieve' / USER_NEIGHBOURS,
+         allow_pickle=False))
+    tables = FrozenVectors(users=found.users, users_similar=found.users_similar, items=found.items,
+                           items_similar=found.items_similar)
+    return Knowledge(dataset, tables, pretrained, stages.facts, digest, stages.contents, folder)
 
 
 def _require_texts(dataset: Dataset, config: ml_collections.ConfigDict) -> None:
@@ -292,8 +295,8 @@ def answers_folder(config: ml_collections.ConfigDict, folder: pathlib.Path) -> p
     return refresh.answers_of(folder) or folder.absolute().parent / 'llm'
 
 
-def run_on(config: ml_collections.ConfigDict, knowledge: Knowledge) -> Run:
+def run_on(config: ml_collections.ConfigDict, knowledge: Knowledge) -> TrainingSetup:
     """A run of a config on what the stages before training left, on the mesh that the config asks for."""
-    run = make_run(config, make_mesh(tuple(config.train.mesh)), knowledge.dataset.interactions,
-                   knowledge.dataset.negatives, knowledge.tables, knowledge.offline)
+    run = make_training_setup(config, make_mesh(tuple(config.train.mesh)), knowledge.dataset.interactions,
+                              knowledge.dataset.negatives, knowledge.tables, knowledge.pretrained)
     return dataclasses.replace(run, stages=knowledge.folder)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from grasp_jax.distributed.partition import AXES, REPLICATED, WHOLE_MESH
+from grasp_jax.distributed.partition import AXES, BOTH_AXES, REPLICATED
 from grasp_jax.models.attention import Normalised
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.ranking.ties import ahead_of, counted
@@ -59,7 +59,7 @@ def rank_in_shares(model: Recommender, mesh: Mesh, beside: Beside, params: Any, 
 
         def scored(left_out: jax.Array) -> jax.Array:
             opening = context
-            if spec.personal and spec.gate == 'softmax':  # its candidates are all items that count, on all devices
+            if spec.items_depend_on_user and spec.gate == 'softmax':  # its candidates are all items on all devices
                 there = counted(left_out, first, count, spec.num_items)
                 there |= here[:, None] & (place[:, None] == jnp.arange(count)[None])
                 own = model.apply({'params': params}, context, parts, there, method=Recommender.log_normaliser)
@@ -79,11 +79,14 @@ def rank_in_shares(model: Recommender, mesh: Mesh, beside: Beside, params: Any, 
         found = [ahead(scores, history)]
         if beside.unmasked:
             nothing = jnp.zeros((len(targets), 1), targets.dtype)
-            found.append(ahead(scored(nothing) if spec.personal and spec.gate == 'softmax' else scores, nothing))
+            found.append(
+    ahead(
+        scored(nothing) if spec.items_depend_on_user and spec.gate == 'softmax' else scores,
+         nothing))
         return jax.lax.psum(jnp.stack(found, 1), AXES), _best_of_all(scores, history, first, spec.num_items, beside)
 
     shares: Callable[..., Any] = jax.shard_map(
-        share, mesh=mesh, in_specs=(WHOLE_MESH, *(REPLICATED,) * 5), out_specs=REPLICATED, check_vma=False)
+        share, mesh=mesh, in_specs=(BOTH_AXES, *(REPLICATED,) * 5), out_specs=REPLICATED, check_vma=False)
     ahead, best = shares(parts, params, states, context, targets, history)
     return 1.0 + ahead, best
 

@@ -18,9 +18,9 @@ from jax.sharding import Mesh
 
 from grasp_jax.batching import batches
 from grasp_jax.data.interactions import Interactions, Split, evenly_spread
-from grasp_jax.distributed.sharding import split_users, whole
+from grasp_jax.distributed.sharding import replicate, split_users
 from grasp_jax.models.attention import LEVELS, KnownScores
-from grasp_jax.models.inputs import Data
+from grasp_jax.models.inputs import DeviceData
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.ranking import alone
 from grasp_jax.ranking.all_items import Beside, rank_in_shares
@@ -38,25 +38,25 @@ from grasp_jax.ranking.ties import rank_of_first
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _rank_batch(model: Recommender, mesh: Mesh, num_rows: int, beside: Beside, params: Any, data: Data, parts: Any,
-                placement: batches.Placement, targets: jax.Array, negatives: jax.Array,
+def _rank_batch(model: Recommender, mesh: Mesh, num_rows: int, beside: Beside, params: Any, data: DeviceData,
+                parts: Any, placement: batches.RowPlacement, targets: jax.Array, negatives: jax.Array,
                 history: jax.Array | None, scores: GateScores | None = None) -> tuple[jax.Array, ...]:
     def look_up(known: Any, ids: jax.Array) -> Any:
         return of_items(known[1], ids)
 
     spec, context, given = model.spec, (), (model, mesh, num_rows, params, data, placement)
     # The gates of a full ranking need the users' context, and parts may lie on other devices than the rows.
-    if spec.table_mesh is not None or (spec.personal and (scores is None or history is not None)):
+    if spec.table_mesh is not None or (spec.items_depend_on_user and (scores is None or history is not None)):
         states, context = user_states(*given)
     else:
         states = known_states(*given, parts, KnownScores(scores.rows) if scores else ())
     opening = KnownScores(scores.candidates) if scores else context
     sampled = rank_candidates(model, mesh, look_up, (params, parts), states, opening, targets, negatives)
     if history is None:
-        return whole((sampled, jnp.zeros((0,)), jnp.zeros((0,))), mesh)
+        return replicate((sampled, jnp.zeros((0,)), jnp.zeros((0,))), mesh)
     targets = jnp.maximum(targets, 1)
     full, best = rank_in_shares(model, mesh, beside, params, parts, states, context, targets, history)
-    return whole((sampled, full, best), mesh)
+    return replicate((sampled, full, best), mesh)
 
 
 def rank_candidates(model: Recommender, mesh: Mesh, look_up: Callable[[Any, jax.Array], Any], known: tuple[Any, Any],
@@ -98,7 +98,7 @@ class Batch(NamedTuple):
       negatives: int32 [B, N].
     """
 
-    placement: batches.Placement
+    placement: batches.RowPlacement
     targets: np.ndarray
     negatives: np.ndarray
 
@@ -117,7 +117,7 @@ class Evaluator:
       alone: by protocol bool [v], whose target has nothing to be ranked against.
     """
 
-    def __init__(self, model: Recommender, mesh: Mesh, data: Data, interactions: Interactions, split: Split,
+    def __init__(self, model: Recommender, mesh: Mesh, data: DeviceData, interactions: Interactions, split: Split,
                  negatives: np.ndarray, users_per_batch: int, count: int = 0, repeats: bool = False):
         """Plans the batches.
 
@@ -134,25 +134,25 @@ class Evaluator:
         """
         self.model, self.mesh, self.data = model, mesh, data
         users_per_batch = -(-users_per_batch // mesh.shape['data']) * mesh.shape['data']
-        everybody = interactions.evaluated_users(split)
-        chosen = evenly_spread(len(everybody), count)
-        self.users = everybody[chosen].astype(np.int32)
+        all_users = interactions.evaluated_users(split)
+        chosen = evenly_spread(len(all_users), count)
+        self.users = all_users[chosen].astype(np.int32)
         self.targets = interactions.targets(split)[chosen]
         lengths = interactions.input_lengths(split)
         starts = interactions.indptr[:-1]
         sequences = batches.Sequences(self.users, starts[self.users], lengths[self.users], model.spec.row_width,
-                                      appended=1)  # the mask; causal models get equally long inputs
+                                      mask_slots=1)  # the mask; causal models get equally long inputs
         # Sorted by length and dealt out like cards: all batches get long and short sequences alike.
         ranked = np.argsort(lengths[self.users], kind='stable')
         piles = -(-len(ranked) // users_per_batch)
         self._order = np.concatenate([ranked[pile::piles] for pile in range(piles)])
         self._plan = batches.ordered_plan(sequences, self._order, users_per_batch,
                                           row_multiple=mesh.size)
-        self._negatives, self._size = negatives if len(chosen) == len(everybody) else negatives[chosen], users_per_batch
+        self._negatives, self._size = negatives if len(chosen) == len(all_users) else negatives[chosen], users_per_batch
         self._interactions, self._lengths = interactions, lengths[self.users]
         pairs = self.num_batches * self.num_rows * model.spec.row_width + len(self.users) * (1 + negatives.shape[1])
         size = pairs * LEVELS * np.dtype(np.float32).itemsize
-        self._keeps_scores = split == 'valid' and model.spec.fixed_scores and size <= _MOST_SCORES
+        self._keeps_scores = split == 'valid' and model.spec.gate_scores_are_constant and size <= _MOST_SCORES
         self._scores: dict[int, GateScores] = {}
         self._unmasked, self._repeats = split == 'test' and not repeats, repeats
         self.alone = {'sampled': (self._negatives == 0).all(1),
@@ -225,7 +225,7 @@ class Evaluator:
         found[inside] = self._interactions.items[(starts[:, None] + np.arange(width)[None])[inside]]
         return _filled(found, self._size)
 
-    def data_of(self, batch: Batch) -> Data:
+    def data_of(self, batch: Batch) -> DeviceData:
         """Items, and the vectors of at least this batch's users, inputs and candidates, on the devices."""
         del batch  # all are there
         return self.data

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from grasp_jax.batching import batches
 from grasp_jax.distributed.sharding import split_table, split_users
-from grasp_jax.models.inputs import Data, input_rows
+from grasp_jax.models.inputs import DeviceData, input_rows
 from grasp_jax.models.item_encoders import ITEM_BLOCK
 from grasp_jax.models.recommender import Recommender
 
@@ -20,7 +20,7 @@ _ROWS_TOGETHER = 1 << 16
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def item_parts(model: Recommender, mesh: Mesh, params: Any, data: Data) -> Any:
+def item_parts(model: Recommender, mesh: Mesh, params: Any, data: DeviceData) -> Any:
     """The item encoder's work on items 1..m, once per evaluation; filled up with the padding item so that every
     device can rank an equal share in whole blocks."""
     count, devices = model.spec.num_items, mesh.size
@@ -39,16 +39,16 @@ def item_parts(model: Recommender, mesh: Mesh, params: Any, data: Data) -> Any:
     return split_table(jax.tree.map(lambda field: field.reshape(places, *field.shape[2:]), blocks), mesh)
 
 
-def user_states(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data: Data,
-                placement: batches.Placement) -> tuple[jax.Array, Any]:
+def user_states(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data: DeviceData,
+                placement: batches.RowPlacement) -> tuple[jax.Array, Any]:
     """States and gate contexts that predict what follows each user's input: [B, H], [B, ?]."""
     packed, masked, ends = input_rows(model.spec, mesh, data.items, placement, num_rows)
     encoded: Any = model.apply({'params': params}, data.tables, placement.user, packed, masked, train=False)
     return ends.pick(encoded.states), jax.tree.map(ends.pick, encoded.context)
 
 
-def known_states(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data: Data,
-                 placement: batches.Placement, parts: Any, context: Any) -> jax.Array:
+def known_states(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data: DeviceData,
+                 placement: batches.RowPlacement, parts: Any, context: Any) -> jax.Array:
     """The states [B, H] of `user_states`, without looking at the E-wide vectors.
 
     Args:
@@ -80,12 +80,12 @@ class GateScores(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def gate_scores(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data: Data, placement: batches.Placement,
-                candidates: jax.Array) -> GateScores:
+def gate_scores(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data: DeviceData,
+                placement: batches.RowPlacement, candidates: jax.Array) -> GateScores:
     """The arguments of the gates for each user's input and candidates [B, N].
 
-    With `ModelSpec.fixed_scores` they depend on frozen vectors alone, so that a later epoch need not read the E-wide
-    rows of all inputs and candidates again.
+    With `ModelSpec.gate_scores_are_constant` they depend on frozen vectors alone, so that a later epoch need not read
+    the E-wide rows of all inputs and candidates again.
     """
     def share(known: tuple[Any, Any], users: tuple[Any, jax.Array]) -> jax.Array:
         def of_user(user: tuple[Any, jax.Array]) -> jax.Array:

@@ -15,10 +15,10 @@ from grasp_jax.batching import batches
 from grasp_jax.common.errors import UserError
 from grasp_jax.common.progress import Bar
 from grasp_jax.distributed import processes
-from grasp_jax.distributed.frozen_vectors import Tables, padded_rows
-from grasp_jax.distributed.sharding import whole
-from grasp_jax.distributed.vectors_on_host import HostTables
-from grasp_jax.models.inputs import Data
+from grasp_jax.distributed.frozen_vectors import FrozenVectors, padded_rows
+from grasp_jax.distributed.sharding import replicate
+from grasp_jax.distributed.vectors_on_host import HostVectors
+from grasp_jax.models.inputs import DeviceData
 from grasp_jax.models.item_encoders import ITEM_BLOCK
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.ranking.all_items import Beside, best_of, best_so_far
@@ -50,17 +50,17 @@ def _nothing(users: int, beside: Beside) -> Found:
     return Found(jnp.ones((users, beside.ranks)), jnp.full(shape, -jnp.inf), jnp.zeros(shape, jnp.int32))
 
 
-class HostEvaluator(Evaluator):
+class StreamedEvaluator(Evaluator):
     """As `Evaluator`, with tables on the host."""
 
-    def __init__(self, *given: Any, host: HostTables):
+    def __init__(self, *given: Any, host: HostVectors):
         """As `Evaluator.__init__`, and the tables.
 
         Raises:
           UserError: the gate is the softmax, which would have to pass over all items twice.
         """
         super().__init__(*given)
-        if self.model.spec.personal and self.model.spec.gate == 'softmax':
+        if self.model.spec.items_depend_on_user and self.model.spec.gate == 'softmax':
             raise UserError('config.model.gate=softmax: is only there with config.train.tables=device')
         self._host = host
 
@@ -73,7 +73,7 @@ class HostEvaluator(Evaluator):
         blocks = range(1, count + 1, _ITEMS) if full else range(0)
         passes = -(-self.num_batches // _BATCHES)
         with Bar(total=self.num_batches + passes * len(blocks), desc='rank', unit='part', delay=5,
-                  disable=not processes.is_writer()) as bar:
+                 disable=not processes.is_writer()) as bar:
             for start in range(0, self.num_batches, _BATCHES):
                 group = [self.batch(step) for step in range(start, min(start + _BATCHES, self.num_batches))]
                 known = []
@@ -96,7 +96,7 @@ class HostEvaluator(Evaluator):
         return (self.collect(sampled, [found.ranks for found in everything], full),
                 self.lists([found.ids for found in everything], depth))
 
-    def data_of(self, batch: Batch) -> Data:
+    def data_of(self, batch: Batch) -> DeviceData:
         """As in `Evaluator`; rows of this batch are fetched, others are not there."""
         width = self.model.spec.row_width
         place, shown = np.arange(width)[None], batch.placement
@@ -131,18 +131,18 @@ def _block(ids: np.ndarray) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _rank_sampled(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data: Data,
-                  placement: batches.Placement, targets: jax.Array, negatives: jax.Array) -> tuple[Any, ...]:
+def _rank_sampled(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data: DeviceData,
+                  placement: batches.RowPlacement, targets: jax.Array, negatives: jax.Array) -> tuple[Any, ...]:
     def look_up(known: Any, ids: jax.Array) -> Any:
         return model.apply({'params': known[0]}, known[1], ids, method=Recommender.catalogue)
 
     states, context = user_states(model, mesh, num_rows, params, data, placement)
     ranks = rank_candidates(model, mesh, look_up, (params, data.tables), states, context, targets, negatives)
-    return whole((ranks, states, context), mesh)
+    return replicate((ranks, states, context), mesh)
 
 
 @functools.partial(jax.jit, static_argnums=(0,))
-def _block_parts(model: Recommender, params: Any, tables: Tables, ids: jax.Array) -> Any:
+def _block_parts(model: Recommender, params: Any, tables: FrozenVectors, ids: jax.Array) -> Any:
     return model.apply({'params': params}, tables, ids, method=Recommender.catalogue)
 
 

@@ -37,7 +37,7 @@ _DATASET = flags.DEFINE_enum('dataset', 'beauty', sorted(grid.DATASETS), 'Data s
                              'runs the plain backbones alone.')
 _RECIPE = flags.DEFINE_enum('recipe', 'paper', sorted(RECIPES), 'Recipe of training.')
 _SEEDS = flags.DEFINE_list('seeds', ','.join(map(str, grid.SEEDS)), 'Seeds of every run; what is '
-                            'written is about them alone.')
+                           'written is about them alone.')
 _BACKBONES = flags.DEFINE_list('backbones', [], 'Runs only these backbones; empty for all. Figure 3 and robustness: '
                                'one, SASRec where it is empty.')
 _METHODS = flags.DEFINE_list('methods', [], 'Runs only these methods; empty for all.')

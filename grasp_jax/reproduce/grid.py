@@ -171,8 +171,8 @@ def _reads(cell: Cell, who: str) -> bool:
     from grasp_jax.models.spec import model_spec  # here, so that --help need not wait for JAX
 
     spec = model_spec(changed(default(), cell.settings), num_items=1)
-    users = spec.reads_users or spec.reads_similar_users
-    return users if who == 'users' else spec.reads_text
+    users = spec.uses_user_vectors or spec.uses_similar_users
+    return users if who == 'users' else spec.uses_vectors
 
 
 def case_study(dataset: str, share: int = 25, backbone: str = 'sasrec') -> list[Cell]:

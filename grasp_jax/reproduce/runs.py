@@ -21,7 +21,7 @@ from grasp_jax.reproduce.grid import Cell
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.seeds import claim_run, finished_seeds
 from grasp_jax.training.step import ranked_params, train_spec
-from grasp_jax.training.training_setup import Run
+from grasp_jax.training.training_setup import TrainingSetup
 
 LOG = logging.getLogger(__name__)
 # Sections of the config whose settings all runs of a table share.
@@ -68,7 +68,8 @@ def config_of(cell: Cell, base: ml_collections.ConfigDict, recipe: str, seeds: S
     config = ml_collections.ConfigDict(base.to_dict())
     recipes.apply(config, recipe)
     config = changed(config, {'model.id_start': 'random', **cell.settings, **changes})  # as the rows' papers have it
-    if 'train.loss' not in changes and config.train.loss == 'softmax' and model_spec(config, num_items=1).personal:
+    if 'train.loss' not in changes and config.train.loss == 'softmax' and model_spec(
+        config, num_items=1).items_depend_on_user:
         config.train.loss = 'sampled_softmax'  # with a gate the whole catalogue costs too much
         if config.model.gate == 'softmax':
             config.train.shared_negatives = False  # it depends on what is scored together
@@ -158,7 +159,7 @@ def require_same(cells: Sequence[Cell], base: ml_collections.ConfigDict, recipe:
     for cell in cells:
         config = config_of(cell, base, recipe, seeds, changes)
         spec = model_spec(config, num_items=1)
-        read = f'reduce{spec.hidden_size}' if spec.starts_from_text else 'retrieve' if spec.reads_text else 'prepare'
+        read = f'reduce{spec.hidden_size}' if spec.starts_from_text else 'retrieve' if spec.uses_vectors else 'prepare'
         for seed in finished_seeds(folder / cell.name):
             run_dir = folder / cell.name / f'seed{seed}'
             inputs = _inputs(run_dir)
@@ -198,7 +199,8 @@ def stages_of(config: ml_collections.ConfigDict, folder: pathlib.Path) -> pathli
     return folder.parent / 'stages' / artefacts.fingerprint('stages', what, [])[:8]
 
 
-def restored(config: ml_collections.ConfigDict, workdir: pathlib.Path, stages: pathlib.Path) -> tuple[Run, Any]:
+def restored(config: ml_collections.ConfigDict, workdir: pathlib.Path,
+             stages: pathlib.Path) -> tuple[TrainingSetup, Any]:
     """A finished run's data and model, and the parameters of its first seed's best epoch.
 
     Args:

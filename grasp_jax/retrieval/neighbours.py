@@ -230,8 +230,8 @@ def _narrowly(vectors: np.ndarray, settings: ml_collections.ConfigDict, groups: 
     units = by_size[True] + ([np.concatenate(by_size[False])] if by_size[False] else [])
     kept.mkdir(exist_ok=True)
     return pca_search.nearest(vectors, settings.k, settings.reduce_to, settings.candidates,
-                           lambda some, count, their: neighbours(some, count, settings.method, their), units, groups,
-                           kept)
+                              lambda some, count, their: neighbours(some, count, settings.method, their), units, groups,
+                              kept)
 
 
 def _members(groups: np.ndarray | None, count: int) -> list[np.ndarray]:

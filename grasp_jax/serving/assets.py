@@ -21,7 +21,7 @@ from grasp_jax.common.errors import UserError
 from grasp_jax.config import saved_config
 from grasp_jax.data import dataset
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import ModelSpec, model_spec
@@ -160,10 +160,11 @@ def require_finite(params: Any, where: pathlib.Path) -> Any:
 def parameter_shapes(config: ml_collections.ConfigDict, known: Assets) -> Any:
     """The state that a run of these assets trains, as shapes."""
     found = known.vectors
-    frozen = None if found is None else Tables(found.users, found.users_similar, found.items, found.items_similar)
+    frozen = None if found is None else FrozenVectors(
+    found.users, found.users_similar, found.items, found.items_similar)
     if found is not None and not len(found.users):  # parameters are made by a pass over one user
         no_users = np.zeros((1, found.items.shape[1]), np.float32)
-        frozen = Tables(no_users, no_users, found.items, found.items_similar)
+        frozen = FrozenVectors(no_users, no_users, found.items, found.items_similar)
     init = functools.partial(init_state, Recommender(known.spec), train_spec(config), seed=known.seed)
     return jax.eval_shape(init, frozen)
 
@@ -201,7 +202,7 @@ def _require_stages(folder: pathlib.Path, stages: pathlib.Path, config: ml_colle
     for name in names:
         if not (stages / name / artefacts.MANIFEST).is_file():
             raise UserError(f'{stages / name}: is not there; a run is served from its own stages, bring them back')
-        artefacts.require_whole(stages / name, 'bring it back as it was')
+        artefacts.require_intact(stages / name, 'bring it back as it was')
     last = stages / names[-1]
     spec = model_spec(config, 1)
     if spec.starts_from_text:
@@ -220,7 +221,7 @@ def _vectors(stages: pathlib.Path, interactions: Interactions, config: ml_collec
     own = vector_files.item_table(stages / 'encode' / vector_files.ITEMS, items)
     width = own.shape[1]
     people = _NO_USERS, _NO_USERS
-    if model_spec(config, items, width).ranks_by_users:
+    if model_spec(config, items, width).ranks_with_user_vectors:
         people = (vector_files.open_table(stages / 'encode' / vector_files.USERS, users, width),
                   vector_files.open_table(stages / 'retrieve' / vector_files.USERS_SIMILAR, users, width))
     neighbours = _array(stages / 'retrieve' / ITEM_NEIGHBOURS)

@@ -87,7 +87,8 @@ def _contents(known: Assets) -> Contents:
     if known.vectors is not None:
         copied += [f'encode/{vector_files.ITEMS}', f'encode/{artefacts.MANIFEST}',
                    f'retrieve/{vector_files.ITEMS_SIMILAR}', f'retrieve/{ITEM_NEIGHBOURS}']
-        copied += [f'encode/{vector_files.USERS}', f'retrieve/{vector_files.USERS_SIMILAR}'] * known.spec.ranks_by_users
+        copied += [f'encode/{vector_files.USERS}', f'retrieve/{vector_files.USERS_SIMILAR}'] * \
+            known.spec.ranks_with_user_vectors
         mean = encoders.mean_of(pathlib.Path(vector_files.ITEMS)).name
         copied += [name for name in (f'encode/{mean}', f'encode/{lsa.VOCABULARY}', f'encode/{lsa.WEIGHTS}')
                    if (known.stages / name).is_file()]

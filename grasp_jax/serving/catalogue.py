@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from grasp_jax.common.errors import UserError
-from grasp_jax.distributed.frozen_vectors import Tables, padded_rows
+from grasp_jax.distributed.frozen_vectors import FrozenVectors, padded_rows
 from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.distributed.vectors_on_host import fit_on_devices
 from grasp_jax.models.attention import LEVELS
@@ -126,7 +126,7 @@ class Catalogue:
         for some in self._more:
             params, first = self._with_identity(params, some, first), first + len(some.own)
         frozen = None
-        if spec.personal:
+        if spec.items_depend_on_user:
             frozen = self._frozen(places)
         self._gates = np.ones(LEVELS, np.float32)
         if frozen is not None:
@@ -136,12 +136,12 @@ class Catalogue:
         items, parts = jax.tree.map(lambda field: _filled(field, rest), (items, parts))
         self.arrays = Arrays(params, frozen, items, parts, jnp.asarray(self.count, jnp.int32))
 
-    def _frozen(self, places: int) -> Tables:
+    def _frozen(self, places: int) -> FrozenVectors:
         """Tables on the device, for a personal model."""
         known = self._assets.vectors
         assert known is not None
         rows = padded_rows(places + 1)
-        frozen = Tables(known.users, known.users_similar, known.items, known.items_similar)
+        frozen = FrozenVectors(known.users, known.users_similar, known.items, known.items_similar)
         if not fit_on_devices(frozen, make_mesh((1, 1), jax.devices()[:1]), known.items.itemsize, True, keys_kept=True):
             raise UserError(f'{self._assets.source}: gates look at vectors of every item, and these do not fit this '
                             'device; use --config.encode.dtype=float16, a smaller --config.encode.width or '
@@ -151,7 +151,7 @@ class Catalogue:
         users, users_similar = (jnp.asarray(np.asarray(table)) for table in (known.users, known.users_similar))
         if not len(users):
             users = users_similar = jnp.zeros((1, items.shape[1]), items.dtype)
-        return Tables(users, users_similar, items, similar)
+        return FrozenVectors(users, users_similar, items, similar)
 
     def _with_identity(self, params: Any, more: Extension, first: int) -> Any:
         """Parameters with the id embeddings of new items, where the method has such."""
@@ -162,7 +162,7 @@ class Catalogue:
         ids = np.arange(first, first + len(rows))
         return {**params, 'encoder': {**params['encoder'], 'embedding': _set_rows(embedding, ids, rows)}}
 
-    def _work(self, params: Any, frozen: Tables | None, ids: np.ndarray,
+    def _work(self, params: Any, frozen: FrozenVectors | None, ids: np.ndarray,
               more: tuple[Extension, ...]) -> tuple[Any, Any]:
         """`items` and `parts` of some ids, block by block."""
         found: list[tuple[jax.Array, Any]] = []
@@ -173,11 +173,11 @@ class Catalogue:
             block = np.zeros(size, np.int32)
             block[:len(some)] = some
             given = frozen
-            if frozen is None and self.model.spec.reads_vectors:
+            if frozen is None and self.model.spec.uses_vectors_in_forward:
                 own, similar = self._vectors(block, more)
                 no_users = jnp.zeros((1, own.shape[1]))
-                given = Tables(no_users, no_users, jnp.asarray(own), jnp.asarray(similar), None,
-                               jnp.zeros(padded_rows(self.model.spec.num_items + 1), jnp.int32).at[block].set(
+                given = FrozenVectors(no_users, no_users, jnp.asarray(own), jnp.asarray(similar), None,
+                                      jnp.zeros(padded_rows(self.model.spec.num_items + 1), jnp.int32).at[block].set(
                                    jnp.arange(size, dtype=jnp.int32)))
             items, parts = _block_work(self.model, params, given, jnp.asarray(block), gates)
             found.append(jax.tree.map(lambda field: field[:len(some)], (items, parts)))  # noqa: B023 (used at once)
@@ -223,12 +223,12 @@ def _filled(rows: jax.Array, more: int) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnums=(0,))
-def _block_work(model: Recommender, params: Any, tables: Tables | None, ids: jax.Array,
+def _block_work(model: Recommender, params: Any, tables: FrozenVectors | None, ids: jax.Array,
                 gates: jax.Array) -> tuple[jax.Array, Any]:
     """What is multiplied with states, [N, S], and of a personal model the parts."""
     def call(model: Recommender) -> tuple[jax.Array, Any]:
         parts = model.stored_catalogue(tables, ids)
-        if model.spec.personal:
+        if model.spec.items_depend_on_user:
             return model.encoder.represent(model.encoder.features_at(gates, parts)), parts
         return model.encoder.represent(model.encoder.features((), parts)), ()
 

@@ -86,7 +86,7 @@ class Engine:
 
     @property
     def _by_proxy(self) -> bool:
-        return self.catalogue.model.spec.personal and self.catalogue.count > 2 * CANDIDATES
+        return self.catalogue.model.spec.items_depend_on_user and self.catalogue.count > 2 * CANDIDATES
 
     @property
     def _large(self) -> bool:
@@ -183,11 +183,12 @@ class Engine:
         there = np.flatnonzero(known.lengths > 0)
         chosen = there[evenly_spread(len(there), users)]
         repeats = self._assets.config.evaluate.repeats  # then lists hold what is in the history
-        requests = [Request(np.asarray(known.whole(int(user)), np.int32),
-                            np.unique(known.whole(int(user)))[:0 if repeats else None], int(user)) for user in chosen]
+        requests = [Request(np.asarray(known.full_sequence(int(user)), np.int32),
+                            np.unique(known.full_sequence(int(user)))[:0 if repeats else None], int(user))
+                    for user in chosen]
         exact, found = self.top(requests, k, exact=True)[0], self.top(requests, k)[0]
         hits = sum(len(np.intersect1d(mine[mine > 0], theirs[theirs > 0])) for mine, theirs in zip(exact, found,
-                                                                                              strict=True))
+                                                                                                   strict=True))
         return hits / max(int((exact > 0).sum()), 1)
 
     def _dispatch(self, requests: collections.abc.Sequence[Request], width: int, k: int,

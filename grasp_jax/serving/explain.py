@@ -67,7 +67,7 @@ def explain(engine: Engine, assets: Assets, request: Request, item: int,
     others = others[np.isfinite(others)]
     rank = 1 + float((others > own).sum()) + float((others == own).sum()) / 2
     gates = None
-    if assets.spec.personal:
+    if assets.spec.items_depend_on_user:
         states, context = engine.states([open_request])
         found = _gates(engine.catalogue.model, engine.catalogue.arrays, jax.tree.map(lambda field: field[:1], context),
                        jnp.asarray([item], jnp.int32))

@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from grasp_jax.data.interactions import Interactions, evenly_spread
-from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.serving import scoring
 
 _HISTORIES, _LONGEST = 256, 32  # that tell the usual value of a gate
 
 
-def usual_gates(model: Recommender, params: Any, tables: Tables, interactions: Interactions) -> np.ndarray:
+def usual_gates(model: Recommender, params: Any, tables: FrozenVectors, interactions: Interactions) -> np.ndarray:
     """float32 [3]: the mean gate of each level over users of the data set and the items that they chose last.
 
     Args:
@@ -32,7 +32,7 @@ def usual_gates(model: Recommender, params: Any, tables: Tables, interactions: I
     users = known[evenly_spread(len(known), _HISTORIES)]
     history = np.zeros((len(users), _LONGEST), np.int32)
     for row, user in enumerate(users):
-        own = interactions.whole(int(user))[:-1][-_LONGEST:]
+        own = interactions.full_sequence(int(user))[:-1][-_LONGEST:]
         history[row, :len(own)] = own
     chosen = np.asarray(interactions.items)[interactions.indptr[users + 1] - 1]
     return np.asarray(_mean_gates(model, params, tables, jnp.asarray(history), jnp.asarray(users.astype(np.int32)),
@@ -40,9 +40,9 @@ def usual_gates(model: Recommender, params: Any, tables: Tables, interactions: I
 
 
 @functools.partial(jax.jit, static_argnums=(0,))
-def _mean_gates(model: Recommender, params: Any, tables: Tables, history: jax.Array, users: jax.Array,
+def _mean_gates(model: Recommender, params: Any, tables: FrozenVectors, history: jax.Array, users: jax.Array,
                 chosen: jax.Array) -> jax.Array:
-    inputs = scoring.as_inputs(history, model.spec.appended)
+    inputs = scoring.as_inputs(history, model.spec.mask_slots)
 
     def call(model: Recommender) -> jax.Array:
         _, _, context = model.represent_rows(tables, users, inputs.packed, inputs.masked)

@@ -71,11 +71,11 @@ class Questions:
         if users is not None:
             require_some(users, 'users')
             rows, names = self._names.rows(users)
-            return [(row, np.asarray(self._assets.interactions.whole(row), np.int32)) for row in rows], names
+            return [(row, np.asarray(self._assets.interactions.full_sequence(row), np.int32)) for row in rows], names
         assert histories is not None
         require_some(histories, 'histories')
         spec = self._assets.spec
-        if spec.ranks_by_users:
+        if spec.ranks_with_user_vectors:
             raise UserError(f'the gates of this model read a text of the user (user_context={spec.user_context}), '
                             'which a history has not; name a user, or train with --config.model.user_context=prefix')
         found = [(0, self._names.numbers(history, called(place))) for place, history in enumerate(histories)]

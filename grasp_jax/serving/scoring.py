@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from grasp_jax.batching.batches import Ends, Packed
-from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.batching.batches import LastPositions, PackedRows
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.models.attention import Normalised
 from grasp_jax.models.recommender import Inputs, Recommender
 from grasp_jax.ranking.ties import rank_in_all
@@ -34,7 +34,7 @@ class Arrays(NamedTuple):
     """
 
     params: Any
-    tables: Tables | None
+    tables: FrozenVectors | None
     items: jax.Array
     parts: Any
     known: jax.Array
@@ -52,16 +52,16 @@ class Asked(NamedTuple):
     allowed: jax.Array | np.ndarray | None = None
 
 
-def as_inputs(history: jax.Array, appended: int) -> Inputs:
+def as_inputs(history: jax.Array, mask_slots: int) -> Inputs:
     """Histories int32 [B, W], oldest first from column 0 and 0 behind, as rows of one user each."""
     rows = history.shape[0]  # len() takes no symbolic size, as of an export
     length = jnp.sum(history > 0, -1)
-    items = jnp.pad(history, ((0, 0), (0, appended)))
+    items = jnp.pad(history, ((0, 0), (0, mask_slots)))
     place = jnp.arange(items.shape[1])[None]
-    inside = place < (length + appended)[:, None]
+    inside = place < (length + mask_slots)[:, None]
     segment = jnp.where(inside, jnp.arange(1, rows + 1)[:, None], 0)
-    ends = Ends(jnp.arange(rows), jnp.maximum(length - 1 + appended, 0), jnp.ones(rows, jnp.int32))
-    return Inputs(Packed(items, segment, jnp.where(inside, place, 0)), inside & (items == 0), ends)
+    ends = LastPositions(jnp.arange(rows), jnp.maximum(length - 1 + mask_slots, 0), jnp.ones(rows, jnp.int32))
+    return Inputs(PackedRows(items, segment, jnp.where(inside, place, 0)), inside & (items == 0), ends)
 
 
 @functools.partial(jax.jit, static_argnums=(0,))
@@ -73,15 +73,15 @@ def states(model: Recommender, arrays: Arrays, history: jax.Array, users: jax.Ar
       history: int32 [B, W], as in `as_inputs`.
       users: int32 [B], rows of the users' tables where the gates read them.
     """
-    inputs = as_inputs(history, model.spec.appended)
+    inputs = as_inputs(history, model.spec.mask_slots)
 
     def call(model: Recommender) -> tuple[jax.Array, Any]:
         context: Any = ()
-        if model.spec.personal:
+        if model.spec.items_depend_on_user:
             read, _, context = model.represent_rows(arrays.tables, users, inputs.packed, inputs.masked)
         else:
             read = arrays.items[jnp.maximum(inputs.packed.items - 1, 0)]
-            if model.spec.hides_items:
+            if model.spec.masks_inputs:
                 read = jnp.where(inputs.masked[..., None], model.mask_vector[None, None], read)
         found = model.run_backbone(read, inputs.packed, train=False, ends=inputs.ends)
         return found, jax.tree.map(inputs.ends.pick, context)
@@ -136,12 +136,12 @@ def ranks(model: Recommender, arrays: Arrays, states: jax.Array, context: Any, t
 
 
 def _exact(model: Recommender, arrays: Arrays, states: jax.Array, context: Any, asked: Asked) -> jax.Array:
-    if not model.spec.personal:
+    if not model.spec.items_depend_on_user:
         return states @ arrays.items.T
     if model.spec.gate == 'softmax':  # its candidates are all that may be recommended
         there = _there(arrays, asked, len(states))
         normaliser: Any = model.apply({'params': arrays.params}, context, arrays.parts, there,
-                                 method=Recommender.log_normaliser)
+                                      method=Recommender.log_normaliser)
         context = Normalised(context, normaliser)
     found: Any = model.apply({'params': arrays.params}, states, context, arrays.parts, method=Recommender.score_all)
     return jnp.asarray(found)
@@ -152,7 +152,7 @@ def _among(model: Recommender, k: int, arrays: Arrays, states: jax.Array, contex
     def of_user(user: tuple[jax.Array, Any, jax.Array]) -> jax.Array:
         state, opening, chosen = user
         place = jnp.maximum(chosen - 1, 0)
-        if not model.spec.personal:
+        if not model.spec.items_depend_on_user:
             return arrays.items[place] @ state
         parts = jax.tree.map(lambda field: field[place], arrays.parts)
         found: Any = model.apply({'params': arrays.params}, state, opening, parts, method=Recommender.score)

@@ -19,7 +19,7 @@ from jax import export
 
 from grasp_jax.common.errors import UserError
 from grasp_jax.data.interactions import evenly_spread
-from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.models.attention import KnownScores, crossed_scores
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import ModelSpec
@@ -92,14 +92,14 @@ def arguments(known: Assets, weights: str) -> list[Argument]:
         table = getattr(known.vectors, name)
         found.append(Argument(name, _TABLES[name], table.shape, jax.dtypes.canonicalize_dtype(table.dtype).name))
     found.append(Argument(HISTORY, None, (BATCH, spec.max_length), 'int32'))
-    return [*found, Argument(USER, None, (BATCH,), 'int32')] if spec.ranks_by_users else found
+    return [*found, Argument(USER, None, (BATCH,), 'int32')] if spec.ranks_with_user_vectors else found
 
 
 def _read_tables(spec: ModelSpec) -> list[str]:
     """Tables that are read when items are ranked."""
     if spec.method == 'llm_esr':
         return ['items']
-    return [*['items', 'items_similar'] * spec.gated, *['users', 'users_similar'] * spec.ranks_by_users]
+    return [*['items', 'items_similar'] * spec.gated, *['users', 'users_similar'] * spec.ranks_with_user_vectors]
 
 
 def require_scores(known: Assets) -> None:
@@ -151,8 +151,8 @@ def _scorer(spec: ModelSpec, names: Sequence[str]) -> Callable[..., jax.Array]:
         read = {name: by_name.pop(name) for name in _read_tables(spec)}
         if read:
             no_users = jnp.zeros((1, spec.llm_width))
-            frozen = Tables(read.get('users', no_users), read.get('users_similar', no_users), read['items'],
-                            read.get('items_similar', read['items']))
+            frozen = FrozenVectors(read.get('users', no_users), read.get('users_similar', no_users), read['items'],
+                                   read.get('items_similar', read['items']))
         if users is None:
             users = jnp.zeros(history.shape[0], jnp.int32)
         return _scores(model, nested(by_name), frozen, history, users)
@@ -160,13 +160,14 @@ def _scorer(spec: ModelSpec, names: Sequence[str]) -> Callable[..., jax.Array]:
     return scorer
 
 
-def _scores(model: Recommender, params: Any, frozen: Tables | None, history: jax.Array, users: jax.Array) -> jax.Array:
+def _scores(model: Recommender, params: Any, frozen: FrozenVectors |
+            None, history: jax.Array, users: jax.Array) -> jax.Array:
     """[b, m]; the work on the items is done in each call."""
     count = jnp.asarray(model.spec.num_items, jnp.int32)
 
     def of_items(model: Recommender) -> tuple[jax.Array, Any]:
         parts = model.catalogue(frozen, jnp.arange(1, model.spec.num_items + 1))
-        if model.spec.personal:
+        if model.spec.items_depend_on_user:
             return jnp.zeros((model.spec.num_items, 0)), parts
         return model.encoder.represent(model.encoder.features((), parts)), ()
 
@@ -174,7 +175,7 @@ def _scores(model: Recommender, params: Any, frozen: Tables | None, history: jax
     items, parts = of_all
     arrays = scoring.Arrays(params, frozen, items, parts, count)
     states, context = scoring.states(model, arrays, history, users)
-    if not model.spec.personal:
+    if not model.spec.items_depend_on_user:
         return states @ items.T
 
     def of_users(model: Recommender) -> jax.Array:
@@ -221,8 +222,9 @@ def largest_difference(known: Assets, program: export.Exported) -> tuple[float, 
     """
     there = np.flatnonzero(known.interactions.lengths > 0)
     chosen = there[evenly_spread(len(there), _USERS_COMPARED)].astype(np.int32)
-    asked = [Request(np.asarray(known.interactions.whole(int(user)), np.int32), np.zeros(0, np.int32), int(user))
-             for user in chosen]
+    histories = [np.asarray(known.interactions.full_sequence(int(user)), np.int32) for user in chosen]
+    asked = [Request(history, np.zeros(0, np.int32), int(user))
+             for history, user in zip(histories, chosen, strict=True)]
     with jax.default_matmul_precision('highest'):
         wanted = Engine(known).scores(asked)
     history = np.zeros((len(chosen), known.spec.max_length), np.int32)
@@ -231,7 +233,7 @@ def largest_difference(known: Assets, program: export.Exported) -> tuple[float, 
         history[row, :len(newest)] = newest
     stored = [*flat(ranking(known.params)).values(), *(getattr(known.vectors, name) for name in
                                                        _read_tables(known.spec))]
-    question = [history, chosen] if known.spec.ranks_by_users else [history]
+    question = [history, chosen] if known.spec.ranks_with_user_vectors else [history]
     try:
         found = np.asarray(jax.jit(program.call)(*stored, *question))
     except (TypeError, ValueError) as error:

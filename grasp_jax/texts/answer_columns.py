@@ -120,7 +120,7 @@ class _People:
         # Rows of the users whose held-out item is not one of their training.
         self.untold = {split: [row for row, target in enumerate(targets) if target and int(target) not in had[row]]
                        for split, targets in self.targets.items()}
-        self.whole = [set(map(int, interactions.whole(int(user)))) for user in self.users]
+        self.whole = [set(map(int, interactions.full_sequence(int(user)))) for user in self.users]
         # The item before the held-out one.
         self.before: dict[str, list[int]] = {split: [int(own[-1]) if len(own) else 0 for own in (
             interactions.sequence(int(user), split) for user in self.users)] for split in NEGATIVES}

@@ -76,7 +76,7 @@ def describe(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathli
     _say_equal(dataset, items, facts['equal_item_texts'], spec, config)
     if by_model:
         assert answers is not None, 'a language model writes into a store'
-        asked = llm_texts.questions(dataset, items, users, config)
+        asked = llm_texts.build_prompts(dataset, items, users, config)
         *written, more = llm_texts.write(asked, config, answers / llm_texts.STORE, folder)
         for file, names, texts in zip((ITEMS, USERS), ids, written, strict=True):
             _write(folder / file, names, texts)
@@ -193,7 +193,7 @@ def _share_unknown(dataset: Dataset, spec: prompts.Domain) -> dict[str, float]:
 
 
 def _write(path: pathlib.Path, ids: Sequence[str], texts: Sequence[str], whole: Sequence[str] | None = None) -> int:
-    """Writes texts as they come; returns how many differ from their `whole`."""
+    """Writes texts as they come; returns how many differ from their `full_sequence`."""
     cut = 0
     bar = Bar(total=len(ids), desc=f'write {path.name}', unit='text', mininterval=1, delay=1)
     with path.open('w', encoding='utf-8') as file, bar:

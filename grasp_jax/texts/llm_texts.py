@@ -15,11 +15,11 @@ import ml_collections
 from grasp_jax.common.sqlite import TOGETHER, in_chunks
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.llm import language_model, prompt_runner, server
-from grasp_jax.llm.answer_store import NONE, Responses
+from grasp_jax.llm.answer_store import NONE, AnswerStore
 from grasp_jax.llm.described import description_in
 from grasp_jax.llm.language_model import LanguageModel
 from grasp_jax.llm.prompt_runner import Prompt
-from grasp_jax.llm.validation import judge
+from grasp_jax.llm.validation import rejection_reason
 from grasp_jax.texts import domains, prompts
 
 LOG = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _ALIKE = 0.1  # share of answers that another question got as well
 
 
 @dataclasses.dataclass(frozen=True)
-class Questions:
+class PromptSet:
     """What a model is asked about a data set.
 
     Attributes:
@@ -65,19 +65,19 @@ class Questions:
         return (self.prompt(number * step % total) for number in range(total))
 
 
-def questions(dataset: Dataset, item_texts: Sequence[str], user_texts: Sequence[str],
-              config: ml_collections.ConfigDict) -> Questions:
+def build_prompts(dataset: Dataset, item_texts: Sequence[str], user_texts: Sequence[str],
+                  config: ml_collections.ConfigDict) -> PromptSet:
     """The questions about a data set whose filled templates are given.
 
     Raises:
       UserError: a setting is wrong.
     """
-    return Questions(language_model.from_config(config), domains.load(config.text.domain),
+    return PromptSet(language_model.from_config(config), domains.load(config.text.domain),
                      list(zip(dataset.item_ids, item_texts, strict=True)),
                      list(zip(dataset.user_ids, user_texts, strict=True)))
 
 
-def write(asked: Questions, config: ml_collections.ConfigDict, store: pathlib.Path,
+def write(asked: PromptSet, config: ml_collections.ConfigDict, store: pathlib.Path,
           folder: pathlib.Path) -> tuple[list[str], list[str], dict[str, Any]]:
     """Has whatever has no answer yet written, and collects all texts.
 
@@ -91,11 +91,11 @@ def write(asked: Questions, config: ml_collections.ConfigDict, store: pathlib.Pa
       m item texts, n user texts, and facts.
 
     Raises:
-      UserError, Stopped, KeyboardInterrupt: as `generate.Generator.run`; what was answered is kept.
+      UserError, RunInterrupted, KeyboardInterrupt: as `prompt_runner.PromptRunner.run`; what was answered is kept.
     """
     limits = server.limits_from(config)
-    with Responses(store) as responses:
-        generator = prompt_runner.Generator(asked.model, responses, limits, asked.domain.keep_after)
+    with AnswerStore(store) as responses:
+        generator = prompt_runner.PromptRunner(asked.model, responses, limits, asked.domain.keep_after)
         generator.run(asked.spread, 'describe')
         texts, why = collect(asked, responses)
         totals = responses.totals(asked.model.name)
@@ -137,7 +137,7 @@ def _dollars(model: LanguageModel, found: float) -> float | None:
     return None if model.price is None else round(found, 4)
 
 
-def collect(asked: Questions, responses: Responses) -> tuple[list[str], list[tuple[str, str]]]:
+def collect(asked: PromptSet, responses: AnswerStore) -> tuple[list[str], list[tuple[str, str]]]:
     """All texts, items first; and whom the filled template stands for, with the reason."""
     templates = [text for _, text in (*asked.items, *asked.users)]
     texts: list[str] = []
@@ -152,7 +152,7 @@ def collect(asked: Questions, responses: Responses) -> tuple[list[str], list[tup
                 texts.append(templates[len(texts)])
             else:
                 texts.append(description_in(answer, asked.domain.keep_after))
-                reason = judge(texts[-1], None, None, '')  # of answers that an older version took
+                reason = rejection_reason(texts[-1], None, None, '')  # of answers that an older version took
                 if reason:
                     why.append((prompt.about, reason))
                     texts[-1] = templates[len(texts) - 1]

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import ml_collections
 
 from grasp_jax.llm import prompt_runner, server
-from grasp_jax.llm.answer_store import Responses, Usage
+from grasp_jax.llm.answer_store import AnswerStore, Usage
 from grasp_jax.llm.estimate import Tokens
 from grasp_jax.llm.prompt_runner import Prompt
 from grasp_jax.llm.server import Limits
-from grasp_jax.texts.llm_texts import STORE, Questions
+from grasp_jax.texts.llm_texts import STORE, PromptSet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,14 +39,14 @@ class Estimate:
     hours: float | None
 
 
-def estimate(asked: Questions, config: ml_collections.ConfigDict, store: pathlib.Path) -> Estimate:
+def estimate(asked: PromptSet, config: ml_collections.ConfigDict, store: pathlib.Path) -> Estimate:
     """Counts what is left.
 
     Raises:
       UserError: a setting is wrong.
     """
     limits = server.limits_from(config)
-    with Responses(store / STORE) as responses:
+    with AnswerStore(store / STORE) as responses:
         totals = responses.totals(asked.model.name)
         known = Tokens.learned(totals)
         left = tokens = 0
@@ -86,7 +86,7 @@ def as_text(found: Estimate, model: str) -> str:
         f'hours             {hours}'])
 
 
-def examples(asked: Questions, count: int) -> Iterator[str]:
+def examples(asked: PromptSet, count: int) -> Iterator[str]:
     """The first prompts about items and about users, as they would be sent."""
     for part in (dataclasses.replace(asked, users=()), dataclasses.replace(asked, items=())):
         for prompt, _ in zip(part.prompts(), range(count), strict=False):

@@ -50,7 +50,8 @@ def user_texts(dataset: Dataset, domain: str, max_chars: int, history: str = 'tr
     spec = _domain(domain, max_chars)
 
     def text(user: int) -> str:
-        known = dataset.interactions.sequence(user, 'train') if history == 'train' else dataset.interactions.whole(user)
+        known = dataset.interactions.sequence(
+    user, 'train') if history == 'train' else dataset.interactions.full_sequence(user)
         titles = [title(dataset.item_attributes[item - 1]) for item in known[::-1][held_out:]]
         try:
             return user_text(dataset.user_attributes[user], titles, spec, max_chars)

@@ -19,7 +19,7 @@ from orbax.checkpoint import v1 as ocp
 from grasp_jax.common.errors import UserError
 from grasp_jax.distributed import processes
 from grasp_jax.distributed.sharding import state_shapes
-from grasp_jax.training.state_packing import Packed, pack, packed_shapes, unpack
+from grasp_jax.training.state_packing import FlatState, flat_shapes, pack, unpack
 from grasp_jax.training.step import TrainState
 
 LOG = logging.getLogger(__name__)
@@ -106,8 +106,8 @@ class _States:
         failure: UserError | None = None
         try:
             shapes = state_shapes(like, mesh)
-            saved = self._checkpointer.load(number, packed_shapes(shapes, mesh)._asdict())
-            state = unpack(Packed(**saved), shapes)
+            saved = self._checkpointer.load(number, flat_shapes(shapes, mesh)._asdict())
+            state = unpack(FlatState(**saved), shapes)
         except Exception as error:  # whatever a library makes of bytes that are not what they were
             failure = _why(where, error)
         if not processes.all_say(failure is None):

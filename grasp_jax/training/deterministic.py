@@ -12,14 +12,14 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from grasp_jax.batching.batches import Packed
-from grasp_jax.batching.sampling import Drawn, Targets
+from grasp_jax.batching.batches import PackedRows
+from grasp_jax.batching.sampling import StepSamples, Targets
 from grasp_jax.common.errors import UserError
-from grasp_jax.distributed.partition import AXES, REPLICATED, WHOLE_MESH
+from grasp_jax.distributed.partition import AXES, BOTH_AXES, REPLICATED
 from grasp_jax.models.spec import ModelSpec
 
 
-class Part(NamedTuple):
+class MicroBatch(NamedTuple):
     """What a part has of its own; the fields of several parts have one more axis in front.
 
     Attributes:
@@ -31,13 +31,13 @@ class Part(NamedTuple):
     """
 
     number: jax.Array
-    packed: Packed
+    packed: PackedRows
     masked: jax.Array
     targets: Targets
     negatives: jax.Array | None
 
 
-class Whole(NamedTuple):
+class SharedInputs(NamedTuple):
     """What all parts read.
 
     Attributes:
@@ -55,10 +55,10 @@ class Whole(NamedTuple):
     key: jax.Array
 
 
-Loss = Callable[[Any, Any, Packed, Drawn, jax.Array], jax.Array]  # params, known, rows, drawn, dropout key
+Loss = Callable[[Any, Any, PackedRows, StepSamples, jax.Array], jax.Array]  # params, known, rows, drawn, dropout key
 
 
-def check_parts(parts: int, spec: ModelSpec, mesh: Mesh) -> None:
+def check_micro_batches(parts: int, spec: ModelSpec, mesh: Mesh) -> None:
     """Checks `config.train.parts` against the model and the devices.
 
     Raises:
@@ -76,7 +76,7 @@ def check_parts(parts: int, spec: ModelSpec, mesh: Mesh) -> None:
                         'parts=0 or another method')
 
 
-def value_and_grad(loss: Loss, mesh: Mesh, parts: int, params: Any, known: Any, packed: Packed, drawn: Drawn,
+def value_and_grad(loss: Loss, mesh: Mesh, parts: int, params: Any, known: Any, packed: PackedRows, drawn: StepSamples,
                    key: jax.Array) -> tuple[jax.Array, Any]:
     """The loss of a batch and its gradient, from those of its parts.
 
@@ -95,15 +95,15 @@ def value_and_grad(loss: Loss, mesh: Mesh, parts: int, params: Any, known: Any, 
     own = drawn.negatives.ndim > 1
     split = jax.tree.map(lambda field: field.reshape(parts, -1, *field.shape[1:]),
                          (packed, drawn.masked, drawn.targets, drawn.negatives if own else None))
-    whole = Whole(params, known, jnp.zeros(0, jnp.int32) if own else drawn.negatives,
-                  jnp.sum(drawn.targets.exist).astype(jnp.float32), key)
+    whole = SharedInputs(params, known, jnp.zeros(0, jnp.int32) if own else drawn.negatives,
+                         jnp.sum(drawn.targets.exist).astype(jnp.float32), key)
 
-    def here(some: Part, whole: Whole) -> Any:
+    def here(some: MicroBatch, whole: SharedInputs) -> Any:
         found = _one_by_one(lambda part: _part(loss, part, whole), some, whole.total >= 0)
         return jax.lax.all_gather(found, AXES, tiled=True)
 
-    found = jax.shard_map(here, mesh=mesh, in_specs=(WHOLE_MESH, REPLICATED), out_specs=REPLICATED,
-                          check_vma=False)(Part(jnp.arange(parts), *split), whole)
+    found = jax.shard_map(here, mesh=mesh, in_specs=(BOTH_AXES, REPLICATED), out_specs=REPLICATED,
+                          check_vma=False)(MicroBatch(jnp.arange(parts), *split), whole)
 
     def add(total: Any, part: Any) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, total, part), None
@@ -111,15 +111,15 @@ def value_and_grad(loss: Loss, mesh: Mesh, parts: int, params: Any, known: Any, 
     return jax.lax.scan(add, jax.tree.map(lambda field: jnp.zeros_like(field[0]), found), found)[0]
 
 
-def _part(loss: Loss, part: Part, whole: Whole) -> tuple[jax.Array, Any]:
+def _part(loss: Loss, part: MicroBatch, whole: SharedInputs) -> tuple[jax.Array, Any]:
     """A part's share of the batch's loss, and its gradient."""
-    drawn = Drawn(part.masked, part.targets, whole.shared if part.negatives is None else part.negatives)
+    drawn = StepSamples(part.masked, part.targets, whole.shared if part.negatives is None else part.negatives)
     share = jnp.sum(part.targets.exist) / jnp.maximum(whole.total, 1)
     key = jax.random.fold_in(whole.key, part.number)
     return jax.value_and_grad(lambda params: share * loss(params, whole.known, part.packed, drawn, key))(whole.params)
 
 
-def _one_by_one(program: Callable[[Part], Any], some: Part, always: jax.Array) -> Any:
+def _one_by_one(program: Callable[[MicroBatch], Any], some: MicroBatch, always: jax.Array) -> Any:
     """As `jax.lax.map`. `always` is true, which the compiler does not know: so it compiles the program by itself, and
     not together with the loop, which is another one for another number of parts here."""
     number = len(some.number)

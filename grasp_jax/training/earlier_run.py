@@ -15,7 +15,7 @@ from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
 from grasp_jax.config import default, saved_config
 from grasp_jax.distributed import processes
-from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import ModelSpec, model_spec
 from grasp_jax.ranking.metrics import finished_seeds
@@ -95,7 +95,7 @@ def find(config: ml_collections.ConfigDict, seed: int) -> Earlier:
                             'another --workdir')
     _require_same_model(found, config)
     _require_stages(found, manifest['inputs'])
-    if found.spec.reads_vectors:
+    if found.spec.uses_vectors_in_forward:
         _require_same_encoder(found, config)
     return found
 
@@ -112,12 +112,12 @@ def _require_same_model(earlier: Earlier, config: ml_collections.ConfigDict) -> 
 def _require_stages(earlier: Earlier, inputs: Sequence[str]) -> None:
     """Refuses stages that the earlier run was not trained on: their numbers would mean other items."""
     marks = {artefacts.read_json(path)['fingerprint'] for path in earlier.stages.glob(f'*/{artefacts.MANIFEST}')}
-    needed = ('prepare', 'encode') if earlier.spec.reads_vectors else ('prepare',)
+    needed = ('prepare', 'encode') if earlier.spec.uses_vectors_in_forward else ('prepare',)
     there = all((earlier.stages / stage / artefacts.MANIFEST).is_file() for stage in needed)
     if not there or not marks & set(inputs):
         raise earlier.refused(f'the stages that it was trained on are not in {earlier.stages} any more; bring them '
                               'back')
-    artefacts.require_whole(earlier.stages / 'prepare', 'bring it back as it was')
+    artefacts.require_intact(earlier.stages / 'prepare', 'bring it back as it was')
 
 
 def _require_same_encoder(earlier: Earlier, config: ml_collections.ConfigDict) -> None:
@@ -151,7 +151,7 @@ def require_same_vectors(earlier: Earlier, stages: pathlib.Path, spec: ModelSpec
     if kind == 'lsa' and not all(_same_file(before, now, name) for name in (lsa.WEIGHTS, lsa.VOCABULARY)):
         why = 'its vectors are of another fit of lsa'
     means = [encoders.mean_of(pathlib.Path(name)).name
-             for name in (vector_files.ITEMS, *[vector_files.USERS] * spec.reads_users)]
+             for name in (vector_files.ITEMS, *[vector_files.USERS] * spec.uses_user_vectors)]
     if not why and now['config']['center'] and not all(_same_file(before, now, name) for name in means):
         why = 'another mean was taken away from its vectors'
     if why:
@@ -191,10 +191,10 @@ def _state_shapes(earlier: Earlier) -> TrainState:
     """Shapes of the state of an earlier run; of its tables it is the width alone that matters."""
     items, frozen = artefacts.read_json(earlier.stages / 'prepare' / 'dataset.json')['num_items'], None
     spec = dataclasses.replace(earlier.spec, num_items=items)
-    if spec.reads_vectors:
+    if spec.uses_vectors_in_forward:
         width = earlier.encoder['facts']['width']
         spec = dataclasses.replace(spec, llm_width=width)
         vectors: Any = jax.ShapeDtypeStruct((2, width), np.float32)
-        frozen = Tables(vectors, vectors, vectors, vectors)
+        frozen = FrozenVectors(vectors, vectors, vectors, vectors)
     init = functools.partial(init_state, Recommender(spec), train_spec(earlier.config), seed=earlier.seed)
     return jax.eval_shape(init, frozen)

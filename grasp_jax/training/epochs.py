@@ -12,14 +12,14 @@ import numpy as np
 from grasp_jax.batching import batches
 from grasp_jax.common.errors import Diverged, UserError
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.distributed.frozen_vectors import Tables, padded_rows
+from grasp_jax.distributed.frozen_vectors import FrozenVectors, padded_rows
 from grasp_jax.distributed.sharding import put_replicated
-from grasp_jax.distributed.vectors_on_host import HostTables
-from grasp_jax.models.inputs import Data
+from grasp_jax.distributed.vectors_on_host import HostVectors
+from grasp_jax.models.inputs import DeviceData
 from grasp_jax.models.spec import ModelSpec
 from grasp_jax.training.similar_users import SimilarUsers
 from grasp_jax.training.step import TrainState, items_of_steps, step_key, target_count, train_spec, train_steps
-from grasp_jax.training.training_setup import Run
+from grasp_jax.training.training_setup import TrainingSetup
 
 # A sequence needs an input and a target.
 _SHORTEST = 2
@@ -37,9 +37,9 @@ class Chunk(NamedTuple):
       data: items and tables.
     """
 
-    shape: batches.Shape
-    steps: batches.Steps
-    data: Data
+    shape: batches.BatchSizes
+    steps: batches.StepPlan
+    data: DeviceData
 
 
 def training_sequences(interactions: Interactions, spec: ModelSpec) -> batches.Sequences:
@@ -55,7 +55,7 @@ def training_sequences(interactions: Interactions, spec: ModelSpec) -> batches.S
         raise UserError('the data: no user has two training interactions; lower the filter config.data.min_user or '
                         'bring more data')
     return batches.Sequences(users, interactions.indptr[users], lengths[users], spec.row_width,
-                             spec.appended if spec.reads_last_states else 0)
+                             spec.mask_slots if spec.uses_last_states else 0)
 
 
 class Epochs:
@@ -66,7 +66,7 @@ class Epochs:
       shape: sizes that nearly every batch has.
     """
 
-    def __init__(self, run: Run, seed: int):
+    def __init__(self, run: TrainingSetup, seed: int):
         """Finds the usual shape.
 
         Raises:
@@ -80,9 +80,9 @@ class Epochs:
         self.shape = batches.usual_shape(self.sequences, self._settings.batch_size, seed,
                                          self._settings.parts or run.mesh.size, self._targets)
         self._similar = None
-        if run.model.spec.reads_similar_users:
-            assert run.offline.similar_users is not None
-            self._similar = SimilarUsers(run.interactions, run.offline.similar_users, run.model.spec)
+        if run.model.spec.uses_similar_users:
+            assert run.pretrained.similar_users is not None
+            self._similar = SimilarUsers(run.interactions, run.pretrained.similar_users, run.model.spec)
             groups = self.shape.groups
             # To spare: the numbers vary from epoch to epoch, and each new one is compiled anew.
             grids = tuple((groups * math.ceil(_SPARE * plan.num_rows / groups), plan.width)
@@ -155,7 +155,7 @@ class Epochs:
         plan = self.plan(epoch)
         places = self._targets(plan, self.shape.groups) if self._targets else 0
         shape = self.shape._replace(rows=plan.num_rows, targets=max(self.shape.targets, places))
-        similar: tuple[batches.Plan, ...] = ()
+        similar: tuple[batches.EpochPlan, ...] = ()
         if self._similar is not None:
             similar = self._similar.plan(plan, self.shape.groups, tuple(rows for rows, _ in self.shape.similar))
             shape = shape._replace(similar=tuple((each.num_rows, each.width) for each in similar))
@@ -163,11 +163,11 @@ class Epochs:
         if self._run.host is not None:
             size = min(size, self._host_steps(shape, self._run.host))
 
-        def steps_from(start: int) -> batches.Steps:
-            theirs = tuple(each.steps(start, start + size) for each in similar)
-            return put_replicated(batches.Steps(plan.steps(start, start + size), theirs), self._run.mesh)
+        def step_plans(start: int) -> batches.StepPlan:
+            similar_steps = tuple(each.steps(start, start + size) for each in similar)
+            return put_replicated(batches.StepPlan(plan.steps(start, start + size), similar_steps), self._run.mesh)
 
-        parts = [steps_from(start) for start in range(first_step, len(plan), size)]
+        parts = [step_plans(start) for start in range(first_step, len(plan), size)]
         if self._run.host is None:
             yield from (Chunk(shape, steps, self._run.data) for steps in parts)
             return
@@ -180,26 +180,26 @@ class Epochs:
                 drawn = self._ids(shape, parts[number + 1], first + (number + 1) * size)
             yield Chunk(shape, steps, data)
 
-    def _ids(self, shape: batches.Shape, steps: batches.Steps, first: int) -> tuple[jax.Array, ...]:
+    def _ids(self, shape: batches.BatchSizes, steps: batches.StepPlan, first: int) -> tuple[jax.Array, ...]:
         return items_of_steps(self._run.model, self._spec, shape, self._run.data._replace(tables=None), self._key,
                               np.int32(first), steps)
 
-    def _fetch(self, host: HostTables, shape: batches.Shape, steps: batches.Steps, drawn: tuple[jax.Array, ...],
-               size: int) -> Tables:
+    def _fetch(self, host: HostVectors, shape: batches.BatchSizes, steps: batches.StepPlan,
+               drawn: tuple[jax.Array, ...], size: int) -> FrozenVectors:
         """The small tables of a chunk of `size` steps."""
         ids = np.concatenate([np.ravel(field) for field in drawn])
         users = size * self._settings.batch_size
         return host.fetch(ids, np.asarray(steps.users.user), padded_rows(1 + size * self._items_of_step(shape)),
                           padded_rows(users))
 
-    def _host_steps(self, shape: batches.Shape, host: HostTables) -> int:
+    def _host_steps(self, shape: batches.BatchSizes, host: HostVectors) -> int:
         """Steps whose rows fit the memory that a chunk may take."""
         rows = self._items_of_step(shape)
-        if self._run.model.spec.reads_users:
+        if self._run.model.spec.uses_user_vectors:
             rows += self._settings.batch_size
         return max(1, int(self._settings.chunk_mb * 1e6) // (rows * host.row_bytes))
 
-    def _items_of_step(self, shape: batches.Shape) -> int:
+    def _items_of_step(self, shape: batches.BatchSizes) -> int:
         """How many different items a step looks up at most."""
         positions = shape.rows * self._run.model.spec.row_width
         own = (shape.groups * shape.targets or positions) * self._spec.own_negatives
@@ -210,7 +210,7 @@ class Epochs:
         """Starts a chunk's steps; returns the state and losses [S] that they will leave."""
         return train_steps(self._run.model, self._spec, self._run.mesh, chunk.shape, chunk.data, state, chunk.steps)
 
-    def plan(self, epoch: int) -> batches.Plan:
+    def plan(self, epoch: int) -> batches.EpochPlan:
         """All batches of an epoch, pass after pass."""
         numbers = range(epoch * self.passes, (epoch + 1) * self.passes)
         whole = batches.joined([batches.epoch_plan(self.sequences, self._settings.batch_size, self._seed, number,

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from grasp_jax.common.errors import Stopped, UserError
+from grasp_jax.common.errors import RunInterrupted, UserError
 from grasp_jax.data.interactions import Split
 from grasp_jax.distributed import processes
 from grasp_jax.ranking import windows
@@ -19,12 +19,13 @@ from grasp_jax.training.checkpoints import Best, Checkpoints, Damaged, Interrupt
 from grasp_jax.training.epoch_bar import EpochBar
 from grasp_jax.training.epochs import NO_LOSSES, Epochs
 from grasp_jax.training.metrics_log import METRICS_FILE, MetricsLog, read_metrics
-from grasp_jax.training.preemption import Notice
+from grasp_jax.training.preemption import PreemptionGuard
 from grasp_jax.training.step import TrainState, ranked_params, train_spec
-from grasp_jax.training.training_setup import Run
+from grasp_jax.training.training_setup import TrainingSetup
 
 
-def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float], None] | None = None) -> Best:
+def train(run: TrainingSetup, seed: int, folder: pathlib.Path,
+          watch: Callable[[int, float], None] | None = None) -> Best:
     """Trains until the validation NDCG@10 has not risen for `patience` epochs; goes on where a killed run stopped.
 
     Args:
@@ -38,13 +39,13 @@ def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float
 
     Raises:
       UserError: the loss is no longer a number, or nobody has two training interactions.
-      Stopped: SIGTERM or a preemption notice came, and the state is saved.
+      RunInterrupted: SIGTERM or a preemption notice came, and the state is saved.
     """
     settings, spec, protocol = run.config.train, train_spec(run.config), run.config.evaluate.select_by
     epochs = Epochs(run, seed)
     validate = run.evaluator('valid')
     wanted = _wanted(run, validate.users, 'valid')
-    with (Notice() as notice,  # left last: a second SIGTERM must not end the process while states are being written
+    with (PreemptionGuard() as notice,  # left last: a second SIGTERM must not end the process amid writing
           Checkpoints(folder / 'checkpoints') as checkpoints, Interrupted(folder / 'interrupted') as interrupted):
         first, state, losses, spent = _where_it_stopped(run, seed, folder, checkpoints, interrupted)
         best = checkpoints.best()
@@ -76,20 +77,20 @@ def train(run: Run, seed: int, folder: pathlib.Path, watch: Callable[[int, float
                     watch(epoch, value)
                 bar.validated(line, best.value, best.epoch + 1)
         if notice():  # during the last validation
-            raise Stopped('saved after the last epoch; the same command goes on from there')
+            raise RunInterrupted('saved after the last epoch; the same command goes on from there')
     if best is None:
         raise UserError(f'config.train.max_epochs={settings.max_epochs}: nothing to train; use at least 1')
     return best
 
 
-def _log(run: Run, seed: int, folder: pathlib.Path, first: int) -> MetricsLog | None:
+def _log(run: TrainingSetup, seed: int, folder: pathlib.Path, first: int) -> MetricsLog | None:
     """The record of a seed with its sinks, in the process that writes."""
     if not processes.is_writer():
         return None
     return MetricsLog(folder, first, sinks.opened(run.config.train.sinks, folder, run.config, seed, first))
 
 
-def _where_it_stopped(run: Run, seed: int, folder: pathlib.Path, checkpoints: Checkpoints,
+def _where_it_stopped(run: TrainingSetup, seed: int, folder: pathlib.Path, checkpoints: Checkpoints,
                       interrupted: Interrupted) -> tuple[int, TrainState, np.ndarray, float]:
     """The epoch to go on with, the state, and of the steps of that epoch that are done the losses and the seconds."""
     shapes = run.state_shapes(seed)
@@ -114,11 +115,12 @@ def _stop(interrupted: Interrupted, epoch: int, state: TrainState, losses: np.nd
           seconds: float) -> NoReturn:
     if len(losses):  # else the checkpoint of the epoch before says it all
         interrupted.save(epoch, state, losses, seconds)
-    raise Stopped(f'saved after step {len(losses)} of {steps} of epoch {epoch + 1}; the same command goes on from '
-                  'there')
+    raise RunInterrupted(f'saved after step {len(losses)} of {steps} of epoch {epoch + 1}; the same command goes on '
+                         'from there')
 
 
-def test_ranks(run: Run, seed: int, folder: pathlib.Path, best: Best, depth: int = 0) -> tuple[Ranks, np.ndarray]:
+def test_ranks(run: TrainingSetup, seed: int, folder: pathlib.Path,
+               best: Best, depth: int = 0) -> tuple[Ranks, np.ndarray]:
     """Ranks the test items once, under both protocols, with the best checkpoint of a trained folder; beside the ranks
     stand the best items int32 [v, depth] of each user."""
     with Checkpoints(folder / 'checkpoints') as checkpoints:
@@ -130,7 +132,7 @@ def test_ranks(run: Run, seed: int, folder: pathlib.Path, best: Best, depth: int
     return with_hits(ranks, lists, _wanted(run, ranks.users, 'test')), lists
 
 
-def _wanted(run: Run, users: np.ndarray, split: Split) -> windows.Wanted | None:
+def _wanted(run: TrainingSetup, users: np.ndarray, split: Split) -> windows.Wanted | None:
     """All items of the users' windows; None where the next one alone is the target."""
     if run.config.evaluate.targets != 'all':
         return None

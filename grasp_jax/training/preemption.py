@@ -7,7 +7,7 @@ from typing import Any
 from grasp_jax.distributed import processes
 
 
-class Notice:
+class PreemptionGuard:
     """Whether to stop now. Use as a context manager; outside of it SIGTERM ends the process as it does any other.
 
     Among several processes it is enough that one of them gets the signal; all must ask equally often. JAX's own
@@ -22,7 +22,7 @@ class Notice:
         # Python lets only the main thread set handlers; elsewhere SIGTERM stays what it was.
         self._catches = threading.current_thread() is threading.main_thread()
 
-    def __enter__(self) -> 'Notice':
+    def __enter__(self) -> 'PreemptionGuard':
         if self._catches:
             self._before = signal.signal(signal.SIGTERM, self._take)
         return self

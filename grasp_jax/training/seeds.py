@@ -16,18 +16,18 @@ from grasp_jax.ranking.metrics import RANKS_FILE, finished_seeds, load_ranks, sa
 from grasp_jax.training import growing, warm_start
 from grasp_jax.training.checkpoints import Best, Checkpoints
 from grasp_jax.training.loop import test_ranks, train
-from grasp_jax.training.training_setup import Run
+from grasp_jax.training.training_setup import TrainingSetup
 
 __all__ = ['claim_run', 'finished_seeds', 'train_and_test']
 
 LOG = logging.getLogger(__name__)
 # Settings that change how a run is carried out, not what comes out of it.
-_OF_NO_CONSEQUENCE = ('recipe', 'seeds', 'steps_per_call', 'mesh', 'tables', 'chunk_mb', 'sinks')
+_EXECUTION_ONLY_KEYS = ('recipe', 'seeds', 'steps_per_call', 'mesh', 'tables', 'chunk_mb', 'sinks')
 # Settings that shape the report alone: of a finished run they may change.
 _OF_THE_REPORT = {'evaluate': ('ks', 'head_user', 'head_item')}
 
 
-def train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str, made_of: str = '') -> pathlib.Path:
+def train_and_test(run: TrainingSetup, seed: int, folder: pathlib.Path, inputs: str, made_of: str = '') -> pathlib.Path:
     """Trains one seed and ranks its test items, unless that is done; goes on where a killed run stopped.
 
     A second run that is pointed at the same folder waits for the first.
@@ -43,7 +43,7 @@ def train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str, made_
 
     Raises:
       UserError: the folder belongs to another config, or it is not finished and was begun on other contents.
-      Stopped: SIGTERM or a preemption notice came, and the state is saved.
+      RunInterrupted: SIGTERM or a preemption notice came, and the state is saved.
     """
     with artefacts.lock(folder) if processes.is_writer() else contextlib.nullcontext():
         return _train_and_test(run, seed, folder, inputs, made_of)
@@ -64,7 +64,7 @@ def claim_run(folder: pathlib.Path, config: ml_collections.ConfigDict, inputs: S
     Raises:
       UserError: the folder belongs to another config, to other contents or to other parameters to begin with.
     """
-    train = {key: value for key, value in config.train.to_dict().items() if key not in _OF_NO_CONSEQUENCE}
+    train = {key: value for key, value in config.train.to_dict().items() if key not in _EXECUTION_ONLY_KEYS}
     if config.train.start_from:
         train['start_from'] = warm_start.claimed(folder, config, start)
     settings = {'model': config.model.to_dict(), 'evaluate': config.evaluate.to_dict(), 'train': train}
@@ -73,7 +73,7 @@ def claim_run(folder: pathlib.Path, config: ml_collections.ConfigDict, inputs: S
     artefacts.claim(folder, settings, inputs, default().to_dict(), free, made_of)
 
 
-def _train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str, made_of: str) -> pathlib.Path:
+def _train_and_test(run: TrainingSetup, seed: int, folder: pathlib.Path, inputs: str, made_of: str) -> pathlib.Path:
     start = _note_of_start(run, seed, folder)
 
     def claim() -> bool:
@@ -104,7 +104,7 @@ def _train_and_test(run: Run, seed: int, folder: pathlib.Path, inputs: str, made
     return folder
 
 
-def _complete_lists(run: Run, seed: int, folder: pathlib.Path, depth: int) -> None:
+def _complete_lists(run: TrainingSetup, seed: int, folder: pathlib.Path, depth: int) -> None:
     """Makes the lists of a seed that is done where it has none, or shorter ones than are asked for, and its best
     checkpoint is still there; its ranks stay what they are."""
     def missing() -> int:
@@ -125,7 +125,7 @@ def _complete_lists(run: Run, seed: int, folder: pathlib.Path, depth: int) -> No
             save_ranks(folder, load_ranks(folder)._replace(hits=ranks.hits, wanted=ranks.wanted))
 
 
-def _note_of_start(run: Run, seed: int, folder: pathlib.Path) -> dict[str, Any] | None:
+def _note_of_start(run: TrainingSetup, seed: int, folder: pathlib.Path) -> dict[str, Any] | None:
     """Of a seed that is to begin with another run's parameters; None where it begins afresh, or notes already that it
     began with that run's."""
     if not run.config.train.start_from:

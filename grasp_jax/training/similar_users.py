@@ -32,10 +32,11 @@ class SimilarUsers:
         kept = np.minimum(lengths, spec.max_length)  # as many as a user is ranked by
         self._sequences = batches.Sequences(np.arange(interactions.num_users),
                                             interactions.indptr[:-1] + lengths - kept, kept, spec.row_width,
-                                            spec.appended)
+                                            spec.mask_slots)
         self.widths = (-(-spec.row_width // _NARROWER), spec.row_width)
 
-    def plan(self, plan: batches.Plan, groups: int, min_rows: tuple[int, ...] = (1, 1)) -> tuple[batches.Plan, ...]:
+    def plan(self, plan: batches.EpochPlan, groups: int,
+             min_rows: tuple[int, ...] = (1, 1)) -> tuple[batches.EpochPlan, ...]:
         """Places for the similar users of a plan's users.
 
         Args:
@@ -49,7 +50,7 @@ class SimilarUsers:
         """
         there = np.asarray(plan.placement.length)[..., None] > 0
         order = np.where(there, self._similar[plan.placement.user], -1).reshape(-1)
-        short = self._sequences.lengths[order] <= self.widths[0] - self._sequences.appended
+        short = self._sequences.lengths[order] <= self.widths[0] - self._sequences.mask_slots
         return tuple(batches.ordered_plan(dataclasses.replace(self._sequences, width=width),
                                           np.where(fits, order, -1), order.size // len(plan), rows, groups)
                      for width, fits, rows in zip(self.widths, (short, ~short), min_rows, strict=True))

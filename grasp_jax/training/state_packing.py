@@ -12,7 +12,7 @@ from grasp_jax.distributed.partition import REPLICATED
 _SMALL = 2 ** 17  # numbers; larger ones, as tables of ids, keep their own place and how they are split
 
 
-class Packed(NamedTuple):
+class FlatState(NamedTuple):
     """What a checkpoint holds of a state.
 
     Attributes:
@@ -24,13 +24,13 @@ class Packed(NamedTuple):
     large: tuple[Any, ...]
 
 
-def pack(state: Any) -> Packed:
+def pack(state: Any) -> FlatState:
     """A copy of a tree of arrays of 32-bit numbers."""
     small, large = _apart(state)
-    return Packed(_joined(small), tuple(jnp.copy(leaf) for leaf in large))
+    return FlatState(_joined(small), tuple(jnp.copy(leaf) for leaf in large))
 
 
-def packed_shapes(shapes: Any, mesh: Mesh) -> Packed:
+def flat_shapes(shapes: Any, mesh: Mesh) -> FlatState:
     """How a packed tree lies on the devices.
 
     Args:
@@ -39,14 +39,14 @@ def packed_shapes(shapes: Any, mesh: Mesh) -> Packed:
     """
     small, large = _apart(shapes)
     size = sum(leaf.size for leaf in small)
-    return Packed(jax.ShapeDtypeStruct((size,), jnp.uint32, sharding=NamedSharding(mesh, REPLICATED)), tuple(large))
+    return FlatState(jax.ShapeDtypeStruct((size,), jnp.uint32, sharding=NamedSharding(mesh, REPLICATED)), tuple(large))
 
 
-def unpack(packed: Packed, shapes: Any) -> Any:
+def unpack(packed: FlatState, shapes: Any) -> Any:
     """The tree that was packed.
 
     Args:
-      packed: as `packed_shapes` says.
+      packed: as `flat_shapes` says.
       shapes: shape, dtype and sharding of every array of the tree.
     """
     bits, large, begin = np.asarray(packed.small), iter(packed.large), 0

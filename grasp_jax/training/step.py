@@ -11,12 +11,12 @@ import optax
 from jax.sharding import Mesh
 
 from grasp_jax.batching import batches, sampling
-from grasp_jax.batching.sampling import Drawn
-from grasp_jax.distributed.frozen_vectors import Tables
-from grasp_jax.distributed.sharding import split_rows, state_shardings, whole
+from grasp_jax.batching.sampling import StepSamples
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
+from grasp_jax.distributed.sharding import replicate, split_rows, state_shardings
 from grasp_jax.models import losses
 from grasp_jax.models.alignment import HIDDEN_SHARE
-from grasp_jax.models.inputs import Data, input_rows
+from grasp_jax.models.inputs import DeviceData, input_rows
 from grasp_jax.models.recommender import Encoded, Inputs, Recommender
 from grasp_jax.training import deterministic
 
@@ -101,7 +101,7 @@ def ranked_params(spec: TrainSpec, state: TrainState) -> Any:
     return optax.tree.bias_correction(mean.ema, spec.average, mean.count)
 
 
-def init_state(model: Recommender, spec: TrainSpec, tables: Tables | None, seed: int,
+def init_state(model: Recommender, spec: TrainSpec, tables: FrozenVectors | None, seed: int,
                start: jax.Array | None = None) -> TrainState:
     """A fresh state; call it under `jax.jit` with output shardings, or `jax.eval_shape` for shapes alone.
 
@@ -113,7 +113,7 @@ def init_state(model: Recommender, spec: TrainSpec, tables: Tables | None, seed:
     """
     init_key = jax.random.split(jax.random.key(seed))[0]
     width = model.spec.row_width
-    packed = batches.Packed(*(jnp.zeros((1, width), jnp.int32),) * 3)
+    packed = batches.PackedRows(*(jnp.zeros((1, width), jnp.int32),) * 3)
     model = Recommender(dataclasses.replace(model.spec, table_mesh=None))  # one row cannot be split
     params = model.init(init_key, tables, jnp.zeros(1, jnp.int32), packed, packed.items > 0, train=False)['params']
     if start is not None:
@@ -133,8 +133,8 @@ def key_of_step(key: jax.Array, step: jax.Array) -> jax.Array:
     return jax.random.fold_in(jax.random.wrap_key_data(key), step)
 
 
-def draw(model: Recommender, spec: TrainSpec, shape: batches.Shape, packed: batches.Packed, key: jax.Array,
-         cumulative: jax.Array | None = None) -> tuple[Drawn, jax.Array]:
+def draw(model: Recommender, spec: TrainSpec, shape: batches.BatchSizes, packed: batches.PackedRows, key: jax.Array,
+         cumulative: jax.Array | None = None) -> tuple[StepSamples, jax.Array]:
     """Draws what a step needs; returns it and the key of its dropout.
 
     SASRec and GRU4Rec predict each next item of the sequence, BERT4Rec the items that a cloze mask hides.
@@ -142,7 +142,7 @@ def draw(model: Recommender, spec: TrainSpec, shape: batches.Shape, packed: batc
     negative_key, mask_key, dropout_key = jax.random.split(key, 3)
     if model.spec.causal:
         masked = jnp.zeros(packed.items.shape, bool)
-        if model.spec.hides_items:
+        if model.spec.masks_inputs:
             masked = sampling.draw_hidden(mask_key, packed, HIDDEN_SHARE)
         counts = (packed.segment > 0) & ~sampling.is_last(packed)
         if spec.last_only:
@@ -156,10 +156,10 @@ def draw(model: Recommender, spec: TrainSpec, shape: batches.Shape, packed: batc
     if not spec.own_negatives:
         count = 0 if spec.loss == 'softmax' else spec.negatives
         shared = sampling.draw_shared_negatives(negative_key, model.spec.num_items, count, cumulative)
-        return Drawn(masked, targets, shared), dropout_key
+        return StepSamples(masked, targets, shared), dropout_key
     # Drawn for every position, so that they do not depend on the number of groups or places.
     negatives = sampling.draw_training_negatives(negative_key, packed, model.spec.num_items, spec.own_negatives)
-    return Drawn(masked, targets, targets.pick(negatives)), dropout_key
+    return StepSamples(masked, targets, targets.pick(negatives)), dropout_key
 
 
 class Batch(NamedTuple):
@@ -173,17 +173,18 @@ class Batch(NamedTuple):
     """
 
     users: jax.Array
-    packed: batches.Packed
-    last: batches.Ends | Inputs
+    packed: batches.PackedRows
+    last: batches.LastPositions | Inputs
     similar: tuple[Inputs, ...] = ()
 
 
-def make_batch(model: Recommender, mesh: Mesh, shape: batches.Shape, items: jax.Array, step: batches.Steps) -> Batch:
+def make_batch(model: Recommender, mesh: Mesh, shape: batches.BatchSizes,
+               items: jax.Array, step: batches.StepPlan) -> Batch:
     """Lays one step's users out in rows, and their similar users where the method reads them."""
     spec = model.spec
     packed = split_rows(batches.pack_rows(items, step.users, shape.rows, spec.row_width), mesh)
-    last: batches.Ends | Inputs
-    if spec.reads_last_states and spec.appended:
+    last: batches.LastPositions | Inputs
+    if spec.uses_last_states and spec.mask_slots:
         last = input_rows(spec, mesh, items, step.users, shape.rows)
     else:
         last = batches.ends(step.users, longest=spec.max_length)
@@ -192,7 +193,7 @@ def make_batch(model: Recommender, mesh: Mesh, shape: batches.Shape, items: jax.
     return Batch(jnp.asarray(step.users.user), packed, last, tuple(similar))
 
 
-def batch_loss(params: Any, model: Recommender, spec: TrainSpec, data: Data, batch: Batch, drawn: Drawn,
+def batch_loss(params: Any, model: Recommender, spec: TrainSpec, data: DeviceData, batch: Batch, drawn: StepSamples,
                dropout_key: jax.Array) -> jax.Array:
     """Loss of one batch, dropout on: the recipe's loss over the targets and the method's own."""
     def loss(model: Recommender) -> jax.Array:
@@ -208,7 +209,7 @@ def batch_loss(params: Any, model: Recommender, spec: TrainSpec, data: Data, bat
     return jnp.asarray(found)
 
 
-def ranking_loss(model: Recommender, spec: TrainSpec, data: Data, batch: Batch, drawn: Drawn,
+def ranking_loss(model: Recommender, spec: TrainSpec, data: DeviceData, batch: Batch, drawn: StepSamples,
                  encoded: Encoded) -> jax.Array:
     """The recipe's loss over the targets (Eq. 6 under the paper's recipe)."""
     weight = drawn.targets.exist.astype(jnp.float32)
@@ -232,13 +233,13 @@ def ranking_loss(model: Recommender, spec: TrainSpec, data: Data, batch: Batch, 
     return losses.sampled_softmax(positive, negative, weight)
 
 
-def loss_and_gradient(params: Any, model: Recommender, spec: TrainSpec, mesh: Mesh, data: Data, batch: Batch,
-                      drawn: Drawn, dropout_key: jax.Array) -> tuple[jax.Array, Any]:
+def loss_and_gradient(params: Any, model: Recommender, spec: TrainSpec, mesh: Mesh, data: DeviceData, batch: Batch,
+                      drawn: StepSamples, dropout_key: jax.Array) -> tuple[jax.Array, Any]:
     """`batch_loss` and its gradient, in parts where `spec.parts` asks for that."""
     if not spec.parts:
         return jax.value_and_grad(batch_loss)(params, model, spec, data, batch, drawn, dropout_key)
 
-    def loss(params: Any, known: Any, packed: batches.Packed, drawn: Drawn, key: jax.Array) -> jax.Array:
+    def loss(params: Any, known: Any, packed: batches.PackedRows, drawn: StepSamples, key: jax.Array) -> jax.Array:
         data, users, last = known
         return batch_loss(params, model, spec, data, Batch(users, packed, last), drawn, key)
 
@@ -246,8 +247,8 @@ def loss_and_gradient(params: Any, model: Recommender, spec: TrainSpec, mesh: Me
     return deterministic.value_and_grad(loss, mesh, spec.parts, params, known, batch.packed, drawn, dropout_key)
 
 
-def train_step(model: Recommender, spec: TrainSpec, mesh: Mesh, shape: batches.Shape, data: Data, state: TrainState,
-               step: batches.Steps) -> tuple[TrainState, jax.Array]:
+def train_step(model: Recommender, spec: TrainSpec, mesh: Mesh, shape: batches.BatchSizes, data: DeviceData,
+               state: TrainState, step: batches.StepPlan) -> tuple[TrainState, jax.Array]:
     """One optimiser step on the batch that `step` describes; returns the new state and the loss."""
     batch = make_batch(model, mesh, shape, data.items, step)
     drawn, dropout_key = draw(model, spec, shape, batch.packed, key_of_step(state.key, state.step), data.cumulative)
@@ -258,23 +259,23 @@ def train_step(model: Recommender, spec: TrainSpec, mesh: Mesh, shape: batches.S
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=(5,))
-def train_steps(model: Recommender, spec: TrainSpec, mesh: Mesh, shape: batches.Shape, data: Data, state: TrainState,
-                steps: batches.Steps) -> tuple[TrainState, jax.Array]:
+def train_steps(model: Recommender, spec: TrainSpec, mesh: Mesh, shape: batches.BatchSizes, data: DeviceData,
+                state: TrainState, steps: batches.StepPlan) -> tuple[TrainState, jax.Array]:
     """As many steps as `steps` holds, without leaving the device; returns the state and losses [S]."""
     step = functools.partial(train_step, model, spec, mesh, shape, data)
     state, found = jax.lax.scan(step, state, steps)
     # Where a fresh state lives: else the next call would find the tables' rows elsewhere and be compiled anew.
-    return jax.lax.with_sharding_constraint(state, state_shardings(state, mesh)), whole(found, mesh)
+    return jax.lax.with_sharding_constraint(state, state_shardings(state, mesh)), replicate(found, mesh)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def items_of_steps(model: Recommender, spec: TrainSpec, shape: batches.Shape, data: Data, key: jax.Array,
-                   first: jax.Array, steps: batches.Steps) -> tuple[jax.Array, ...]:
+def items_of_steps(model: Recommender, spec: TrainSpec, shape: batches.BatchSizes, data: DeviceData, key: jax.Array,
+                   first: jax.Array, steps: batches.StepPlan) -> tuple[jax.Array, ...]:
     """Item ids that the steps `first`, `first` + 1, ... will look up, fields [S, ...]: those of their rows, the
     negatives, and those of similar users' rows. What `train_steps` draws, without the rest."""
     width = model.spec.row_width
 
-    def one(number: jax.Array, step: batches.Steps) -> tuple[jax.Array, ...]:
+    def one(number: jax.Array, step: batches.StepPlan) -> tuple[jax.Array, ...]:
         packed = batches.pack_rows(data.items, step.users, shape.rows, width)
         drawn, _ = draw(model, spec, shape, packed, key_of_step(key, number), data.cumulative)
         similar = (batches.pack_rows(data.items, placement, *grid).items

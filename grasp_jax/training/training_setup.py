@@ -16,15 +16,15 @@ from grasp_jax.batching.sampling import cumulated
 from grasp_jax.common.errors import UserError
 from grasp_jax.data.interactions import Interactions, Split
 from grasp_jax.distributed import processes
-from grasp_jax.distributed.frozen_vectors import ROW_MULTIPLE, Tables
+from grasp_jax.distributed.frozen_vectors import ROW_MULTIPLE, FrozenVectors
 from grasp_jax.distributed.sharding import put_replicated, put_tables, state_shardings, table_mesh
-from grasp_jax.distributed.vectors_on_host import HostTables, fit_on_devices
-from grasp_jax.models.inputs import Data
+from grasp_jax.distributed.vectors_on_host import HostVectors, fit_on_devices
+from grasp_jax.models.inputs import DeviceData
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import ModelSpec, model_spec
 from grasp_jax.ranking.evaluator import Evaluator
-from grasp_jax.ranking.streamed import HostEvaluator
-from grasp_jax.training.deterministic import check_parts
+from grasp_jax.ranking.streamed import StreamedEvaluator
+from grasp_jax.training.deterministic import check_micro_batches
 from grasp_jax.training.step import LOSSES, TrainState, init_state, train_spec
 
 LOG = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ _PROGRAMS = 150
 TABLE_DTYPES = ('', 'float32', 'bfloat16', 'float16')
 
 
-class Offline(NamedTuple):
+class PretrainedInputs(NamedTuple):
     """What methods besides GRASP get from the LLM vectors before training.
 
     Attributes:
@@ -47,11 +47,11 @@ class Offline(NamedTuple):
     similar_users: np.ndarray | None = None
 
 
-NOTHING = Offline()
+NOT_PRETRAINED = PretrainedInputs()
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class TrainingSetup:
     """Everything that a run needs and does not change.
 
     Attributes:
@@ -62,21 +62,21 @@ class Run:
       interactions: all sequences.
       negatives: stored negatives by split.
       host: the tables where they stay on the host, else None.
-      offline: reduced vectors and similar users, where the method needs them.
+      pretrained: reduced vectors and similar users, where the method needs them.
       stages: folder of the stages before training; None where the data come from elsewhere.
     """
 
     config: ml_collections.ConfigDict
     model: Recommender
     mesh: Mesh
-    data: Data
+    data: DeviceData
     interactions: Interactions
     negatives: dict[str, np.ndarray]
-    host: HostTables | None = None
-    offline: Offline = NOTHING
+    host: HostVectors | None = None
+    pretrained: PretrainedInputs = NOT_PRETRAINED
     stages: pathlib.Path | None = None
 
-    def evaluator(self, split: Split) -> Evaluator | HostEvaluator:
+    def evaluator(self, split: Split) -> Evaluator | StreamedEvaluator:
         """Ranks the held-out items of 'valid' or 'test'.
 
         Raises:
@@ -84,7 +84,7 @@ class Run:
         """
         given = (self.model, self.mesh, self.data, self.interactions, split, self.negatives[split],
                  self.config.evaluate.users_per_batch, self.config.evaluate.users, self.config.evaluate.repeats)
-        found = Evaluator(*given) if self.host is None else HostEvaluator(*given, host=self.host)
+        found = Evaluator(*given) if self.host is None else StreamedEvaluator(*given, host=self.host)
         settings = self.config.evaluate
         nobody = found.alone[settings.select_by].all() or (found.alone['sampled'].all() and not settings.repeats)
         if split == 'valid' and nobody:
@@ -98,7 +98,7 @@ class Run:
         init = functools.partial(init_state, self.model, train_spec(self.config))
         shapes = self.state_shapes(seed)
         return jax.jit(init, static_argnums=1, out_shardings=state_shardings(shapes, self.mesh))(
-            self.data.tables, seed, self.offline.start if self.model.spec.starts_from_text else None)
+            self.data.tables, seed, self.pretrained.start if self.model.spec.starts_from_text else None)
 
     def state_shapes(self, seed: int) -> TrainState:
         """Shapes of the state, nothing computed."""
@@ -106,8 +106,9 @@ class Run:
         return jax.eval_shape(init, self.data.tables)
 
 
-def make_run(config: ml_collections.ConfigDict, mesh: Mesh, interactions: Interactions,
-             negatives: dict[str, np.ndarray], tables: Tables | None, offline: Offline = NOTHING) -> Run:
+def make_training_setup(config: ml_collections.ConfigDict, mesh: Mesh, interactions: Interactions,
+                        negatives: dict[str, np.ndarray], tables: FrozenVectors | None,
+                        pretrained: PretrainedInputs = NOT_PRETRAINED) -> TrainingSetup:
     """Checks the model section and moves data to the devices.
 
     Args:
@@ -116,7 +117,7 @@ def make_run(config: ml_collections.ConfigDict, mesh: Mesh, interactions: Intera
       interactions: all sequences.
       negatives: int32 [v, N] for 'valid' and 'test'.
       tables: LLM vectors (may be memory-mapped), None for method 'none'.
-      offline: reduced vectors and similar users, where the method needs them.
+      pretrained: reduced vectors and similar users, where the method needs them.
 
     Raises:
       UserError: settings of the model or the recipe do not go together.
@@ -126,28 +127,30 @@ def make_run(config: ml_collections.ConfigDict, mesh: Mesh, interactions: Intera
     spec = model_spec(config, interactions.num_items, width)
     model = Recommender(dataclasses.replace(spec, table_mesh=table_mesh(mesh)))
     check_recipe(config, model.spec)
-    check_parts(config.train.parts, model.spec, mesh)
+    check_micro_batches(config.train.parts, model.spec, mesh)
     items, cumulative = put_replicated((np.asarray(interactions.items, np.int32), _cumulative(config, interactions)),
                                        mesh)
-    if tables is None or not spec.reads_vectors:
-        return Run(config, model, mesh, Data(items, None, cumulative), interactions, negatives, offline=offline)
-    settings, needs_users = config.train, model.spec.reads_users
+    if tables is None or not spec.uses_vectors_in_forward:
+        return TrainingSetup(config, model, mesh, DeviceData(items, None, cumulative),
+                             interactions, negatives, pretrained=pretrained)
+    settings, needs_users = config.train, model.spec.uses_user_vectors
     dtype = jnp.dtype(settings.table_dtype or min(tables.items.dtype, np.dtype(np.float32)))
     where = settings.tables
     if where == 'auto':
-        fit = fit_on_devices(tables, mesh, dtype.itemsize, needs_users, keys_kept=spec.fixed_scores)
+        fit = fit_on_devices(tables, mesh, dtype.itemsize, needs_users, keys_kept=spec.gate_scores_are_constant)
         where = 'device' if processes.all_say(fit) else 'host'
     if where == 'device':
-        return Run(config, model, mesh, Data(items, put_tables(tables, mesh, needs_users, dtype), cumulative),
-                   interactions, negatives, offline=offline)
+        data = DeviceData(items, put_tables(tables, mesh, needs_users, dtype), cumulative)
+        return TrainingSetup(config, model, mesh, data, interactions, negatives, pretrained=pretrained)
     if settings.loss == 'softmax':
         raise UserError("config.train.loss='softmax' scores all items at every step, but the vectors do not fit the "
                         'devices; use --config.train.loss=sampled_softmax')
     LOG.info('vectors stay on the host; the rows of a chunk of steps travel (config.train.tables)')
-    host = HostTables(tables, mesh, needs_users, dtype)
+    host = HostVectors(tables, mesh, needs_users, dtype)
     nothing = np.zeros(0, np.int32)
     padding = host.fetch(nothing, nothing, ROW_MULTIPLE, ROW_MULTIPLE)
-    return Run(config, model, mesh, Data(items, padding, cumulative), interactions, negatives, host, offline)
+    return TrainingSetup(config, model, mesh, DeviceData(items, padding, cumulative),
+                         interactions, negatives, host, pretrained)
 
 
 def _forget_programs() -> None:
@@ -181,13 +184,13 @@ def check_recipe(config: ml_collections.ConfigDict, spec: ModelSpec) -> None:
     if spec.backbone == 'bert4rec' and not settings.mask_prob and not settings.mask_last_prob:
         raise UserError('config.train.mask_prob=0.0 and config.train.mask_last_prob=0.0: nothing is hidden, so '
                         'BERT4Rec has nothing to learn; raise one of them')
-    if settings.loss == 'softmax' and spec.personal:
+    if settings.loss == 'softmax' and spec.items_depend_on_user:
         raise UserError("config.train.loss='softmax' needs items that look alike to every user; use "
                         '--config.model.gate=none or --config.train.loss=sampled_softmax')
-    if settings.tables == 'host' and spec.reads_vectors and settings.loss == 'softmax':
+    if settings.tables == 'host' and spec.uses_vectors_in_forward and settings.loss == 'softmax':
         raise UserError("config.train.tables='host': config.train.loss='softmax' scores all items at every step, for "
                         'which their vectors must be on the devices; use --config.train.loss=sampled_softmax')
-    if settings.tables == 'host' and spec.personal and spec.gate == 'softmax':
+    if settings.tables == 'host' and spec.items_depend_on_user and spec.gate == 'softmax':
         raise UserError("config.train.tables='host': config.model.gate='softmax' would pass over all items twice; use "
                         'another gate, or --config.train.tables=device')
     if settings.shared_negatives and spec.gated and spec.gate == 'softmax':

@@ -26,7 +26,7 @@ from grasp_jax.distributed import processes
 from grasp_jax.retrieval.neighbours import ITEM_NEIGHBOURS
 from grasp_jax.training import earlier_run
 from grasp_jax.training.step import TrainState, train_spec
-from grasp_jax.training.training_setup import Run
+from grasp_jax.training.training_setup import TrainingSetup
 from grasp_jax.vectors import vector_files
 
 LOG = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ def _note(folder: pathlib.Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def load(run: Run, seed: int) -> Start:
+def load(run: TrainingSetup, seed: int) -> Start:
     """Reads what a seed begins with; all processes together.
 
     Args:
@@ -116,7 +116,7 @@ def load(run: Run, seed: int) -> Start:
     """
     assert run.stages is not None, 'made by pipeline.run_on'
     earlier = earlier_run.find(run.config, seed)
-    if run.model.spec.reads_vectors:
+    if run.model.spec.uses_vectors_in_forward:
         earlier_run.require_same_vectors(earlier, run.stages, run.model.spec)
     state, ranked, epoch = earlier_run.best_state(earlier, run.mesh)
     has_table = 'embedding' in ranked.get('encoder', {})
@@ -133,7 +133,7 @@ def _digest(params: Any, item_ids: Sequence[str]) -> str:
     return found.hexdigest()[:16]
 
 
-def first_state(run: Run, seed: int, folder: pathlib.Path) -> TrainState:
+def first_state(run: TrainingSetup, seed: int, folder: pathlib.Path) -> TrainState:
     """The state that a seed begins with: that of the run to start from where there is one, else a fresh one.
 
     Args:
@@ -160,11 +160,11 @@ def first_state(run: Run, seed: int, folder: pathlib.Path) -> TrainState:
     return goes_on(start, fresh, train_spec(run.config).average, known, neighbours)
 
 
-def _matched(run: Run, start: Start) -> tuple[np.ndarray, np.ndarray | None]:
+def _matched(run: TrainingSetup, start: Start) -> tuple[np.ndarray, np.ndarray | None]:
     """As `match_items`, and the neighbours of the items of now where the model reads texts."""
     assert run.stages is not None
     known = match_items(start.item_ids, dataset_files.load(run.stages / 'prepare').item_ids)
-    if not run.model.spec.reads_text:
+    if not run.model.spec.uses_vectors:
         return known, None
     return known, np.load(run.stages / 'retrieve' / ITEM_NEIGHBOURS, mmap_mode='r', allow_pickle=False)
 

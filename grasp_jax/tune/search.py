@@ -10,7 +10,7 @@ from typing import Any
 import ml_collections
 
 from grasp_jax.common import artefacts
-from grasp_jax.common.errors import Diverged, Stopped, UserError
+from grasp_jax.common.errors import Diverged, RunInterrupted, UserError
 from grasp_jax.config import changed, default
 from grasp_jax.tune.spaces import SPACES, start_of
 
@@ -100,7 +100,7 @@ def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: 
         except Diverged as error:
             LOG.warning('trial %d: %s', trial.number, error)
             raise optuna.TrialPruned from error
-        except (Stopped, KeyboardInterrupt, UserError, OSError):  # its checkpoints will be found
+        except (RunInterrupted, KeyboardInterrupt, UserError, OSError):  # its checkpoints will be found
             _queue(study, trial.params, states)
             raise
         except Exception as error:  # as memory that did not suffice: perhaps not the next time

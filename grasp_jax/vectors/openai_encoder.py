@@ -17,7 +17,7 @@ from grasp_jax.common.progress import Bar
 from grasp_jax.llm import estimate, language_model
 from grasp_jax.llm.answer_store import Usage
 from grasp_jax.llm.budget import Budget
-from grasp_jax.llm.server import Broken, Refused, Server, Stopped, broken, limits_from
+from grasp_jax.llm.server import Broken, Refused, RequestsHalted, Server, broken, limits_from
 from grasp_jax.vectors.vector_store import VectorStore
 
 _SHORTEST = 100  # characters; a text that is refused at this length is not refused for its length
@@ -76,7 +76,7 @@ class OpenAIEncoder:
 
         Raises:
           UserError: the server cannot be used, or a limit is reached; what it made is kept.
-          Stopped, KeyboardInterrupt: a signal came; the same.
+          RequestsHalted, KeyboardInterrupt: a signal came; the same.
         """
         self._budget = Budget(self._server, self._dollars(store.spent()))
         with Bar(total=count, desc='encode', unit='request', mininterval=0.5) as bar:
@@ -139,7 +139,7 @@ class OpenAIEncoder:
 
         async with self._budget.request(self._dollars(tokens)) as may_go:
             if not may_go:
-                raise Stopped
+                raise RequestsHalted
             found: tuple[np.ndarray, int] = await self._server.ask(request, tokens, lost)
             self.tokens += found[1]
             self._budget.spent += self._dollars(found[1])

@@ -16,7 +16,7 @@ _BLOCK = 1 << 24  # numbers looked at together: 64 MB in float32
 
 
 @dataclasses.dataclass(frozen=True)
-class LLMTables:
+class LLMVectors:
     """The four frozen tables, E wide; row 0 of the item tables is zero (padding).
 
     Attributes:
@@ -38,7 +38,7 @@ class LLMTables:
 
 
 def load_tables(encode_folder: pathlib.Path, retrieve_folder: pathlib.Path, num_users: int,
-                num_items: int) -> LLMTables:
+                num_items: int) -> LLMVectors:
     """Opens the tables that the stages `encode` and `retrieve` left.
 
     Args:
@@ -53,7 +53,7 @@ def load_tables(encode_folder: pathlib.Path, retrieve_folder: pathlib.Path, num_
     items, users = load_vectors(encode_folder, num_users, num_items)
     items_similar = item_table(retrieve_folder / ITEMS_SIMILAR, num_items, items.shape[1])
     users_similar = open_table(retrieve_folder / USERS_SIMILAR, num_users, items.shape[1])
-    return LLMTables(users=users, items=items, users_similar=users_similar, items_similar=items_similar)
+    return LLMVectors(users=users, items=items, users_similar=users_similar, items_similar=items_similar)
 
 
 def load_vectors(folder: pathlib.Path, num_users: int, num_items: int) -> tuple[np.ndarray, np.ndarray]:

@@ -48,9 +48,9 @@ def test_rows_hold_the_newest_items_of_every_user_once(sequences):
 
 def test_appended_positions_belong_to_the_user_and_hold_no_item(sequences):
     flat = np.arange(1, sequences.lengths.sum() + 1)
-    known = batches.Sequences(sequences.users, sequences.starts, sequences.lengths, WIDTH, appended=1)
+    known = batches.Sequences(sequences.users, sequences.starts, sequences.lengths, WIDTH, mask_slots=1)
     plan = batches.ordered_plan(known, np.arange(50), 50)
-    packed = batches.pack_rows(jnp.asarray(flat), one(plan, 0), plan.num_rows, WIDTH, appended=1)
+    packed = batches.pack_rows(jnp.asarray(flat), one(plan, 0), plan.num_rows, WIDTH, mask_slots=1)
     place = one(plan, 0)
     masks = np.asarray((packed.items == 0) & (packed.segment > 0))
     assert masks.sum() == 50

@@ -37,7 +37,7 @@ def test_training_negatives_are_outside_the_sequence_and_uniform(sequences):
 
 
 def test_a_negative_has_four_draws_to_miss_the_users_own_items():
-    packed = batches.Packed(jnp.arange(1, 16)[None], jnp.ones((1, 15), jnp.int32), jnp.arange(15)[None])
+    packed = batches.PackedRows(jnp.arange(1, 16)[None], jnp.ones((1, 15), jnp.int32), jnp.arange(15)[None])
     negatives = sampling.draw_training_negatives(jax.random.key(0), packed, 20, 2000)
     assert abs(np.mean(np.asarray(negatives) <= 15) - (15 / 20) ** 4) < 0.015
 

@@ -26,7 +26,7 @@ from grasp_jax.common import disk
 from grasp_jax.common.errors import UserError
 from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.training.epochs import Epochs
-from grasp_jax.training.training_setup import make_run
+from grasp_jax.training.training_setup import make_training_setup
 
 TINY = workload.SIZES['tiny']
 MACHINE = {'machine': {**timing.machine(), 'command': 'a test'}, 'matmul_flops_per_s': 1e11,
@@ -138,8 +138,8 @@ def test_a_profile_leaves_a_trace_and_the_longest_operations(tmp_path):
 
 
 def test_wide_operations_are_counted_from_the_shapes(tiny):
-    run = make_run(workload.config_of(TINY, backbone='sasrec', method='grasp'), make_mesh((1, 1), _one()), tiny[0], {},
-                   tiny[1])
+    config = workload.config_of(TINY, backbone='sasrec', method='grasp')
+    run = make_training_setup(config, make_mesh((1, 1), _one()), tiny[0], {}, tiny[1])
     shape = Epochs(run, 0).shape
     rows = 2 * shape.rows * (TINY.max_length + 1)  # inputs and negatives
     forward = rows * (4 * TINY.width) * 128 * 2  # a multiply-add is two
@@ -178,7 +178,7 @@ def test_vectors_that_nothing_can_be_searched_in_are_refused(tmp_path, content):
 
 
 def test_a_call_is_the_same_program_whatever_an_epoch_ends_with(tiny):
-    run = make_run(workload.config_of(TINY), make_mesh((1, 1), _one()), tiny[0], {}, tiny[1])
+    run = make_training_setup(workload.config_of(TINY), make_mesh((1, 1), _one()), tiny[0], {}, tiny[1])
     with run.config.unlocked():
         run.config.train.steps_per_call = len(Epochs(run, 0).plan(0)) - 1
     trainer = training._Trainer(run)

@@ -10,7 +10,7 @@ import pytest
 
 from grasp_jax.common.errors import UserError
 from grasp_jax.config import changed, default
-from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import model_spec
 from grasp_jax.pipeline.checks import check_config
@@ -41,7 +41,7 @@ def test_a_shipped_config_initialises(name, backbone, method):
     check_config(config)
     users, items, width = 52_204, 57_289, 1536
     table = lambda rows: jax.ShapeDtypeStruct((rows, width), jnp.float16)  # noqa: E731
-    tables = None if method == 'none' else Tables(table(users), table(users), table(items + 1), table(items + 1))
+    tables = None if method == 'none' else FrozenVectors(table(users), table(users), table(items + 1), table(items + 1))
     model = Recommender(model_spec(config, items, width))
     state = jax.eval_shape(lambda tables: init_state(model, train_spec(config), tables, 0), tables)
     size = sum(leaf.size for leaf in jax.tree.leaves(state.params))

@@ -30,7 +30,7 @@ def shares(**settings):
 def by_name(found):
     """The sequences in ids."""
     known = found.interactions
-    return {name: [found.item_ids[item - 1] for item in known.whole(user)]
+    return {name: [found.item_ids[item - 1] for item in known.full_sequence(user)]
             for user, name in enumerate(found.user_ids)}
 
 

@@ -21,8 +21,8 @@ def make_log(rows) -> interaction_log.InteractionLog:
     users, items, times = zip(*rows, strict=True)
     user_ids, item_ids = sorted(set(users)), sorted(set(items))
     return interaction_log.InteractionLog(np.array([user_ids.index(user) for user in users], np.int32),
-                              np.array([item_ids.index(item) for item in items], np.int32),
-                              np.array(times), user_ids, item_ids)
+                                          np.array([item_ids.index(item) for item in items], np.int32),
+                                          np.array(times), user_ids, item_ids)
 
 
 def random_log(seed: int, rows: int = 200) -> interaction_log.InteractionLog:

@@ -83,7 +83,7 @@ def test_the_draw_is_that_of_one_user_after_the_other(monkeypatch, users, items,
     assert drawn.dtype == np.int32 and drawn.shape == (len(sequences.evaluated_users()), count)
     again = np.random.default_rng(3)
     for row, user in zip(drawn, sequences.evaluated_users(), strict=True):
-        allowed = np.setdiff1d(np.arange(1, items + 1), sequences.whole(user))
+        allowed = np.setdiff1d(np.arange(1, items + 1), sequences.full_sequence(user))
         wanted = min(count, len(allowed))
         assert row[:wanted].tolist() == allowed[again.choice(len(allowed), wanted, False, shuffle=False)].tolist()
         assert not row[wanted:].any()

@@ -25,7 +25,7 @@ def open_folder(tmp_path):
             (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith('.gz') else content)
         config = config_lib.default()
         config.data.update({'kind': 'table', 'source': str(tmp_path), **settings})
-        return source_reader.Reader(config)
+        return source_reader.SourceReader(config)
 
     return opened
 

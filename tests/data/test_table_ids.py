@@ -50,7 +50,7 @@ def test_two_spellings_in_two_tables_are_said_at_any_share(tmp_path, config, cap
     [''.join(RANDOM.choices(string.ascii_letters + string.digits + '-_', k=11)) for _ in range(500)],
     sorted({''.join(RANDOM.choices(string.ascii_letters + string.digits, k=4)) for _ in range(5000)}),
     [f'{RANDOM.getrandbits(64):016x}' for _ in range(500)], [str(uuid.UUID(int=RANDOM.getrandbits(128))) for _ in
-                                                          range(500)],
+                                                             range(500)],
     ['12E5', '3E10', '1E05', '5e7'], ['B00000JBLU', '0108775020', 'B000VG4AY0'], [*range(300)],
     ['Smith, A.', 'Smith, B.'], ['1.5', '1.50'], ['0', '00ab']], ids=range(10))
 def test_ids_that_are_plainly_different_are_not_warned_of(tmp_path, config, caplog, ids):

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from grasp_jax.common.errors import Stopped, UserError
+from grasp_jax.common.errors import RunInterrupted, UserError
 from grasp_jax.distributed import processes
 from grasp_jax.training import loop
 from grasp_jax.training.checkpoints import Checkpoints
@@ -87,7 +87,7 @@ def test_an_error_of_one_ends_all_at_once_with_its_code(tmp_path, process, flag,
     assert process or len(found.stderr) < 1000, 'one line, no crash of the other'
 
 
-@pytest.mark.parametrize(('error', 'waits'), [(Stopped('saved'), 0), (UserError('no file'), 1)])
+@pytest.mark.parametrize(('error', 'waits'), [(RunInterrupted('saved'), 0), (UserError('no file'), 1)])
 def test_the_others_are_told_of_an_error_and_not_of_a_signal_that_they_got_as_well(monkeypatch, error, waits):
     """Those whom a signal has ended come to no barrier."""
     waited = []

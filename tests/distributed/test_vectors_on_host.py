@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from grasp_jax.common.errors import UserError
-from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.distributed.sharding import make_mesh
-from grasp_jax.distributed.vectors_on_host import HostTables, fit_on_devices
+from grasp_jax.distributed.vectors_on_host import HostVectors, fit_on_devices
 from grasp_jax.evaluation.gates import candidate_gates
 from grasp_jax.ranking.evaluator import Evaluator
 from grasp_jax.ranking.scores import target_scores
@@ -120,7 +120,7 @@ def test_gates_and_scores_of_targets_are_the_same_and_those_of_one_user_at_a_tim
                 expected = 1 / (1 + np.exp(-np.array([own, similar, both])))
                 if context == 'text':  # the start of the calibrated gate: cosines as they are
                     np.testing.assert_allclose(gates[where][row, 0], expected, atol=1e-5)
-            assert items[:, 0].tolist() == evaluator.targets.tolist() and model.spec.personal
+            assert items[:, 0].tolist() == evaluator.targets.tolist() and model.spec.items_depend_on_user
     np.testing.assert_allclose(gates['host'], gates['device'], atol=1e-6)
     np.testing.assert_allclose(scores['host'], scores['device'], atol=1e-5)
     assert np.ptp(gates['device'], axis=0).min() > 1e-3 and np.std(scores['device']) > 1e-3
@@ -160,8 +160,8 @@ def test_a_softmax_over_all_items_is_refused_with_tables_on_the_host(small_run, 
 
 def test_rows_that_were_asked_for_lie_at_their_slots():
     rng = np.random.default_rng(0)
-    full = Tables(*(rng.normal(size=(rows, 4)).astype(np.float32) for rows in (20, 20, 31, 31)))
-    host = HostTables(full, one_device(), True, np.dtype(np.float16))
+    full = FrozenVectors(*(rng.normal(size=(rows, 4)).astype(np.float32) for rows in (20, 20, 31, 31)))
+    host = HostVectors(full, one_device(), True, np.dtype(np.float16))
     few = host.fetch(np.array([[7, 3], [7, 30]]), np.array([5, 5, 19]), 128, 128)
     assert few.items.shape == few.users.shape == (128, 4) and few.items.dtype == np.float16
     for name, slots, ids in (('items', few.item_slots, [0, 3, 7, 30]), ('users', few.user_slots, [5, 19])):
@@ -173,9 +173,36 @@ def test_rows_that_were_asked_for_lie_at_their_slots():
 def test_tables_that_are_larger_than_the_memory_stay_on_the_host():
     small, large = np.zeros((4, 4), np.float32), np.lib.stride_tricks.as_strided(
         np.zeros(1, np.float32), (1 << 24, 4096), (0, 0))  # 256 GB that take no memory
-    assert fit_on_devices(Tables(large, large, small, small), one_device(), 4, users_needed=False, keys_kept=True)
-    assert not fit_on_devices(Tables(large, large, small, small), one_device(), 4, users_needed=True, keys_kept=True)
-    assert not fit_on_devices(Tables(small, small, large, large), one_device(), 4, users_needed=False, keys_kept=True)
+    assert fit_on_devices(
+    FrozenVectors(
+        large,
+        large,
+        small,
+        small),
+        one_device(),
+        4,
+        users_needed=False,
+         keys_kept=True)
+    assert not fit_on_devices(
+    FrozenVectors(
+        large,
+        large,
+        small,
+        small),
+        one_device(),
+        4,
+        users_needed=True,
+         keys_kept=True)
+    assert not fit_on_devices(
+    FrozenVectors(
+        small,
+        small,
+        large,
+        large),
+        one_device(),
+        4,
+        users_needed=False,
+         keys_kept=True)
 
 
 @pytest.mark.parametrize(('dtype', 'where'), (('bfloat16', 'device'), ('float16', 'host')))

@@ -10,7 +10,7 @@ from grasp_jax.config import changed, default
 from grasp_jax.data.interactions import Interactions, draw_negatives
 from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.ranking import alone, metrics
-from grasp_jax.training.training_setup import make_run
+from grasp_jax.training.training_setup import make_training_setup
 
 
 def small(seed, items=5, users=80):
@@ -26,7 +26,7 @@ def small(seed, items=5, users=80):
 def test_who_is_alone_by_a_plain_loop(seed, split):
     shop = small(seed)
     users, targets, everything = shop.evaluated_users(), shop.targets(split), set(range(1, 6))
-    whole = [set(shop.whole(user)) == everything for user in users]
+    whole = [set(shop.full_sequence(user)) == everything for user in users]
     no_others = [set(shop.sequence(user, split)) | {target} == everything
                  for user, target in zip(users, targets, strict=True)]
     assert alone.under_sampled(shop, users).tolist() == whole
@@ -43,7 +43,8 @@ def run_of(shop, repeats=False, **settings):
     config = changed(default(), {'model.method': 'none', 'model.hidden_size': 8, 'model.max_length': 6,
                                  'evaluate.users_per_batch': 32, 'evaluate.repeats': repeats, **settings})
     negatives = draw_negatives(shop, 3, seed=1)
-    return make_run(config, make_mesh((1, 1), jax.devices()[:1]), shop, {'valid': negatives, 'test': negatives}, None)
+    return make_training_setup(config, make_mesh((1, 1), jax.devices()[:1]), shop, {
+                               'valid': negatives, 'test': negatives}, None)
 
 
 @pytest.mark.parametrize('repeats', [False, True])

@@ -103,7 +103,7 @@ def test_short_lists_count_the_items_that_they_have_and_empty_ones_do_not_count(
     nothing = beyond_accuracy.of_lists(np.zeros((3, 4), int), (2,), known)
     assert set(nothing.values()) == {None} and set(nothing) == {f'{name}@2' for name in beyond_accuracy.OF_ALL}
     assert set(beyond_accuracy.of_groups(np.zeros((3, 4), int), np.arange(3), TINY, {'all': np.ones(3, bool)}, (2,),
-                                known)['all'].values()) == {None}
+                                         known)['all'].values()) == {None}
 
 
 def test_a_tiny_example_by_hand():

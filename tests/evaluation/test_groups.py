@@ -54,7 +54,7 @@ def test_new_and_repeated_targets_are_groups_by_a_plain_loop(config):
     masks = masks_of(shop, config)
     trained = {item for user in range(300) for item in shop.sequence(user, 'train').tolist()}
     for row, user in enumerate(shop.evaluated_users()):
-        *history, target = shop.whole(user).tolist()
+        *history, target = shop.full_sequence(user).tolist()
         assert masks['repeat'][row] == (target in history) and masks['new_target'][row] == (target not in trained)
     assert masks['repeat'].any() and masks['new_target'].any()
     some = shop.evaluated_users()[::7]

@@ -7,9 +7,9 @@ import pytest
 
 from grasp_jax.config import changed, default
 from grasp_jax.data.interactions import Interactions, draw_negatives
-from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.distributed.sharding import make_mesh
-from grasp_jax.training.training_setup import make_run
+from grasp_jax.training.training_setup import make_training_setup
 from tests.ranking.test_evaluator import all_scores
 
 ITEMS = 30
@@ -34,9 +34,9 @@ def run_of(repeats, devices=1, **settings):
                                  'evaluate.repeats': repeats, **settings})
     vectors = np.random.default_rng(1).normal(size=(4, ITEMS + 1, 12)).astype(np.float32)
     negatives = draw_negatives(shop, 9, seed=1)
-    return make_run(config, make_mesh((devices, 1), jax.devices()[:devices]), shop,
-                    {'valid': negatives, 'test': negatives},
-                    None if config.model.method == 'none' else Tables(*vectors))
+    return make_training_setup(config, make_mesh((devices, 1), jax.devices()[:devices]), shop,
+                               {'valid': negatives, 'test': negatives},
+                               None if config.model.method == 'none' else FrozenVectors(*vectors))
 
 
 def parameters(run):

@@ -124,7 +124,7 @@ def test_lists_of_baselines_hold_the_best_items_the_smaller_number_first():
     counts, wanted = known.train_item_counts(), windows.wanted(known, sample.users, 'test')
     for row, history in enumerate(sample.histories):
         best = [item for item in sorted(range(1, 21), key=lambda item: (-counts[item], item)) if item not in history]
-        truth = set(known.whole(int(sample.users[row]))[len(history):]) - set(history)
+        truth = set(known.full_sequence(int(sample.users[row]))[len(history):]) - set(history)
         assert found.hits[row].tolist() == [item in truth for item in best[:6]] + [0] * (6 - len(best[:6]))
         assert found.wanted[row] == wanted.counts[row] == len(truth)
     vectors = rng.normal(size=(20, 4)).astype(np.float32)

@@ -9,7 +9,7 @@ import resource
 import sys
 import time
 
-from grasp_jax.common.errors import Stopped, UserError
+from grasp_jax.common.errors import RunInterrupted, UserError
 from grasp_jax.config import default
 from grasp_jax.llm import language_model
 from grasp_jax.texts import domains, llm_texts
@@ -52,7 +52,7 @@ def main():
     except KeyboardInterrupt as stopped:
         print(f'stopped; {stopped}', file=sys.stderr)
         sys.exit(130)
-    except Stopped as stopped:
+    except RunInterrupted as stopped:
         print(f'stopped; {stopped}', file=sys.stderr)
         sys.exit(75)
     facts['seconds'] = time.perf_counter() - begin

@@ -7,7 +7,7 @@ import pytest
 from grasp_jax.commands import llm
 from grasp_jax.common.errors import UserError
 from grasp_jax.llm import batch_files, prompt_runner
-from grasp_jax.llm.answer_store import Responses
+from grasp_jax.llm.answer_store import AnswerStore
 from grasp_jax.texts import llm_texts
 from tests.llm.ask_many import config_for, questions
 
@@ -31,7 +31,7 @@ def test_files_give_the_table_of_the_direct_path(scripted, tmp_path, wrapped):
     asked = questions(config, count)
     with scripted({'empty': 0.1}) as (url, _):
         direct = llm_texts.write(questions(config_for(url), count), config_for(url), tmp_path / 'a.sqlite', tmp_path)
-    with Responses(tmp_path / 'b.sqlite') as store:
+    with AnswerStore(tmp_path / 'b.sqlite') as store:
         left = list(prompt_runner.pending(asked.prompts(), store, 3))
         files, _ = batch_files.export(left, asked.model, store, tmp_path / 'requests', 50)
         assert [len(path.read_text().splitlines()) for path in files] == [50, 50, 20]
@@ -57,7 +57,7 @@ def test_answers_that_are_cut_off_alike_are_tries_and_get_more_room(tmp_path):
     """At temperature 0 an engine cuts at the same word each time; every round was paid for."""
     from tests.llm.scripted_server import chat
     asked = questions(config_for('http://localhost:1/v1', {'max_tokens': 2}), 2)
-    with Responses(tmp_path / 'store.sqlite') as store:
+    with AnswerStore(tmp_path / 'store.sqlite') as store:
         rooms = []
         for time in range(3):
             left = list(prompt_runner.pending(asked.prompts(), store, 3))
@@ -81,7 +81,7 @@ def test_lines_of_others_and_failed_requests_are_counted(tmp_path):
              {'custom_id': second.key, 'response': {'status_code': 400, 'body': {'error': {'message': 'bad'}}}}]
     path = tmp_path / 'answers.jsonl'
     path.write_text(''.join(json.dumps(line) + '\n' for line in lines[1:]) + '\n')
-    with Responses(tmp_path / 'store.sqlite') as store:
+    with AnswerStore(tmp_path / 'store.sqlite') as store:
         found = batch_files.load([path], asked.prompts(), asked.model, store, '')
         assert found.accepted == found.strangers == 0
         assert found.rejected == {'error: too long': 1, 'error: bad': 1}
@@ -102,7 +102,7 @@ def test_answers_are_taken_in_whatever_stands_around_them(tmp_path):
     path.write_text('\ufeff' + '\n'.join([line(keys[0], None), line(keys[1], '200'), line(keys[2], 200, float('inf')),
                                           line(keys[3], 200, 2 ** 70), line(keys[4], 429, error={
                                               'message': 'half \ud83d'})]), encoding='utf-8')
-    with Responses(tmp_path / 'store.sqlite') as store:
+    with AnswerStore(tmp_path / 'store.sqlite') as store:
         found = batch_files.load([path], asked.prompts(), asked.model, store, '')
         assert found.accepted == 4 and found.rejected == {'error: half \ufffd': 1}
         store.put(keys[0], 'scripted', {}, 'Another answer.')
@@ -121,5 +121,6 @@ def test_a_file_that_is_something_else_is_refused(tmp_path, line):
     asked = questions(config_for('http://localhost:1/v1'), 2)
     path = tmp_path / 'answers.jsonl'
     path.write_text(line)
-    with Responses(tmp_path / 'store.sqlite') as store, pytest.raises(UserError, match='answers.jsonl, line 1: is no'):
+    refused = pytest.raises(UserError, match='answers.jsonl, line 1: is no')
+    with AnswerStore(tmp_path / 'store.sqlite') as store, refused:
         batch_files.load([path], asked.prompts(), asked.model, store, '')

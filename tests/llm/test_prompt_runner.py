@@ -13,7 +13,7 @@ import time
 import pytest
 
 from grasp_jax.common.errors import UserError
-from grasp_jax.llm.answer_store import Responses
+from grasp_jax.llm.answer_store import AnswerStore
 from tests.llm.ask_many import config_for, write
 
 HERE = pathlib.Path(__file__).parent
@@ -78,7 +78,7 @@ def test_kills_lose_nothing_that_was_paid_for(scripted, tmp_path):
         subprocess.run(whole, check=True, capture_output=True)
     texts = [json.loads((tmp_path / name / 'texts.json').read_text()) for name in ('out', 'whole')]
     assert texts[0] == texts[1] and sum(map(len, texts[0])) == count and all(map(all, texts[0]))
-    with Responses(store) as responses:
+    with AnswerStore(store) as responses:
         assert responses.is_sound()
 
 
@@ -121,7 +121,7 @@ def test_a_cap_holds_where_prompts_take_more_than_was_estimated(scripted, tmp_pa
     with scripted({'delay': 0.05, 'dense': 10}) as (url, log):
         with pytest.raises(UserError, match='max_usd=2.0 leaves no room'):
             write(config_for(url, settings), 200, tmp_path / 'out')
-        with Responses(tmp_path / 'out' / 'store.sqlite') as responses:
+        with AnswerStore(tmp_path / 'out' / 'store.sqlite') as responses:
             assert 1.5 < responses.totals('scripted').usage.prompt / 10_000 <= 2.0
         assert len(log()) > 20
 
@@ -135,7 +135,7 @@ def test_two_runs_on_one_store_pay_once_and_share_a_cap(scripted, tmp_path):
         assert all(b'max_usd=1.0 leaves no room' in run.communicate(timeout=120)[1] for run in runs)
         asked = log()
         assert len(asked) == len(set(asked)) == len(stored(tmp_path / 'store.sqlite')) > 5
-        with Responses(tmp_path / 'store.sqlite') as responses:
+        with AnswerStore(tmp_path / 'store.sqlite') as responses:
             assert responses.totals('scripted').usage.prompt / 1000 <= 1.0
 
 
@@ -159,7 +159,7 @@ def test_caps_stop_and_the_next_call_goes_on(scripted, tmp_path):
         settings = {'max_usd': 2.0, 'prices': prices, 'concurrency': 4}
         with pytest.raises(UserError, match='max_usd=2.0 leaves no room.*goes on'):
             write(config_for(url, settings), 100, tmp_path / 'out')
-        with Responses(tmp_path / 'out' / 'store.sqlite') as responses:
+        with AnswerStore(tmp_path / 'out' / 'store.sqlite') as responses:
             spent = responses.totals('scripted').usage.prompt / 1000
         window = 4 * 0.1  # four requests under way, each of less than 100 tokens
         assert 2.0 - window <= spent <= 2.0
@@ -174,7 +174,7 @@ def test_no_try_passes_the_cap(scripted, tmp_path):
         folder = tmp_path / f'out{len(faults)}'
         with scripted(faults) as (url, _), pytest.raises(UserError, match='max_usd=0.25 leaves no room'):
             write(config_for(url, {**settings, 'concurrency': 8 * len(faults)}), 200, folder)
-        with Responses(folder / 'store.sqlite') as responses:
+        with AnswerStore(folder / 'store.sqlite') as responses:
             assert 0.2 < responses.totals('scripted').usage.completion / 1000 <= 0.25
     with scripted({'long_answers': True}) as (url, log):
         with pytest.raises(UserError, match='max_requests=5 is reached'):
@@ -289,7 +289,7 @@ def test_a_server_that_is_not_there_and_a_missing_key_are_one_line(tmp_path, mon
     monkeypatch.setattr('grasp_jax.llm.server._PAUSES', (0.01,))
     with pytest.raises(UserError, match='keeps failing .APIConnectionError.; what was answered is kept'):
         write(config_for('http://127.0.0.1:9/v1'), 4, tmp_path / 'out')
-    with Responses(tmp_path / 'out' / 'store.sqlite') as store:
+    with AnswerStore(tmp_path / 'out' / 'store.sqlite') as store:
         assert store.totals('scripted').rejected == 0  # nothing was sent
     monkeypatch.delenv('OPENAI_API_KEY', raising=False)
     with pytest.raises(UserError, match='OPENAI_API_KEY'):

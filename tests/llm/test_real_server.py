@@ -13,7 +13,7 @@ import urllib.request
 
 import pytest
 
-from grasp_jax.commands.llm import questions_of
+from grasp_jax.commands.llm import prompts_of
 from grasp_jax.common.errors import UserError
 from grasp_jax.config import default
 from grasp_jax.pipeline.stages import run_pipeline
@@ -117,7 +117,7 @@ def test_estimates_on_beauty_are_near_the_servers_count(served, tmp_path, real_d
     config = config_for(served, tmp_path)
     config.data.update({'name': 'amazon_beauty_5core', 'source': str(real_data('amazon_beauty_5core'))})
     config.llm.max_requests = 40
-    asked = questions_of(config, tmp_path / 'run')
+    asked = prompts_of(config, tmp_path / 'run')
     asked = dataclasses.replace(asked, items=asked.items[::20], users=asked.users[::20])
     folder = tmp_path / 'out'
     folder.mkdir()

@@ -7,7 +7,7 @@ import pytest
 
 from grasp_jax.common.errors import UserError
 from grasp_jax.llm import language_model, server
-from grasp_jax.llm.answer_store import Responses, Usage
+from grasp_jax.llm.answer_store import AnswerStore, Usage
 from grasp_jax.llm.estimate import ENOUGH, Tokens, rough_of
 from grasp_jax.vectors.vector_store import VectorStore
 from tests.llm.ask_many import config_for, questions, write
@@ -17,7 +17,7 @@ PRICES = (('scripted', 1000.0, 1000.0), ('vectors', 1000.0, 0.0))
 
 
 def totals_of(folder):
-    with Responses(folder / 'store.sqlite') as store:
+    with AnswerStore(folder / 'store.sqlite') as store:
         return store.totals('scripted')
 
 
@@ -134,7 +134,7 @@ def test_answers_in_parts_are_joined_and_what_is_no_text_is_broken(scripted, tmp
 
 
 def test_answers_that_came_as_files_tell_no_time(tmp_path):
-    with Responses(tmp_path / 'store.sqlite') as store:
+    with AnswerStore(tmp_path / 'store.sqlite') as store:
         for number in range(ENOUGH):
             store.put(f'imported {number}', 'm', {}, 'A text.', Usage(10, 5), 8.0)
         assert Tokens.learned(store.totals('m')) == Tokens(10 / 8, 5.0, None)

@@ -3,7 +3,7 @@
 import pytest
 
 from grasp_jax.llm.described import description_in
-from grasp_jax.llm.validation import judge
+from grasp_jax.llm.validation import rejection_reason
 
 
 @pytest.mark.parametrize('text, finish, refusal, mark, reason', [
@@ -33,7 +33,7 @@ from grasp_jax.llm.validation import judge
     ('First. Conclusion:', 'stop', None, 'Conclusion:', "without 'Conclusion:'"),
     ('First.', 'stop', None, 'Conclusion:', "without 'Conclusion:'")])
 def test_what_is_accepted(text, finish, refusal, mark, reason):
-    assert judge(text, finish, refusal, mark) == reason
+    assert rejection_reason(text, finish, refusal, mark) == reason
 
 
 @pytest.mark.parametrize('answer, mark, kept', [
@@ -62,7 +62,7 @@ def test_what_is_accepted(text, finish, refusal, mark, reason):
     ('A [reflection] lamp <3 pans.', '', 'A [reflection] lamp <3 pans.'),
 ])
 def test_only_what_describes_is_kept(answer, mark, kept):
-    assert description_in(answer, mark) == kept and judge(answer, 'stop', None, mark) == ''
+    assert description_in(answer, mark) == kept and rejection_reason(answer, 'stop', None, mark) == ''
 
 
 @pytest.mark.parametrize(('answer', 'reason'), [
@@ -76,4 +76,4 @@ def test_only_what_describes_is_kept(answer, mark, kept):
     ('申し訳ありませんが、できません。', 'refused'),
     ('Lo siento, pero no puedo.', 'refused')])
 def test_answers_that_describe_nothing_are_not_accepted(answer, reason):
-    assert judge(answer, 'stop', None, '') == reason
+    assert rejection_reason(answer, 'stop', None, '') == reason

@@ -9,7 +9,7 @@ import pytest
 
 from grasp_jax.batching import batches
 from grasp_jax.config import default
-from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import model_spec
 
@@ -30,7 +30,7 @@ class Small:
             users, items = rng.normal(size=(2, USERS, WIDTH)), rng.normal(size=(2, ITEMS + 1, WIDTH))
             items[:, 0] = 0
             users, items = jnp.asarray(users, jnp.float32), jnp.asarray(items, jnp.float32)
-            self.tables = Tables(users[0], users[1], items[0], items[1])
+            self.tables = FrozenVectors(users[0], users[1], items[0], items[1])
         packed = self.pack([[1, 2, 3]])
         self.params = self.model.init(jax.random.key(0), self.tables, jnp.zeros(1, jnp.int32), packed,
                                       packed.items > 99, train=False)['params']
@@ -38,15 +38,15 @@ class Small:
         self.params = jax.tree.map(
             lambda leaf: leaf + 0.5 * jax.random.normal(jax.random.key(leaf.size), leaf.shape), self.params)
 
-    def pack(self, sequences, appended=0, rows=None, width=None):
+    def pack(self, sequences, mask_slots=0, rows=None, width=None):
         """Packs sequences as users 0, 1, ... into rows."""
         lengths = np.array([len(s) for s in sequences])
         starts = np.cumsum(lengths) - lengths
-        known = batches.Sequences(np.arange(len(sequences)), starts, lengths, width or self.spec.row_width, appended)
+        known = batches.Sequences(np.arange(len(sequences)), starts, lengths, width or self.spec.row_width, mask_slots)
         plan = batches.ordered_plan(known, np.arange(len(sequences)), len(sequences), rows or 1)
         self.placement = jax.tree.map(lambda field: jnp.asarray(field[0]), plan.placement)
         flat = jnp.asarray(np.concatenate(sequences), jnp.int32)
-        return batches.pack_rows(flat, self.placement, plan.num_rows, self.spec.row_width, appended)
+        return batches.pack_rows(flat, self.placement, plan.num_rows, self.spec.row_width, mask_slots)
 
     def encode(self, packed, masked=None, params=None, users=None, tables=None):
         """The forward pass without dropout."""

@@ -7,7 +7,7 @@ import pytest
 
 from grasp_jax.batching import batches, sampling
 from grasp_jax.config import default
-from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import model_spec
 
@@ -95,7 +95,7 @@ def test_last_states_alone_equal_those_among_all_in_rows_of_any_width(small, bac
         return self.run_backbone(inputs, packed, train=False, ends=batches.ends(model.placement))
 
     for width in (4, 9):
-        packed = batches.Packed(*(field[:, :width] for field in model.pack(sequences, rows=3, width=width)))
+        packed = batches.PackedRows(*(field[:, :width] for field in model.pack(sequences, rows=3, width=width)))
         np.testing.assert_allclose(model.call(last, packed), expected, rtol=2e-5, atol=2e-5)
 
 
@@ -115,7 +115,7 @@ def test_scoring_all_items_equals_scoring_each_candidate(small, kind):
 @pytest.mark.parametrize('kind', KINDS, ids=str)
 def test_folding_the_last_layer_into_the_query_changes_nothing(small, kind):
     model = small(**kind)
-    narrow = model.spec.views * model.spec.hidden_size
+    narrow = model.spec.num_views * model.spec.hidden_size
     wide = {'grasp': model.spec.fusion_size, 'grasp_id': model.spec.fusion_size + narrow}.get(
         model.spec.method, narrow)
     features = jax.random.normal(jax.random.key(1), (5, wide))
@@ -151,7 +151,7 @@ def test_training_scores_put_the_true_item_first(small, kind, backbone):
     parts = model.call(Recommender.catalogue, model.tables, jnp.concatenate([true[..., None], drawn], -1))
     expected = model.call(Recommender.score, encoded.states, encoded.context, parts)
     found = model.call(training_scores, model.tables, jnp.arange(2), packed,
-                       sampling.Drawn(masked, targets, targets.pick(drawn)))
+                       sampling.StepSamples(masked, targets, targets.pick(drawn)))
     np.testing.assert_allclose(found[targets.exist], expected[counts], rtol=1e-4, atol=1e-4)
 
 
@@ -167,13 +167,13 @@ def test_negatives_that_all_positions_share_get_the_scores_of_each(small, kind):
     shared = jnp.array([4, 9, 17, 30])
     each = jnp.broadcast_to(shared, (*packed.items.shape, 4))
     found, expected = (model.call(training_scores, model.tables, jnp.arange(2), packed,
-                                  sampling.Drawn(masked, targets, negatives))
+                                  sampling.StepSamples(masked, targets, negatives))
                        for negatives in (shared, targets.pick(each)))
     np.testing.assert_allclose(found[targets.exist], expected[targets.exist], rtol=1e-4, atol=1e-4)
-    if not model.spec.personal:
+    if not model.spec.items_depend_on_user:
         def terms(self):
             encoded = self(model.tables, jnp.arange(2), packed, masked, train=False)
-            return self.softmax_terms(model.tables, encoded, sampling.Drawn(masked, targets, shared))
+            return self.softmax_terms(model.tables, encoded, sampling.StepSamples(masked, targets, shared))
 
         query, items = model.call(terms)
         true = targets.pick(jnp.roll(packed.items, -1, 1))
@@ -202,7 +202,7 @@ def test_grasp_starts_about_as_small_as_an_id_embedding(space):
     vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
     vectors[:, 0] = 0
     model = Recommender(model_spec(config, 299, 384))
-    tables = Tables(*map(jnp.asarray, (vectors[0], vectors[1], vectors[0], vectors[1])))
+    tables = FrozenVectors(*map(jnp.asarray, (vectors[0], vectors[1], vectors[0], vectors[1])))
 
     def representations(self):
         ids = jnp.arange(1, 300)[None]

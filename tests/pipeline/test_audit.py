@@ -78,7 +78,7 @@ def test_a_negative_of_the_users_own_is_found(config, tmp_path, monkeypatch):
     def planted(folder):
         found = real(folder)
         test = found.negatives['test'].copy()
-        test[3, 5] = found.interactions.whole(int(found.interactions.evaluated_users()[3]))[0]
+        test[3, 5] = found.interactions.full_sequence(int(found.interactions.evaluated_users()[3]))[0]
         return dataclasses.replace(found, negatives={**found.negatives, 'test': test})
 
     monkeypatch.setattr(dataset_files, 'load', planted)

@@ -7,15 +7,15 @@ import pytest
 
 from grasp_jax.config import changed, default
 from grasp_jax.data.interactions import Interactions, draw_negatives
-from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.distributed.sharding import make_mesh
-from grasp_jax.models.inputs import Data
+from grasp_jax.models.inputs import DeviceData
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import model_spec
 from grasp_jax.ranking import evaluator as ranking_evaluator
 from grasp_jax.ranking.forward import item_parts, user_states
 from grasp_jax.training.step import init_state, train_spec
-from grasp_jax.training.training_setup import make_run
+from grasp_jax.training.training_setup import make_training_setup
 
 
 @pytest.mark.parametrize('backbone', ('sasrec', 'gru4rec', 'bert4rec'))
@@ -29,7 +29,7 @@ def test_evaluator_equals_one_user_at_a_time(backbone):
     config.model.update({'backbone': backbone, 'method': 'none', 'hidden_size': 8, 'max_length': 6})
     config.evaluate.users_per_batch = 8
     negatives = {'test': draw_negatives(interactions, 9, seed=1)}
-    run = make_run(config, make_mesh((1, 1), jax.devices()[:1]), interactions, negatives, None)
+    run = make_training_setup(config, make_mesh((1, 1), jax.devices()[:1]), interactions, negatives, None)
     params = run.fresh_state(0).params
     found, lists = run.evaluator('test').ranks_and_lists(params, full=True, depth=40)
     np.testing.assert_array_equal(found.users, np.flatnonzero(lengths >= 3))
@@ -49,8 +49,8 @@ def test_a_very_long_history_is_laid_out_only_where_all_items_are_ranked(monkeyp
     lengths = np.array([3000, *[3] * 20])
     interactions = Interactions(np.concatenate([[0], np.cumsum(lengths)]), np.ones(lengths.sum(), np.int32), 40)
     config = changed(default(), {'model.method': 'none', 'model.hidden_size': 8, 'model.max_length': 6})
-    run = make_run(config, make_mesh((1, 1), jax.devices()[:1]), interactions,
-                   {'test': np.full((21, 9), 2, np.int32)}, None)
+    run = make_training_setup(config, make_mesh((1, 1), jax.devices()[:1]), interactions,
+                              {'test': np.full((21, 9), 2, np.int32)}, None)
     evaluator, read = run.evaluator('test'), []
     monkeypatch.setattr(ranking_evaluator, '_rank_batch',
                         lambda *given: read.append(jax.tree.leaves(given[6:])) or (0, 0))
@@ -140,8 +140,8 @@ def test_an_evaluation_keeps_the_vectors_once_and_only_for_gates(gate, tables, m
     config = changed(default(), {'model.gate': gate})
     model = Recommender(model_spec(config, 8191, 256))
     rows = [jax.ShapeDtypeStruct((count, 256), jnp.float16) for count in (0, 0, 8192, 8192)]
-    state = jax.eval_shape(lambda tables: init_state(model, train_spec(config), tables, 0), Tables(*rows))
-    data = Data(jax.ShapeDtypeStruct((10,), jnp.int32), Tables(*rows))
+    state = jax.eval_shape(lambda tables: init_state(model, train_spec(config), tables, 0), FrozenVectors(*rows))
+    data = DeviceData(jax.ShapeDtypeStruct((10,), jnp.int32), FrozenVectors(*rows))
     mesh = make_mesh((1, 1), jax.devices()[:1])
     needed = item_parts.lower(model, mesh, state.params, data).compile().memory_analysis()
     size, features = 2 * 8192 * 256 * 2, 3 * 8192 * model.spec.fusion_size * 4
@@ -160,7 +160,7 @@ def test_some_users_get_the_ranks_that_they_get_among_all():
     found = []
     for count in (0, 7, 100):
         config.evaluate.users = count
-        run = make_run(config, make_mesh((1, 1), jax.devices()[:1]), interactions, negatives, None)
+        run = make_training_setup(config, make_mesh((1, 1), jax.devices()[:1]), interactions, negatives, None)
         found.append(run.evaluator('test')(run.fresh_state(0).params, full=True))
     everybody, some, more = found
     assert len(everybody.users) == len(more.users) == 30 and some.users.tolist() == [0, 4, 9, 14, 19, 24, 29]
@@ -197,19 +197,19 @@ def small_run(settings, devices=1):
     config.evaluate.users_per_batch = 8
     vectors = rng.normal(size=(4, 41, 12)).astype(np.float32)
     negatives = draw_negatives(interactions, 9, seed=1)
-    tables = None if config.model.method == 'none' else Tables(*vectors)
-    return make_run(config, make_mesh((devices, 1), jax.devices()[:devices]), interactions,
-                    {'valid': negatives, 'test': negatives}, tables)
+    tables = None if config.model.method == 'none' else FrozenVectors(*vectors)
+    return make_training_setup(config, make_mesh((devices, 1), jax.devices()[:devices]), interactions,
+                               {'valid': negatives, 'test': negatives}, tables)
 
 
 def all_scores(model, params, history):
     """[m + 1], scores of all items after one history, without packing."""
-    from grasp_jax.batching.batches import Packed
+    from grasp_jax.batching.batches import PackedRows
     length, width = len(history), model.spec.row_width
     shown = length + (not model.spec.causal)
     place = np.arange(width)[None]
-    packed = Packed(jnp.asarray(np.where(place < length, np.resize(history, width), 0)),
-                    jnp.asarray((place < shown).astype(np.int32)), jnp.asarray(np.where(place < shown, place, 0)))
+    packed = PackedRows(jnp.asarray(np.where(place < length, np.resize(history, width), 0)),
+                        jnp.asarray((place < shown).astype(np.int32)), jnp.asarray(np.where(place < shown, place, 0)))
     masked = (packed.items == 0) & (packed.segment > 0)
     encoded = model.apply({'params': params}, None, jnp.zeros(1, int), packed, masked, train=False)
     parts = model.apply({'params': params}, None, jnp.arange(31), method=Recommender.catalogue)

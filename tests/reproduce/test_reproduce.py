@@ -37,7 +37,8 @@ def test_every_name_is_one_run_and_every_run_has_one_name(cells):
         config = runs.config_of(cell, base, 'strong', (42,), {'train.max_epochs': 3})
         spec = model_spec(config, 100, 16)
         check_recipe(config, spec)
-        assert config.train.loss == ('sampled_softmax' if spec.personal or 'no_attention' in cell.name else 'softmax')
+        assert config.train.loss == (
+    'sampled_softmax' if spec.items_depend_on_user or 'no_attention' in cell.name else 'softmax')
         assert config.train.max_epochs == 3
         configs.setdefault(cell.name, set()).add(
             json.dumps([config.model.to_dict(), config.retrieve.to_dict(), config.encode.to_dict(),

@@ -85,10 +85,10 @@ def test_the_program_gives_the_scores_of_the_model(bundled, settings):
 
 
 def test_only_what_ranks_leaves_with_a_bundle(bundled):
-    for settings, reads_users in (({}, False), (BY_TEXT, True), (BY_RLMREC, False)):
+    for settings, uses_user_vectors in (({}, False), (BY_TEXT, True), (BY_RLMREC, False)):
         folder = bundled(**settings)[1]
         assert ((folder / 'encode/users.npy').exists(), (folder / 'retrieve/users_similar.npy').exists()) == (
-            reads_users, reads_users)
+            uses_user_vectors, uses_user_vectors)
         assert not any(name.startswith('alignment') for name in safetensors.numpy.load_file(folder / opening.WEIGHTS))
     assert {path.name for path in bundled(**BY_ID)[1].iterdir()} == {
         'bundle.json', 'config.json', 'prepare', 'scorer.stablehlo', 'weights.safetensors'}
@@ -112,7 +112,7 @@ def test_any_number_of_histories_goes_through_one_program(bundled, settings):
     given += [known.vectors.items_similar] * known.spec.gated
     history = np.zeros((7, known.spec.max_length), np.int32)
     for row in range(7):
-        history[row, :row + 1] = known.interactions.whole(row)[:row + 1][:known.spec.max_length]
+        history[row, :row + 1] = known.interactions.full_sequence(row)[:row + 1][:known.spec.max_length]
     seven = np.asarray(program.call(*given, history))
     assert seven.shape == (7, known.spec.num_items)
     one = np.concatenate([np.asarray(program.call(*given, history[row:row + 1])) for row in range(7)])

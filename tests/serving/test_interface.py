@@ -37,7 +37,7 @@ def scores_of_evaluation(workdir):
     run, params = restored(config, workdir, stages)
     known = run.interactions
     users = np.arange(known.num_users)
-    sequences = batches.Sequences(users, known.indptr[:-1], known.lengths, run.model.spec.row_width, appended=1)
+    sequences = batches.Sequences(users, known.indptr[:-1], known.lengths, run.model.spec.row_width, mask_slots=1)
     plan = batches.ordered_plan(sequences, users, len(users), row_multiple=run.mesh.size)
     placement = jax.tree.map(lambda field: field[0], plan.placement)
     states, context = user_states(run.model, run.mesh, plan.num_rows, params, run.data, placement)
@@ -54,7 +54,7 @@ def test_lists_are_those_of_a_full_sort_of_what_evaluation_scores(untrained, set
     lists = model.recommend(users=model.user_ids, k=5)
     for user, name in enumerate(model.user_ids):
         mine = scores[user].copy()
-        mine[np.unique(known.whole(user)) - 1] = -np.inf
+        mine[np.unique(known.full_sequence(user)) - 1] = -np.inf
         best = np.argsort(-mine, kind='stable')[:5]
         rows = lists[lists.user_id == name]
         assert list(rows.item_id) == [model.item_ids[place] for place in best]

@@ -1,6 +1,6 @@
 """What becomes of a language model's answers: the texts of items and users, and what is said of them."""
 
-from grasp_jax.llm.answer_store import Responses
+from grasp_jax.llm.answer_store import AnswerStore
 from tests.llm.ask_many import config_for, questions, write
 
 
@@ -20,7 +20,7 @@ def test_answers_that_an_older_version_took_are_looked_at_again(scripted, tmp_pa
     with scripted({'content': '<think>TEXT</think>'}) as (url, _):
         config = config_for(url)
         asked = questions(config, 4)
-        with Responses(tmp_path / 'store.sqlite') as store:
+        with AnswerStore(tmp_path / 'store.sqlite') as store:
             for prompt, text in zip(asked.prompts(), ('<think>Hm.', '<think>Hm.</think>Good.', '```\nFine.\n```',
                                                       "I can't say."), strict=True):
                 store.put(prompt.key, 'scripted', {}, text)

@@ -6,7 +6,7 @@ import pytest
 
 from grasp_jax.common.errors import UserError
 from grasp_jax.llm import estimate, language_model
-from grasp_jax.llm.answer_store import Responses, Usage
+from grasp_jax.llm.answer_store import AnswerStore, Usage
 from grasp_jax.texts import domains, llm_texts, preview
 from tests.llm.ask_many import config_for, questions
 
@@ -22,7 +22,7 @@ def test_estimates_learn_from_the_servers_counts(scripted, tmp_path):
         known = preview.estimate(questions(config, 300), config, tmp_path)
         config.llm.max_requests = 0
         facts = llm_texts.write(questions(config, 300), config, tmp_path / llm_texts.STORE, tmp_path)[2]
-    with Responses(tmp_path / llm_texts.STORE) as store:
+    with AnswerStore(tmp_path / llm_texts.STORE) as store:
         spent = store.totals('scripted').usage
     assert (known.answered, known.measured) == (40, True) and known.hours > 0
     asked_then = Usage(spent.prompt * 260 // 300, spent.completion * 260 // 300)

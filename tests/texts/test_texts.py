@@ -199,7 +199,7 @@ def test_a_planted_leak_fails_the_stage_unless_it_is_asked_for(random_dataset, t
     _, users = describe.load_texts(tmp_path)
     assert not facts['audited']
     for user, text in enumerate(users):
-        assert f'Title{random_dataset.interactions.whole(user)[-1] - 1:03d}' in text
+        assert f'Title{random_dataset.interactions.full_sequence(user)[-1] - 1:03d}' in text
 
 
 def test_the_newest_items_can_be_left_out_of_a_text(random_dataset):

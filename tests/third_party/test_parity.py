@@ -9,9 +9,9 @@ import pytest
 
 from grasp_jax.batching import batches
 from grasp_jax.config import default
-from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.distributed.sharding import make_mesh
-from grasp_jax.models.inputs import Data
+from grasp_jax.models.inputs import DeviceData
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import model_spec
 from grasp_jax.training.step import Batch, batch_loss, draw, init_state, target_count, train_spec, train_step
@@ -40,17 +40,17 @@ class Both:
         rng = np.random.default_rng(0)
         users, items = rng.normal(size=(2, USERS, WIDTH)), rng.normal(size=(2, ITEMS + 1, WIDTH))
         items[:, 0] = 0
-        self.tables = Tables(*(table.astype(np.float32) for table in (*users, *items)))
+        self.tables = FrozenVectors(*(table.astype(np.float32) for table in (*users, *items)))
         # From 2 items to more than the longest row, which both sides have to cut.
         lengths = rng.integers(2, 18, USERS)
         flat = rng.integers(1, ITEMS + 1, lengths.sum()).astype(np.int32)
         known = batches.Sequences(np.arange(USERS), np.cumsum(lengths) - lengths, lengths, self.spec.row_width)
         plan = batches.ordered_plan(known, np.arange(USERS), USERS)
         targets = target_count(self.model, self.train_spec)
-        self.shape = batches.Shape(plan.num_rows, 1, targets(plan, 1) if targets else 0)
+        self.shape = batches.BatchSizes(plan.num_rows, 1, targets(plan, 1) if targets else 0)
         self.placement = jax.tree.map(lambda field: jnp.asarray(field[0]), plan.placement)
         tables = jax.tree.map(jnp.asarray, self.tables) if method == 'grasp' else None
-        self.data = Data(jnp.asarray(flat), tables)
+        self.data = DeviceData(jnp.asarray(flat), tables)
         self.packed = batches.pack_rows(self.data.items, self.placement, plan.num_rows, self.spec.row_width)
         self.state = jax.jit(init_state, static_argnums=(0, 1))(self.model, self.train_spec, tables, 0)
         self._draw = jax.jit(draw, static_argnums=(0, 1, 2))
@@ -135,7 +135,7 @@ def test_twenty_steps_of_adam(both):
     optimizer = train.make_optimizer(reference, both.train_spec.learning_rate)
     state = both.state
     for number in range(STEPS):
-        state, loss = step(state, batches.Steps(both.placement))
+        state, loss = step(state, batches.StepPlan(both.placement))
         theirs = train.train_step(reference, optimizer, both.batch(number))
         np.testing.assert_allclose(loss, theirs.item(), rtol=1e-3)
     moved = jax.tree.map(lambda new, old: float(np.abs(new - old).max()), state.params, both.state.params)

@@ -6,11 +6,11 @@ import pytest
 
 from grasp_jax.config import default
 from grasp_jax.data.interactions import Interactions, draw_negatives
-from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.training import epochs
 from grasp_jax.training.checkpoints import Checkpoints
-from grasp_jax.training.training_setup import Offline, make_run
+from grasp_jax.training.training_setup import PretrainedInputs, make_training_setup
 
 USERS, ITEMS, WIDTH = 90, 40, 16
 
@@ -36,7 +36,7 @@ def small_data():
     waves = np.concatenate([np.sin(angle), np.cos(angle)], 1).astype(np.float32) / np.sqrt(WIDTH / 2)
     waves[0] = 0
     people = np.stack([waves[interactions.sequence(user, 'train')].mean(0) for user in range(USERS)])
-    tables = Tables(people, people[::-1].copy(), waves, np.concatenate([waves[:1], waves[:0:-1]]))
+    tables = FrozenVectors(people, people[::-1].copy(), waves, np.concatenate([waves[:1], waves[:0:-1]]))
     negatives = {'valid': draw_negatives(interactions, 10, 1), 'test': draw_negatives(interactions, 10, 2)}
     return interactions, negatives, tables
 
@@ -51,17 +51,17 @@ def roomy_plans(monkeypatch):
 def small_run(small_data):
     """Makes a run: settings of the model section, mesh shape and number of devices; other tables and other work done
     before training where given."""
-    def make(mesh=(1, 1), train=None, other=None, offline=None, **settings):
+    def make(mesh=(1, 1), train=None, other=None, pretrained=None, **settings):
         interactions, negatives, tables = small_data
         tables = other or tables
         config = small_config(**settings)
         config.train.update(train or {})
         devices = jax.devices()[:mesh[0] * mesh[1]]
         hidden = config.model.hidden_size
-        offline = offline or Offline(start=(0.3 * tables.items[:, :hidden]).astype(np.float32),
-                                     similar_users=(np.arange(USERS)[:, None] + np.arange(1, 4)) % USERS)
-        return make_run(config, make_mesh(mesh, devices), interactions, negatives,
-                        None if config.model.method == 'none' else tables, offline)
+        pretrained = pretrained or PretrainedInputs(start=(0.3 * tables.items[:, :hidden]).astype(np.float32),
+                                                    similar_users=(np.arange(USERS)[:, None] + np.arange(1, 4)) % USERS)
+        return make_training_setup(config, make_mesh(mesh, devices), interactions, negatives,
+                                   None if config.model.method == 'none' else tables, pretrained)
 
     return make
 

@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 
 from grasp_jax.common import artefacts
-from grasp_jax.common.errors import Stopped, UserError
+from grasp_jax.common.errors import RunInterrupted, UserError
 from grasp_jax.ranking.metrics import summarise
 from grasp_jax.training import loop, seeds
 from grasp_jax.training.checkpoints import Best, Interrupted
 from grasp_jax.training.epochs import Epochs
 from grasp_jax.training.metrics_log import read_metrics
 from grasp_jax.training.step import ranked_params, train_spec
-from grasp_jax.training.training_setup import make_run
+from grasp_jax.training.training_setup import make_training_setup
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -130,7 +130,7 @@ def test_a_notice_saves_inside_an_epoch_and_the_run_goes_on_bit_for_bit(small_ru
     run = small_run(train={'steps_per_call': 2})
     loop.train(run, 0, through)
 
-    class Told(loop.Notice):
+    class Told(loop.PreemptionGuard):
         asked = 0
 
         def __call__(self):
@@ -145,7 +145,7 @@ def test_a_notice_saves_inside_an_epoch_and_the_run_goes_on_bit_for_bit(small_ru
         patch.setattr(loop, 'Notice', Told)
         patch.setattr(Interrupted, '_wait', lambda self: (handlers.append(signal.getsignal(signal.SIGTERM)),
                                                           wait(self))[1])
-        with pytest.raises(Stopped, match='the same command goes on from there'):
+        with pytest.raises(RunInterrupted, match='the same command goes on from there'):
             loop.train(run, 0, told)
     assert handlers and signal.SIG_DFL not in handlers, 'a second signal ends nothing that is being written'
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
@@ -169,8 +169,8 @@ def test_the_speed_of_an_epoch_that_goes_on_is_that_of_the_steps_since_then(smal
     run = small_run(method='none', train={'max_epochs': 2, 'steps_per_call': 2})
     users = Epochs(run, 0).users(0)
     asked = itertools.count()
-    with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(loop.Notice, '__call__', lambda self: next(asked) == 2)  # two of three chunks are done
+    with monkeypatch.context() as patch, pytest.raises(RunInterrupted):
+        patch.setattr(loop.PreemptionGuard, '__call__', lambda self: next(asked) == 2)  # two of three chunks are done
         loop.train(run, 0, tmp_path)
     monkeypatch.setattr(loop, 'time', types.SimpleNamespace(perf_counter=itertools.count().__next__))  # one second each
     loop.train(run, 0, tmp_path)
@@ -184,7 +184,7 @@ def test_a_notice_during_the_last_validation_ends_the_run_too(small_run, tmp_pat
         if epoch == 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(Stopped, match='saved after the last epoch'):
+    with pytest.raises(RunInterrupted, match='saved after the last epoch'):
         loop.train(run, 0, tmp_path, told)
     assert loop.train(run, 0, tmp_path).epoch in (0, 1) and len(read_metrics(tmp_path)) == 2
 
@@ -198,7 +198,7 @@ def test_a_loss_that_is_no_number_stops_the_run(small_run, tmp_path):
 def test_nobody_to_train_on_is_an_error(small_run, small_data, tmp_path):
     interactions, negatives, _ = small_data
     short = type(interactions)(np.arange(4) * 3, interactions.items[:9], interactions.num_items)
-    run = make_run(small_run().config, small_run().mesh, short, negatives, None)
+    run = make_training_setup(small_run().config, small_run().mesh, short, negatives, None)
     with pytest.raises(UserError, match='no user has two training interactions'):
         loop.train(run, 0, tmp_path)
 

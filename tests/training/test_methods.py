@@ -81,7 +81,7 @@ def test_id_embeddings_start_from_the_reduced_vectors(small_run):
     for settings in ({'method': 'llm_init'}, {'method': 'grasp_id', 'id_start': 'text'}):
         run = small_run(**settings)
         found = np.asarray(run.fresh_state(0).params['encoder']['embedding'])
-        np.testing.assert_array_equal(found[:41], run.offline.start)
+        np.testing.assert_array_equal(found[:41], run.pretrained.start)
     for settings in ({'method': 'rlmrec', 'id_start': 'text'}, {'method': 'grasp_id'}):
         other = small_run(**settings).fresh_state(0).params['encoder']['embedding']
         assert np.abs(found[:41] - other[:41]).max() > 0.01

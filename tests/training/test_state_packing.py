@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from grasp_jax.distributed.sharding import make_mesh, state_shapes
-from grasp_jax.training.state_packing import pack, packed_shapes, unpack
+from grasp_jax.training.state_packing import flat_shapes, pack, unpack
 
 
 def state():
@@ -24,7 +24,7 @@ def test_every_bit_comes_back_on_any_mesh(before, after):
     given = jax.tree.map(lambda leaf: jnp.asarray(leaf, None if leaf.dtype != np.float64 else jnp.float32), state())
     placed = jax.tree.map(lambda leaf, shape: jax.device_put(leaf, shape.sharding), given, state_shapes(given, one))
     shapes = state_shapes(given, other)
-    wanted, found = packed_shapes(shapes, other), pack(placed)
+    wanted, found = flat_shapes(shapes, other), pack(placed)
     assert [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(wanted)] == [
         (leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(found)]
     assert [leaf.shape for leaf in found.large] == [(2 ** 17 + 1,), (1024, 129)], 'large ones keep their own place'

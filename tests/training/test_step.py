@@ -12,7 +12,7 @@ from grasp_jax.models import losses
 from grasp_jax.models.recommender import Inputs
 from grasp_jax.training.epochs import Epochs
 from grasp_jax.training.step import batch_loss, ranking_loss, train_spec
-from grasp_jax.training.training_setup import Offline
+from grasp_jax.training.training_setup import PretrainedInputs
 from tests.training.test_methods import STRONG, first_batch, own_loss
 
 BACKBONES = ('sasrec', 'gru4rec', 'bert4rec')
@@ -51,7 +51,7 @@ def test_both_the_true_item_and_negatives_are_corrected_for_how_often_they_are_d
     counts = np.maximum(run.interactions.train_item_counts()[1:], 1) ** 0.5
     often = np.log(counts / counts.mean())
     scores = scores / 0.5 - np.concatenate([often[true - 1, None], np.broadcast_to(often[negatives - 1],
-                                                                                  (len(true), 8))], 1)
+                                                                                   (len(true), 8))], 1)
     scores[:, 1:][true[:, None] == negatives] = -np.inf
     expected = np.log(np.exp(scores).sum(1)) - scores[:, 0]
     np.testing.assert_allclose(loss, expected.mean(), rtol=1e-4)
@@ -99,7 +99,7 @@ def test_who_is_similar_to_nobody_but_oneself_has_nothing_to_learn(small_run, ba
     everybody = np.arange(run.interactions.num_users)[:, None]
     for similar, low, high in ((everybody, 0.0, 1e-8), (everybody[::-1], 1e-3, np.inf))[:1 + (backbone == 'sasrec')]:
         alone = small_run(method='llm_esr', backbone=backbone, dropout=0.0,
-                          offline=Offline(run.offline.start, similar.copy()))
+                          pretrained=PretrainedInputs(run.pretrained.start, similar.copy()))
         batch, drawn, key, state = first_batch(alone)
         loss = jax.jit(functools.partial(own_loss, alone, batch, drawn, key))
         assert low <= loss(spread(state.params)) <= high
@@ -111,7 +111,7 @@ def test_own_losses_look_where_users_are_ranked(small_run, backbone, method):
     """At a place that ranking reads too, also where sequences are longer than the model can see."""
     run = small_run(method=method, backbone=backbone, max_length=6)
     batch, _, _, _ = first_batch(run)
-    rows = [batch.last, *batch.similar] if run.model.spec.appended else list(batch.similar)
+    rows = [batch.last, *batch.similar] if run.model.spec.mask_slots else list(batch.similar)
     assert all(isinstance(each, Inputs) for each in rows) and isinstance(batch.last, Inputs) == (
         backbone == 'bert4rec')
     where = [(each.packed, each.ends) for each in rows] or [(batch.packed, batch.last)]

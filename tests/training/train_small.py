@@ -10,7 +10,7 @@ import conftest
 
 if __name__ == '__main__':
     sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
-    from grasp_jax.common.errors import Stopped
+    from grasp_jax.common.errors import RunInterrupted
     from grasp_jax.distributed import processes
     from grasp_jax.training import loop
 
@@ -24,5 +24,5 @@ if __name__ == '__main__':
         best = loop.train(run, 0, pathlib.Path(folder))
         ranks, lists = loop.test_ranks(run, 0, pathlib.Path(folder), best, depth=6)
         print('lists', lists.ravel().tolist())
-    except Stopped as stopped:
+    except RunInterrupted as stopped:
         print(f'stopped; {stopped}')

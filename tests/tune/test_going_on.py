@@ -5,7 +5,7 @@ import types
 import optuna
 import pytest
 
-from grasp_jax.common.errors import Stopped, UserError
+from grasp_jax.common.errors import RunInterrupted, UserError
 from grasp_jax.pipeline import stages as pipeline
 from grasp_jax.training import loop
 from grasp_jax.tune import spaces
@@ -77,8 +77,8 @@ def test_a_kill_before_a_value_is_stored_keeps_what_was_trained(config, tmp_path
 
 
 def test_a_stopped_search_goes_on_too_and_draws_new_settings(config, tmp_path, monkeypatch):
-    tries = interrupt_second(monkeypatch, Stopped('as on SIGTERM'))
-    with pytest.raises(Stopped):
+    tries = interrupt_second(monkeypatch, RunInterrupted('as on SIGTERM'))
+    with pytest.raises(RunInterrupted):
         search(config, 'small', 3, tmp_path, tmp_path)
     study = search(config, 'small', 3, tmp_path, tmp_path)
     assert [trial.state.name for trial in study.trials] == ['COMPLETE', 'FAIL', 'COMPLETE', 'COMPLETE']
@@ -94,13 +94,13 @@ def test_a_search_that_goes_on_draws_what_an_undisturbed_one_draws(config, tmp_p
         rate = run.config.train.learning_rate
         if len(stops) < 2 and len(tried) == 3 + 9 * len(stops):
             stops.append(rate)
-            raise Stopped('as on SIGTERM')
+            raise RunInterrupted('as on SIGTERM')
         tried.append(rate)
         return types.SimpleNamespace(value=1 / (1 + abs(rate - 0.02)))
 
     monkeypatch.setattr(loop, 'train', train)
     for _ in range(2):
-        with pytest.raises(Stopped):
+        with pytest.raises(RunInterrupted):
             search(config, 'small', 14, tmp_path / 'disturbed', tmp_path)
     found = search(config, 'small', 14, tmp_path / 'disturbed', tmp_path)
     disturbed = tried.copy()

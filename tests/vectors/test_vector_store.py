@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from grasp_jax.common.errors import UserError
-from grasp_jax.llm.answer_store import Responses
+from grasp_jax.llm.answer_store import AnswerStore
 from grasp_jax.vectors import encoders
 from grasp_jax.vectors.vector_store import VectorStore, fill
 from tests.llm.ask_many import config_for
@@ -219,7 +219,7 @@ def test_a_text_that_is_halved_again_and_again_is_cut_once(scripted, tmp_path):
 @pytest.mark.parametrize('name', ['index.sqlite', 'store.sqlite'])
 def test_a_damaged_store_is_one_line(tmp_path, name):
     def used(damaged):
-        with VectorStore(tmp_path, {'name': 'a'}) as vectors, Responses(vectors.folder / 'store.sqlite') as answers:
+        with VectorStore(tmp_path, {'name': 'a'}) as vectors, AnswerStore(vectors.folder / 'store.sqlite') as answers:
             keys = [f'{number:064}' for number in range(300)]
             if not damaged:
                 vectors.add(keys, np.ones((300, 2)))

@@ -20,5 +20,5 @@ def run(dataset, config, folder):
     folder.mkdir()
     spec = model_spec(config, num_items=1)
     facts = encoders.encode(dataset, ITEM_TEXTS, USER_TEXTS, config, folder,
-                            users_read=spec.reads_users or spec.reads_similar_users)
+                            users_read=spec.uses_user_vectors or spec.uses_similar_users)
     return facts, *vector_files.load_vectors(folder, len(USER_IDS), len(ITEM_IDS))

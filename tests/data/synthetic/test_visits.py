@@ -20,7 +20,7 @@ def test_fast_draws_are_distributed_as_plain_ones(world, kind, bought):
     rng, count = np.random.default_rng(1), 6000
     user = np.ones(count, np.int64)
     fast = visits._without_repeats(rng, visits._Cells(stock), stock, people, user,
-                                        np.full(count, kind), np.tile(owned, (count, 1)))
+                                   np.full(count, kind), np.tile(owned, (count, 1)))
     plain = [visits.choose_plain(rng, stock, people, 1, kind, owned) for _ in range(count)]
     shares = [np.bincount(found, minlength=90) / count for found in (fast, plain)]
     assert not np.isin(fast, owned).any()
@@ -32,7 +32,7 @@ def test_a_type_that_is_sold_out_gives_way_to_another(world):
     own = np.flatnonzero(stock.types == 3).astype(np.int32)
     cells = visits._Cells(stock)
     found = visits._without_repeats(np.random.default_rng(0), cells, stock, people, np.zeros(50, np.int64),
-                                         np.full(50, 3), np.tile(own, (50, 1)))
+                                    np.full(50, 3), np.tile(own, (50, 1)))
     assert not np.isin(found, own).any() and (found >= 0).all()
 
 
