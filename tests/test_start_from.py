@@ -20,7 +20,8 @@ from grasp_jax.training import loop
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.metrics_log import read_metrics
 from grasp_jax.training.seeds import train_and_test
-from grasp_jax.training.step import ranked_params, train_spec
+from grasp_jax.training.state import ranked_params
+from grasp_jax.training.train_spec import train_spec
 from grasp_jax.training.warm_start import first_state, load
 
 NEW = 'i0015'

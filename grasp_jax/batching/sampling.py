@@ -23,18 +23,18 @@ class Targets(NamedTuple):
 
     Attributes:
       exist: bool [G, T], places that are taken.
-      place: int32 [G, T], the position of each target within its group; None: every position has its place.
-      back: int32 [G, P], the place of each position, T where it has none.
+      position: int32 [G, T], the position of each target within its group; None: every position has its place.
+      inverse: int32 [G, P], the place of each position, T where it has none.
     """
 
     exist: jax.Array
-    place: jax.Array | None = None
-    back: jax.Array | None = None
+    position: jax.Array | None = None
+    inverse: jax.Array | None = None
 
     def pick(self, field: jax.Array) -> jax.Array:
         """Values at the targets: [R, W, ...] -> [G, T, ...]."""
         grouped = field.reshape(len(self.exist), -1, *field.shape[2:])
-        return grouped if self.place is None else _pick(grouped, self.place, self.back)
+        return grouped if self.position is None else _pick(grouped, self.position, self.inverse)
 
 
 class StepSamples(NamedTuple):
@@ -68,47 +68,47 @@ def cloze_targets(plan: EpochPlan, groups: int, mask_prob: float, mask_last_prob
     return max(math.ceil(need / _PLACE_MULTIPLE), 1) * _PLACE_MULTIPLE
 
 
-def everywhere(counts: jax.Array, groups: int) -> Targets:
-    """A place for every position; counts bool [R, W] says where there is a target."""
-    return Targets(counts.reshape(groups, -1))
+def targets_everywhere(is_target: jax.Array, groups: int) -> Targets:
+    """Room for a target at every position; is_target bool [R, W] says where there is one."""
+    return Targets(is_target.reshape(groups, -1))
 
 
-def find_targets(counts: jax.Array, groups: int, places: int) -> Targets:
-    """Lists the positions that count, in order.
+def find_targets(is_target: jax.Array, groups: int, capacity: int) -> Targets:
+    """Lists the positions of targets, in order.
 
     Args:
-      counts: bool [R, W].
+      is_target: bool [R, W].
       groups: G, which divides R.
-      places: T; positions that count beyond the first T of a group are left out.
+      capacity: T; targets beyond the first T of a group are left out.
     """
-    flat = counts.reshape(groups, -1)
+    flat = is_target.reshape(groups, -1)
     number = jnp.cumsum(flat, axis=1) - 1
-    back = jnp.where(flat & (number < places), number, places)
+    inverse = jnp.where(flat & (number < capacity), number, capacity)
 
-    def invert(back: jax.Array) -> jax.Array:
-        return jnp.zeros(places, jnp.int32).at[back].set(jnp.arange(len(back)), mode='drop')
+    def invert(inverse: jax.Array) -> jax.Array:
+        return jnp.zeros(capacity, jnp.int32).at[inverse].set(jnp.arange(len(inverse)), mode='drop')
 
-    exist = jnp.arange(places)[None] < jnp.sum(flat, axis=1, keepdims=True)
-    return Targets(exist, jax.vmap(invert)(back), back)
+    exist = jnp.arange(capacity)[None] < jnp.sum(flat, axis=1, keepdims=True)
+    return Targets(exist, jax.vmap(invert)(inverse), inverse)
 
 
 @jax.custom_vjp
-def _pick(values: jax.Array, place: jax.Array, back: jax.Array) -> jax.Array:
-    """values [G, P, ...] at place [G, T] -> [G, T, ...].
+def _pick(values: jax.Array, position: jax.Array, inverse: jax.Array) -> jax.Array:
+    """values [G, P, ...] at position [G, T] -> [G, T, ...].
 
     No position has two places, so the gradient is a gather as well; the scatter that automatic differentiation would
     use runs row by row on a CPU. The barrier keeps what reads the result from gathering anew.
     """
-    return jax.lax.optimization_barrier(jax.vmap(lambda group, at: group[at])(values, place))
+    return jax.lax.optimization_barrier(jax.vmap(lambda group, at: group[at])(values, position))
 
 
-def _pick_forward(values: jax.Array, place: jax.Array, back: jax.Array) -> tuple[jax.Array, Any]:
-    return _pick(values, place, back), back
+def _pick_forward(values: jax.Array, position: jax.Array, inverse: jax.Array) -> tuple[jax.Array, Any]:
+    return _pick(values, position, inverse), inverse
 
 
-def _pick_backward(back: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, None, None]:
+def _pick_backward(inverse: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, None, None]:
     nothing = jnp.zeros_like(cotangent[:, :1])
-    return _pick(jnp.concatenate([cotangent, nothing], 1), back, back), None, None
+    return _pick(jnp.concatenate([cotangent, nothing], 1), inverse, inverse), None, None
 
 
 _pick.defvjp(_pick_forward, _pick_backward)

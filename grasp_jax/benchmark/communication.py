@@ -30,7 +30,10 @@ from grasp_jax.distributed.sharding import make_mesh, state_shapes, table_mesh, 
 from grasp_jax.models.inputs import DeviceData
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import model_spec
-from grasp_jax.training.step import init_state, target_count, train_spec, train_steps
+from grasp_jax.training.batch import target_count
+from grasp_jax.training.state import init_state
+from grasp_jax.training.step import train_steps
+from grasp_jax.training.train_spec import train_spec
 
 _STEPS = 2  # in the compiled call; its loop is in the text once
 _BYTES = {'pred': 1, 's8': 1, 'u8': 1, 'bf16': 2, 'f16': 2, 's32': 4, 'u32': 4, 'f32': 4, 's64': 8, 'u64': 8, 'f64': 8}

@@ -18,7 +18,7 @@ from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import model_spec
 from grasp_jax.ranking.evaluator import Evaluator
 from grasp_jax.ranking.forward import item_parts, user_states
-from grasp_jax.training.step import train_spec
+from grasp_jax.training.train_spec import train_spec
 from grasp_jax.training.training_setup import TrainingSetup, make_training_setup
 
 _CHUNKS = {'cpu': 256, 'cuda': 65_536}  # (user, item) pairs at a time, where the reference is fastest

@@ -11,7 +11,7 @@ from grasp_jax.common.errors import UserError
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.models.spec import ModelSpec
-from grasp_jax.training.step import TrainSpec
+from grasp_jax.training.train_spec import TrainSpec
 from grasp_jax.training.training_setup import TrainingSetup
 
 

@@ -17,7 +17,8 @@ from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.models.spec import model_spec
 from grasp_jax.serving import assets
 from grasp_jax.serving.engine import Engine, Request
-from grasp_jax.training.step import init_state, train_spec
+from grasp_jax.training.state import init_state
+from grasp_jax.training.train_spec import train_spec
 
 _REQUESTS = 300  # one after the other
 _DEPTHS = (10, 100)

@@ -15,8 +15,11 @@ from grasp_jax.benchmark import timing
 from grasp_jax.benchmark.reference import Reference
 from grasp_jax.distributed.frozen_vectors import padded_rows
 from grasp_jax.models.recommender import Recommender
+from grasp_jax.training.batch import draw_samples
 from grasp_jax.training.epochs import Epochs
-from grasp_jax.training.step import TrainState, draw, make_optimizer, train_spec
+from grasp_jax.training.optimizer import make_optimizer
+from grasp_jax.training.state import TrainState
+from grasp_jax.training.train_spec import train_spec
 from grasp_jax.training.training_setup import TrainingSetup
 
 _REPEATS = 5  # a call runs a part so often, as parts are short
@@ -68,7 +71,7 @@ def _ours(run: TrainingSetup, epochs: Epochs, state: TrainState) -> dict[str, An
     @jax.jit
     def batch(items: jax.Array, key: jax.Array) -> Any:
         packed = batches.pack_rows(items, placement, shape.rows, spec.row_width)
-        return packed, draw(run.model, settings, shape, packed, key)[0]
+        return packed, draw_samples(run.model, settings, shape, packed, key)[0]
 
     packed, drawn = batch(data.items, jax.random.key(0))
     if run.host is not None:  # rows of this batch, as a chunk of training has them

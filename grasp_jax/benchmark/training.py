@@ -16,8 +16,11 @@ from grasp_jax.data.interactions import Interactions
 from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.models.spec import model_spec
+from grasp_jax.training.batch import Batch, draw_samples
 from grasp_jax.training.epochs import Chunk, Epochs
-from grasp_jax.training.step import Batch, TrainState, batch_loss, draw, train_spec
+from grasp_jax.training.objective import batch_loss
+from grasp_jax.training.state import TrainState
+from grasp_jax.training.train_spec import train_spec
 from grasp_jax.training.training_setup import TrainingSetup, make_training_setup
 
 OURS, THEIRS = 'grasp_jax', 'pytorch'
@@ -123,7 +126,7 @@ def _same_loss(run: TrainingSetup, reference: Reference, trainer: _Trainer) -> d
     placement = jax.tree.map(lambda field: field[0], plan.placement)
     packed = batches.pack_rows(run.data.items, placement, plan.num_rows, run.model.spec.row_width)
     key = jax.random.key(0)
-    drawn, _ = draw(run.model, train_spec(run.config), trainer.epochs.shape, packed, key)
+    drawn, _ = draw_samples(run.model, train_spec(run.config), trainer.epochs.shape, packed, key)
     dry = run.model.clone(spec=dataclasses.replace(run.model.spec, dropout=0.0))
     state: TrainState = trainer.state
     batch = Batch(placement.user, packed, batches.ends(placement))

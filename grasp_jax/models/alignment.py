@@ -82,14 +82,14 @@ class Alignment(nn.Module):
 
 
 def info_nce(queries: jax.Array, keys: jax.Array, others: jax.Array,
-             counts: jax.Array, temperature: float) -> jax.Array:
+             row_mask: jax.Array, temperature: float) -> jax.Array:
     """Mean over rows of -log(exp(s_ii) / (exp(s_ii) + sum over others of exp(s_ij))), s = cosine / temperature.
 
     Args:
       queries: [P, D].
       keys: [P, D], row i belongs to row i of the queries.
       others: bool [P, P], which keys are negatives of a row.
-      counts: bool [P], rows that count.
+      row_mask: bool [P], rows that count.
       temperature: the temperature.
 
     Returns:
@@ -98,8 +98,8 @@ def info_nce(queries: jax.Array, keys: jax.Array, others: jax.Array,
     scores = unit(queries) @ unit(keys).T / temperature
     itself = jnp.eye(len(scores), dtype=bool)
     among = jax.nn.logsumexp(jnp.where(others | itself, scores, NEVER), axis=-1)
-    losses = (among - jnp.diagonal(scores)) * counts
-    return jnp.sum(losses) / jnp.maximum(jnp.sum(counts), 1)
+    losses = (among - jnp.diagonal(scores)) * row_mask
+    return jnp.sum(losses) / jnp.maximum(jnp.sum(row_mask), 1)
 
 
 def unit(vectors: jax.Array) -> jax.Array:

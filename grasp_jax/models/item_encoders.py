@@ -90,7 +90,7 @@ class IdEncoder(CommonEncoder):
     """A trained embedding per item id: the plain backbone, LLMInit and RLMRec.
 
     LLMInit (Harte et al., Leveraging Large Language Models for Sequential Recommendation, RecSys 2023) starts it from
-    the items' vectors reduced to H by a principal component analysis (`training.step.init_state`).
+    the items' vectors reduced to H by a principal component analysis (`training.state.init_state`).
     """
 
     def setup(self) -> None:

@@ -20,7 +20,8 @@ from grasp_jax.pipeline.stages import prepare_knowledge, run_on, run_pipeline
 from grasp_jax.reproduce.grid import Cell
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.seeds import claim_run, finished_seeds
-from grasp_jax.training.step import ranked_params, train_spec
+from grasp_jax.training.state import ranked_params
+from grasp_jax.training.train_spec import train_spec
 from grasp_jax.training.training_setup import TrainingSetup
 
 LOG = logging.getLogger(__name__)

@@ -28,7 +28,8 @@ from grasp_jax.models.spec import ModelSpec, model_spec
 from grasp_jax.retrieval.neighbours import ITEM_NEIGHBOURS
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.seeds import finished_seeds
-from grasp_jax.training.step import TrainSpec, TrainState, init_state, train_spec
+from grasp_jax.training.state import TrainState, init_state
+from grasp_jax.training.train_spec import TrainSpec, train_spec
 from grasp_jax.vectors import vector_files
 
 BUNDLE = 'bundle.json'  # the manifest that tells a bundle from a work folder

@@ -19,8 +19,8 @@ from orbax.checkpoint import v1 as ocp
 from grasp_jax.common.errors import UserError
 from grasp_jax.distributed import processes
 from grasp_jax.distributed.sharding import state_shapes
+from grasp_jax.training.state import TrainState
 from grasp_jax.training.state_packing import FlatState, flat_shapes, pack, unpack
-from grasp_jax.training.step import TrainState
 
 LOG = logging.getLogger(__name__)
 # The newest two, so that one that was cut short leaves one to go on from; the best two, for it may be the best as well.

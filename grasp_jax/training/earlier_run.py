@@ -21,7 +21,8 @@ from grasp_jax.models.spec import ModelSpec, model_spec
 from grasp_jax.ranking.metrics import finished_seeds
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.metrics_log import read_metrics
-from grasp_jax.training.step import TrainState, init_state, ranked_params, train_spec
+from grasp_jax.training.state import TrainState, init_state, ranked_params
+from grasp_jax.training.train_spec import train_spec
 from grasp_jax.vectors import encoders, lsa, vector_files
 
 _SIZES = ('method', 'backbone', 'hidden_size', 'num_layers', 'num_heads', 'max_length')

@@ -17,8 +17,12 @@ from grasp_jax.distributed.sharding import put_replicated
 from grasp_jax.distributed.vectors_on_host import HostVectors
 from grasp_jax.models.inputs import DeviceData
 from grasp_jax.models.spec import ModelSpec
+from grasp_jax.training.batch import target_count
+from grasp_jax.training.lookahead import items_of_steps
 from grasp_jax.training.similar_users import SimilarUsers
-from grasp_jax.training.step import TrainState, items_of_steps, step_key, target_count, train_spec, train_steps
+from grasp_jax.training.state import TrainState, step_key
+from grasp_jax.training.step import train_steps
+from grasp_jax.training.train_spec import train_spec
 from grasp_jax.training.training_setup import TrainingSetup
 
 # A sequence needs an input and a target.

@@ -20,7 +20,8 @@ from grasp_jax.training.epoch_bar import EpochBar
 from grasp_jax.training.epochs import NO_LOSSES, Epochs
 from grasp_jax.training.metrics_log import METRICS_FILE, MetricsLog, read_metrics
 from grasp_jax.training.preemption import PreemptionGuard
-from grasp_jax.training.step import TrainState, ranked_params, train_spec
+from grasp_jax.training.state import TrainState, ranked_params
+from grasp_jax.training.train_spec import train_spec
 from grasp_jax.training.training_setup import TrainingSetup
 
 

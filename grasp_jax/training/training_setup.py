@@ -25,7 +25,8 @@ from grasp_jax.models.spec import ModelSpec, model_spec
 from grasp_jax.ranking.evaluator import Evaluator
 from grasp_jax.ranking.streamed import StreamedEvaluator
 from grasp_jax.training.deterministic import check_micro_batches
-from grasp_jax.training.step import LOSSES, TrainState, init_state, train_spec
+from grasp_jax.training.state import TrainState, init_state
+from grasp_jax.training.train_spec import LOSSES, train_spec
 
 LOG = logging.getLogger(__name__)
 TABLES = ('auto', 'device', 'host')

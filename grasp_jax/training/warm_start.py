@@ -25,7 +25,8 @@ from grasp_jax.data import dataset as dataset_files
 from grasp_jax.distributed import processes
 from grasp_jax.retrieval.neighbours import ITEM_NEIGHBOURS
 from grasp_jax.training import earlier_run
-from grasp_jax.training.step import TrainState, train_spec
+from grasp_jax.training.state import TrainState
+from grasp_jax.training.train_spec import train_spec
 from grasp_jax.training.training_setup import TrainingSetup
 from grasp_jax.vectors import vector_files
 

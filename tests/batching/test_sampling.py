@@ -75,7 +75,7 @@ def test_targets_are_listed_once_each_and_in_order(groups):
     targets = sampling.find_targets(counts, groups, 64)
     wanted = np.asarray(field)[np.asarray(counts)]
     np.testing.assert_array_equal(np.asarray(targets.pick(field))[np.asarray(targets.exist)], wanted)
-    everywhere = sampling.everywhere(counts, groups)
+    everywhere = sampling.targets_everywhere(counts, groups)
     np.testing.assert_array_equal(np.asarray(everywhere.pick(field))[np.asarray(everywhere.exist)], wanted)
 
 

@@ -14,7 +14,8 @@ from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import model_spec
 from grasp_jax.pipeline.checks import check_config
-from grasp_jax.training.step import init_state, train_spec
+from grasp_jax.training.state import init_state
+from grasp_jax.training.train_spec import train_spec
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / 'configs'
 SHIPPED = ['demo', 'own_data', 'beauty', 'beauty:minilm', 'beauty:paper', 'fashion', 'fashion:raw', 'industry_100k']

@@ -8,7 +8,8 @@ from grasp_jax.benchmark import communication
 from grasp_jax.common.errors import UserError
 from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.training.epochs import Epochs
-from grasp_jax.training.step import train_spec, train_steps
+from grasp_jax.training.step import train_steps
+from grasp_jax.training.train_spec import train_spec
 
 
 def few_steps(run):

@@ -142,7 +142,7 @@ def test_training_scores_put_the_true_item_first(small, kind, backbone):
         masked = jnp.zeros(packed.items.shape, bool)
         true = jnp.roll(packed.items, -1, 1)
         counts = (packed.segment > 0) & (true > 0)
-        targets = sampling.everywhere(counts, 1)
+        targets = sampling.targets_everywhere(counts, 1)
     else:
         masked = counts = (packed.segment > 0) & (packed.position % 2 == 1)
         true = packed.items
@@ -163,7 +163,7 @@ def test_negatives_that_all_positions_share_get_the_scores_of_each(small, kind):
     model = small(**kind)
     packed = model.pack([[3, 1, 4, 7], [1, 5, 9]])
     masked = jnp.zeros(packed.items.shape, bool)
-    targets = sampling.everywhere((packed.segment > 0) & (jnp.roll(packed.items, -1, 1) > 0), 1)
+    targets = sampling.targets_everywhere((packed.segment > 0) & (jnp.roll(packed.items, -1, 1) > 0), 1)
     shared = jnp.array([4, 9, 17, 30])
     each = jnp.broadcast_to(shared, (*packed.items.shape, 4))
     found, expected = (model.call(training_scores, model.tables, jnp.arange(2), packed,

@@ -14,7 +14,8 @@ from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import model_spec
 from grasp_jax.ranking import evaluator as ranking_evaluator
 from grasp_jax.ranking.forward import item_parts, user_states
-from grasp_jax.training.step import init_state, train_spec
+from grasp_jax.training.state import init_state
+from grasp_jax.training.train_spec import train_spec
 from grasp_jax.training.training_setup import make_training_setup
 
 

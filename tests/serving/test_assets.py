@@ -14,7 +14,8 @@ from grasp_jax.common.errors import UserError
 from grasp_jax.config.saved_config import load as load_config
 from grasp_jax.pipeline.stages import run_pipeline
 from grasp_jax.serving import assets
-from grasp_jax.training.step import init_state, ranked_params, train_spec
+from grasp_jax.training.state import init_state, ranked_params
+from grasp_jax.training.train_spec import train_spec
 from tests.models.conftest import Small
 from tests.tiny_runs import tiny_config
 

@@ -14,7 +14,11 @@ from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.models.inputs import DeviceData
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import model_spec
-from grasp_jax.training.step import Batch, batch_loss, draw, init_state, target_count, train_spec, train_step
+from grasp_jax.training.batch import Batch, draw_samples, target_count
+from grasp_jax.training.objective import batch_loss
+from grasp_jax.training.state import init_state
+from grasp_jax.training.step import train_step
+from grasp_jax.training.train_spec import train_spec
 
 torch = pytest.importorskip('torch', reason='needs the [reference] extra')
 
@@ -53,7 +57,7 @@ class Both:
         self.data = DeviceData(jnp.asarray(flat), tables)
         self.packed = batches.pack_rows(self.data.items, self.placement, plan.num_rows, self.spec.row_width)
         self.state = jax.jit(init_state, static_argnums=(0, 1))(self.model, self.train_spec, tables, 0)
-        self._draw = jax.jit(draw, static_argnums=(0, 1, 2))
+        self._draw = jax.jit(draw_samples, static_argnums=(0, 1, 2))
 
     def key(self, step):
         return jax.random.fold_in(jax.random.wrap_key_data(self.state.key), step)

@@ -9,7 +9,8 @@ from grasp_jax.common.errors import UserError
 from grasp_jax.models.transformer import masked_softmax
 from grasp_jax.training.deterministic import value_and_grad
 from grasp_jax.training.epochs import Epochs
-from grasp_jax.training.step import loss_and_gradient, train_spec
+from grasp_jax.training.step import loss_and_gradient
+from grasp_jax.training.train_spec import train_spec
 
 CASES = [{'method': 'grasp', 'gate': 'calibrated', 'user_context': 'prefix'},
          {'method': 'grasp', 'backbone': 'gru4rec', 'user_context': 'text'},

@@ -9,8 +9,10 @@ from flax import linen as nn
 
 from grasp_jax.models.attention import Pair
 from grasp_jax.models.dropout import Dropout
+from grasp_jax.training.batch import draw_samples
 from grasp_jax.training.epochs import Epochs
-from grasp_jax.training.step import draw, key_of_step, train_spec
+from grasp_jax.training.state import key_of_step
+from grasp_jax.training.train_spec import train_spec
 from tests.training.test_methods import first_batch
 
 PLACES = {'sasrec': {'': 1, 'SelfAttention': 2, 'FeedForward': 4},
@@ -72,7 +74,8 @@ def test_a_tenth_of_the_items_is_hidden_for_rlmrecs_generative_form(small_run):
     batch, _, _, state = first_batch(run)
     there = np.asarray(batch.packed.items) > 0
     for step in range(20):
-        drawn, _ = draw(run.model, train_spec(run.config), chunk.shape, batch.packed, key_of_step(state.key, step))
+        key = key_of_step(state.key, step)
+        drawn, _ = draw_samples(run.model, train_spec(run.config), chunk.shape, batch.packed, key)
         assert not np.asarray(drawn.masked)[~there].any()
         shares.append(np.asarray(drawn.masked)[there].mean())
     assert abs(np.mean(shares) - 0.1) < 0.02

@@ -23,7 +23,8 @@ from grasp_jax.training import loop, seeds
 from grasp_jax.training.checkpoints import Best, Interrupted
 from grasp_jax.training.epochs import Epochs
 from grasp_jax.training.metrics_log import read_metrics
-from grasp_jax.training.step import ranked_params, train_spec
+from grasp_jax.training.state import ranked_params
+from grasp_jax.training.train_spec import train_spec
 from grasp_jax.training.training_setup import make_training_setup
 
 HERE = pathlib.Path(__file__).resolve().parent

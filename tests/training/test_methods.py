@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from grasp_jax.common.errors import UserError
+from grasp_jax.training.batch import draw_samples, make_batch
 from grasp_jax.training.epochs import Epochs
-from grasp_jax.training.step import draw, key_of_step, make_batch, ranked_params, ranking_loss, train_spec
+from grasp_jax.training.objective import ranking_loss
+from grasp_jax.training.state import key_of_step, ranked_params
+from grasp_jax.training.train_spec import train_spec
 
 STRONG = {'loss': 'sampled_softmax', 'negatives': 8, 'shared_negatives': True, 'popularity': 0.5}
 
@@ -21,7 +24,8 @@ def first_batch(run):
     chunk = next(epochs.chunks(0))
     step = jax.tree.map(lambda field: jnp.asarray(field[0]), chunk.steps)
     batch = make_batch(run.model, run.mesh, chunk.shape, run.data.items, step)
-    drawn, key = draw(run.model, train_spec(run.config), chunk.shape, batch.packed, key_of_step(state.key, state.step))
+    key = key_of_step(state.key, state.step)
+    drawn, key = draw_samples(run.model, train_spec(run.config), chunk.shape, batch.packed, key)
     return batch, drawn, key, state
 
 

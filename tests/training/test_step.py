@@ -11,7 +11,8 @@ import pytest
 from grasp_jax.models import losses
 from grasp_jax.models.recommender import Inputs
 from grasp_jax.training.epochs import Epochs
-from grasp_jax.training.step import batch_loss, ranking_loss, train_spec
+from grasp_jax.training.objective import batch_loss, ranking_loss
+from grasp_jax.training.train_spec import train_spec
 from grasp_jax.training.training_setup import PretrainedInputs
 from tests.training.test_methods import STRONG, first_batch, own_loss
 

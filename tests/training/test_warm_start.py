@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from grasp_jax.training import warm_start
-from grasp_jax.training.step import make_optimizer, train_spec
+from grasp_jax.training.optimizer import make_optimizer
+from grasp_jax.training.train_spec import train_spec
 
 OLD, NEW = ('a', 'b', 'c', 'd'), ('c', 'x', 'a', 'y', 'd', 'z')
 
