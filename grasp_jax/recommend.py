@@ -29,7 +29,7 @@ _OUT = flags.DEFINE_string('out', None, 'File that ends in .parquet, .csv or .js
 _USERS = flags.DEFINE_string('users', None, 'Text file with ids of users, one a line. Default: all users.')
 _HISTORY = flags.DEFINE_list('history', None, 'Ids of items, oldest first: a list for whoever chose them.')
 _SIMILAR = flags.DEFINE_string('similar', None, 'Id of an item: items like it.')
-_NEW_ITEMS = flags.DEFINE_string('new_items', None, 'Table (.csv, .tsv, .parquet, .jsonl) of items that nobody bought '
+_NEW_ITEMS = flags.DEFINE_string('new_items', None, 'Table (.csv, .tsv, .parquet, .jsonl) of items without a purchase '
                                  'yet, with the columns of the items of the run; they may be recommended at once.')
 _EXACT = flags.DEFINE_bool('exact', False, 'Score every item, also where candidates would be faster.')
 _VIEWED = flags.DEFINE_bool('filter_viewed', None, 'Leave out what is in the history. Default: as the run was ranked, '

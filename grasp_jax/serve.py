@@ -68,7 +68,7 @@ def main(_: Sequence[str]) -> None:
     door = server.listen_on(_HOST.value, _PORT.value)
     hosts = server.hosts_of(_HOST.value, _HOSTS.value)
     if not token and not server.is_loopback(_HOST.value):
-        LOG.warning('warning: everybody who reaches --host=%s can ask, as no token is set; set %s', _HOST.value,
+        LOG.warning('warning: anyone who reaches --host=%s can ask, as no token is set; set %s', _HOST.value,
                     _TOKEN_VARIABLE.value)
     from grasp_jax.serving.http import run  # imports JAX, which takes seconds
     run.serve(run.Plan(workdir, models, _SEED.value, limits, token, hosts), door)

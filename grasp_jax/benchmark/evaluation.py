@@ -86,7 +86,7 @@ class _Other:
         self.users = users
         self._reference = Reference(run.model.spec, train_spec(run.config), run.config.train.batch_size,
                                     run.interactions, None if run.data.tables is None else tables, params)
-        self._chosen = np.arange(users)  # everybody has enough interactions to be evaluated
+        self._chosen = np.arange(users)  # all users have enough interactions to be evaluated
         self._inputs = _padded(run, self._chosen)
         scores = self.scores()  # warms up
         difference = np.abs(_scores(run, params, users) - scores).max() / np.abs(scores).max()

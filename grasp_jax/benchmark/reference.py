@@ -16,7 +16,7 @@ from grasp_jax.training.training_setup import TrainingSetup
 
 
 def require_vectors(run: TrainingSetup) -> None:
-    """Refuses runs that the reference cannot stand beside.
+    """Refuses runs that the reference cannot repeat.
 
     Raises:
       UserError: the vectors stay on the host.

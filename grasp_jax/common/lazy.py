@@ -37,7 +37,7 @@ class Lazy(collections.abc.Sequence, Generic[Entry]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, collections.abc.Sequence) or isinstance(other, str):
             return NotImplemented
-        return len(self) == len(other) and all(mine == theirs for mine, theirs in zip(self, other, strict=True))
+        return len(self) == len(other) and all(mine == another for mine, another in zip(self, other, strict=True))
 
     __hash__ = None  # type: ignore[assignment]  # as lists
 

@@ -35,7 +35,7 @@ def table(batches: Sequence[pyarrow.RecordBatch], schema: pyarrow.Schema, ids: C
 
 
 def unified(whole: pyarrow.Table, ids: Collection[str]) -> pyarrow.Table:
-    """The table with one dictionary for each column of ids, whatever each of its blocks has."""
+    """The table with one dictionary for each column of ids, instead of one for each block."""
     for place, name in enumerate(whole.column_names):
         if name in ids and pyarrow.types.is_dictionary(whole.schema.types[place]):
             whole = whole.set_column(place, name, whole.column(place).unify_dictionaries())

@@ -78,7 +78,7 @@ def warn(facts: dict[str, Any], config: ml_collections.ConfigDict) -> None:
     if facts['without_negatives']:
         means = 'the means of the sampled protocol' if config.evaluate.repeats else 'all means'
         LOG.warning('%s: %s of %s evaluated users have every item, so there is nothing to rank their test item '
-                    'against, and they are left out of %s; give more items, or items that nobody bought yet with '
+                    'against, and they are left out of %s; give more items, or items that no user bought yet with '
                     '--config.data.keep_unsold=True', name, f'{facts["without_negatives"]:,}', f'{tested:,}', means)
 
 
@@ -94,7 +94,7 @@ def sentences(facts: collections.abc.Mapping[str, Any]) -> list[str]:
         ('new_targets', '{} test items are new: no row of the training has them.'),
         ('without_negatives', '{} evaluated users have every item: nothing stands against their test item.'),
         ('few_negatives', '{} evaluated users have fewer candidates than were asked for under the sampled protocol.'),
-        ('unsold', '{} items of the catalogue were bought by nobody.'),
+        ('unsold', '{} items of the catalogue have no purchase.'),
     )
     return [text.format(f'{facts[key]:,}{_share(facts, key)}') for key, text in said if facts.get(key)]
 

@@ -196,7 +196,7 @@ def sequences(log: InteractionLog, config: ml_collections.ConfigDict, unsold: Un
             f'{config.name or "the data set"}: filter {config.filter} with min_user={config.min_user} and '
             f'min_item={config.min_item} leaves none of {len(counted)} interactions; lower --config.data.min_user or '
             '--config.data.min_item')
-    if config.filter != 'none':  # a catalogue may hold items that nobody has bought yet
+    if config.filter != 'none':  # a catalogue may hold items without a purchase yet
         if not borders:
             left = left.compact()
         _warn_of_losses(counted, left, config)

@@ -24,7 +24,7 @@ def read_interactions(path: pathlib.Path, config: ml_collections.ConfigDict) -> 
     """Reads a table with a user, an item and a time in each row.
 
     Args:
-      path: the table, or a folder with its parts; rows may come in any order, those of equal time keep theirs.
+      path: the table, or a folder with its parts; in any order; rows of equal time keep the file's order.
       config: the `data` section; the names of the three columns are read.
 
     Raises:

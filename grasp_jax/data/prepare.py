@@ -53,7 +53,7 @@ def prepare(config: ml_collections.ConfigDict, folder: pathlib.Path) -> dict[str
             aside['unsold'] = found.by_time.unsold
         else:
             found, aside['unsold'] = _with_unsold(found, reader)
-        LOG.info('%s items that nobody bought%s are in the catalogue', f'{aside["unsold"]:,}',
+        LOG.info('%s items that no user bought%s are in the catalogue', f'{aside["unsold"]:,}',
                  ' in training' if found.by_time else '')
     described = _write(reader, found, config, folder)
     prepared = dataset.load(folder)

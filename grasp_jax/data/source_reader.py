@@ -1,4 +1,4 @@
-"""Reads whatever kind of source the config names into a log and attributes."""
+"""Reads a source of any kind that the config names into a log and attributes."""
 
 import pathlib
 from collections.abc import Collection, Sequence
@@ -72,7 +72,7 @@ class SourceReader:
         if self._shop:
             return sorted(set(self._shop.log.item_ids) - set(sold))
         if 'items' not in self._files:
-            raise UserError('config.data.keep_unsold asks for items that nobody bought yet, and there is no table of '
+            raise UserError('config.data.keep_unsold asks for items that no user bought yet, and there is no table of '
                             'items to know them from; name one with --config.data.items_file')
         path = self._files['items']
         if self._of_amazon(path):

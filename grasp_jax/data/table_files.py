@@ -128,7 +128,8 @@ def _refuse_others(path: pathlib.Path) -> None:
         return  # said where it is read
     for magic, what in _OTHERS.items():
         if start.startswith(magic):
-            raise UserError(f'{path}: is {what}, whatever its name says; save it as .csv, .tsv, .parquet or .jsonl')
+            raise UserError(f'{path}: is {what}, though its name says otherwise; save it as .csv, .tsv, .parquet or '
+                            '.jsonl')
 
 
 def _joined(files: list[pathlib.Path], tables: list[pyarrow.Table], ids: Names) -> pyarrow.Table:

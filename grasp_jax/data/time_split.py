@@ -70,7 +70,7 @@ def check(config: ml_collections.ConfigDict) -> None:
                         'one out of training; use first, exact or keep')
     for key in ('cold_items', 'cold_users'):
         if config.evaluate[key]:
-            raise UserError(f'config.evaluate.{key}={config.evaluate[key]}: goes with --config.data.split='
+            raise UserError(f'config.evaluate.{key}={config.evaluate[key]}: needs --config.data.split='
                             'leave_one_out alone; under a split by time what is new after the first moment is cold by '
                             'itself')
 
@@ -147,7 +147,7 @@ def filtered(log: InteractionLog, borders: Borders, trained: InteractionLog,
              unsold: Sequence[str]) -> tuple[InteractionLog, Left]:
     """All rows of the users and items that have a training row.
 
-    Nobody knows before the first moment what is new after it, so later rows change neither the catalogue nor its order.
+    What is new after the first moment is not known before it, so later rows change neither the catalogue nor its order.
 
     Args:
       log: all rows.
@@ -178,7 +178,7 @@ def ends(log: InteractionLog, borders: Borders) -> tuple[np.ndarray, np.ndarray]
 
 
 def require_targets(interactions: Interactions, config: ml_collections.ConfigDict) -> None:
-    """Refuses a split that leaves nobody to validate or to test.
+    """Refuses a split that leaves no user to validate or to test.
 
     Raises:
       UserError: names the moments.

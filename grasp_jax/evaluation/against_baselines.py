@@ -1,4 +1,4 @@
-"""Where a trained model stands beside the baselines: ranked once for each prepared data set, compared user by user."""
+"""A trained model against the baselines, which are ranked once for each prepared data set and compared user by user."""
 
 import hashlib
 import logging
@@ -92,7 +92,7 @@ def beside(runs: Sequence[Ranks], found: Mapping[str, Ranks], ks: Sequence[int])
       baselines: `users`, how many of them were ranked; by baseline and protocol the metrics; under `model` those of
       the model on the same users. standing: `k`; `best`, the baseline with the highest NDCG@k under full ranking;
       `behind`, the baselines with a higher one than the model; and `difference`, `low`, `high`, `p_value` and
-      `mark` of the model against `best`. None, None where there are no baselines or nobody was ranked.
+      `mark` of the model against `best`. None, None where there are no baselines or no ranked user.
     """
     if not found or not len(next(iter(found.values())).users):
         return None, None

@@ -106,8 +106,9 @@ def _border(group: str) -> str:
 
 def _other_borders(report: Tree, first: Tree) -> dict[str, str]:
     """The thresholds that are not those of the first report, each with a word on both."""
-    mine, theirs = report['thresholds'], first['thresholds']
-    return {key: f'{key[5:]}s from {mine[key]}, not {theirs[key]}' for key in mine if mine[key] != theirs[key]}
+    mine, first_thresholds = report['thresholds'], first['thresholds']
+    return {key: f'{key[5:]}s from {value}, not {first_thresholds[key]}'
+            for key, value in mine.items() if value != first_thresholds[key]}
 
 
 def _model(report: Tree) -> str:

@@ -16,7 +16,7 @@ def group_masks(
     """Which evaluated users belong to which group.
 
     A user is head or tail by its own training length, and belongs to an item group by its target. Each user is
-    in exactly one user group and exactly one item group. `new_target`: nobody has the target in training. `repeat`:
+    in exactly one user group and exactly one item group. `new_target`: no user has the target in training. `repeat`:
     the target is in the user's input.
 
     Args:

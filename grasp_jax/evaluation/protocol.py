@@ -101,7 +101,7 @@ def _warning(ks: Sequence[int], fewest: dict[str, int]) -> str | None:
 
 
 def _candidates(interactions: Interactions, section: ConfigDict) -> str:
-    """Fingerprint of users, targets and whatever they are ranked among, which is a function of just these things."""
+    """Fingerprint of the users, their targets and the settings that decide the candidates."""
     more = (f'{section.users} users ' if section.users else '') + ('repeats ' if section.repeats else '')
     more += 'all ' if section.targets == 'all' else ''
     digest = hashlib.sha256(f'{interactions.num_items} {section.negatives} {section.seed} {more}'.encode())

@@ -70,7 +70,7 @@ def compare(
       of both: many small gains and a few large losses make it positive where the mean is negative).
 
     Raises:
-      UserError: the two were evaluated on different users or test items, or nobody has a rank under both.
+      UserError: the two were evaluated on different users or test items, or no user has a rank under both.
     """
     import scipy.stats
     _require_same(a.name, (a.users, a.targets), b.name, (b.users, b.targets))

@@ -129,7 +129,7 @@ class AnswerStore:
           text: of the answer.
           usage: its tokens.
           estimated: tokens of the prompt as they were estimated; 0 where `usage` is an estimate too.
-          seconds: that it took; 0 where nobody knows.
+          seconds: that it took; 0 where it is not known.
 
         Raises:
           UserError: the file cannot be written.

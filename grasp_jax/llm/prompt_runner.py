@@ -93,8 +93,10 @@ class PromptRunner:
         return self._budget.spent - self._spent_before if self._budget else 0.0
 
     def run(self, prompts: Callable[[], Iterable[Prompt]], what: str) -> None:
-        """Asks whatever has no answer yet. Another process that would ask for answers of the same store waits, so that
-        none is paid for twice and a cap is one for both.
+        """Asks every prompt that has no answer yet.
+
+        Another process that would ask for answers of the same store waits, so that none is paid for
+        twice and a cap is one for both.
 
         Args:
           prompts: gives all prompts, the same ones each time.
@@ -102,7 +104,7 @@ class PromptRunner:
 
         Raises:
           UserError: the client is not installed, its key is missing, a cap needs a price that is not known, a limit is
-            reached, the server cannot be used or refuses whatever it is asked; what was answered is kept and the same
+            reached, the server cannot be used or refuses every prompt; what was answered is kept and the same
             call goes on from there.
           RequestsHalted, KeyboardInterrupt: a signal came; the same.
         """
@@ -222,7 +224,7 @@ class PromptRunner:
 
     def _refuses_all(self) -> UserError:
         reason = self._held[-1][1].reason
-        return UserError(f'the server of {self._model.name!r} refuses whatever it is asked ({reason}); see to the '
+        return UserError(f'the server of {self._model.name!r} refuses every prompt ({reason}); see to the '
                          'settings of config.llm, nothing of this is kept')
 
     async def _pay_for(self, model: LanguageModel, messages: list[dict[str, str]]) -> '_Reply':

@@ -120,7 +120,7 @@ class Server:
     def work(self, job: Callable[[Job], Awaitable[None]], feed: Iterator[Job]) -> None:
         """Works off a feed, `limits.concurrency` jobs at once, until it ends or `stopped`; a signal stops it too.
 
-        Jobs that are under way are finished. Whatever a job raises stops the others and is raised at the end.
+        Jobs that are under way are finished. An error in a job stops the others and is raised at the end.
         """
         failure = asyncio.run(self._work(job, feed))
         if failure is not None:
@@ -181,7 +181,7 @@ class Server:
 
     async def ask(self, request: Callable[[Any], Awaitable[Any]], tokens: int,
                   lost: Callable[[], Awaitable[None]]) -> Any:
-        """What `request(client)` returns, whatever it takes to get it.
+        """What `request(client)` returns, after as many tries as that takes.
 
         Args:
           request: one call of the client; raises `Broken` where the body is no answer.

@@ -106,7 +106,7 @@ def distillation(states: jax.Array, similar: jax.Array, exist: jax.Array, weight
       weight: [B], 1 for users that count, else 0.
 
     Returns:
-      scalar; 0 where nobody has a similar user.
+      scalar; 0 where no user has a similar one.
     """
     taught = jax.lax.stop_gradient(similar)
     count = jnp.sum(exist, -1)

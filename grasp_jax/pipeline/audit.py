@@ -73,7 +73,7 @@ def _texts(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathlib.
     nameless = sum(not clean(attributes.get('title')) for attributes in dataset.item_attributes)
     unseen = f' ({nameless} of {len(dataset.item_ids)} items have no title and were not looked for)' if nameless else ''
     made = ('' if config.encode.kind != 'precomputed' else
-            ' (the vectors were made elsewhere: nobody can read from them which texts they were made of)')
+            ' (the vectors were made elsewhere: the texts behind them are not known)')
     knowing = [Check(f'columns that know: {one}', 1, leaks=True) for one in columns if one.knows]
     beside = ' but by the columns below' if knowing else ''
     return [Check(f'user texts that name no held-out item{beside}{unseen}{made}', len(texts)), *knowing]
@@ -93,11 +93,11 @@ def _batches(interactions: Interactions, config: ml_collections.ConfigDict) -> C
 def _similar(interactions: Interactions, similar: np.ndarray, config: ml_collections.ConfigDict) -> Check:
     spec = model_spec(config, interactions.num_items)
     plan = batches.epoch_plan(training_sequences(interactions, spec), config.train.batch_size, 0, 0)
-    theirs = [each.placement for each in SimilarUsers(interactions, similar, spec).plan(plan, 1)]
-    for placement in theirs:
+    their_placements = [each.placement for each in SimilarUsers(interactions, similar, spec).plan(plan, 1)]
+    for placement in their_placements:
         require_training_part(interactions, placement, 'the sequences of similar users')
     return Check('sequences of similar users that end before their held-out items',
-                 sum(int(np.count_nonzero(placement.length)) for placement in theirs))
+                 sum(int(np.count_nonzero(placement.length)) for placement in their_placements))
 
 
 def require_training_part(interactions: Interactions, placement: batches.RowPlacement, where: str) -> None:

@@ -99,8 +99,8 @@ def gate_scores(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data
     packed, masked, ends = input_rows(model.spec, mesh, data.items, placement, num_rows)
     rows, context = model.apply({'params': params}, data.tables, placement.user, packed, masked,
                                 method=Recommender.row_scores)
-    theirs = jax.tree.map(ends.pick, context), candidates
-    scores: jax.Array = split_users(share, mesh)((params, data.tables), theirs)
+    split_inputs = jax.tree.map(ends.pick, context), candidates
+    scores: jax.Array = split_users(share, mesh)((params, data.tables), split_inputs)
     return GateScores(rows, scores)
 
 

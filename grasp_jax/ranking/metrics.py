@@ -79,7 +79,7 @@ class Ranks(NamedTuple):
         Args:
           protocol: 'sampled', 'full' or 'full_unmasked'.
           ks: cut-offs.
-          mask: bool [v], whose; everybody's where it is left out.
+          mask: bool [v], the users that count; default: all.
         """
         chosen = slice(None) if mask is None else mask
         if protocol == 'full' and self.hits is not None and self.wanted is not None:
@@ -168,7 +168,7 @@ def with_hits(ranks: Ranks, lists: np.ndarray, found: windows.Wanted | None) -> 
 
 
 def summary(ranks: Ranks, protocol: str, ks: Sequence[int], mask: np.ndarray | None = None) -> dict[str, float]:
-    """Means of `Ranks.values` as fractions; NaN where nobody counts."""
+    """Means of `Ranks.values` as fractions; NaN where no user counts."""
     return {name: mean.value for name, mean in means(ranks.values(protocol, ks, mask)).items()}
 
 

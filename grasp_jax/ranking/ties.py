@@ -50,9 +50,9 @@ def ahead_of(scores: jax.Array, target: jax.Array, left_out: jax.Array, first: i
     Returns:
       float32 [B].
     """
-    theirs = counted(left_out, first, scores.shape[1], num_items)
+    countable = counted(left_out, first, scores.shape[1], num_items)
     worse, equal = scores < target, scores == target
-    return jnp.sum(theirs & ~worse, 1) - 0.5 * jnp.sum(theirs & equal, 1)
+    return jnp.sum(countable & ~worse, 1) - 0.5 * jnp.sum(countable & equal, 1)
 
 
 def counted(left_out: jax.Array, first: int | jax.Array, count: int, num_items: int) -> jax.Array:

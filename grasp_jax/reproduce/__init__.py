@@ -1,1 +1,1 @@
-"""The paper's tables and figures, ours beside theirs: `python -m grasp_jax.reproduce --help`."""
+"""The paper's tables and figures, ours beside the published ones: `python -m grasp_jax.reproduce --help`."""

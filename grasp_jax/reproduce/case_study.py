@@ -15,7 +15,7 @@ from grasp_jax.reproduce import runs
 from grasp_jax.reproduce.grid import Cell
 from grasp_jax.vectors.corruption import CORRUPTED
 
-FEW = 3  # purchases in the training part, at most; more where nobody has so few
+FEW = 3  # purchases in the training part, at most; more where no user has so few
 _COLOURS = (ORANGE, PLUM, BLUE, GREY)
 
 

@@ -133,13 +133,13 @@ def claim_changes(cells: Sequence[Cell], changes: dict[str, Any], folder: pathli
             artefacts.write_json(noted, ours)
         return
     try:
-        theirs = artefacts.read_json(noted) if noted.exists() else {}
+        noted_changes = artefacts.read_json(noted) if noted.exists() else {}
     except UserError as error:
         raise UserError(f'{noted}: cannot be read; write into it which --changes to {", ".join(_SHARED)} its runs were '
                         'made with, as {"encode.kind": "lsa"}, or {} if with none') from error
-    if theirs != ours:
+    if noted_changes != ours:
         lost = '' if noted.exists() else f' (there is no {noted.name}; if it got lost, write into it what is so)'
-        raise UserError(f'{folder}: its runs were made with --changes={json.dumps(theirs)}{lost}, not '
+        raise UserError(f'{folder}: its runs were made with --changes={json.dumps(noted_changes)}{lost}, not '
                         f'{json.dumps(ours)}; choose another --workdir')
 
 

@@ -71,7 +71,7 @@ def lines(cells: Sequence[Cell], found: dict[str, Tree], published: dict[tuple[s
 
 
 def value(report: Tree, protocol: str, column: str) -> tuple[float, float | None]:
-    """Mean and standard deviation over seeds of a column, as 'N@10' or 'tail_item:H@5', in percent; NaN where nobody
+    """Mean and standard deviation over seeds of a column, as 'N@10' or 'tail_item:H@5', in percent; NaN where no user
     is in the group."""
     group, _, name = column.rpartition(':')
     name = name.replace('N@', 'NDCG@').replace('H@', 'HR@')

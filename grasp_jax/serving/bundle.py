@@ -48,7 +48,7 @@ def write_bundle(known: Assets, target: pathlib.Path, replace: bool = False) -> 
 
     Raises:
       UserError: the scores of the model cannot be exported, something else stands at `target`, or there is no room.
-      OSError: the disk is full, or nobody may write there.
+      OSError: the disk is full, or the folder is not writable.
     """
     target = target.resolve()
     stablehlo.require_scores(known)

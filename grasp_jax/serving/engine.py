@@ -187,7 +187,7 @@ class Engine:
                             np.unique(known.full_sequence(int(user)))[:0 if repeats else None], int(user))
                     for user in chosen]
         exact, found = self.top(requests, k, exact=True)[0], self.top(requests, k)[0]
-        hits = sum(len(np.intersect1d(mine[mine > 0], theirs[theirs > 0])) for mine, theirs in zip(exact, found,
+        hits = sum(len(np.intersect1d(mine[mine > 0], searched[searched > 0])) for mine, searched in zip(exact, found,
                                                                                                    strict=True))
         return hits / max(int((exact > 0).sum()), 1)
 

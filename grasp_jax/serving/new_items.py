@@ -1,4 +1,4 @@
-"""Items that nobody has bought yet: from a row of attributes to the vectors that the model reads."""
+"""Items without a purchase yet: from a row of attributes to the vectors that the model reads."""
 
 import pathlib
 import tempfile

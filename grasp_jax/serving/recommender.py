@@ -180,10 +180,11 @@ class Recommender:
         return self._frame(TARGET, [(name, ids[row], scores[row], MODEL) for row, name in enumerate(names)])
 
     def add_items(self, table: Any, vectors: np.ndarray | None = None) -> list[str]:
-        """Takes in items that nobody has bought yet, by their texts alone; they can be recommended at once.
+        """Takes in items without a purchase yet, by their texts alone; they can be recommended at once.
 
         Each gets the filled template of its attributes, a vector by the run's own encoder, the mean of its nearest
-        known items, and where the method knows items by id as well, an embedding made of theirs. Nothing is trained.
+        known items, and where the method knows items by id as well, an embedding made of those of the neighbours.
+        Nothing is trained.
 
         Args:
           table: a DataFrame, or dicts, with the id (the run's item column, `item_id` or `item`) and the attributes that

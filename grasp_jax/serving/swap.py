@@ -24,7 +24,7 @@ def replacing(target: pathlib.Path) -> Iterator[pathlib.Path]:
       target: not there, an empty folder, or a folder that is to go.
 
     Raises:
-      OSError: the disk is full, or nobody may write there; `target` is as it was.
+      OSError: the disk is full, or the folder is not writable; `target` is as it was.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     _clear(target)

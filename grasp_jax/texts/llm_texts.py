@@ -79,7 +79,7 @@ def build_prompts(dataset: Dataset, item_texts: Sequence[str], user_texts: Seque
 
 def write(asked: PromptSet, config: ml_collections.ConfigDict, store: pathlib.Path,
           folder: pathlib.Path) -> tuple[list[str], list[str], dict[str, Any]]:
-    """Has whatever has no answer yet written, and collects all texts.
+    """Has every text without an answer yet written, and collects all texts.
 
     Args:
       asked: the questions.

@@ -68,7 +68,7 @@ class _States:
             self._checkpointer.close()
 
     def _wait(self) -> None:
-        """Waits for the last save. Orbax keeps a thread with its open files for each one whose end nobody asks for."""
+        """Waits for the last save. Orbax keeps a thread with its open files for each one that is not waited for."""
         saving, self._saving = self._saving, None
         if saving is not None:
             number, response = saving
@@ -79,7 +79,7 @@ class _States:
     def _writing(self, number: int) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # whatever a library makes of a disk that is full
+        except Exception as error:  # libraries raise many kinds of errors when a disk is full
             with contextlib.suppress(Exception):  # it says so twice
                 self._checkpointer.wait()
             raise UserError(f'{self._folder / str(number)} cannot be written ({_line(error)}); what was saved before '
@@ -108,7 +108,7 @@ class _States:
             shapes = state_shapes(like, mesh)
             saved = self._checkpointer.load(number, flat_shapes(shapes, mesh)._asdict())
             state = unpack(FlatState(**saved), shapes)
-        except Exception as error:  # whatever a library makes of bytes that are not what they were
+        except Exception as error:  # libraries raise many kinds of errors on changed bytes
             failure = _why(where, error)
         if not processes.all_say(failure is None):
             if not processes.all_say(failure is None or isinstance(failure, Damaged)):  # with somebody it may pass
@@ -129,7 +129,7 @@ class _States:
         return aside
 
     def _look_through(self) -> None:
-        """Puts aside states of which nobody knows what they were; Orbax would not open a folder that has one."""
+        """Puts aside states of unknown origin; Orbax would not open a folder that has one."""
         if processes.is_writer():
             for state in self._folder.glob('*'):
                 if state.name.isdigit() and not _is_noted(state, self.noted):
@@ -174,7 +174,7 @@ class Checkpoints(_States):
         return Best(int(found['epoch']), float(found['value']))
 
     def load(self, epoch: int, like: TrainState, mesh: Mesh) -> TrainState:
-        """Restores the state of an epoch onto a mesh, whatever mesh it was saved from.
+        """Restores the state of an epoch onto a mesh, which need not be the one that it was saved from.
 
         Args:
           epoch: a saved epoch.
@@ -275,7 +275,7 @@ def _move(state: pathlib.Path, aside: pathlib.Path) -> None:
 
 def _why(where: str, error: Exception) -> UserError:
     """What a failure to read means: bytes that are not what was saved, or something that may pass."""
-    chain: list[BaseException] = [error]  # Orbax wraps whatever went wrong
+    chain: list[BaseException] = [error]  # Orbax wraps the error that came first
     while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
         chain.append(before)
     for each in chain:

@@ -27,7 +27,7 @@ class MicroBatch(NamedTuple):
       packed: rows [R / parts, W].
       masked: bool [R / parts, W].
       targets: fields [1, T] and [1, P].
-      negatives: int32 [1, T, N]; None where all targets of the batch share theirs.
+      negatives: int32 [1, T, N]; None where all targets of the batch share the same ones.
     """
 
     number: jax.Array

@@ -104,10 +104,10 @@ def find(config: ml_collections.ConfigDict, seed: int) -> Earlier:
 def _require_same_model(earlier: Earlier, config: ml_collections.ConfigDict) -> None:
     now = model_spec(config, num_items=1)
     for key in (*_SIZES, *_OF_METHOD.get(now.method, ())):
-        theirs, ours = getattr(earlier.spec, key), getattr(now, key)
-        if theirs != ours:
-            raise earlier.refused(f'was trained with config.model.{key}={theirs!r}, not {ours!r}; give the same, or '
-                                  'leave start_from out')
+        earlier_value, ours = getattr(earlier.spec, key), getattr(now, key)
+        if earlier_value != ours:
+            raise earlier.refused(f'was trained with config.model.{key}={earlier_value!r}, not {ours!r}; give the '
+                                  'same, or leave start_from out')
 
 
 def _require_stages(earlier: Earlier, inputs: Sequence[str]) -> None:

@@ -47,11 +47,11 @@ class Chunk(NamedTuple):
 
 
 def training_sequences(interactions: Interactions, spec: ModelSpec) -> batches.Sequences:
-    """The training part of everybody who has an input and a target, with room for a mask behind it where the method's
+    """The training part of each user who has an input and a target, with room for a mask behind it where the method's
     own loss reads the state there.
 
     Raises:
-      UserError: nobody has.
+      UserError: no user has both.
     """
     lengths = interactions.input_lengths('train')
     users = np.flatnonzero(lengths >= _SHORTEST)
@@ -74,7 +74,7 @@ class Epochs:
         """Finds the usual shape.
 
         Raises:
-          UserError: nobody has two training interactions.
+          UserError: no user has two training interactions.
         """
         self._run, self._seed, self._settings = run, seed, run.config.train
         self.sequences = training_sequences(run.interactions, run.model.spec)

@@ -39,7 +39,7 @@ def train(run: TrainingSetup, seed: int, folder: pathlib.Path,
       the best epoch, whose checkpoint is kept.
 
     Raises:
-      UserError: the loss is no longer a number, or nobody has two training interactions.
+      UserError: the loss is no longer a number, or no user has two training interactions.
       RunInterrupted: SIGTERM or a preemption notice came, and the state is saved.
     """
     settings, spec, protocol = run.config.train, train_spec(run.config), run.config.evaluate.select_by

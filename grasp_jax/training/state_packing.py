@@ -1,4 +1,4 @@
-"""The many small arrays of a state as one: each array costs Orbax 1 to 2 ms of a save, whatever its size."""
+"""The many small arrays of a state as one: each array costs Orbax 1 to 2 ms of a save, at any size."""
 
 from typing import Any, NamedTuple
 

@@ -89,7 +89,7 @@ def claimed(folder: pathlib.Path, config: ml_collections.ConfigDict, note: dict[
       note: of what was loaded for the seed; None where nothing was.
 
     Returns:
-      A note as in `Start`; the name of the earlier run alone where nobody knows more.
+      A note as in `Start`; the name of the earlier run alone where no more is known.
     """
     known = noted(folder, config)
     if known is None and note is not None:

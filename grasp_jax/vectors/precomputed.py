@@ -94,7 +94,7 @@ def _read_ids(path: pathlib.Path) -> list[str]:
 
 
 class UserMeans:
-    """Users' vectors where nobody made any: the mean of the vectors of a user's training items, zero without any.
+    """Users' vectors where no file has them: the mean of the vectors of a user's training items, zero without any.
 
     Looks like an array [n, E]; `means[users]` makes these rows.
 

@@ -82,7 +82,7 @@ class Service:
         return _json(_bytes({'items': found}))
 
     async def items(self, request: Request) -> Response:
-        """Adds items that nobody has bought yet, by their texts; they are gone with the next start."""
+        """Adds items without a purchase yet, by their texts; they are gone with the next start."""
         rows = fields.read(await request.body(), ('items',)).rows('items', _MOST_ROWS)
         for number, row in enumerate(rows, 1):
             for name, value in row.items():

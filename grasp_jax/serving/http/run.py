@@ -61,7 +61,7 @@ def serve(plan: Plan, door: socket.socket) -> None:
 
     async def start() -> None:
         LOG.info('%s: is being made ready at %s', plan.workdir, server.address_of(door))
-        await shelf.start(first.pop())  # nobody else holds it, so that its memory is free after a reload
+        await shelf.start(first.pop())  # nothing else holds it, so that its memory is free after a reload
         LOG.info('ready')
 
     running = server.Server(guard, plan.limits, start)

@@ -30,7 +30,7 @@ class ExplainRequest(BaseModel):
 
 
 class ItemsRequest(BaseModel):
-    """Items that nobody has bought yet."""
+    """Items without a purchase yet."""
 
     items: list[dict[str, Any]] = Field(description='Each with an id (item_id), a title and what else items have; a '
                                                     'field `text` is taken as the whole text.')

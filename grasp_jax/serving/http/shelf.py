@@ -147,7 +147,7 @@ class Shelf:
                 result, error = work(), None
             except BaseException as raised:
                 result, error = None, raised
-            with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and no request waits
                 loop.call_soon_threadsafe(lambda: _settle(future, result, error))
 
         self._loader = threading.Thread(target=run, name='loader', daemon=True)
