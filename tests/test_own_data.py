@@ -32,7 +32,7 @@ def test_items_that_nobody_bought_are_trained_beside_ranked_and_recommended(sour
     config = tiny_config(source, data__keep_unsold=True, train__max_epochs=1, **settings)
     report = pipeline.run_pipeline(config, tmp_path)
     assert report['data']['items'] == ITEMS + len(NEW) and report['stages']['prepare']['unsold'] == len(NEW)
-    assert '2 items of the catalogue were bought by nobody.' in (tmp_path / 'report.md').read_text()
+    assert '2 items of the catalogue have no purchase.' in (tmp_path / 'report.md').read_text()
     said = [line for line in caplog.messages if 'config.evaluate.ks' in line]
     if 'evaluate__ks' in settings:
         assert said == ['config.evaluate.ks: the catalogue has 38 items, so every target is a hit at 38, 500 and lists '

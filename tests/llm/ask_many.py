@@ -21,7 +21,7 @@ def questions(config, count):
              for number in range(count // 2)]
     users = [(f'u{number}', f'The user has visited the following items, newest first: Thing {number}; Thing 7.')
              for number in range(count - count // 2)]
-    return llm_texts.Questions(language_model.from_config(config), domains.load('shop'), items, users)
+    return llm_texts.PromptSet(language_model.from_config(config), domains.load('shop'), items, users)
 
 
 def config_for(url, settings=None):

@@ -183,7 +183,7 @@ def test_no_try_passes_the_cap(scripted, tmp_path):
 
 
 def test_a_server_that_refuses_everything_ends_the_run_and_settles_nothing(scripted, tmp_path):
-    for fault, word in (({'refuses': 400}, 'refuses whatever it is asked .error 400: .*no such thing'),
+    for fault, word in (({'refuses': 400}, 'refuses every prompt .error 400: .*no such thing'),
                         ({'refuses': 402}, 'no such thing; answers are kept')):
         with scripted(fault) as (url, _), pytest.raises(UserError, match=word):
             write(config_for(url), 30, tmp_path / 'out')
@@ -193,12 +193,12 @@ def test_a_server_that_refuses_everything_ends_the_run_and_settles_nothing(scrip
         assert write(config_for(url), 30, tmp_path / 'out')[2]['fallbacks'] == 0 and len(log()) == 30
     # A server that is known to answer may refuse single prompts for good, but not all of them.
     with scripted({'refuses': 400}) as (url, _):
-        with pytest.raises(UserError, match='refuses whatever it is asked'):
+        with pytest.raises(UserError, match='refuses every prompt'):
             write(config_for(url, {'temperature': 0.5}), 30, tmp_path / 'out')
         assert write(config_for(url, {'temperature': 0.5}), 10, tmp_path / 'out')[2]['fallbacks'] == 10
         # Where the settings are those that it has answered with, it is asked again what it answered then.
         for count in (52, 31):
-            with pytest.raises(UserError, match='refuses whatever it is asked'):
+            with pytest.raises(UserError, match='refuses every prompt'):
                 write(config_for(url), count, tmp_path / 'out')
     with scripted({'refused_from': 15}) as (url, log):  # what cannot be asked again settles nothing
         with pytest.raises(UserError, match='max_requests=1 is reached; 30 of 31 prompts are settled'):
@@ -280,7 +280,7 @@ def test_what_was_spent_is_said_by_the_run_that_spent_it(scripted, tmp_path):
 def test_which_errors_are_asked_about_again(scripted, tmp_path, monkeypatch, status, again):
     monkeypatch.setattr('grasp_jax.llm.server._PAUSES', (0.01,))
     with scripted({'refuses': status}) as (url, _), pytest.raises(
-            UserError, match='keeps failing' if again else 'refuses whatever'):
+            UserError, match='keeps failing' if again else 'refuses every prompt'):
         write(config_for(url), 2, tmp_path / 'out')
 
 
