@@ -40,13 +40,13 @@ API: dict[str, dict[str, list[str]]] = {
             'binary_cross_entropy', 'generalised_bce', 'sampled_softmax', 'full_softmax')},
     'Batches': {
         'grasp_jax.batching.batches.first_fit': [], 'grasp_jax.batching.batches.epoch_plan': [],
-        'grasp_jax.batching.batches.pack_rows': [], 'grasp_jax.batching.draws.draw_training_negatives': []},
+        'grasp_jax.batching.batches.pack_rows': [], 'grasp_jax.batching.sampling.draw_training_negatives': []},
     'Metrics': {
         f'grasp_jax.ranking.metrics.{name}': [] for name in (
             'ndcg', 'hit_rate', 'reciprocal_rank', 'summarise', 'load_ranks')},
     'Comparisons': {
         'grasp_jax.evaluation.significance.compare': [], 'grasp_jax.evaluation.significance.bootstrap_interval': [],
-        'grasp_jax.evaluation.beyond.of_lists': [], 'grasp_jax.evaluation.beyond.gini': []},
+        'grasp_jax.evaluation.beyond_accuracy.of_lists': [], 'grasp_jax.evaluation.beyond_accuracy.gini': []},
 }
 
 

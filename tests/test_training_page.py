@@ -7,15 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from grasp_jax.batching import batches, draws
+from grasp_jax.batching import batches, sampling
 from grasp_jax.config import default
 from grasp_jax.config.settings import changed
-from grasp_jax.distributed.frozen_vectors import Tables
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.distributed.sharding import make_mesh
-from grasp_jax.models.inputs import Data
+from grasp_jax.models.inputs import DeviceData
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import model_spec
-from grasp_jax.training import step as steps
+from grasp_jax.training.batch import draw_samples, make_batch
+from grasp_jax.training.state import init_state, key_of_step
+from grasp_jax.training.train_spec import train_spec
 from tests.conftest import ROOT
 
 PAGE = (ROOT / 'docs' / 'concepts' / 'training_step.md').read_text(encoding='utf-8')
@@ -38,28 +40,28 @@ def plan():
 
 
 def test_the_batch_of_three_users_is_packed_as_shown(plan):
-    placement = batches.Placement(*(jnp.asarray(field[0]) for field in plan.placement))
+    placement = batches.RowPlacement(*(jnp.asarray(field[0]) for field in plan.placement))
     packed = batches.pack_rows(jnp.asarray(ITEMS), placement, plan.num_rows, plan.width)
     for name, field in packed._asdict().items():
         assert numbers(name) == [str(value) for value in np.ravel(field)]
-    counts = np.ravel((packed.segment > 0) & ~draws.is_last(packed))
+    counts = np.ravel((packed.segment > 0) & ~sampling.is_last(packed))
     following = np.ravel(jnp.roll(packed.items, -1, 1))
     assert numbers('target') == [str(item) if there else '-' for item, there in zip(following, counts, strict=True)]
 
 
 def test_shapes_are_those_of_the_page(plan):
     config = changed(default('paper'), {'model.max_length': 5, 'train.batch_size': 3})
-    spec = steps.train_spec(config)
+    spec = train_spec(config)
     model = Recommender(model_spec(config, num_items=40, llm_width=384))
     users, items = jnp.zeros((3, 384)), jnp.zeros((model.spec.vocabulary, 384))
-    data = Data(jnp.asarray(ITEMS), Tables(users, users, items, items))
-    mesh, shape = make_mesh((1, 1), jax.devices()[:1]), batches.Shape(plan.num_rows)
-    step = batches.Steps(batches.Placement(*(jnp.asarray(field[0]) for field in plan.placement)))
+    data = DeviceData(jnp.asarray(ITEMS), FrozenVectors(users, users, items, items))
+    mesh, shape = make_mesh((1, 1), jax.devices()[:1]), batches.BatchSizes(plan.num_rows)
+    step = batches.StepPlan(batches.RowPlacement(*(jnp.asarray(field[0]) for field in plan.placement)))
 
     def forward():
-        state = steps.init_state(model, spec, data.tables, 0)
-        batch = steps.make_batch(model, mesh, shape, data.items, step)
-        drawn, key = steps.draw(model, spec, shape, batch.packed, steps.key_of_step(state.key, state.step))
+        state = init_state(model, spec, data.tables, 0)
+        batch = make_batch(model, mesh, shape, data.items, step)
+        drawn, key = draw_samples(model, spec, shape, batch.packed, key_of_step(state.key, state.step))
 
         def call(model):
             encoded = model(data.tables, batch.users, batch.packed, drawn.masked, train=True)

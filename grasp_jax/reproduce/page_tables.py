@@ -17,7 +17,7 @@ from typing import Any
 from grasp_jax.commands.command import Parser, for_a_reader
 from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
-from grasp_jax.evaluation import tables
+from grasp_jax.evaluation import report_markdown
 from grasp_jax.reproduce import published
 from grasp_jax.training.metrics_log import METRICS_FILE
 
@@ -129,17 +129,17 @@ def from_runs(runs: pathlib.Path) -> Iterator[tuple[str, str]]:
       UserError: a run is missing.
     """
     paper, strong = runs / 'beauty' / 'paper', runs / 'beauty' / 'strong'
-    for backbone in tables.BACKBONES:
-        yield f'paper_{backbone}', tables.markdown(_rows(['model'], OF_PAPER, {
+    for backbone in report_markdown.BACKBONES:
+        yield f'paper_{backbone}', report_markdown.markdown(_rows(['model'], OF_PAPER, {
             (label,): Folder(paper / f'{backbone}_{name}') for label, name in PAPER.items()}))
-        yield f'strong_{backbone}', tables.markdown(_rows(['model'], OF_STRONG, {
+        yield f'strong_{backbone}', report_markdown.markdown(_rows(['model'], OF_STRONG, {
             (label,): Folder(strong / f'{backbone}_{name}') for label, name in STRONG.items()}))
     for recipe, labels in (('paper', PAPER), ('strong', STRONG)):
-        yield f'overview_{recipe}', tables.markdown(_overview(runs / 'beauty' / recipe, labels))
-    yield 'beauty_at_a_glance', tables.markdown(_glance(runs), 2)
-    yield 'attention_gates', tables.markdown(_gates(paper), 2)
-    yield 'leak_gates', tables.markdown(_leak(paper), 2)
-    yield 'neighbours_and_width', tables.markdown(_rows(['point'], OF_GATES, {
+        yield f'overview_{recipe}', report_markdown.markdown(_overview(runs / 'beauty' / recipe, labels))
+    yield 'beauty_at_a_glance', report_markdown.markdown(_glance(runs), 2)
+    yield 'attention_gates', report_markdown.markdown(_gates(paper), 2)
+    yield 'leak_gates', report_markdown.markdown(_leak(paper), 2)
+    yield 'neighbours_and_width', report_markdown.markdown(_rows(['point'], OF_GATES, {
         (f'{what} {number}',): Folder(paper / ('sasrec_grasp' if (what, number) in (('k', 10), ('width', 64)) else
                                                f'curve_{what}_{number}'), 42)
         for what, numbers in POINTS.items() for number in numbers}))
@@ -147,10 +147,10 @@ def from_runs(runs: pathlib.Path) -> Iterator[tuple[str, str]]:
 
 def _overview(folder: pathlib.Path, methods: Mapping[str, str]) -> list[list[str]]:
     """NDCG@10 of every method on every backbone under both protocols, means alone."""
-    names = tables.BACKBONES.values()
+    names = report_markdown.BACKBONES.values()
     rows = [['method', *(f'{name}, {protocol}' for name in names for protocol in ('sampled', 'full'))]]
     for label, method in methods.items():
-        found = [Folder(folder / f'{backbone}_{method}').report['test'] for backbone in tables.BACKBONES]
+        found = [Folder(folder / f'{backbone}_{method}').report['test'] for backbone in report_markdown.BACKBONES]
         rows.append([label, *(f'{100 * _at(test, path):.2f}' for test in found for path in (SAMPLED, FULL))])
     return rows
 
@@ -159,7 +159,7 @@ def _glance(runs: pathlib.Path) -> list[list[str]]:
     """The plain backbones and GRASP, with the encoder of its vectors."""
     columns, paper = dict(list(OF_PAPER.items())[:-1]), runs / 'beauty' / 'paper'
     rows = [['test, %', 'vectors', *columns]]
-    for backbone, name in tables.BACKBONES.items():
+    for backbone, name in report_markdown.BACKBONES.items():
         found = [([name, '—'], Folder(paper / f'{backbone}_none')),
                  ([f'{name} + GRASP', 'MiniLM'], Folder(paper / f'{backbone}_grasp'))]
         if backbone == 'sasrec':
@@ -226,25 +226,26 @@ def from_curves(folder: pathlib.Path) -> Iterator[tuple[str, str]]:
         for kind in ('items_swap', 'items_noise'):
             cells += [curve.cell(kind, 50, method), curve.cell(kind, 100, method), curve.left(kind, method)]
         rows.append([method, *cells])
-    yield 'wrong_item_texts', tables.markdown(rows)
+    yield 'wrong_item_texts', report_markdown.markdown(rows)
     rows = [[HEAD, '0%', '10%', '25%', '50%', '75%', '100%']]
     for method in ('LLM-ESR', 'GRASP as printed'):
         for kind, words in (('swap', 'swapped'), ('noise', 'noise')):
             rows.append([f'{method}, {words}', *(curve.cell(f'users_{kind}', share, method)
                                                  for share in (0, 10, 25, 50, 75, 100))])
-    yield 'wrong_user_texts', tables.markdown(rows)
+    yield 'wrong_user_texts', report_markdown.markdown(rows)
     for kind in ('swap', 'noise'):
         rows = [[HEAD, '0%', '50%, items alone', '50%, both', '100%, items alone', '100%, both']]
         for method in ('LLM-ESR', 'GRASP as printed'):
             pairs = [curve.cell(f'{who}_{kind}', share, method) for share in (50, 100) for who in ('items', 'both')]
             rows.append([method, curve.cell(f'items_{kind}', 0, method), *pairs])
-        yield f'wrong_texts_of_both_{kind}', tables.markdown(rows)
+        yield f'wrong_texts_of_both_{kind}', report_markdown.markdown(rows)
     demo = Curve(folder / 'robustness_demo_paper.csv')
     rows = [[HEAD, '0%', '10%', '25%', '50%', '75%', '100%']]
     for method in ('LLM-ESR', 'GRASP as printed'):
         rows.append([method, *(demo.cell('users_profile', share, method) for share in (0, 10, 25, 50, 75, 100))])
-    yield 'wrong_profiles', tables.markdown(rows)
-    yield 'gates_of_wrong_texts', tables.markdown(_mean_gates(folder / 'robustness_gru4rec_beauty_paper.md'), 2)
+    yield 'wrong_profiles', report_markdown.markdown(rows)
+    gates = _mean_gates(folder / 'robustness_gru4rec_beauty_paper.md')
+    yield 'gates_of_wrong_texts', report_markdown.markdown(gates, 2)
 
 
 def _mean_gates(path: pathlib.Path) -> list[list[str]]:
