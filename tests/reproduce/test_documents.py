@@ -223,3 +223,16 @@ def test_links_between_the_documents_lead_somewhere():
             if anchor and target.suffix == '.md':
                 heads = re.findall(r'^#+ (.*)$', hooks.filled(target.read_text(encoding='utf-8')), re.MULTILINE)
                 assert anchor in [re.sub(r'[^\w\- ]', '', head.lower()).replace(' ', '-') for head in heads], link
+
+
+def test_files_that_the_documents_name_are_there():
+    missing, number = set(), 0
+    for page in [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *(ROOT / 'docs').rglob('*.md'),
+                 *(ROOT / 'docs').rglob('*.ipynb')]:
+        named = re.findall(r'(?<![\w./-])((?:\w+/)+\w+\.(?:py|sh|sbatch|yaml|toml|csv|md|ipynb))\b',
+                           page.read_text(encoding='utf-8'))
+        for name in {name for name in named if name.split('/')[0] not in ('runs', 'models', 'describe', 'seed42')}:
+            number += 1
+            if not any((folder / name).exists() for folder in (ROOT, ROOT / 'docs', ROOT / 'grasp_jax', page.parent)):
+                missing.add((page.name, name))
+    assert number > 100 and not missing
