@@ -12,6 +12,7 @@ from grasp_jax.pipeline.checks import check_config
 from grasp_jax.pipeline.stages import answers_folder, prepare_data
 from grasp_jax.texts import audit, describe, preview
 from grasp_jax.texts.llm_texts import STORE, PromptSet, build_prompts
+from grasp_jax.vectors.encoders import encoder_of
 
 
 def prompts_of(config: ml_collections.ConfigDict, folder: pathlib.Path) -> PromptSet:
@@ -29,7 +30,7 @@ def prompts_of(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Promp
     dataset = prepare_data(config, folder)
     items, users = map(list, describe.templates(dataset, config))
     if config.text.audit:
-        audit.texts_of(dataset, users, config)
+        audit.texts_of(dataset, users, config, encoder_of(config).reads_texts)
     return build_prompts(dataset, items, users, config)
 
 
@@ -53,7 +54,7 @@ def dry_run(config: ml_collections.ConfigDict, folder: pathlib.Path, count: int)
         print(f'--config.llm.max_usd={limits.max_usd} needs a price: the run will refuse to start')
     elif limits.max_usd and found.usd is not None and found.usd + (found.spent or 0) > limits.max_usd:
         print(f'--config.llm.max_usd={limits.max_usd} may stop the run before its end')
-    if config.encode.kind == 'openai':
+    if encoder_of(config).needs_server:
         print('Embeddings come on top: about one token of a text for each token of an answer.')
 
 

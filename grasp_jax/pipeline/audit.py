@@ -23,6 +23,7 @@ from grasp_jax.texts.describe import load_sent
 from grasp_jax.texts.prompts import clean
 from grasp_jax.training.epochs import training_sequences
 from grasp_jax.training.similar_users import SimilarUsers
+from grasp_jax.vectors.encoders import encoder_of
 
 _EPOCHS = 3  # whose batches are looked at
 
@@ -69,11 +70,11 @@ def audit(config: ml_collections.ConfigDict, folder: pathlib.Path) -> list[Check
 
 def _texts(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathlib.Path) -> list[Check]:
     texts = load_sent(folder / 'describe')
-    columns = texts_of(dataset, texts, config)
+    encoded = encoder_of(config).reads_texts
+    columns = texts_of(dataset, texts, config, encoded)
     nameless = sum(not clean(attributes.get('title')) for attributes in dataset.item_attributes)
     unseen = f' ({nameless} of {len(dataset.item_ids)} items have no title and were not looked for)' if nameless else ''
-    made = ('' if config.encode.kind != 'precomputed' else
-            ' (the vectors were made elsewhere: the texts behind them are not known)')
+    made = '' if encoded else ' (the vectors were made elsewhere: the texts behind them are not known)'
     knowing = [Check(f'columns that know: {one}', 1, leaks=True) for one in columns if one.knows]
     beside = ' but by the columns below' if knowing else ''
     return [Check(f'user texts that name no held-out item{beside}{unseen}{made}', len(texts)), *knowing]

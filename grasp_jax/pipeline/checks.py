@@ -17,7 +17,8 @@ from grasp_jax.texts import describe
 from grasp_jax.training import sinks
 from grasp_jax.training.deterministic import check_micro_batches
 from grasp_jax.training.training_setup import TABLE_DTYPES, TABLES, check_recipe
-from grasp_jax.vectors import corruption, encoders
+from grasp_jax.vectors import corruption, encode
+from grasp_jax.vectors.encoders import encoder_of
 
 LOG = logging.getLogger(__name__)
 # Numbers that must be above 0, at least 0, and from 0 to 1.
@@ -79,13 +80,20 @@ def _check_finite(config: ml_collections.ConfigDict, sections: tuple[str, ...]) 
 def _check_texts(config: ml_collections.ConfigDict) -> None:
     """Refuses what the stages of the texts would find out one after the other, the dear ones first."""
     describe.check(config)
-    encoders.check(config.encode)
+    encode.check(config)
+    encoder, written = encoder_of(config), config.text.writer == 'model'
+    if written and not encoder.reads_texts:
+        raise UserError('config.text.writer=model writes texts, but precomputed vectors were made from others; use '
+                        'another --config.encode.kind')
+    if not encoder.reads_texts and (config.text.history != 'train' or config.text.held_out):
+        raise UserError('config.text.history and config.text.held_out change texts, but precomputed vectors were made '
+                        'from others; use --config.encode.kind=lsa')
     neighbours.check(config.retrieve)
-    if config.text.writer == 'model':
+    if written:
         language_model.from_config(config)
-    if config.encode.kind == 'openai':
+    if encoder.needs_server:
         language_model.from_config(config, config.encode.model)
-    if config.text.writer == 'model' or config.encode.kind == 'openai':
+    if written or encoder.needs_server:
         _check_finite(config, ('llm',))
         server.limits_from(config)
 

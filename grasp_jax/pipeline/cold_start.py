@@ -19,7 +19,7 @@ from grasp_jax.evaluation import baselines
 from grasp_jax.ranking.metrics import COLD_RANKS_FILE, summarise
 from grasp_jax.serving import assets, new_items
 from grasp_jax.serving.engine import Engine, Request
-from grasp_jax.vectors import precomputed
+from grasp_jax.vectors.encoders import encoder_of
 
 Tree = dict[str, Any]
 
@@ -67,7 +67,8 @@ def _ranks(known: assets.Assets) -> dict[str, np.ndarray]:
             gone = np.array([len(_left_out(known, history)) for history in histories])
             return found | {'items_candidates': known.spec.num_items + len(cold.item_ids) - gone}
         rows = list(zip(cold.item_ids, attributes, strict=True))
-        engine.catalogue.add(new_items.extension(known, rows, _vectors(known, cold.item_ids), strict=False))
+        vectors = encoder_of(known.config).vectors_by_id(cold.item_ids)
+        engine.catalogue.add(new_items.extension(known, rows, vectors, strict=False))
         found |= _of('items', known, engine, histories, targets)
     return found
 
@@ -108,15 +109,6 @@ def content_ranks(vectors: np.ndarray, histories: Sequence[np.ndarray], targets:
     no_negatives = np.zeros((len(targets), 0), np.int32)
     sample = baselines.Sample(np.arange(len(targets)), targets, no_negatives, histories)
     return baselines.by_content(sample, vectors, repeats).full
-
-
-def _vectors(known: assets.Assets, ids: Sequence[str]) -> np.ndarray | None:
-    """Vectors of cold items where they were made elsewhere."""
-    if known.config.encode.kind != 'precomputed':
-        return None
-    paths = precomputed.files(known.config)
-    table, rows = precomputed.open_matched(paths['item_vectors'], paths['item_ids'], ids)
-    return np.asarray(table[rows], np.float32)
 
 
 def _summary(who: str, ranks: dict[str, np.ndarray], ks: Sequence[int]) -> Tree | None:

@@ -24,8 +24,9 @@ from grasp_jax.retrieval import exact, update
 from grasp_jax.retrieval.neighbours import ITEM_NEIGHBOURS, USER_NEIGHBOURS, groups_of, write_neighbours
 from grasp_jax.texts import domains
 from grasp_jax.texts.describe import load_texts
-from grasp_jax.vectors import encoders, lsa, vector_files
-from grasp_jax.vectors.origin import origin
+from grasp_jax.vectors import vector_files
+from grasp_jax.vectors.encoders import encoder_of
+from grasp_jax.vectors.vector_writer import Table, centred, mean_of
 
 REFRESH_FILE = 'refreshed.json'
 _STAGES = ('prepare', 'describe', 'encode', 'retrieve')
@@ -132,20 +133,20 @@ def check(known: PreviousStages, config: ml_collections.ConfigDict) -> None:
 
 def _require_fit(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
     """The part of `check` about the encoder."""
-    settings = encoders.stage_settings(config)
+    encoder = encoder_of(config)
     earlier = artefacts.read_json(folder / 'encode' / artefacts.MANIFEST)
-    if earlier['config'] != artefacts.as_json(settings):
+    if earlier['config'] != artefacts.as_json(encoder.fingerprint()):
         raise UserError(f'{folder}: its vectors were made with another section encode; refresh with the same one, or '
                         'start afresh')
-    encoders.require_same(config.encode, earlier['facts'], folder / 'encode')
-    if settings['kind'] == 'precomputed' or settings['corrupt']['share']:
+    encoder.require_same(earlier['facts'], folder / 'encode')
+    if not encoder.reads_texts or config.encode.corrupt.share:
         raise UserError('--mode=refresh: needs an encoder that makes vectors of texts, and none of them made wrong; '
                         'start afresh with precomputed vectors')
 
 
 def encode(known: PreviousStages, dataset: Dataset, texts: tuple[Sequence[str], Sequence[str]],
            config: ml_collections.ConfigDict, folder: pathlib.Path, answers: pathlib.Path) -> dict[str, Any]:
-    """Writes the tables as `encoders.encode` does; rows of texts that stayed are those of before.
+    """Writes the tables as `vectors.encode.encode` does; rows of texts that stayed are those of before.
 
     Args:
       known: what was before, which `check` found to fit.
@@ -158,12 +159,12 @@ def encode(known: PreviousStages, dataset: Dataset, texts: tuple[Sequence[str], 
     Raises:
       UserError: the encoder finds something wrong.
     """
-    settings = encoders.stage_settings(config)
+    settings, encoder = config.encode, encoder_of(config, answers)
     places = [_places(known.ids(name), ids, old, new) for name, ids, old, new in zip(
         ('items', 'users'), (dataset.item_ids, dataset.user_ids), known.texts, texts, strict=True)]
     fresh = [[text for text, place in zip(some, at, strict=True) if place < 0]
              for some, at in zip(texts, places, strict=True)]
-    vectors = _vectors(known, dataset, fresh, config, answers)
+    vectors = encoder.encode_more(known.folder / 'encode', *fresh)
     if vectors.save is not None:
         vectors.save(folder)
     earlier = np.load(known.folder / 'encode' / 'items.npy', mmap_mode='r', allow_pickle=False)
@@ -174,8 +175,8 @@ def encode(known: PreviousStages, dataset: Dataset, texts: tuple[Sequence[str], 
         _write(known.folder / 'encode' / f'{name}.npy', folder / f'{name}.npy', at, source, rows, offset)
         counts[f'{name}_encoded'] = int((at < 0).sum())
     width = int(np.load(folder / 'items.npy', mmap_mode='r', allow_pickle=False).shape[1])
-    return {'kind': settings['kind'], 'origin': origin(config), 'width': width,
-            'centred': settings['center'], 'dtype': settings['dtype'],
+    return {'kind': settings.kind, 'origin': encoder.origin(), 'width': width,
+            'centred': settings.center, 'dtype': settings.dtype,
             'template_version': domains.load(config.text.domain).version, **vectors.facts, **counts}
 
 
@@ -217,18 +218,8 @@ def _places(old_ids: Sequence[str], ids: Sequence[str], old_texts: Sequence[str]
     return np.where(same, rows, -1)
 
 
-def _vectors(known: PreviousStages, dataset: Dataset, fresh: list[list[str]], config: ml_collections.ConfigDict,
-             answers: pathlib.Path) -> encoders.Vectors:
-    items, users = fresh
-    if config.encode.kind == 'lsa':
-        model = lsa.load(known.folder / 'encode')
-        return encoders.Vectors(model(items), np.arange(len(items)), model(users), np.arange(len(users)), {},
-                                model.save)
-    return encoders.encode_texts(config.encode.kind, dataset, items, users, config, answers)
-
-
 def _write(old: pathlib.Path, new: pathlib.Path, places: np.ndarray,
-           source: encoders.Table, rows: np.ndarray, offset: int) -> None:
+           source: Table, rows: np.ndarray, offset: int) -> None:
     """A table of the rows of before, and of new vectors where `places` is -1."""
     earlier = np.load(old, mmap_mode='r', allow_pickle=False)
     if len(rows) and source.shape[1] != earlier.shape[1]:
@@ -238,12 +229,12 @@ def _write(old: pathlib.Path, new: pathlib.Path, places: np.ndarray,
     table[:offset] = 0
     for block in vector_files.blocks(len(places), earlier.shape[1]):
         table[offset + block.start:offset + block.stop] = earlier[np.maximum(places[block], 0) + offset]
-    mean = np.load(encoders.mean_of(old), allow_pickle=False) if encoders.mean_of(old).exists() else None
+    mean = np.load(mean_of(old), allow_pickle=False) if mean_of(old).exists() else None
     if mean is not None:
-        np.save(encoders.mean_of(new), mean, allow_pickle=False)
+        np.save(mean_of(new), mean, allow_pickle=False)
     if len(rows):  # else the encoder may not have said how wide its vectors are
         made = np.asarray(source[rows], np.float32)
-        table[offset + np.flatnonzero(places < 0)] = made if mean is None else encoders.centred(made, mean)
+        table[offset + np.flatnonzero(places < 0)] = made if mean is None else centred(made, mean)
     table.flush()
 
 

@@ -38,8 +38,8 @@ from grasp_jax.texts.describe import describe, load_texts, stage_settings
 from grasp_jax.training import warm_start
 from grasp_jax.training.seeds import claim_run, finished_seeds, train_and_test
 from grasp_jax.training.training_setup import PretrainedInputs, TrainingSetup, make_training_setup
-from grasp_jax.vectors import encoders
-from grasp_jax.vectors.encoders import encode
+from grasp_jax.vectors.encode import encode
+from grasp_jax.vectors.encoders import encoder_of
 from grasp_jax.vectors.pca import load_reduced, reduce_items
 from grasp_jax.vectors.vector_files import load_tables
 
@@ -212,15 +212,17 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
     dataset, digest = _prepare_data(config, stages)
     if config.model.method == 'none':
         return Knowledge(dataset, None, PretrainedInputs(), stages.facts, digest, stages.contents, folder)
-    _require_texts(dataset, config)
+    encoder = encoder_of(config)
+    if encoder.reads_texts:
+        _require_texts(dataset, config)
     known = refresh.before(folder)
     answers = answers_folder(config, folder)
 
     def write_texts(partial: pathlib.Path) -> dict[str, Any]:
         if known is not None:
             refresh.check(known, config)  # before anybody is asked
-        encoders.require(config.encode)
-        return describe(dataset, config, partial, answers)
+        encoder.require()
+        return describe(dataset, config, partial, answers, encoder.reads_texts)
 
     digest = stages.run('describe', stage_settings(config), [digest], write_texts)
     texts = []
@@ -243,9 +245,9 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
             return refresh.retrieve(known, dataset, folder / 'encode', config, partial)
         return retrieve(dataset, folder / 'encode', config, partial)
 
-    inputs = [digest, *texts, *encoders.vector_checksums(config), *earlier]
-    digest = stages.run('encode', encoders.stage_settings(config), inputs, encode_texts)
-    encoders.require_same(config.encode, stages.facts['encode'], folder / 'encode')
+    inputs = [digest, *texts, *encoder.checksums(), *earlier]
+    digest = stages.run('encode', encoder.fingerprint(), inputs, encode_texts)
+    encoder.require_same(stages.facts['encode'], folder / 'encode')
     digest = stages.run('retrieve', config.retrieve.to_dict(), [digest], find_neighbours)
     found = load_tables(folder / 'encode', folder / 'retrieve', dataset.interactions.num_users,
                         dataset.interactions.num_items)
@@ -270,8 +272,6 @@ def _require_texts(dataset: Dataset, config: ml_collections.ConfigDict) -> None:
     Raises:
       UserError: names the remedy.
     """
-    if config.encode.kind == 'precomputed':
-        return
     name, method = config.data.name or 'the data set', config.model.method
     spec = domains.load(config.text.domain)
     read = {column for _, column in spec.fields + spec.sentences}

@@ -25,7 +25,9 @@ from grasp_jax.serving import stablehlo, swap
 from grasp_jax.serving.assets import BUNDLE, Assets, version
 from grasp_jax.serving.opening import FORMAT, SCORER, WEIGHTS, expired, open_bundle, read_manifest, require_files
 from grasp_jax.texts import domains
-from grasp_jax.vectors import encoders, lsa, vector_files
+from grasp_jax.vectors import vector_files
+from grasp_jax.vectors.encoders import encoder_of
+from grasp_jax.vectors.vector_writer import mean_of
 
 __all__ = ['open_bundle', 'write_bundle']
 
@@ -89,9 +91,9 @@ def _contents(known: Assets) -> Contents:
                    f'retrieve/{vector_files.ITEMS_SIMILAR}', f'retrieve/{ITEM_NEIGHBOURS}']
         copied += [f'encode/{vector_files.USERS}', f'retrieve/{vector_files.USERS_SIMILAR}'] * \
             known.spec.ranks_with_user_vectors
-        mean = encoders.mean_of(pathlib.Path(vector_files.ITEMS)).name
-        copied += [name for name in (f'encode/{mean}', f'encode/{lsa.VOCABULARY}', f'encode/{lsa.WEIGHTS}')
-                   if (known.stages / name).is_file()]
+        mean = mean_of(pathlib.Path(vector_files.ITEMS)).name
+        copied += [f'encode/{name}' for name in (mean, *sorted(encoder_of(known.config).fitted_files))
+                   if (known.stages / 'encode' / name).is_file()]
         if config.text.domain not in domains.NAMES:  # new items are worded by a file of the person's own
             found[_DOMAIN] = domains.path_of(config.text.domain)
             config.text.domain = _DOMAIN

@@ -16,7 +16,8 @@ from grasp_jax.serving.assets import Assets
 from grasp_jax.serving.extension import Extension, nearest_known
 from grasp_jax.texts import domains
 from grasp_jax.texts.prompts import clean, cut, item_text, less, listed
-from grasp_jax.vectors import encoders, lsa
+from grasp_jax.vectors.encoders import encoder_of
+from grasp_jax.vectors.vector_writer import centred, mean_of
 
 TEXT = 'text'
 _LONGEST_ID = 1000
@@ -75,8 +76,8 @@ def extension(assets: Assets, rows: Sequence[Record], vectors: np.ndarray | None
         raise UserError(f'method {config.model.method} knows items by id alone, so a new one must be trained on first; '
                         'use a method that reads texts, as grasp')
     raw = _encode(assets, rows) if vectors is None else _given(vectors, len(rows), known.items.shape[1])
-    path = encoders.mean_of(assets.stages / 'encode' / 'items.npy')
-    own = encoders.centred(raw, np.load(path, allow_pickle=False)) if path.exists() else raw
+    path = mean_of(assets.stages / 'encode' / 'items.npy')
+    own = centred(raw, np.load(path, allow_pickle=False)) if path.exists() else raw
     own = np.asarray(own, np.float32)
     empty = np.flatnonzero(~(np.linalg.norm(own, axis=1) > 0))
     if strict and len(empty):
@@ -110,20 +111,10 @@ def texts_of(rows: Sequence[Record], config: ml_collections.ConfigDict) -> list[
 
 
 def _encode(assets: Assets, rows: Sequence[Record]) -> np.ndarray:
-    config = assets.config
-    kind = config.encode.kind
-    if kind == 'precomputed':
-        raise UserError('the vectors of this run were made elsewhere (encode.kind=precomputed); make those of new '
-                        'items with the same model and give them as `vectors`')
-    texts = texts_of(rows, config)
-    if kind == 'lsa':
-        return lsa.load(assets.stages / 'encode')(texts)
-    with tempfile.TemporaryDirectory(prefix='grasp_jax_') as folder:
-        made = encoders.encode_texts(kind, _NO_DATASET, texts, [], config, pathlib.Path(folder))
+    with tempfile.TemporaryDirectory(prefix='grasp_jax_') as answers:
+        encoder = encoder_of(assets.config, pathlib.Path(answers))
+        made = encoder.encode_more(assets.stages / 'encode', texts_of(rows, assets.config), [])
         return np.asarray(made.items[made.item_rows], np.float32)
-
-
-_NO_DATASET: Any = None  # encoders of texts do not look at it
 
 
 def _given(vectors: np.ndarray, rows: int, width: int) -> np.ndarray:

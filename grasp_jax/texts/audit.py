@@ -55,13 +55,14 @@ def training_only(dataset: Dataset, user_texts: collections.abc.Sequence[str],
 
 
 def texts_of(dataset: Dataset, user_texts: collections.abc.Sequence[str], config: ml_collections.ConfigDict,
-             ) -> list[answer_columns.Found]:
+             encoded: bool = True) -> list[answer_columns.Found]:
     """`training_only` for filled templates of the section `text`, and a look at the columns that they are made of.
 
     Args:
       dataset: the sequences, titles and profiles.
       user_texts: n texts.
-      config: the full config; reads `text` and `encode.kind`.
+      config: the full config; reads `text`.
+      encoded: whether vectors are made of the texts here; False where they were made elsewhere.
 
     Returns:
       what columns name of the held-out items; those that know them are warned of.
@@ -73,5 +74,5 @@ def texts_of(dataset: Dataset, user_texts: collections.abc.Sequence[str], config
     spec, kept = domains.load(settings.domain), prompts.without(dataset, settings.leave_out)
     training_only(kept, user_texts, lambda user: prompts.user_text(kept.user_attributes[user], [], spec, sys.maxsize))
     found = answer_columns.look(kept, spec)
-    answer_columns.say(found, refuse=config.encode.kind != 'precomputed')
+    answer_columns.say(found, refuse=encoded)
     return found

@@ -26,7 +26,7 @@ WRITERS = ('template', 'model')
 
 
 def describe(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathlib.Path,
-             answers: pathlib.Path | None = None) -> dict[str, Any]:
+             answers: pathlib.Path | None = None, encoded: bool = True) -> dict[str, Any]:
     """Writes `item_texts.jsonl` and `user_texts.jsonl`: one `{"id": ..., "text": ...}` a line, rows in table order.
 
     The texts are the filled templates, or what a language model writes when it is sent them.
@@ -36,6 +36,7 @@ def describe(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathli
       config: the full config; reads `text`, and `llm` where a model writes.
       folder: where the files go.
       answers: folder of what language models answered.
+      encoded: whether vectors are made of the texts; False where they were made elsewhere.
 
     Returns:
       Facts: counts, the template's version, the share of items without each template field, texts that were cut.
@@ -50,11 +51,11 @@ def describe(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathli
         files, ids, templates(dataset, config), templates(dataset, config, _NO_LIMIT), strict=True)]
     items, users = (_read(folder / file) for file in files)
     spec = domains.load(config.text.domain)
-    if 1 < len(items) and all(text == items[0] for text in items) and config.encode.kind != 'precomputed':
+    if encoded and 1 < len(items) and all(text == items[0] for text in items):
         raise UserError(f'{dataset.name}: all item texts are the same ({items[0][:80]!r}), so they say nothing; check '
                         'the ids of --config.data.items_file, or use --config.model.method=none')
     if config.text.audit:
-        named = audit.texts_of(dataset, users, config)
+        named = audit.texts_of(dataset, users, config, encoded)
     else:
         named = answer_columns.look(prompts.without(dataset, config.text.leave_out), spec)
         answer_columns.say(named, refuse=False)
@@ -73,7 +74,8 @@ def describe(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathli
                                               'chance': round(one.chance, 4)} for one in named],
         'equal_item_texts': _equal(items),
     }
-    _say_equal(dataset, items, facts['equal_item_texts'], spec, config)
+    if encoded:
+        _say_equal(dataset, items, facts['equal_item_texts'], spec, config)
     if by_model:
         assert answers is not None, 'a language model writes into a store'
         asked = llm_texts.build_prompts(dataset, items, users, config)
@@ -124,16 +126,10 @@ def check(config: ml_collections.ConfigDict) -> None:
     settings = config.text
     if settings.writer not in WRITERS:
         raise UserError(f'config.text.writer={settings.writer!r}: choose template or model')
-    if settings.writer == 'model' and config.encode.kind == 'precomputed':
-        raise UserError('config.text.writer=model writes texts, but precomputed vectors were made from others; use '
-                        'another --config.encode.kind')
     if settings.history not in ('train', 'all'):
         raise UserError(f'config.text.history={settings.history!r}: choose train or all')
     if settings.held_out < 0:
         raise UserError(f'config.text.held_out={settings.held_out}: must be 0 or more')
-    if config.encode.kind == 'precomputed' and (settings.history != 'train' or settings.held_out):
-        raise UserError('config.text.history and config.text.held_out change texts, but precomputed vectors were made '
-                        'from others; use --config.encode.kind=lsa')
 
 
 def load_sent(folder: pathlib.Path) -> Sequence[str]:
@@ -174,7 +170,7 @@ def _equal(texts: Sequence[str]) -> int:
 def _say_equal(dataset: Dataset, items: Sequence[str], equal: int, spec: prompts.Domain,
                config: ml_collections.ConfigDict) -> None:
     """Warns where many items have no text of their own."""
-    if equal < _ALIKE * max(len(items), 1) or not equal or config.encode.kind == 'precomputed':
+    if equal < _ALIKE * max(len(items), 1) or not equal:
         return
     nothing = prompts.cut(prompts.item_text({}, spec), config.text.max_chars)
     unknown = sum(text == nothing for text in items)

@@ -23,7 +23,9 @@ from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.metrics_log import read_metrics
 from grasp_jax.training.state import TrainState, init_state, ranked_params
 from grasp_jax.training.train_spec import train_spec
-from grasp_jax.vectors import encoders, lsa, vector_files
+from grasp_jax.vectors import vector_files
+from grasp_jax.vectors.encoders import ENCODERS, encoder_of
+from grasp_jax.vectors.vector_writer import mean_of
 
 _SIZES = ('method', 'backbone', 'hidden_size', 'num_layers', 'num_heads', 'max_length')
 _OF_GATES = ('gate', 'fusion_size', 'space', 'user_context', 'use_similar', 'use_global')
@@ -122,7 +124,7 @@ def _require_stages(earlier: Earlier, inputs: Sequence[str]) -> None:
 
 
 def _require_same_encoder(earlier: Earlier, config: ml_collections.ConfigDict) -> None:
-    before, now = earlier.encoder['config'], artefacts.as_json(encoders.stage_settings(config))
+    before, now = earlier.encoder['config'], artefacts.as_json(encoder_of(config).fingerprint())
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
             setting = f'config.{"llm" if key == "revision" else "encode"}.{key}'  # the one that is of another section
@@ -148,15 +150,15 @@ def require_same_vectors(earlier: Earlier, stages: pathlib.Path, spec: ModelSpec
         if before['facts'].get(key) != now['facts'].get(key):
             raise earlier.refused(f'its vectors are of another model than those in {stages} ({key} '
                                   f'{before["facts"].get(key)}, not {now["facts"].get(key)}); leave start_from out')
-    kind, why = now['config']['kind'], ''
-    if kind == 'lsa' and not all(_same_file(before, now, name) for name in (lsa.WEIGHTS, lsa.VOCABULARY)):
-        why = 'its vectors are of another fit of lsa'
-    means = [encoders.mean_of(pathlib.Path(name)).name
+    encoder, why = ENCODERS[now['config']['kind']], ''
+    if not all(_same_file(before, now, name) for name in encoder.fitted_files):
+        why = f'its vectors are of another fit of {encoder.kind}'
+    means = [mean_of(pathlib.Path(name)).name
              for name in (vector_files.ITEMS, *[vector_files.USERS] * spec.uses_user_vectors)]
     if not why and now['config']['center'] and not all(_same_file(before, now, name) for name in means):
         why = 'another mean was taken away from its vectors'
     if why:
-        remedy = ('run both with --config.encode.center=False' if kind == 'precomputed' else
+        remedy = ('run both with --config.encode.center=False' if not encoder.reads_texts else
                   f'make those of a new --workdir with --mode=refresh --previous={earlier.stages}')
         raise earlier.refused(f'{why} than of those in {stages}; {remedy}')
 

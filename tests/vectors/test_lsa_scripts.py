@@ -5,7 +5,7 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from grasp_jax.texts import scripts
-from grasp_jax.vectors import lsa
+from grasp_jax.vectors.encoders import lsa
 
 # Four groups of words each, and words that all groups use.
 LANGUAGES = {

@@ -8,7 +8,7 @@ import pytest
 
 from grasp_jax.common.errors import UserError
 from grasp_jax.llm.answer_store import AnswerStore
-from grasp_jax.vectors import encoders
+from grasp_jax.vectors.encoders import encoder_of
 from grasp_jax.vectors.vector_store import VectorStore, fill
 from tests.llm.ask_many import config_for
 
@@ -33,7 +33,7 @@ def truth(texts):
 
 
 def embed(config, folder, items=ITEMS, users=USERS):
-    found = encoders.encode_texts('openai', None, items, users, config, folder)
+    found = encoder_of(config, folder).encode(items, users)
     return found, found.items[found.item_rows], found.users[found.user_rows]
 
 
@@ -101,13 +101,13 @@ def test_servers_with_a_dialect_are_usable(scripted, tmp_path, faults, extra):
 def test_what_is_sent_beside_the_texts_tells_vectors_apart(scripted, tmp_path):
     with scripted() as (url, _):
         config = config_of(url)
-        plain = encoders.stage_settings(config)
+        plain = encoder_of(config).fingerprint()
         embed(config, tmp_path)
         config.llm.extra = '{"top_p": 0.5}'  # shapes answers alone
-        assert embed(config, tmp_path)[0].facts['embedded'] == 0 and encoders.stage_settings(config) == plain
+        assert embed(config, tmp_path)[0].facts['embedded'] == 0 and encoder_of(config).fingerprint() == plain
         config.llm.extra = '{"input_type": "query"}'
         assert embed(config, tmp_path)[0].facts['embedded'] == 90
-        assert encoders.stage_settings(config) == {**plain, 'extra': {'input_type': 'query'}}
+        assert encoder_of(config).fingerprint() == {**plain, 'extra': {'input_type': 'query'}}
         config.llm.extra = '{"input": "x"}'
         with pytest.raises(UserError, match="config.llm.extra: 'input' is set by the program"):
             embed(config, tmp_path)

