@@ -76,8 +76,9 @@ def settings(source: str | None = None) -> Iterator[Setting]:
     for function in ast.parse(source).body:
         if not isinstance(function, ast.FunctionDef) or not isinstance(function.body[-1], ast.Return):
             continue
-        if isinstance(function.body[-1].value, ast.Dict):
-            yield from _entries(function.name.lstrip('_'), '', function.body[-1].value, remarks, lines)
+        found = function.body[-1].value
+        if isinstance(found, ast.Dict) and not any(isinstance(value, ast.Call) for value in found.values):
+            yield from _entries(function.name.lstrip('_'), '', found, remarks, lines)
 
 
 def _entries(section: str, prefix: str, found: ast.Dict, remarks: dict[int, tuple[int, str]],

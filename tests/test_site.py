@@ -38,8 +38,9 @@ def test_a_comment_stands_at_its_setting():
     assert [(each.name, each.comment) for each in hooks.settings(source)] == [
         ('a', 'above beside'), ('b.c', 'of all'), ('d', '')]
     comments = {f'{each.section}.{each.name}': each.comment for each in hooks.settings()}
+    assert all(len(comment) > 5 for comment in comments.values()), 'every setting says what it does'
     assert comments['retrieve.method'].startswith('exact | scann')
-    assert comments['data.split'].startswith('leave_one_out (each') and comments['data.split'].endswith('its span.')
+    assert comments['data.split'].startswith('leave_one_out (each') and comments['data.split'].endswith('after).')
 
 
 @pytest.mark.parametrize('command', hooks.COMMANDS)
