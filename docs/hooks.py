@@ -26,12 +26,18 @@ API: dict[str, dict[str, list[str]]] = {
         'grasp_jax.common.errors.UserError': []},
     'Configs and runs': {
         'grasp_jax.config.settings.default': [], 'grasp_jax.config.settings.changed': [],
-        'grasp_jax.pipeline.stages.run_pipeline': []},
+        'grasp_jax.pipeline.stages.run_pipeline': [], 'grasp_jax.evaluation.report.load_report': []},
     'Data': {
         'grasp_jax.data.table_files.read_table': [], 'grasp_jax.data.dataset.load': [],
         'grasp_jax.data.dataset.Dataset': [],
-        'grasp_jax.data.interactions.Interactions': ['num_users', 'lengths', 'evaluated_users', 'targets', 'sequence'],
-        'grasp_jax.data.interactions.draw_negatives': [], 'grasp_jax.data.interactions.head_mask': []},
+        'grasp_jax.data.interactions.Interactions': [
+            'num_users', 'lengths', 'evaluated_users', 'targets', 'sequence', 'full_sequence', 'train_item_counts'],
+        'grasp_jax.data.interactions.draw_negatives': [], 'grasp_jax.data.interactions.head_mask': [],
+        'grasp_jax.data.filters.k_core': [], 'grasp_jax.data.filters.one_pass': [],
+        'grasp_jax.data.synthetic.shop.make': []},
+    'Texts and neighbours': {
+        'grasp_jax.texts.prompts.item_text': [], 'grasp_jax.texts.prompts.user_text': [],
+        **{f'grasp_jax.retrieval.neighbours.{name}': [] for name in ('neighbours', 'pool', 'recall')}},
     'Attention': {
         f'grasp_jax.models.attention.{name}': [] for name in (
             'Pair', 'attention', 'holistic_attention', 'level_scores', 'gates', 'plain_fusion', 'project', 'fuse')},
@@ -39,14 +45,21 @@ API: dict[str, dict[str, list[str]]] = {
         f'grasp_jax.models.losses.{name}': [] for name in (
             'binary_cross_entropy', 'generalised_bce', 'sampled_softmax', 'full_softmax')},
     'Batches': {
-        'grasp_jax.batching.batches.first_fit': [], 'grasp_jax.batching.batches.epoch_plan': [],
-        'grasp_jax.batching.batches.pack_rows': [], 'grasp_jax.batching.sampling.draw_training_negatives': []},
+        **{f'grasp_jax.batching.batches.{name}': [] for name in (
+            'Sequences', 'first_fit', 'epoch_plan', 'pack_rows', 'same_user')},
+        **{f'grasp_jax.batching.sampling.{name}': [] for name in ('draw_training_negatives', 'draw_cloze_mask')}},
     'Metrics': {
-        f'grasp_jax.ranking.metrics.{name}': [] for name in (
-            'ndcg', 'hit_rate', 'reciprocal_rank', 'summarise', 'load_ranks')},
+        **{f'grasp_jax.ranking.metrics.{name}': [] for name in ('ndcg', 'hit_rate', 'reciprocal_rank', 'summarise')},
+        'grasp_jax.ranking.metrics.Ranks': ['values'],
+        'grasp_jax.ranking.metrics.load_ranks': [], 'grasp_jax.ranking.metrics.summary': [],
+        **{f'grasp_jax.evaluation.beyond_accuracy.{name}': [] for name in (
+            'known_of', 'of_lists', 'gini', 'divergence')}},
+    'Baselines': {
+        f'grasp_jax.evaluation.baselines.{name}': [] for name in (
+            'ranked', 'by_counts', 'by_content', 'similarities', 'transitions')},
     'Comparisons': {
-        'grasp_jax.evaluation.significance.compare': [], 'grasp_jax.evaluation.significance.bootstrap_interval': [],
-        'grasp_jax.evaluation.beyond_accuracy.of_lists': [], 'grasp_jax.evaluation.beyond_accuracy.gini': []},
+        f'grasp_jax.evaluation.significance.{name}': [] for name in (
+            'UserScores', 'user_scores', 'compare', 'compare_runs', 'mark', 'bootstrap_interval')},
 }
 
 

@@ -139,6 +139,11 @@ class Sequences:
       lengths: int64 [u], items of each one.
       width: W, positions of a row; longer sequences lose their oldest items.
       mask_slots: positions kept free behind each sequence (1 where BERT4Rec appends a mask).
+
+    Example:
+      >>> people = Sequences(users=np.arange(2), starts=np.array([0, 3]), lengths=np.array([3, 2]), width=4)
+      >>> len(people.users), people.lengths.sum().item()
+      (2, 5)
     """
 
     users: np.ndarray
@@ -157,6 +162,11 @@ def first_fit(lengths: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, 
 
     Returns:
       rows int32 [S, B], columns int32 [S, B], and the number of rows that the fullest batch needs.
+
+    Example:
+      >>> rows, columns, needed = first_fit(np.array([[3, 2, 2, 1]]), width=4)
+      >>> rows.tolist(), columns.tolist(), needed  # 3 + 1 in the first row, 2 + 2 in the second
+      ([[0, 1, 1, 0]], [[0, 0, 2, 3]], 2)
     """
     steps, users = lengths.shape
     order = np.argsort(-lengths, axis=1, kind='stable')
@@ -201,6 +211,12 @@ def epoch_plan(sequences: Sequences, batch_size: int, seed: int, epoch: int, min
     shortest, and the longer ones of a class tend to go where fewer items are so far. All batches then hold about as
     many items and need as few rows as the average one: on Amazon Beauty 9 of 101 positions; 10 where each class is
     dealt out at random, 14 without classes.
+
+    Example:
+      >>> people = Sequences(np.arange(4), starts=np.array([0, 3, 5, 7]), lengths=np.array([3, 2, 2, 1]), width=4)
+      >>> plan = epoch_plan(people, batch_size=2, seed=0, epoch=0)
+      >>> len(plan), sorted(plan.placement.user.ravel().tolist())
+      (2, [0, 1, 2, 3])
     """
     rng = np.random.default_rng((seed, epoch))
     users = len(sequences.users)
@@ -255,6 +271,13 @@ def pack_rows(flat_items: jax.Array, placement: RowPlacement,
 
     Returns:
       fields [R, W].
+
+    Example:
+      >>> placement = RowPlacement(user=jnp.array([0, 1]), start=jnp.array([0, 3]), length=jnp.array([3, 2]),
+      ...                          row=jnp.array([0, 0]), column=jnp.array([0, 3]))
+      >>> packed = pack_rows(jnp.array([7, 8, 9, 4, 5]), placement, num_rows=1, width=6)
+      >>> packed.items.tolist(), packed.segment.tolist(), packed.position.tolist()
+      ([[7, 8, 9, 4, 5, 0]], [[1, 1, 1, 2, 2, 0]], [[0, 1, 2, 0, 1, 0]])
     """
     index = jnp.arange(1, placement.user.shape[0] + 1)
     there = placement.length > 0
@@ -272,5 +295,10 @@ def pack_rows(flat_items: jax.Array, placement: RowPlacement,
 
 
 def same_user(segment: jax.Array) -> jax.Array:
-    """bool [R, W, W]: which positions of a row belong to the same user."""
+    """bool [R, W, W]: which positions of a row belong to the same user.
+
+    Example:
+      >>> same_user(jnp.array([[1, 2, 2, 0]]))[0].astype(int).tolist()
+      [[1, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
+    """
     return (segment[:, :, None] == segment[:, None, :]) & (segment[:, :, None] > 0)

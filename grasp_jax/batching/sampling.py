@@ -127,6 +127,12 @@ def draw_training_negatives(key: jax.Array, packed: PackedRows, num_items: int, 
 
     Returns:
       int32 [R, W, N], values 1..m. Rows come first in the draw, so that more of them (on more devices) change nothing.
+
+    Example:
+      >>> packed = PackedRows(jnp.array([[7, 8, 9]]), jnp.array([[1, 1, 1]]), jnp.array([[0, 1, 2]]))
+      >>> drawn = draw_training_negatives(jax.random.key(0), packed, num_items=1000, count=2)
+      >>> drawn.shape, jnp.isin(drawn, packed.items).any().item()
+      ((1, 3, 2), False)
     """
     draws = jnp.moveaxis(jax.random.randint(key, (*packed.items.shape, 4, count), 1, num_items + 1), 2, 0)
     own = same_user(packed.segment)
@@ -197,6 +203,11 @@ def draw_cloze_mask(key: jax.Array, packed: PackedRows, mask_prob: float, mask_l
 
     Returns:
       bool [R, W].
+
+    Example:
+      >>> packed = PackedRows(jnp.array([[7, 8, 9, 0]]), jnp.array([[1, 1, 1, 0]]), jnp.array([[0, 1, 2, 0]]))
+      >>> draw_cloze_mask(jax.random.key(0), packed, mask_prob=0.2, mask_last_prob=1.0).tolist()
+      [[False, False, True, False]]
     """
     last_key, any_key = jax.random.split(key)
     here = packed.segment > 0

@@ -6,6 +6,14 @@ class UserError(Exception):
 
     The message is one line that names the file (and row), the value and the remedy. `grasp_jax.main` prints it
     without a traceback and exits with code 2.
+
+    Example:
+      >>> from grasp_jax import Recommender, UserError
+      >>> try:
+      ...     Recommender.load('runs/of_last_year')
+      ... except UserError as error:
+      ...     print(error)
+      runs/of_last_year: there is no such folder; name the --workdir of a finished run
     """
 
 

@@ -24,6 +24,11 @@ def default(recipe: str = '', usual: str = 'paper') -> ml_collections.ConfigDict
     Raises:
       ValueError: there is no such recipe.
       UserError: --recipe names another one.
+
+    Example:
+      >>> config = default('strong')
+      >>> config.model.method, config.train.loss
+      ('grasp_id', 'softmax')
     """
     sections = (_data, _text, _llm, _encode, _retrieve, _model, _train, _evaluate)
     config = ml_collections.ConfigDict({section.__name__[1:]: section() for section in sections})
@@ -36,6 +41,11 @@ def changed(config: ml_collections.ConfigDict, settings: Mapping[str, Any]) -> m
 
     Raises:
       UserError: there is no setting of a name, or a value is of another type.
+
+    Example:
+      >>> config = changed(default(), {'model.backbone': 'gru4rec', 'train.seeds': (42, 43)})
+      >>> config.model.backbone, config.train.seeds
+      ('gru4rec', (42, 43))
     """
     copy = ml_collections.ConfigDict(config.to_dict())
     for name, value in settings.items():

@@ -34,6 +34,12 @@ class Dataset:
       user_attributes: n dicts of profile fields.
       negatives: 'valid' and 'test', each int32 [v, N], rows in the order of `interactions.evaluated_users(split)`, 0
         where a user has no more.
+
+    Example:
+      >>> shop = load(pathlib.Path('runs/demo/prepare'))
+      >>> first = shop.interactions.full_sequence(0)[0]
+      >>> shop.user_ids[0], shop.item_ids[first - 1], shop.item_attributes[first - 1]['title']
+      ('u0000', 'p0352', 'Papyr weatherproof desk organiser with compartments')
     """
 
     name: str
@@ -97,6 +103,11 @@ def load(folder: pathlib.Path, negatives: bool = True) -> Dataset:
 
     Raises:
       UserError: a file is missing, damaged or does not fit the others.
+
+    Example:
+      >>> shop = load(pathlib.Path('runs/demo/prepare'))
+      >>> shop.interactions.num_users, shop.interactions.num_items, shop.negatives['test'].shape
+      (1500, 400, (1500, 100))
     """
     facts = artefacts.read_json(folder / 'dataset.json')
     ids, attributes = {}, {}

@@ -67,6 +67,11 @@ def k_core(users: np.ndarray, items: np.ndarray, min_user: int, min_item: int) -
 
     Returns:
       bool [r].
+
+    Example:
+      >>> users, items = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 1, 2, 0, 1, 2])
+      >>> k_core(users, items, min_user=2, min_item=2).tolist()  # without user 2, item 2 has one buyer left
+      [True, True, False, True, True, False]
     """
     kept = np.arange(len(users))
     while len(kept):
@@ -87,6 +92,11 @@ def one_pass(users: np.ndarray, items: np.ndarray, min_user: int, min_item: int)
 
     Returns:
       bool [r].
+
+    Example:
+      >>> users, items = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 1, 2, 0, 1, 2])
+      >>> one_pass(users, items, min_user=2, min_item=2).tolist()
+      [True, True, True, True, True, False]
     """
     return (np.bincount(users)[users] >= min_user) & (np.bincount(items)[items] >= min_item)
 

@@ -25,6 +25,11 @@ class Interactions:
       num_items: number of items m.
       ends: int64 [2, n], for a split by time: how many of each user's oldest items lie before the first and before
         the second moment; None: leave-one-out.
+
+    Example:
+      >>> bought = Interactions(np.array([0, 4, 6]), np.array([1, 2, 3, 4, 2, 1]), num_items=5)
+      >>> bought.full_sequence(0).tolist(), bought.full_sequence(1).tolist()
+      ([1, 2, 3, 4], [2, 1])
     """
 
     indptr: np.ndarray
@@ -34,16 +39,32 @@ class Interactions:
 
     @property
     def num_users(self) -> int:
-        """Number of users n."""
+        """Number of users n.
+
+        Example:
+          >>> Interactions(np.array([0, 4, 6]), np.array([1, 2, 3, 4, 2, 1]), num_items=5).num_users
+          2
+        """
         return len(self.indptr) - 1
 
     @property
     def lengths(self) -> np.ndarray:
-        """int64 [n]: interactions of each user."""
+        """int64 [n]: interactions of each user.
+
+        Example:
+          >>> Interactions(np.array([0, 4, 6]), np.array([1, 2, 3, 4, 2, 1]), num_items=5).lengths.tolist()
+          [4, 2]
+        """
         return np.diff(self.indptr)
 
     def evaluated_users(self, split: Split = 'test') -> np.ndarray:
-        """int64 [v]: the users that have a target, in order; under leave-one-out the same for 'valid' and 'test'."""
+        """int64 [v]: the users that have a target, in order; under leave-one-out the same for 'valid' and 'test'.
+
+        Example:
+          >>> bought = Interactions(np.array([0, 4, 6]), np.array([1, 2, 3, 4, 2, 1]), num_items=5)
+          >>> bought.evaluated_users().tolist()  # user 1 has two items and only trains
+          [0]
+        """
         if self.ends is None:
             return np.flatnonzero(self.lengths >= MIN_EVALUATED)
         begin = self.input_lengths(split)
@@ -69,17 +90,35 @@ class Interactions:
         return self.input_lengths(split) + (self.lengths >= MIN_EVALUATED)
 
     def targets(self, split: Split) -> np.ndarray:
-        """int32 [v]: the held-out item of each evaluated user for 'valid' or 'test', the next one after the input."""
+        """int32 [v]: the held-out item of each evaluated user for 'valid' or 'test', the next one after the input.
+
+        Example:
+          >>> bought = Interactions(np.array([0, 4, 6]), np.array([1, 2, 3, 4, 2, 1]), num_items=5)
+          >>> bought.targets('valid').tolist(), bought.targets('test').tolist()
+          ([3], [4])
+        """
         users = self.evaluated_users(split)
         return self.items[self.indptr[users] + self.input_lengths(split)[users]]
 
     def sequence(self, user: int, split: Split) -> np.ndarray:
-        """int32 [length]: the input items of one user under a split, oldest first."""
+        """int32 [length]: the input items of one user under a split, oldest first.
+
+        Example:
+          >>> bought = Interactions(np.array([0, 4, 6]), np.array([1, 2, 3, 4, 2, 1]), num_items=5)
+          >>> bought.sequence(0, 'train').tolist(), bought.sequence(0, 'test').tolist()
+          ([1, 2], [1, 2, 3])
+        """
         start = self.indptr[user]
         return self.items[start:start + self.input_lengths(split)[user]]
 
     def full_sequence(self, user: int) -> np.ndarray:
-        """int32 [length]: all items of one user, held-out ones included, oldest first."""
+        """int32 [length]: all items of one user, held-out ones included, oldest first.
+
+        Example:
+          >>> bought = Interactions(np.array([0, 4, 6]), np.array([1, 2, 3, 4, 2, 1]), num_items=5)
+          >>> bought.full_sequence(0).tolist()
+          [1, 2, 3, 4]
+        """
         return self.items[self.indptr[user]:self.indptr[user + 1]]
 
     def touched(self, user: int, split: Split) -> np.ndarray:
@@ -118,7 +157,13 @@ class Interactions:
         return found & (position >= length - newest) if newest else found
 
     def train_item_counts(self) -> np.ndarray:
-        """int64 [m + 1]: training interactions of each item; entry 0 is zero."""
+        """int64 [m + 1]: training interactions of each item; entry 0 is zero.
+
+        Example:
+          >>> bought = Interactions(np.array([0, 4, 6]), np.array([1, 2, 3, 4, 2, 1]), num_items=5)
+          >>> bought.train_item_counts().tolist()  # of items 0 (which is none) to 5: users train on 1, 2 and 2, 1
+          [0, 2, 2, 0, 0, 0]
+        """
         return np.bincount(self.items[self.in_training()], minlength=self.num_items + 1)
 
 
@@ -132,6 +177,11 @@ def draw_negatives(interactions: Interactions, count: int, seed: int, split: Spl
 
     Returns:
       int32 [v, N], rows in the order of `evaluated_users(split)`.
+
+    Example:
+      >>> bought = Interactions(np.array([0, 4, 6]), np.array([1, 2, 3, 4, 2, 1]), num_items=5)
+      >>> draw_negatives(bought, count=3, seed=42).tolist()  # item 5 alone is new to user 0
+      [[5, 0, 0]]
     """
     return np.concatenate([*negatives_in_blocks(interactions, count, seed, split)])
 
@@ -238,6 +288,12 @@ def head_mask(counts: np.ndarray, threshold: int) -> np.ndarray:
     Args:
       counts: training interactions per entity.
       threshold: head from this count on; 0 takes the top 20% by count (Pareto), ties at the border counting as head.
+
+    Example:
+      >>> head_mask(np.array([9, 5, 1, 1, 0]), threshold=5).tolist()
+      [True, True, False, False, False]
+      >>> head_mask(np.array([9, 5, 1, 1, 0]), threshold=0).tolist()  # one of five is 20%
+      [True, False, False, False, False]
     """
     if threshold > 0:
         return counts >= threshold

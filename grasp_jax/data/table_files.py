@@ -75,6 +75,11 @@ def read_table(path: pathlib.Path, columns: Names = (), ids: Names = (), known: 
     Raises:
       UserError: another ending, a file cannot be read, a row has too few or too many cells, or parts do not fit each
         other.
+
+    Example:
+      >>> pd.DataFrame({'user': ['007', '007'], 'item': ['pump', 'light']}).to_csv('sales.csv', index=False)
+      >>> read_table(pathlib.Path('sales.csv')).frame.user.tolist()
+      ['007', '007']
     """
     if path.is_dir():
         files = parts(path)

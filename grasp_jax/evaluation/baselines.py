@@ -73,6 +73,12 @@ def ranked(interactions: Interactions, negatives: np.ndarray, count: int = 0, sp
       split: 'valid' or 'test'.
       depth: places of lists that are looked at for all items of a window; 0: the next item alone is looked for.
       repeats: whether items of the history are among the former.
+
+    Example:
+      >>> bought = Interactions(np.array([0, 4, 8]), np.array([1, 2, 3, 4, 4, 3, 2, 1]), num_items=5)
+      >>> sample = ranked(bought, negatives=np.array([[5], [5]]))
+      >>> sample.targets.tolist(), [history.tolist() for history in sample.histories]
+      ([4, 1], [[1, 2, 3], [4, 3, 2]])
     """
     users = interactions.evaluated_users(split)
     chosen = evenly_spread(len(users), count)
@@ -93,6 +99,14 @@ def by_counts(interactions: Interactions, sample: Sample, repeats: bool = False)
       interactions: all sequences.
       sample: who is ranked.
       repeats: whether the items of the history stay among the candidates of full ranking.
+
+    Example:
+      >>> bought = Interactions(np.array([0, 4, 8]), np.array([1, 2, 3, 4, 4, 3, 2, 1]), num_items=5)
+      >>> found = by_counts(bought, ranked(bought, negatives=np.array([[5], [5]])))
+      >>> found['popularity'].full.tolist()  # nobody bought item 5
+      [1.0, 1.0]
+      >>> found['transitions'].full.tolist()  # nothing follows item 3 or 2 in training: a tie with item 5
+      [1.5, 1.5]
     """
     popular = interactions.train_item_counts().astype(np.float32)
     near, moves = similarities(interactions), transitions(interactions)
@@ -114,6 +128,12 @@ def by_content(sample: Sample, vectors: np.ndarray, repeats: bool = False) -> Ra
     Args:
       sample, repeats: as in `by_counts`.
       vectors: [m, E], of items 1..m.
+
+    Example:
+      >>> bought = Interactions(np.array([0, 4]), np.array([1, 2, 3, 4]), num_items=5)
+      >>> vectors = np.array([[1, 0], [1, 0], [1, 0], [1, 0.1], [0, 1]], np.float32)  # item 4 is like the first three
+      >>> by_content(ranked(bought, negatives=np.array([[5]])), vectors).full.tolist()
+      [1.0]
     """
     first, place = _different(vectors)
     place = np.concatenate([[0], place + 1])  # a column of zeros for item 0
@@ -141,6 +161,11 @@ def similarities(interactions: Interactions) -> sparse.csr_matrix:
     """float32 [m + 1, m + 1]: of each item the cosines with its nearest others, ties by the smaller id.
 
     Of very long histories the newest different items alone count, so many that all users have `_PAIRS` pairs at most.
+
+    Example:
+      >>> bought = Interactions(np.array([0, 4, 8]), np.array([1, 2, 3, 4, 1, 5, 3, 4]), num_items=5)
+      >>> round(similarities(bought)[1, 2].item(), 3)  # item 1 has two buyers, item 2 one of them: 1 / sqrt(2)
+      0.707
     """
     table = _training(interactions)
     lengths = np.diff(table.indptr).astype(np.float32)
@@ -158,7 +183,13 @@ def similarities(interactions: Interactions) -> sparse.csr_matrix:
 
 
 def transitions(interactions: Interactions) -> sparse.csr_matrix:
-    """float32 [m + 1, m + 1]: how often one item follows another directly in training."""
+    """float32 [m + 1, m + 1]: how often one item follows another directly in training.
+
+    Example:
+      >>> bought = Interactions(np.array([0, 4, 8]), np.array([1, 2, 3, 4, 1, 2, 5, 3]), num_items=5)
+      >>> transitions(bought)[1, 2].item()
+      2.0
+    """
     before = interactions.in_training()
     last = np.zeros(len(before) + 1, bool)
     last[interactions.indptr[:-1] + interactions.input_lengths('train') - 1] = True

@@ -130,6 +130,11 @@ def load_report(workdir: pathlib.Path) -> Tree:
 
     Raises:
       UserError: it is no folder, or the file is missing, damaged or no report of this program.
+
+    Example:
+      >>> report = load_report(pathlib.Path('runs/demo'))
+      >>> report['dataset'], report['data']['users'], report['data']['items']
+      ('demo_shop', 1500, 400)
     """
     if workdir.is_file():
         raise UserError(f'{workdir}: is a file; name the folder that --workdir was')

@@ -23,6 +23,11 @@ class UserScores:
       users: int [v].
       targets: int [v], test items.
       values: float64 [v], for example NDCG@10; NaN of users that have no rank.
+
+    Example:
+      >>> ours = UserScores('ours', users=np.arange(3), targets=np.array([7, 9, 7]), values=np.array([1.0, 0.5, 0.0]))
+      >>> ours.values.mean().item()
+      0.5
     """
 
     name: str
@@ -42,6 +47,12 @@ def user_scores(name: str, runs: Sequence[Ranks], protocol: str = 'sampled', k: 
 
     Raises:
       UserError: the seeds were evaluated on different users.
+
+    Example:
+      >>> users, targets = np.arange(2), np.array([7, 9])
+      >>> runs = [Ranks(users, targets, ranks, ranks) for ranks in (np.array([1, 3]), np.array([3, 3]))]
+      >>> user_scores('two seeds', runs, 'full').values.tolist()
+      [0.75, 0.5]
     """
     first = runs[0]
     for run in runs[1:]:
@@ -71,6 +82,13 @@ def compare(
 
     Raises:
       UserError: the two were evaluated on different users or test items, or no user has a rank under both.
+
+    Example:
+      >>> users = np.arange(20)
+      >>> ours = UserScores('ours', users, users, np.full(20, 0.5))
+      >>> found = compare(ours, UserScores('theirs', users, users, np.full(20, 0.4)), seed=0)
+      >>> [round(found[key], 2) for key in ('difference', 'low', 'high', 'ranks')], found['p_value'] < 0.01
+      ([0.1, 0.1, 0.1, 1.0], True)
     """
     import scipy.stats
     _require_same(a.name, (a.users, a.targets), b.name, (b.users, b.targets))
@@ -104,6 +122,12 @@ def compare_runs(a: str, of_a: Mapping[int, Ranks], b: str, of_b: Mapping[int, R
 
     Returns:
       as `compare`.
+
+    Example:
+      >>> users, first, third = np.arange(20), np.ones(20), np.full(20, 3)
+      >>> ours, theirs = ({42: Ranks(users, users, ranks, ranks)} for ranks in (first, third))
+      >>> round(compare_runs('ours', ours, 'theirs', theirs, 'full', k=10, seed=0)['difference'], 2)
+      0.5
     """
     shared = sorted(of_a.keys() & of_b.keys())
     fewest = min(len(of_a), len(of_b))
@@ -113,7 +137,14 @@ def compare_runs(a: str, of_a: Mapping[int, Ranks], b: str, of_b: Mapping[int, R
 
 
 def mark(found: Mapping[str, float]) -> str:
-    """'*' or '**' for p below 0.05 and 0.01 where the interval leaves out 0 and the rank sums say the same, else ''."""
+    """'*' or '**' for p below 0.05 and 0.01 where the interval leaves out 0 and the rank sums say the same, else ''.
+
+    Example:
+      >>> mark({'difference': 0.1, 'low': 0.05, 'high': 0.15, 'p_value': 0.001, 'ranks': 0.4})
+      '**'
+      >>> mark({'difference': 0.1, 'low': -0.05, 'high': 0.25, 'p_value': 0.2, 'ranks': 0.1})
+      ''
+    """
     if found['p_value'] >= 0.05 or found['low'] <= 0 <= found['high'] or found['difference'] * found['ranks'] <= 0:
         return ''
     return '**' if found['p_value'] < 0.01 else '*'
@@ -135,6 +166,11 @@ def bootstrap_interval(
 
     Returns:
       Lower and upper end.
+
+    Example:
+      >>> low, high = bootstrap_interval(np.repeat([0.0, 1.0], 50), seed=0)  # half of 100 users
+      >>> round(low, 1), round(high, 1)  # 0.5 less and plus two standard errors of 0.05
+      (0.4, 0.6)
     """
     rng = np.random.default_rng(seed)
     different, counts = np.unique(values, return_counts=True)

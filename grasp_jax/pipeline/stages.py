@@ -85,6 +85,13 @@ def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, share
 
     Raises:
       UserError: see its message.
+
+    Example:
+      >>> from configs import demo  # in the project's folder
+      >>> config = changed(demo.get_config(), {'train.max_epochs': 1, 'model.num_layers': 1})  # small, to try
+      >>> report = run_pipeline(config, pathlib.Path('runs/demo'))
+      >>> report['seeds'], report['counts']['users']
+      ([42], 1500)
     """
     check_config(config)
     check_devices(config)

@@ -63,6 +63,11 @@ class Ranks(NamedTuple):
       hits: uint8 [v, K], with `evaluate.targets=all` which places of each user's list hold an item of the window;
         None where the next item alone is the target. Metrics under full ranking are then about all of them.
       wanted: int32 [v], how many there are; None likewise.
+
+    Example:
+      >>> ranks = Ranks(np.arange(2), np.array([7, 9]), sampled=np.array([1, 1]), full=np.array([1, 3]))
+      >>> ranks.full.mean().item()
+      2.0
     """
 
     users: np.ndarray
@@ -80,6 +85,11 @@ class Ranks(NamedTuple):
           protocol: 'sampled', 'full' or 'full_unmasked'.
           ks: cut-offs.
           mask: bool [v], the users that count; default: all.
+
+        Example:
+          >>> ranks = Ranks(np.arange(2), np.array([7, 9]), sampled=np.array([1, 1]), full=np.array([1, 3]))
+          >>> ranks.values('full', ks=[10])['NDCG@10'].tolist()
+          [1.0, 0.5]
         """
         chosen = slice(None) if mask is None else mask
         if protocol == 'full' and self.hits is not None and self.wanted is not None:
@@ -99,6 +109,10 @@ def ndcg(ranks: np.ndarray, k: int) -> np.ndarray:
 
     Returns:
       float64 [v], NaN where the rank is.
+
+    Example:
+      >>> ndcg(np.array([1, 3, 11]), k=10).tolist()
+      [1.0, 0.5, 0.0]
     """
     ranks = np.asarray(ranks, np.float64)
     return np.where(ranks > k, 0.0, 1.0 / np.log2(ranks + 1.0))
@@ -106,7 +120,12 @@ def ndcg(ranks: np.ndarray, k: int) -> np.ndarray:
 
 def hit_rate(ranks: np.ndarray, k: int) -> np.ndarray:
     """HR@k: float64 [v], 1 where rank <= k, else 0, NaN where the rank is. Equals Recall@k, since one item is
-    relevant."""
+    relevant.
+
+    Example:
+      >>> hit_rate(np.array([1, 3, 11]), k=10).tolist()
+      [1.0, 1.0, 0.0]
+    """
     return np.where(np.isnan(ranks), np.nan, np.asarray(ranks) <= k)
 
 
@@ -116,7 +135,12 @@ def tied_hits(ks: Iterable[int], others: int) -> list[int]:
 
 
 def reciprocal_rank(ranks: np.ndarray) -> np.ndarray:
-    """1 / rank, float64 [v]; its mean is MRR."""
+    """1 / rank, float64 [v]; its mean is MRR.
+
+    Example:
+      >>> reciprocal_rank(np.array([1, 4])).tolist()
+      [1.0, 0.25]
+    """
     return 1.0 / np.asarray(ranks, np.float64)
 
 
@@ -158,6 +182,10 @@ def summarise(ranks: np.ndarray, ks: Sequence[int]) -> dict[str, float]:
     Args:
       ranks: [v], 1 is best; NaN is left out.
       ks: cut-offs.
+
+    Example:
+      >>> summarise(np.array([1, 2]), ks=[1])
+      {'NDCG@1': 0.5, 'HR@1': 0.5, 'MRR': 0.75}
     """
     return {name: mean.value for name, mean in accumulate(ranks, ks).items()}
 
@@ -168,7 +196,13 @@ def with_hits(ranks: Ranks, lists: np.ndarray, found: windows.Wanted | None) -> 
 
 
 def summary(ranks: Ranks, protocol: str, ks: Sequence[int], mask: np.ndarray | None = None) -> dict[str, float]:
-    """Means of `Ranks.values` as fractions; NaN where no user counts."""
+    """Means of `Ranks.values` as fractions; NaN where no user counts.
+
+    Example:
+      >>> ranks = Ranks(np.arange(2), np.array([7, 9]), sampled=np.array([1, 1]), full=np.array([1, 3]))
+      >>> summary(ranks, 'full', ks=[2])
+      {'NDCG@2': 0.5, 'HR@2': 0.5, 'MRR': 0.6666666666666666}
+    """
     return {name: mean.value for name, mean in means(ranks.values(protocol, ks, mask)).items()}
 
 
@@ -191,6 +225,11 @@ def load_ranks(run_dir: pathlib.Path) -> Ranks:
 
     Raises:
       UserError: `test_ranks.npz` is missing, damaged or holds values that are no ranks.
+
+    Example:
+      >>> ranks = load_ranks(pathlib.Path('runs/demo/seed42'))
+      >>> len(ranks.users), bool((ranks.full >= 1).all())
+      (1500, True)
     """
     path, remedy = run_dir / RANKS_FILE, 'delete it and run again'
     found = archives.read(path, [name for name in Ranks._fields if name not in (UNMASKED, 'hits', 'wanted')])

@@ -88,6 +88,11 @@ def neighbours(vectors: np.ndarray, k: int, method: str, groups: np.ndarray | No
 
     Raises:
       UserError: k or the method is wrong, or ScaNN is asked for and not installed.
+
+    Example:
+      >>> vectors = np.array([[1, 0], [1, 0.2], [0, 1]])
+      >>> neighbours(vectors, k=1, method='exact').tolist()
+      [[1], [0], [1]]
     """
     if k < 1:
         raise UserError(f'--config.retrieve.k={k} is no number of neighbours; give 1 or more')
@@ -150,6 +155,10 @@ def pool(vectors: np.ndarray, ids: np.ndarray) -> np.ndarray:
 
     Returns:
       float32 [r, E].
+
+    Example:
+      >>> pool(np.array([[1, 0], [3, 4], [5, 8]]), ids=np.array([[1, 2], [0, -1], [-1, -1]])).tolist()
+      [[4.0, 6.0], [1.0, 0.0], [5.0, 8.0]]
     """
     pooled = np.empty(vectors.shape, np.float32)
     for block in vector_files.blocks(len(ids), vectors.shape[1] * ids.shape[1]):
@@ -165,6 +174,11 @@ def recall(vectors: np.ndarray, found: np.ndarray, sample: int, groups: np.ndarr
       found: int [r, k].
       sample: rows to compare; all where there are fewer.
       groups: int [r] or None, as for `neighbours`.
+
+    Example:
+      >>> vectors = np.array([[1, 0], [1, 0.2], [0, 1]])
+      >>> recall(vectors, found=np.array([[1], [0], [0]]), sample=3)  # the third one's nearest is row 1
+      0.6666666666666666
     """
     rows = evenly_spread(len(vectors), sample)
     truth = exact.nearest(vectors, found.shape[1], groups, rows=rows)

@@ -43,11 +43,6 @@ class NewItems(NamedTuple):
 class Recommender:
     """A trained model that answers.
 
-    Example:
-      >>> model = Recommender.load('runs/demo')
-      >>> model.recommend(users=model.user_ids[:2], k=3)
-      >>> model.recommend(histories=[model.item_ids[:4]], k=3)
-
     Attributes:
       path: the folder that was opened.
       seed, epoch: whose parameters these are.
@@ -55,6 +50,12 @@ class Recommender:
       version: changes with the parameters, the items and the histories.
       names: whose numbers are which.
       questions: turns what is asked into numbers.
+
+    Example:
+      >>> model = Recommender.load('runs/demo')
+      >>> lists = model.recommend(users=model.user_ids[:2], k=3)
+      >>> lists.user_id.tolist()
+      ['u0000', 'u0000', 'u0000', 'u0001', 'u0001', 'u0001']
     """
 
     def __init__(self, known: assets.Assets, sizes: Sizes | None = None, room: int = ROOM):
@@ -81,6 +82,11 @@ class Recommender:
 
         Raises:
           UserError: there is no finished run there, or a file is missing, damaged or of another run.
+
+        Example:
+          >>> model = Recommender.load('runs/demo', seed=42)
+          >>> model.seed, len(model.user_ids), len(model.item_ids)
+          (42, 1500, 400)
         """
         known = assets.open_folder(pathlib.Path(path), seed)
         LOG.info('%s: %s + %s, seed %d of %s, epoch %d', path, known.spec.backbone, known.spec.method, known.seed,
@@ -89,7 +95,12 @@ class Recommender:
 
     @property
     def item_ids(self) -> Sequence[str]:
-        """Ids of the items that it knows, new ones last."""
+        """Ids of the items that it knows, new ones last.
+
+        Example:
+          >>> Recommender.load('runs/demo').item_ids[:3]
+          ('p0000', 'p0001', 'p0002')
+        """
         return tuple(self.names.items)
 
     @property
@@ -99,7 +110,12 @@ class Recommender:
 
     @property
     def titles(self) -> Mapping[str, str]:
-        """The title of each item by id; empty where it has none."""
+        """The title of each item by id; empty where it has none.
+
+        Example:
+          >>> Recommender.load('runs/demo').titles['p0001']
+          'Quillmark handmade desk organiser with drawers'
+        """
         return Titles(self.names)
 
     @property
@@ -137,6 +153,12 @@ class Recommender:
         Raises:
           UserError: users or items that are not known, k below 1, nothing asked for, or a person whose history is not
             enough because the gates read users' texts.
+
+        Example:
+          >>> model = Recommender.load('runs/demo')
+          >>> lists = model.recommend(histories=[['p0352', 'p0001'], []], k=2)  # the second person is new
+          >>> lists[['user_id', 'rank', 'source']].values.tolist()
+          [[0, 1, 'model'], [0, 2, 'model'], [1, 1, 'popularity'], [1, 2, 'popularity']]
         """
         asked, names = self.questions.people(users, histories)
         require_k(k)
@@ -170,6 +192,12 @@ class Recommender:
 
         Raises:
           UserError: items that are not known, none at all, or k below 1.
+
+        Example:
+          >>> model = Recommender.load('runs/demo')
+          >>> near = model.recommend_to_items(['p0001'], k=3)
+          >>> near.columns.tolist(), near['rank'].tolist(), 'p0001' in near.item_id.tolist()
+          (['target_item_id', 'item_id', 'score', 'rank'], [1, 2, 3], False)
         """
         require_some(items, 'items')
         require_k(k)
@@ -197,6 +225,13 @@ class Recommender:
         Raises:
           UserError: the method reads no texts, an id is empty, repeated or known already, a text says nothing, or
             vectors are needed and not given.
+
+        Example:
+          >>> model = Recommender.load('runs/demo')
+          >>> model.add_items([{'item': 'p9999', 'title': 'Barkley retro pet brush'}])
+          ['p9999']
+          >>> model.titles['p9999'], len(model.recommend_to_items(['p9999'], k=5))
+          ('Barkley retro pet brush', 5)
         """
         ready = self.prepare_items(table, vectors)
         self.take_items(ready)
@@ -240,6 +275,13 @@ class Recommender:
 
         Raises:
           UserError: an id is not known, or the history is empty.
+
+        Example:
+          >>> why = Recommender.load('runs/demo').explain(user='u0000', item='p0058')
+          >>> why.title, why.nearest_in_history[0].item_id
+          ('Quillmark premium fountain pen with converter', 'p0001')
+          >>> list(why.gates)
+          ['self', 'similar', 'global']
         """
         if item is None:
             raise UserError('explain: name an item')
@@ -251,7 +293,12 @@ class Recommender:
         return explain(self._engine, self._assets, self.questions.request(row, known), target, self.names.describe)
 
     def measure_recall(self, k: int = 10, users: int = 200) -> float:
-        """Share of the exact best k that lists hold as they are made without `exact=True`, over some users."""
+        """Share of the exact best k that lists hold as they are made without `exact=True`, over some users.
+
+        Example:
+          >>> Recommender.load('runs/demo').measure_recall()  # with 400 items every one is scored
+          1.0
+        """
         return self._engine.measure_recall(k, users) if self.approximate else 1.0
 
     def rows(self, users: Sequence[Any], k: int, filter_viewed: bool | None = None, exact: bool = False,
@@ -279,6 +326,10 @@ class Recommender:
 
         Raises:
           UserError: the user is not known.
+
+        Example:
+          >>> Recommender.load('runs/demo').history('u0000')[:3]
+          ['p0352', 'p0001', 'p0367']
         """
         asked, _ = self.questions.people([user], None)
         return [self.names.items[number - 1] for number in asked[0][1]]

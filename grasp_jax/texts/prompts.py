@@ -85,7 +85,12 @@ def less(attributes: collections.abc.Mapping[str, Any], names: collections.abc.S
 
 
 def item_text(attributes: collections.abc.Mapping[str, Any], domain: Domain) -> str:
-    """The filled template of one item."""
+    """The filled template of one item.
+
+    Example:
+      >>> item_text({'title': 'Brass bell', 'brand': 'Ding'}, domains.load('shop'))
+      'The item has the following attributes: name is Brass bell; brand is Ding.'
+    """
     filled = [(label, clean(attributes.get(name)) or UNKNOWN) for label, name in domain.fields]
     if domain.extra:
         listed = {name for _, name in domain.fields + domain.sentences}
@@ -108,6 +113,11 @@ def user_text(profile: collections.abc.Mapping[str, Any], newest_first: collecti
 
     Raises:
       ValueError: there is no room for profile, request and a piece of the newest title.
+
+    Example:
+      >>> text = user_text({'city': 'Bern'}, ['Brass bell', 'Pump'], domains.load('shop'), max_chars=1000)
+      >>> text.split('. ')[1]
+      'The user has visited the following items, newest first: Brass bell; Pump'
     """
     fields = _present(profile)
     head = f'The user has the following profile: {_listed(fields)}. ' if fields else ''

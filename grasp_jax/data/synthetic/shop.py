@@ -73,6 +73,11 @@ def make(customers: int = 1500, products: int = 400, hallucination: float = 0.0,
 
     Raises:
       UserError: an argument is out of range.
+
+    Example:
+      >>> shop = make(customers=20, products=12)
+      >>> shop.log.user_ids[:2], len(shop.item_attributes), sorted(shop.item_attributes[0])
+      (['u00', 'u01'], 12, ['brand', 'categories', 'description', 'features', 'price', 'title'])
     """
     if customers < 2 or products < 2 * _MIN_LENGTH:
         raise UserError(f'config.data.shop has {customers} customers and {products} products; it needs at least 2 and '
