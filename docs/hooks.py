@@ -35,8 +35,9 @@ API: dict[str, dict[str, list[str]]] = {
         'grasp_jax.data.interactions.draw_negatives': [], 'grasp_jax.data.interactions.head_mask': [],
         'grasp_jax.data.filters.k_core': [], 'grasp_jax.data.filters.one_pass': [],
         'grasp_jax.data.synthetic.shop.make': []},
-    'Texts and neighbours': {
+    'Texts, vectors and neighbours': {
         'grasp_jax.texts.prompts.item_text': [], 'grasp_jax.texts.prompts.user_text': [],
+        'grasp_jax.vectors.encoders.encoder_of': [],
         **{f'grasp_jax.retrieval.neighbours.{name}': [] for name in ('neighbours', 'pool', 'recall')}},
     'Attention': {
         f'grasp_jax.models.attention.{name}': [] for name in (

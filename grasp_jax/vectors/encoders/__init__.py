@@ -24,6 +24,14 @@ def encoder_of(config: ml_collections.ConfigDict, answers: pathlib.Path | None =
 
     Raises:
       UserError: there is none of this name.
+
+    Example:
+      >>> from grasp_jax.config import changed, default
+      >>> config = changed(default(), {'encode.kind': 'hashed', 'encode.width': 16})
+      >>> found = encoder_of(config).encode(['red pump', 'blue bell', 'red pump'], ['likes pumps'])
+      >>> items = found.items[found.item_rows]
+      >>> items.shape, np.array_equal(items[0], items[2]), np.array_equal(items[0], items[1])
+      ((3, 16), True, False)
     """
     kind = config.encode.kind
     if kind not in ENCODERS:
