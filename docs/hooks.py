@@ -44,7 +44,7 @@ API: dict[str, dict[str, list[str]]] = {
             'Pair', 'attention', 'holistic_attention', 'level_scores', 'gates', 'plain_fusion', 'project', 'fuse')},
     'Losses': {
         f'grasp_jax.models.losses.{name}': [] for name in (
-            'binary_cross_entropy', 'generalised_bce', 'sampled_softmax', 'full_softmax')},
+            'binary_cross_entropy', 'generalised_bce', 'sampled_softmax', 'full_softmax', 'log_sum_exp')},
     'Batches': {
         **{f'grasp_jax.batching.batches.{name}': [] for name in (
             'Sequences', 'first_fit', 'epoch_plan', 'pack_rows', 'same_user')},

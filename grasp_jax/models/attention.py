@@ -65,6 +65,10 @@ def level_scores(own: jax.Array, similar: jax.Array, width: int) -> jax.Array:
 
     Returns:
       [..., 3] in the order self, similar, global.
+
+    Example:
+      >>> level_scores(own=jnp.array(4.0), similar=jnp.array(-4.0), width=4).tolist()  # 4 / 2, -4 / 2, 0
+      [2.0, -2.0, 0.0]
     """
     scale = width ** -0.5
     return jnp.stack([own * scale, similar * scale, (own + similar) * (2 * width) ** -0.5], -1)
@@ -96,6 +100,11 @@ def gates(scores: jax.Array, kind: str, log_scale: jax.Array | None = None, bias
 
     Returns:
       Like `scores`.
+
+    Example:
+      >>> scores = jnp.zeros((4, 3))  # four items
+      >>> gates(scores, 'paper')[0].tolist(), gates(scores, 'softmax')[0].tolist(), gates(scores, 'none')[0].tolist()
+      ([0.5, 0.5, 0.5], [0.25, 0.25, 0.25], [1.0, 1.0, 1.0])
     """
     if kind == 'paper':
         return jax.nn.sigmoid(scores)

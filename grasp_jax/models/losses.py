@@ -30,6 +30,11 @@ def binary_cross_entropy(positive: jax.Array, negative: jax.Array, weight: jax.A
 
     Returns:
       scalar; 0 where no position counts.
+
+    Example:
+      >>> nothing, one = jnp.zeros((1, 1)), jnp.ones((1, 1))
+      >>> round(binary_cross_entropy(nothing, jnp.zeros((1, 1, 3)), one).item(), 4)  # log 2: nothing is known yet
+      0.6931
     """
     losses = optax.sigmoid_binary_cross_entropy(positive, jnp.ones_like(positive))
     losses += jnp.sum(optax.sigmoid_binary_cross_entropy(negative, jnp.zeros_like(negative)), -1)
@@ -50,6 +55,13 @@ def generalised_bce(positive: jax.Array, negative: jax.Array, weight: jax.Array,
 
     Returns:
       scalar, the mean over positions.
+
+    Example:
+      >>> scores = jnp.zeros((1, 1)), jnp.zeros((1, 1, 1)), jnp.ones((1, 1))
+      >>> round(generalised_bce(*scores, share=0.1, calibration=0.0).item(), 4)  # 2 log 2, as BCE
+      1.3863
+      >>> round(generalised_bce(*scores, share=0.1, calibration=1.0).item(), 4)  # 1.1 log 2, since beta is 0.1
+      0.7625
     """
     beta = share * (calibration * (1 - 1 / share) + 1 / share)
     losses = beta * optax.sigmoid_binary_cross_entropy(positive, jnp.ones_like(positive))
@@ -68,6 +80,11 @@ def sampled_softmax(positive: jax.Array, negative: jax.Array, weight: jax.Array)
 
     Returns:
       scalar, the mean over positions.
+
+    Example:
+      >>> scores = jnp.zeros((1, 1)), jnp.zeros((1, 1, 3)), jnp.ones((1, 1))
+      >>> round(sampled_softmax(*scores).item(), 4)  # log 4: one of four
+      1.3863
     """
     scores = jnp.concatenate([positive[..., None], negative], -1)
     return _mean(jax.nn.logsumexp(scores, -1) - positive, weight)
@@ -100,6 +117,11 @@ def full_softmax(queries: jax.Array, true: jax.Array, items: jax.Array, weight: 
 
     Returns:
       scalar, the mean over positions.
+
+    Example:
+      >>> queries, true, weight = jnp.zeros((1, 1, 2)), jnp.array([[3]]), jnp.ones((1, 1))
+      >>> round(full_softmax(queries, true, jnp.ones((8, 2)), weight).item(), 4)  # log 8: one of eight
+      2.0794
     """
     among = log_sum_exp(queries.reshape(-1, queries.shape[-1]), items, dtype).reshape(true.shape)
     # Of rounded factors too, or a loss could fall below zero.
@@ -124,6 +146,10 @@ def log_sum_exp(queries: jax.Array, items: jax.Array, dtype: str = 'float32') ->
 
     Returns:
       [P].
+
+    Example:
+      >>> round(log_sum_exp(jnp.zeros((1, 2)), jnp.ones((8, 2)))[0].item(), 4)  # log 8
+      2.0794
     """
     factors = queries.astype(dtype)
 
