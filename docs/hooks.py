@@ -221,3 +221,17 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         return f'{found[1]} (`{target.relative_to(ROOT).as_posix()}`)' if '`' not in found[1] else found[1]
 
     return re.sub(r'(?<!!)\[([^\]]+)\]\((?!https?:|#|mailto:)([^)\s]+)\)', kept, markdown)
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
+    """Links of a notebook to pages of the site, which the conversion of notebooks leaves as they are."""
+    if not page.file.src_uri.endswith('.ipynb'):
+        return html
+
+    def to_page(found: re.Match[str]) -> str:
+        target = (pathlib.Path(config['docs_dir'], page.file.src_uri).parent / found[1]).resolve()
+        there = files.get_file_from_path(target.relative_to(pathlib.Path(config['docs_dir']).resolve()).as_posix())
+        assert there is not None, f'{page.file.src_uri}: {found[1]} leads nowhere'
+        return f'href="{there.url_relative_to(page.file)}{found[2] or ""}"'
+
+    return re.sub(r'href="([^":]+\.md)(#[^"]*)?"', to_page, html)

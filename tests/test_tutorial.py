@@ -1,21 +1,28 @@
-"""The tutorial runs from its first cell to its last, and is kept without what it printed."""
+"""The tutorials run from their first cell to their last, and are kept without what they printed."""
 
 import json
 import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import ROOT
 
+NOTEBOOKS = sorted((ROOT / 'docs' / 'tutorials').glob('*.ipynb'))
 NOTEBOOK = ROOT / 'docs' / 'tutorials' / 'own_tables.ipynb'
 
 
-def cells():
-    return json.loads(NOTEBOOK.read_text(encoding='utf-8'))['cells']
+def cells(notebook):
+    return json.loads(notebook.read_text(encoding='utf-8'))['cells']
+
+
+def code_of(notebook):
+    return '\n\n'.join(''.join(cell['source']) for cell in cells(notebook) if cell['cell_type'] == 'code')
 
 
 def test_every_cell_runs():
-    code = '\n\n'.join(''.join(cell['source']) for cell in cells() if cell['cell_type'] == 'code')
+    code = code_of(NOTEBOOK)
     checks = """
 assert len(lists) == 10 and lists.assign(title=lists.item_id.map(model.titles.get)).title.str.len().min() > 0
 assert list(new[new.user_id == 1].source.unique()) == ['popularity'] and set(new[new.user_id == 0].source) == {'model'}
@@ -28,6 +35,17 @@ assert why.item_id == 'brand-new' and len(why.nearest_in_history) > 0
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_it_is_kept_without_outputs():
-    assert all(not cell['outputs'] and cell['execution_count'] is None for cell in cells()
+def test_the_equations_by_hand_are_those_of_the_code():
+    names = {}
+    exec(compile(code_of(ROOT / 'docs' / 'tutorials' / 'equations.ipynb'), 'equations.ipynb', 'exec'), names)
+    assert abs(names['printed'] - 0.5).max() < 0.02 < names['calibrated'].max() - names['calibrated'].min()
+    assert abs(names['fast'] - names['as_printed']).max() < 1e-5 < abs(names['as_printed']).max()
+    assert float(names['by_hand']) == pytest.approx(float(names['in_training']), rel=1e-5)
+    assert names['tied'] == 1 + 5 / 2
+
+
+@pytest.mark.parametrize('notebook', NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_is_kept_without_outputs(notebook):
+    assert len(cells(notebook)) > 5
+    assert all(not cell['outputs'] and cell['execution_count'] is None for cell in cells(notebook)
                if cell['cell_type'] == 'code')
