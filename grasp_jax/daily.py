@@ -47,11 +47,12 @@ def main(argv: Sequence[str]) -> None:
     from grasp_jax.config import changed  # after the flags: --help need not wait for JAX
     from grasp_jax.evaluation.report import load_report
     from grasp_jax.evaluation.report_markdown import render_terminal
+    from grasp_jax.models import methods
     from grasp_jax.pipeline.stages import refresh_knowledge, run_pipeline
     previous, workdir = pathlib.Path(_PREVIOUS.value or ''), pathlib.Path(_WORKDIR.value or '')
     config = changed(_CONFIG.value, {'train.start_from': str(previous), 'train.max_epochs': _EPOCHS.value})
     before = load_report(previous)
-    if config.model.method != 'none':
+    if methods.named(config.model.method).uses_vectors:
         from grasp_jax.config import saved_config
         for what, number in refresh_knowledge(config, workdir, saved_config.load(previous)[1]):
             print(f'{number:>12,}  {what}')

@@ -28,6 +28,7 @@ from grasp_jax.benchmark import workload
 from grasp_jax.commands.command import reading_flags, require_picture, run_app
 from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
+from grasp_jax.models import methods
 
 _SIZE = flags.DEFINE_enum('size', 'beauty_5core', sorted(workload.SIZES),
                           'Sizes of data, vectors and batches (sweep has its own); tiny takes a minute.')
@@ -98,7 +99,7 @@ def _train(size: workload.Size) -> Iterator[dict[str, Any]]:
                                compiled=_COMPILE.value, parts=_PARTS.value,
                                profile=pathlib.Path(_PROFILE.value) if _PROFILE.value else None)
     interactions = workload.interactions_of(size)
-    vectors = workload.tables_of(size) if set(_METHODS.value) - {'none'} else None
+    vectors = workload.tables_of(size) if any(methods.named(name).uses_vectors for name in _METHODS.value) else None
     for method, backbone in itertools.product(_METHODS.value, _BACKBONES.value):
         yield training.measure(size, backbone, method, interactions, vectors, options)
 
@@ -107,7 +108,7 @@ def _evaluate(size: workload.Size) -> Iterator[dict[str, Any]]:
     from grasp_jax.benchmark import evaluation
     interactions = workload.interactions_of(size)
     negatives = workload.negatives_of(interactions)
-    vectors = workload.tables_of(size) if set(_METHODS.value) - {'none'} else None
+    vectors = workload.tables_of(size) if any(methods.named(name).uses_vectors for name in _METHODS.value) else None
     users = _USERS.value if _REFERENCE.value else None
     for method, backbone in itertools.product(_METHODS.value, _BACKBONES.value):
         yield evaluation.measure(size, backbone, method, interactions, negatives, vectors, users)

@@ -14,6 +14,7 @@ from grasp_jax.benchmark.training import REFERENCE_METHODS
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.distributed.sharding import make_mesh
+from grasp_jax.models import methods
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import model_spec
 from grasp_jax.ranking.evaluator import Evaluator
@@ -39,7 +40,7 @@ def measure(size: workload.Size, backbone: str, method: str, interactions: Inter
     """
     config = workload.config_of(size, backbone=backbone, method=method)
     run = make_training_setup(config, make_mesh(tuple(config.train.mesh)), interactions, negatives,
-                              None if method == 'none' else tables,
+                              tables if methods.named(method).uses_vectors else None,
                               workload.pretrained_of(size, model_spec(config, size.items, size.width)))
     if users is not None:
         require_vectors(run)

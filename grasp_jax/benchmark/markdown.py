@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from grasp_jax.evaluation.report_markdown import BACKBONES, METHODS, aligned, markdown
+from grasp_jax.evaluation.report_markdown import BACKBONES, aligned, markdown
+from grasp_jax.models import methods
 
 Rows = list[list[str]]
 
@@ -121,7 +122,7 @@ def _sweep(found: dict[str, Any]) -> list[tuple[Rows, int]]:
 
 def _model(result: dict[str, Any]) -> str:
     name = BACKBONES[result['backbone']]
-    return name if result['method'] == 'none' else f'{name} + {METHODS[result["method"]]}'
+    return name if methods.is_plain(result['method']) else f'{name} + {methods.label(result["method"])}'
 
 
 def _number(value: float | None, form: str, factor: float = 1.0) -> str:

@@ -15,6 +15,7 @@ from grasp_jax.benchmark.reference import Reference, require_vectors
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.distributed.sharding import make_mesh
+from grasp_jax.models import methods
 from grasp_jax.models.spec import model_spec
 from grasp_jax.training.batch import Batch, draw_samples
 from grasp_jax.training.epochs import Chunk, Epochs
@@ -59,8 +60,8 @@ def measure(size: workload.Size, backbone: str, method: str, interactions: Inter
     """
     config = workload.config_of(size, backbone=backbone, method=method, **options.settings)
     config.train.steps_per_call = options.steps
-    run = make_training_setup(config, make_mesh(tuple(config.train.mesh)), interactions, {},
-                              None if method == 'none' else tables,
+    tables = tables if methods.named(method).uses_vectors else None
+    run = make_training_setup(config, make_mesh(tuple(config.train.mesh)), interactions, {}, tables,
                               workload.pretrained_of(size, model_spec(config, size.items, size.width)))
     if options.reference:
         require_vectors(run)
@@ -71,7 +72,7 @@ def measure(size: workload.Size, backbone: str, method: str, interactions: Inter
     reference = None
     if options.reference and method in REFERENCE_METHODS:
         reference = Reference(run.model.spec, train_spec(config), size.batch_size, interactions,
-                              None if method == 'none' else tables, trainer.state.params, options.compiled)
+                              tables, trainer.state.params, options.compiled)
         result |= _same_loss(run, reference, trainer)
         programs[THEIRS] = reference.step
     label = f'{backbone} + {method}'

@@ -17,7 +17,6 @@ from grasp_jax.evaluation.history import History
 from grasp_jax.evaluation.protocol import GROUP_TREES, in_order
 from grasp_jax.evaluation.report_markdown import (
     BACKBONES,
-    METHODS,
     cut_offs,
     group_names,
     headline_k,
@@ -25,6 +24,7 @@ from grasp_jax.evaluation.report_markdown import (
     shared_k,
     variant,
 )
+from grasp_jax.models import methods
 
 Tree = dict[str, Any]
 
@@ -32,6 +32,7 @@ INK, MUTED, GRID = '#1f2933', '#66727f', '#e4e8ec'
 # Told apart in print and by most colour-blind readers: they differ in lightness as well as hue.
 BLUE, ORANGE, TEAL, PLUM, GREY = '#1f5f99', '#e08a2e', '#3d9a8b', '#8a4f7d', '#a9b4be'
 SERIES = (BLUE, ORANGE, TEAL, PLUM, GREY)
+PALETTE = {'blue': BLUE, 'orange': ORANGE, 'teal': TEAL, 'plum': PLUM, 'grey': GREY}  # of `Method.colour`
 TAIL_HEAD = {'all': '#8793a0', 'tail_user': ORANGE, 'head_user': '#f3cd9f', 'tail_item': BLUE, 'head_item': '#a9c6e0',
              'new_target': TEAL, 'repeat': PLUM}
 
@@ -167,27 +168,27 @@ def comparison(reports: Sequence[Tree], path: pathlib.Path) -> None:
     """
     name = f'NDCG@{shared_k(reports)}'
     backbones = list(dict.fromkeys(report['backbone'] for report in reports))
-    methods = list(dict.fromkeys(map(_variant, reports)))
+    shown = list(dict.fromkeys(map(_variant, reports)))
     by_key = {(report['backbone'], _variant(report)): report for report in reports}
     counts = {len(report['seeds']) for report in reports}
     spread = _seeds(reports[0]) if len(counts) == 1 else ', lines: std over seeds where there are several'
     figure, panels = figure_of(2, 'What world knowledge adds to each backbone',
                                f'{reports[0]["dataset"]}  ·  test, sampled protocol{spread}', (9.6, 4.2))
-    width = min(0.8 / len(methods), 0.38)
+    width = min(0.8 / len(shown), 0.38)
     for axes, group, title in zip(panels, (None, 'tail_item'), ('All users', 'Tail items as the target'), strict=True):
-        for column, (method, colour) in enumerate(zip(methods, _method_colours(methods), strict=True)):
+        for column, (method, colour) in enumerate(zip(shown, _method_colours(shown), strict=True)):
             places = [place for place, backbone in enumerate(backbones) if (backbone, method) in by_key]
             parts = [by_key[backbones[place], method] for place in places]
             error = [_of_group(part['std']['test'], group, name) if 'std' in part else math.nan for part in parts]
-            x = np.array(places) + (column - (len(methods) - 1) / 2) * width
+            x = np.array(places) + (column - (len(shown) - 1) / 2) * width
             _bars(axes, x, [_of_group(part['test'], group, name) for part in parts], error,
-                  [colour] * len(x), width * 0.92, _label(method, methods))
+                  [colour] * len(x), width * 0.92, _label(method, shown))
         axes.set_xticks(range(len(backbones)), [BACKBONES.get(backbone, backbone) for backbone in backbones])
         axes.set_xlim(-0.6, len(backbones) - 0.4)
         _from_zero(axes, 1.14)
         panel_of(axes, title, '', f'{name} (%)')
         axes.tick_params(axis='x', length=0, labelsize=10, labelcolor=INK)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc='outside lower center', ncols=min(len(methods), 3),
+    figure.legend(*panels[0].get_legend_handles_labels(), loc='outside lower center', ncols=min(len(shown), 3),
                   **_LEGEND)
     save(figure, path)
 
@@ -276,15 +277,15 @@ def _variant(report: Tree) -> tuple[str, ...]:
 
 def _label(method: tuple[str, ...], among: Sequence[tuple[str, ...]]) -> str:
     """The method's name, with its settings only where the picture holds it more than once."""
-    name = METHODS.get(method[0], method[0])
+    name = methods.label(method[0])
     alone = sum(other[0] == method[0] for other in among) == 1
     return name if alone else f'{name} ({", ".join(method[1:])})'
 
 
-def _method_colours(methods: Sequence[tuple[str, ...]]) -> list[str]:
+def _method_colours(shown: Sequence[tuple[str, ...]]) -> list[str]:
     """The plain backbone is grey wherever it stands; the methods on top of it take the colours in order."""
-    others = iter(_cycle(len(methods)))
-    return [GREY if method[0] == 'none' else next(others) for method in methods]
+    others = iter(_cycle(len(shown)))
+    return [GREY if methods.is_plain(method[0]) else next(others) for method in shown]
 
 
 def save(figure: Figure, path: pathlib.Path) -> None:

@@ -52,6 +52,7 @@ from grasp_jax.data.interactions import Interactions, evenly_spread
 from grasp_jax.evaluation import against_baselines, baseline_plot, beyond_accuracy, examples, groups, plots, protocol
 from grasp_jax.evaluation.history import History, load_history
 from grasp_jax.evaluation.report_markdown import render_markdown, render_terminal
+from grasp_jax.models import methods
 from grasp_jax.ranking import alone, metrics
 from grasp_jax.ranking.lists import LISTS_FILE, load_lists
 from grasp_jax.vectors.origin import origin
@@ -187,13 +188,13 @@ def of_seeds(report: Tree, seeds: Sequence[int]) -> Tree | None:
 
 def _names(config: ConfigDict) -> Tree:
     seeds = [int(seed) for seed in config.train.seeds]
-    grasp = config.model.method in ('grasp', 'grasp_id')
+    facts = methods.named(config.model.method)
     return {
         'dataset': config.data.name, 'method': config.model.method, 'backbone': config.model.backbone,
         'recipe': config.train.recipe, 'start_from': config.train.start_from or None, **_seeds(seeds),
-        'encoder': None if config.model.method == 'none' else config.encode.kind,
-        'vectors_from': origin(config) or None,
-        **{key: config.model[key] if grasp else None for key in ('gate', 'space', 'user_context')}}
+        'encoder': config.encode.kind if facts.uses_vectors else None,
+        'vectors_from': origin(config) if facts.uses_vectors else None,
+        **{key: config.model[key] if facts.gated else None for key in ('gate', 'space', 'user_context')}}
 
 
 def _seeds(seeds: list[int]) -> Tree:

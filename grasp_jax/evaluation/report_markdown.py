@@ -7,6 +7,7 @@ from grasp_jax.data import facts as data_facts
 from grasp_jax.evaluation import against_baselines, examples
 from grasp_jax.evaluation.beyond_accuracy_table import NOTE, report_rows
 from grasp_jax.evaluation.protocol import GROUP_TREES, in_order
+from grasp_jax.models import methods
 
 Tree = dict[str, Any]
 Rows = list[list[str]]
@@ -18,8 +19,6 @@ _MORE_GROUPS, _SHOWN_FROM = {'new_target': 'new items', 'repeat': 'repeats'}, 0.
 _MEANING = {'new_target': 'new items are test items that no training interaction has',
             'repeat': 'repeats are test items that their user had before'}
 BACKBONES = {'sasrec': 'SASRec', 'gru4rec': 'GRU4Rec', 'bert4rec': 'BERT4Rec'}
-METHODS = {'none': 'plain', 'llm_init': 'LLMInit', 'rlmrec': 'RLMRec', 'llm_esr': 'LLM-ESR', 'grasp': 'GRASP',
-           'grasp_id': 'GRASP with ids'}
 
 
 def cut_offs(report: Tree) -> list[int]:
@@ -44,8 +43,7 @@ def shared_k(reports: Sequence[Tree]) -> int | None:
 def model_name(report: Tree) -> str:
     """For example `SASRec + GRASP`."""
     backbone = BACKBONES.get(report['backbone'], report['backbone'])
-    method = METHODS.get(report['method'], report['method'])
-    return f'{backbone}, plain' if report['method'] == 'none' else f'{backbone} + {method}'
+    return f'{backbone}{", " if methods.is_plain(report["method"]) else " + "}{methods.label(report["method"])}'
 
 
 def variant(report: Tree) -> tuple[str, ...]:

@@ -87,11 +87,7 @@ class CommonEncoder(ItemEncoder):
 
 
 class IdEncoder(CommonEncoder):
-    """A trained embedding per item id: the plain backbone, LLMInit and RLMRec.
-
-    LLMInit (Harte et al., Leveraging Large Language Models for Sequential Recommendation, RecSys 2023) starts it from
-    the items' vectors reduced to H by a principal component analysis (`training.state.init_state`).
-    """
+    """A trained embedding per item id."""
 
     def setup(self) -> None:
         """Makes the parameters."""

@@ -9,15 +9,13 @@ from flax import linen as nn
 from grasp_jax.batching.batches import LastPositions, PackedRows, same_user
 from grasp_jax.batching.sampling import StepSamples
 from grasp_jax.distributed.frozen_vectors import FrozenVectors
-from grasp_jax.models.alignment import Alignment
 from grasp_jax.models.attention import KnownScores, row_dot
 from grasp_jax.models.bert4rec import BERT4Rec
-from grasp_jax.models.dual_view import CrossViews, distillation, stack_views, unstack_views
 from grasp_jax.models.gru4rec import GRU4Rec
-from grasp_jax.models.item_encoders import EMBEDDING_INIT, text_rows
-from grasp_jax.models.methods import ITEM_ENCODERS
+from grasp_jax.models.item_encoders import EMBEDDING_INIT
 from grasp_jax.models.sasrec import SASRec
 from grasp_jax.models.spec import ModelSpec
+from grasp_jax.models.views import stack_views, unstack_views
 
 BACKBONES = {'sasrec': SASRec, 'gru4rec': GRU4Rec, 'bert4rec': BERT4Rec}
 
@@ -50,6 +48,29 @@ class Inputs(NamedTuple):
     ends: LastPositions
 
 
+class AuxiliaryInputs(NamedTuple):
+    """What a method's own loss may read.
+
+    Attributes:
+      tables: frozen LLM vectors; None for a method without.
+      users: int32 [B].
+      packed: the batch's rows.
+      masked: bool [R, W], items that the model did not see.
+      encoded: of the batch's rows.
+      last: where in `encoded` the states are that users are ranked by; the sequences to find them with where the
+        batch's rows do not have them, as those of BERT4Rec, in which other items are hidden.
+      similar: K similar users of each user by the width of their rows, where the method uses such.
+    """
+
+    tables: FrozenVectors | None
+    users: jax.Array
+    packed: PackedRows
+    masked: jax.Array
+    encoded: Encoded
+    last: LastPositions | Inputs
+    similar: tuple[Inputs, ...] = ()
+
+
 class Recommender(nn.Module):
     """Item encoder + backbone + scoring."""
 
@@ -57,12 +78,10 @@ class Recommender(nn.Module):
 
     def setup(self) -> None:
         """Makes the parameters."""
-        self.encoder = ITEM_ENCODERS[self.spec.method](self.spec)
+        self.encoder = self.spec.facts.item_encoder(self.spec)
         self.backbone = BACKBONES[self.spec.backbone](self.spec)
-        if self.spec.num_views == 2:
-            self.cross_views = CrossViews(self.spec)
-        if self.spec.method == 'rlmrec':
-            self.alignment = Alignment(self.spec)
+        for name, module in self.spec.facts.modules(self.spec).items():
+            setattr(self, name, module)
         if self.spec.masks_inputs:
             self.mask_vector = self.param('mask_vector', EMBEDDING_INIT, (self.spec.num_views * self.spec.hidden_size,))
 
@@ -78,19 +97,26 @@ class Recommender(nn.Module):
           train: whether dropout is on.
         """
         inputs, parts, context = self.represent_rows(tables, users, packed, masked, train=train)
-        if self.is_initializing() and self.spec.method == 'rlmrec':
-            self._align(tables, users, packed, masked, Encoded(inputs, parts, context), inputs[:, 0],
-                        jnp.ones(len(inputs), bool))
         return Encoded(self.run_backbone(inputs, packed, train=train), parts, context)
+
+    def init_all(self, tables: FrozenVectors | None, users: jax.Array, packed: PackedRows, masked: jax.Array) -> None:
+        """Runs everything that has parameters once, also what training alone needs; arguments as in `__call__`."""
+        encoded = self(tables, users, packed, masked, train=False)
+        if self.spec.facts.default_auxiliary_weight:
+            zeros = jnp.zeros_like(users)
+            ends = LastPositions(zeros, zeros, jnp.ones_like(users))
+            self._auxiliary_loss(AuxiliaryInputs(tables, users, packed, masked, encoded, ends,
+                                                 (Inputs(packed, masked, ends),)))
 
     def run_backbone(self, inputs: jax.Array, packed: PackedRows, *, train: bool,
                      ends: LastPositions | None = None) -> jax.Array:
         """Item representations [R, W, H] of packed rows -> states [R, W, H], or [B, H] at `ends` alone."""
         own = same_user(packed.segment)
         visible = own & _past(own) if self.spec.causal else own  # padding sees nothing
+        inputs = self.spec.facts.before_backbone(self, inputs, packed.position, visible, train=train)
         if self.spec.num_views == 1:
             return self.backbone(inputs, packed.position, visible, train=train, pick=ends and ends.pick)
-        stacked = stack_views(self.cross_views(inputs, packed.position, visible, train=train))
+        stacked = stack_views(inputs)
         position, visible = (jnp.repeat(field, 2, axis=0) for field in (packed.position, visible))
         if ends is None:
             return unstack_views(self.backbone(stacked, position, visible, train=train))
@@ -193,42 +219,26 @@ class Recommender(nn.Module):
           tables, users, packed: as in `__call__`.
           drawn: what was drawn for the batch.
           encoded: of the batch's rows.
-          last: where in `encoded` the states are that users are ranked by; the sequences to find them with where the
-            batch's rows do not have them, as those of BERT4Rec, in which other items are hidden.
-          similar: K similar users of each user by the width of their rows, for LLM-ESR.
+          last, similar: as in `AuxiliaryInputs`.
         """
-        if self.spec.method not in ('rlmrec', 'llm_esr'):
+        if not self.spec.facts.default_auxiliary_weight:
             return jnp.zeros(())
-        if isinstance(last, Inputs):
-            states, there = self._last_states(tables, last, train=True), last.ends.exist
-        else:
-            states, there = last.pick(encoded.states), last.exist
-        if self.spec.method == 'rlmrec':
-            return self._align(tables, users, packed, drawn.masked, encoded, states, there > 0)
-        # Everybody is in rows of one width; what is picked in the others does not count.
-        exist = jnp.sum(jnp.stack([each.ends.exist for each in similar]), 0).reshape(len(users), -1)
-        found = [self._last_states(tables, each, train=False) * each.ends.exist[:, None] for each in similar]
-        teachers = jnp.sum(jnp.stack(found), 0).reshape(*exist.shape, -1)
-        return distillation(states, teachers, exist, there.astype(teachers.dtype))
+        return self._auxiliary_loss(AuxiliaryInputs(tables, users, packed, drawn.masked, encoded, last, similar))
 
-    def _last_states(self, tables: FrozenVectors | None, sequences: Inputs, *, train: bool) -> jax.Array:
-        """States [B, ?] behind sequences."""
+    def _auxiliary_loss(self, inputs: AuxiliaryInputs) -> jax.Array:
+        return self.spec.facts.auxiliary_loss(self, inputs)
+
+    def users_last_states(self, inputs: AuxiliaryInputs) -> tuple[jax.Array, jax.Array]:
+        """States [B, ?] that the batch's users are ranked by, and int32 [B], 1 where there is such a user."""
+        if isinstance(inputs.last, Inputs):
+            return self.last_states(inputs.tables, inputs.last, train=True), inputs.last.ends.exist
+        return inputs.last.pick(inputs.encoded.states), inputs.last.exist
+
+    def last_states(self, tables: FrozenVectors | None, sequences: Inputs, *, train: bool) -> jax.Array:
+        """States [B, ?] behind sequences; gates see nothing of the user but the sequence."""
         nobody = jnp.zeros(len(sequences.ends.row), jnp.int32)
         inputs, _, _ = self.represent_rows(tables, nobody, sequences.packed, sequences.masked, train=train)
         return self.run_backbone(inputs, sequences.packed, train=train, ends=sequences.ends)
-
-    def _align(self, tables: FrozenVectors | None, users: jax.Array, packed: PackedRows, masked: jax.Array,
-               encoded: Encoded, states: jax.Array, there: jax.Array) -> jax.Array:
-        """RLMRec's loss; states [B, H] of the users and bool [B], who of them is there."""
-        def flat(field: jax.Array) -> jax.Array:
-            return field.reshape(packed.items.size, -1)
-
-        assert tables is not None, 'RLMRec needs LLM vectors'
-        ids, vectors = packed.items.reshape(-1), flat(text_rows(tables.items, tables.item_slots, packed.items))
-        if self.spec.alignment == 'generative':
-            return self.alignment.generative(flat(encoded.states), vectors, ids, masked.reshape(-1))
-        people = text_rows(tables.users, tables.user_slots, users)
-        return self.alignment.contrastive(flat(encoded.parts), vectors, ids, states, people, there)
 
     def _true_items(self, parts: Any, context: Any, drawn: StepSamples) -> tuple[Any, Any]:
         """Contexts and parts of the true items at the targets, [G, T, ?]."""

@@ -15,18 +15,17 @@ from jax.sharding import Mesh
 
 from grasp_jax.common.errors import UserError
 from grasp_jax.distributed.frozen_vectors import padded_rows
+from grasp_jax.models import methods
+from grasp_jax.models.methods.base import Method
 
 _CHOICES = {
     'backbone': ('sasrec', 'gru4rec', 'bert4rec'),
-    'method': ('none', 'llm_init', 'rlmrec', 'llm_esr', 'grasp', 'grasp_id'),
     'gate': ('paper', 'calibrated', 'softmax', 'none'),
     'space': ('llm', 'hidden'),
     'user_context': ('text', 'prefix', 'both'),
     'alignment': ('contrastive', 'generative'),
     'id_start': ('random', 'text'),
 }
-# Weight of each method's auxiliary loss in its paper.
-_USUAL_WEIGHTS = {'rlmrec': 0.01, 'llm_esr': 0.1}
 # As in the papers of the backbones.
 USUAL_LAYERS = {'sasrec': 2, 'gru4rec': 1, 'bert4rec': 2}
 Pick = Callable[[jax.Array], jax.Array]  # states [R, W, H] -> some of them, [..., H]
@@ -58,6 +57,11 @@ class ModelSpec:
     table_mesh: Mesh | None = None  # devices over which tables are split by rows; None: whole tables everywhere
 
     @property
+    def facts(self) -> Method:
+        """What the method says of itself. The properties below add what follows from the rest of the config."""
+        return methods.named(self.method)
+
+    @property
     def causal(self) -> bool:
         """Whether a position sees only itself and what came before."""
         return self.backbone != 'bert4rec'
@@ -65,17 +69,17 @@ class ModelSpec:
     @property
     def uses_vectors(self) -> bool:
         """Whether the method needs LLM vectors at all."""
-        return self.method != 'none'
+        return self.facts.uses_vectors
 
     @property
     def uses_vectors_in_forward(self) -> bool:
         """Whether the model reads LLM vectors while it runs, and not before it starts alone."""
-        return self.method not in ('none', 'llm_init')
+        return self.facts.uses_vectors_in_forward
 
     @property
     def gated(self) -> bool:
         """Whether an item's representation goes through the gates of Eq. 4."""
-        return self.method in ('grasp', 'grasp_id')
+        return self.facts.gated
 
     @property
     def items_depend_on_user(self) -> bool:
@@ -90,7 +94,7 @@ class ModelSpec:
     @property
     def uses_user_vectors(self) -> bool:
         """Whether the model reads the vectors of users."""
-        return self.ranks_with_user_vectors or (self.method == 'rlmrec' and self.alignment == 'contrastive')
+        return self.ranks_with_user_vectors or self.facts.trains_with_user_vectors(self)
 
     @property
     def ranks_with_user_vectors(self) -> bool:
@@ -100,18 +104,17 @@ class ModelSpec:
     @property
     def starts_from_text(self) -> bool:
         """Whether the id table starts from LLM vectors that are reduced to the hidden size."""
-        return self.method in ('llm_init', 'llm_esr') or (self.method == 'grasp_id' and self.id_start == 'text')
+        return self.facts.starts_from_text(self)
 
     @property
     def uses_similar_users(self) -> bool:
         """Whether training needs the sequences of similar users."""
-        return self.method == 'llm_esr' and self.auxiliary_weight > 0
+        return self.facts.uses_similar_users and self.auxiliary_weight > 0
 
     @property
     def uses_last_states(self) -> bool:
         """Whether the method's own loss reads the states that users are ranked by."""
-        return self.uses_similar_users or (self.method == 'rlmrec' and self.alignment == 'contrastive'
-                                           and self.auxiliary_weight > 0)
+        return self.facts.trains_with_last_states(self) and self.auxiliary_weight > 0
 
     @property
     def mask_slots(self) -> int:
@@ -121,12 +124,17 @@ class ModelSpec:
     @property
     def num_views(self) -> int:
         """Representations of an item that stand side by side, each `hidden_size` wide."""
-        return 2 if self.method == 'llm_esr' else 1
+        return self.facts.num_views
 
     @property
     def masks_inputs(self) -> bool:
         """Whether some items are hidden from the model in training, behind a learned mask vector."""
-        return not self.causal or (self.method == 'rlmrec' and self.alignment == 'generative')
+        return not self.causal or self.hidden_share > 0
+
+    @property
+    def hidden_share(self) -> float:
+        """Share of the input items that the method hides from a causal model in training."""
+        return self.facts.hidden_share(self)
 
     @property
     def row_width(self) -> int:
@@ -146,16 +154,18 @@ def model_spec(config: ml_collections.ConfigDict, num_items: int, llm_width: int
       UserError: a value that is not among the choices or out of range.
     """
     values: dict[str, Any] = config.model.to_dict()
-    for key, choices in _CHOICES.items():
+    for key, choices in {'method': methods.names(), **_CHOICES}.items():
         if values[key] not in choices:
             raise UserError(f'config.model.{key}={values[key]!r}: choose one of {", ".join(choices)}')
     values['num_layers'] = values['num_layers'] or USUAL_LAYERS[values['backbone']]
     values['fusion_size'] = values['fusion_size'] or 2 * values['hidden_size']
-    if values['auxiliary_weight'] > 0 and values['method'] not in _USUAL_WEIGHTS:
+    usual_weight = methods.named(values['method']).default_auxiliary_weight
+    if values['auxiliary_weight'] > 0 and not usual_weight:
+        others = ' and '.join(name for name in methods.names() if methods.named(name).default_auxiliary_weight)
         raise UserError(f'config.model.auxiliary_weight={values["auxiliary_weight"]}: method {values["method"]} has no '
-                        f'auxiliary loss, {" and ".join(_USUAL_WEIGHTS)} have; leave it out')
+                        f'auxiliary loss, {others} have; leave it out')
     if values['auxiliary_weight'] < 0:
-        values['auxiliary_weight'] = _USUAL_WEIGHTS.get(values['method'], 0.0)
+        values['auxiliary_weight'] = usual_weight
     if not values['auxiliary_temperature'] > 0:
         raise UserError(f'config.model.auxiliary_temperature={values["auxiliary_temperature"]}: must be above 0')
     for key in ('hidden_size', 'fusion_size', 'num_layers', 'num_heads', 'max_length'):

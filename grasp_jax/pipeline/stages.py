@@ -26,6 +26,7 @@ from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.evaluation import against_baselines
 from grasp_jax.evaluation.report import load_report, write_report
+from grasp_jax.models import methods
 from grasp_jax.models.spec import model_spec
 from grasp_jax.pipeline import cold_start as cold_ranking
 from grasp_jax.pipeline import refresh
@@ -160,8 +161,8 @@ def refresh_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path,
       UserError: see its message.
     """
     check_config(config)
-    if config.model.method == 'none':
-        raise UserError('--mode=refresh: method none has neither texts nor vectors; run it as it is')
+    if not methods.named(config.model.method).uses_vectors:
+        raise UserError(f'--mode=refresh: method {config.model.method} has neither texts nor vectors; run it as it is')
     refresh.start(folder, previous, answers_folder(config, previous), config)
     done = prepare_knowledge(config, folder)
     known = refresh.before(folder)
@@ -217,7 +218,7 @@ def _prepare_data(config: ml_collections.ConfigDict, stages: _Stages) -> tuple[D
 def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Knowledge:
     stages = _Stages(folder)
     dataset, digest = _prepare_data(config, stages)
-    if config.model.method == 'none':
+    if not methods.named(config.model.method).uses_vectors:
         return Knowledge(dataset, None, PretrainedInputs(), stages.facts, digest, stages.contents, folder)
     encoder = encoder_of(config)
     if encoder.reads_texts:

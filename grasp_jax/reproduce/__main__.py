@@ -24,7 +24,8 @@ from absl import flags
 from grasp_jax.commands.command import define_stopped_code, only_flags, reading_flags, run_app
 from grasp_jax.common.errors import UserError
 from grasp_jax.config.recipes import RECIPES
-from grasp_jax.evaluation.report_markdown import BACKBONES, METHODS
+from grasp_jax.evaluation.report_markdown import BACKBONES
+from grasp_jax.models import methods
 from grasp_jax.reproduce import grid
 
 _TABLE = flags.DEFINE_enum('table', None, ['2', '3', '4'], 'Table of the paper.')
@@ -170,7 +171,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
         if 'train.seeds' in _changes():
             raise UserError(f'--changes={_CHANGES.value}: seeds are given by --seeds')
         _require_known('backbones', _BACKBONES.value, list(BACKBONES))
-        _require_known('methods', _METHODS.value, list(METHODS))
+        _require_known('methods', _METHODS.value, methods.names())
         if len(_BACKBONES.value) > 1 and _FIGURE.value in _WRITERS:
             raise UserError(f'--backbones={",".join(_BACKBONES.value)}: --figure={_FIGURE.value} takes one')
     if bool(_TABLE.value) == bool(_FIGURE.value):

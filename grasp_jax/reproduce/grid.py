@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from grasp_jax.config import changed, default
-from grasp_jax.evaluation.report_markdown import BACKBONES, METHODS
+from grasp_jax.evaluation.report_markdown import BACKBONES
+from grasp_jax.models import methods
 
 # Data sets by the name that tables give them, and their config.
 DATASETS = {'beauty': 'configs/beauty.py:minilm', 'fashion': 'configs/fashion.py:inter', 'demo': 'configs/demo.py'}
@@ -50,24 +51,24 @@ def overall(dataset: str, recipe: str = 'paper') -> list[Cell]:
       dataset: a key of `DATASETS`.
       recipe: of training; `strong` adds forms without a gate, for which a softmax over all items can be had.
     """
-    cells = []
+    cells, with_ids = [], methods.label('grasp_id')
     for backbone, name in BACKBONES.items():
         for method, published in _PUBLISHED_METHODS.items():
-            cells.append(Cell(f'{backbone}_{method}', METHODS[method], name, (dataset, backbone, published),
+            cells.append(Cell(f'{backbone}_{method}', methods.label(method), name, (dataset, backbone, published),
                               {'model.backbone': backbone, 'model.method': method}))
         cells.append(Cell(f'{backbone}_grasp_printed', 'GRASP as printed', name, (dataset, backbone, 'grasp'),
                           {'model.backbone': backbone, **PRINTED}, ours=True))
         for method in ('grasp', 'grasp_id'):
-            cells.append(Cell(f'{backbone}_{method}', f'{METHODS[method]}, calibrated, prefix', name,
+            cells.append(Cell(f'{backbone}_{method}', f'{methods.label(method)}, calibrated, prefix', name,
                               (dataset, backbone, 'grasp'),
                               {'model.backbone': backbone, 'model.method': method, 'model.gate': 'calibrated'},
                               ours=True))
         if recipe == 'strong':
-            cells.append(Cell(f'{backbone}_grasp_id_ungated', f'{METHODS["grasp_id"]}, no gate', name,
+            cells.append(Cell(f'{backbone}_grasp_id_ungated', f'{with_ids}, no gate', name,
                               (dataset, backbone, 'grasp'),
                               {'model.backbone': backbone, 'model.method': 'grasp_id', 'model.gate': 'none'},
                               ours=True))
-            cells.append(Cell(f'{backbone}_grasp_id_ungated_text', f'{METHODS["grasp_id"]} from texts, no gate', name,
+            cells.append(Cell(f'{backbone}_grasp_id_ungated_text', f'{with_ids} from texts, no gate', name,
                               (dataset, backbone, 'grasp'),
                               {'model.backbone': backbone, 'model.method': 'grasp_id', 'model.gate': 'none',
                                'model.id_start': 'text'}, ours=True))

@@ -9,16 +9,16 @@ import numpy as np
 
 from grasp_jax.common import artefacts
 from grasp_jax.evaluation import gates
-from grasp_jax.evaluation.plots import BLUE, GREY, ORANGE, PLUM, TEAL, figure_of, panel_of, save
+from grasp_jax.evaluation.plots import PALETTE, PLUM, figure_of, panel_of, save
 from grasp_jax.evaluation.report import of_seeds
 from grasp_jax.evaluation.report_markdown import markdown
+from grasp_jax.models import methods
 from grasp_jax.reproduce import runs
 from grasp_jax.reproduce.grid import Cell, wrong_texts
 from grasp_jax.reproduce.tables import Line, number, value
 from grasp_jax.vectors.corruption import CORRUPTED
 
 COLUMNS = ('N@10', 'tail_item:N@10', 'head_item:N@10')
-_COLOURS = {'none': GREY, 'llm_init': TEAL, 'llm_esr': ORANGE, 'grasp': BLUE, 'printed': PLUM}
 GATES = 'gates.json'
 _OVER = ('all candidates', 'the next item')
 
@@ -99,10 +99,10 @@ def plot(rows: Sequence[Line], protocol: str, title: str, path: pathlib.Path) ->
             for label in dict.fromkeys(line.cell.label for line in rows):
                 points = sorted((wrong_texts(line.cell)[1], *value(line.report, protocol, column)) for line in rows
                                 if line.cell.label == label and wrong_texts(line.cell)[0] == kind)
-                method = 'printed' if 'printed' in label else next(
-                    line.cell.settings['model.method'] for line in rows if line.cell.label == label)
+                method = next(line.cell.settings['model.method'] for line in rows if line.cell.label == label)
+                colour = PLUM if 'printed' in label else PALETTE[methods.named(method).colour]
                 axes.errorbar([x for x, _, _ in points], [y for _, y, _ in points], [e or 0.0 for _, _, e in points],
-                              color=_COLOURS[method], marker='o', label=label)
+                              color=colour, marker='o', label=label)
             panel_of(axes, f'{kind.replace("_", ", ")}: {column.replace("_", " ").replace(":", " ")}',
                      '% of texts that are wrong', '%')
     figure.legend(*panels[0].get_legend_handles_labels(), loc='upper right', ncols=3, frameon=False, fontsize=8)

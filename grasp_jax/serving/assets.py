@@ -23,6 +23,7 @@ from grasp_jax.data import dataset
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.distributed.sharding import make_mesh
+from grasp_jax.models import methods
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import ModelSpec, model_spec
 from grasp_jax.retrieval.neighbours import ITEM_NEIGHBOURS
@@ -127,7 +128,7 @@ def read_stages(source: pathlib.Path, stages: pathlib.Path, config: ml_collectio
     """
     known = dataset.load(stages / 'prepare', negatives=False)
     vectors, width = None, 0
-    if config.model.method != 'none':
+    if methods.named(config.model.method).uses_vectors:
         vectors = _vectors(stages, known.interactions, config)
         width = vectors.items.shape[1]
     return Assets(source, stages, config, *seeds, 0, model_spec(config, known.interactions.num_items, width), None,
@@ -199,7 +200,7 @@ def ranked_on_host(spec: TrainSpec, state: TrainState) -> Any:
 
 def _require_stages(folder: pathlib.Path, stages: pathlib.Path, config: ml_collections.ConfigDict) -> None:
     """Refuses stages that are not those that a seed was trained on, or are not whole."""
-    names = ['prepare'] if config.model.method == 'none' else ['prepare', 'encode', 'retrieve']
+    names = ['prepare', *['encode', 'retrieve'] * model_spec(config, 1).uses_vectors]
     for name in names:
         if not (stages / name / artefacts.MANIFEST).is_file():
             raise UserError(f'{stages / name}: is not there; a run is served from its own stages, bring them back')

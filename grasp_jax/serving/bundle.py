@@ -77,7 +77,7 @@ def write_bundle(known: Assets, target: pathlib.Path, replace: bool = False) -> 
 
 def _contents(known: Assets) -> Contents:
     """The files of a bundle, its manifest and program aside: bytes, or a file to be copied."""
-    weights = stablehlo.flat(stablehlo.ranking(known.params))
+    weights = stablehlo.flat(stablehlo.ranking(known.spec, known.params))
     users = ''.join(json.dumps({'id': identity, 'attributes': {}}, ensure_ascii=False) + '\n'
                     for identity in known.user_ids)
     found: Contents = {WEIGHTS: safetensors.numpy.save(weights), f'prepare/{dataset_files.USERS}': users.encode()}
@@ -105,7 +105,7 @@ def _manifest(known: Assets, inside: str, files: dict[str, Any], program: Any) -
     """What `bundle.json` says."""
     made = datetime.datetime.now(datetime.UTC).date()
     name = artefacts.read_json(known.stages / 'prepare' / 'dataset.json')['name']
-    served = version(dataclasses.replace(known, params=stablehlo.ranking(known.params)))
+    served = version(dataclasses.replace(known, params=stablehlo.ranking(known.spec, known.params)))
     return {
         'format': FORMAT, 'version': served, 'contents': inside, 'made': made.isoformat(),
         'dataset': name, 'method': known.spec.method, 'backbone': known.spec.backbone,

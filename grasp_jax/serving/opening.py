@@ -72,7 +72,7 @@ def _open(path: pathlib.Path, seed: int | None) -> Assets:
         config.text.domain = str(path / config.text.domain)
     known = read_stages(path, path, config, (manifest['seed'], (manifest['seed'],)))
     _require_sound(known)
-    shapes = stablehlo.flat(stablehlo.ranking(parameter_shapes(config, known).params))
+    shapes = stablehlo.flat(stablehlo.ranking(known.spec, parameter_shapes(config, known).params))
     if expired(manifest):
         LOG.warning('%s: %s is promised to run until %s only; the bundle serves all the same, export it anew for '
                     'others', path, SCORER, manifest['scorer']['expires'])

@@ -73,9 +73,9 @@ def nested(params: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def ranking(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that rank; RLMRec's alignment is for training alone."""
-    return {name: value for name, value in params.items() if name != 'alignment'}
+def ranking(spec: ModelSpec, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that rank, without those that the method's own loss alone reads."""
+    return {name: value for name, value in params.items() if name not in spec.facts.training_modules}
 
 
 def arguments(known: Assets, weights: str) -> list[Argument]:
@@ -87,7 +87,7 @@ def arguments(known: Assets, weights: str) -> list[Argument]:
     """
     spec = known.spec
     found = [Argument(name, weights, value.shape, value.dtype.name) for name, value in
-             flat(ranking(known.params)).items()]
+             flat(ranking(spec, known.params)).items()]
     for name in _read_tables(spec):
         table = getattr(known.vectors, name)
         found.append(Argument(name, _TABLES[name], table.shape, jax.dtypes.canonicalize_dtype(table.dtype).name))
@@ -97,9 +97,7 @@ def arguments(known: Assets, weights: str) -> list[Argument]:
 
 def _read_tables(spec: ModelSpec) -> list[str]:
     """Tables that are read when items are ranked."""
-    if spec.method == 'llm_esr':
-        return ['items']
-    return [*['items', 'items_similar'] * spec.gated, *['users', 'users_similar'] * spec.ranks_with_user_vectors]
+    return [*spec.facts.ranks_with, *['users', 'users_similar'] * spec.ranks_with_user_vectors]
 
 
 def require_scores(known: Assets) -> None:
@@ -231,7 +229,7 @@ def largest_difference(known: Assets, program: export.Exported) -> tuple[float, 
     for row, request in enumerate(asked):
         newest = request.history[-known.spec.max_length:]
         history[row, :len(newest)] = newest
-    stored = [*flat(ranking(known.params)).values(), *(getattr(known.vectors, name) for name in
+    stored = [*flat(ranking(known.spec, known.params)).values(), *(getattr(known.vectors, name) for name in
                                                        _read_tables(known.spec))]
     question = [history, chosen] if known.spec.ranks_with_user_vectors else [history]
     try:

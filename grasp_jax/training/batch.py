@@ -10,7 +10,6 @@ from jax.sharding import Mesh
 from grasp_jax.batching import batches, sampling
 from grasp_jax.batching.sampling import StepSamples
 from grasp_jax.distributed.sharding import split_rows
-from grasp_jax.models.alignment import HIDDEN_SHARE
 from grasp_jax.models.inputs import input_rows
 from grasp_jax.models.recommender import Inputs, Recommender
 from grasp_jax.training.train_spec import TrainSpec
@@ -57,7 +56,7 @@ def draw_samples(model: Recommender, spec: TrainSpec, shape: batches.BatchSizes,
     if model.spec.causal:
         masked = jnp.zeros(packed.items.shape, bool)
         if model.spec.masks_inputs:
-            masked = sampling.draw_hidden(mask_key, packed, HIDDEN_SHARE)
+            masked = sampling.draw_hidden(mask_key, packed, model.spec.hidden_share)
         is_target = (packed.segment > 0) & ~sampling.is_last(packed)
         if spec.last_only:
             is_target &= sampling.from_the_end(packed) <= spec.last_only

@@ -28,8 +28,6 @@ from grasp_jax.vectors.encoders import ENCODERS, encoder_of
 from grasp_jax.vectors.vector_writer import mean_of
 
 _SIZES = ('method', 'backbone', 'hidden_size', 'num_layers', 'num_heads', 'max_length')
-_OF_GATES = ('gate', 'fusion_size', 'space', 'user_context', 'use_similar', 'use_global')
-_OF_METHOD = {'grasp': _OF_GATES, 'grasp_id': _OF_GATES, 'rlmrec': ('alignment',)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +103,7 @@ def find(config: ml_collections.ConfigDict, seed: int) -> Earlier:
 
 def _require_same_model(earlier: Earlier, config: ml_collections.ConfigDict) -> None:
     now = model_spec(config, num_items=1)
-    for key in (*_SIZES, *_OF_METHOD.get(now.method, ())):
+    for key in (*_SIZES, *now.facts.settings):
         earlier_value, ours = getattr(earlier.spec, key), getattr(now, key)
         if earlier_value != ours:
             raise earlier.refused(f'was trained with config.model.{key}={earlier_value!r}, not {ours!r}; give the '

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 
 from grasp_jax.common import artefacts
 from grasp_jax.evaluation.plots import BLUE, ORANGE, figure_of, panel_of, save
-from grasp_jax.evaluation.report_markdown import BACKBONES, METHODS, Rows, aligned, markdown
+from grasp_jax.evaluation.report_markdown import BACKBONES, Rows, aligned, markdown
+from grasp_jax.models import methods
 
 TABLE, PICTURE = 'trials.md', 'trials.png'
 _SHOWN = 5  # trials on the terminal
@@ -32,7 +33,7 @@ def write(study: Any, config: ml_collections.ConfigDict, folder: pathlib.Path) -
     """
     trials = ranked(study)
     folder.mkdir(parents=True, exist_ok=True)
-    backbone, method = BACKBONES[config.model.backbone], METHODS[config.model.method]
+    backbone, method = BACKBONES[config.model.backbone], methods.label(config.model.method)
     title = f'Search {study.study_name}: {config.data.name}, {backbone}, {method}'
     kept, several = sum(not is_stopped(trial) for trial in trials), 's' * (len(trials) > 1)
     state = (f'{len(trials)} trial{several}, {kept} of them trained to the end and {len(trials) - kept} stopped early; '

@@ -6,9 +6,9 @@ from grasp_jax.vectors.encoders import encoder_of
 
 
 def origin(config: ml_collections.ConfigDict) -> str:
-    """What made the vectors of a config, in one phrase; empty where the method reads none.
+    """What made the vectors of a config, whose method reads such, in one phrase.
 
     Args:
-      config: the full config; reads `model.method`, `encode`, `text.writer` and `llm.model`.
+      config: the full config; reads `encode`, `text.writer` and `llm.model`.
     """
-    return '' if config.model.method == 'none' else encoder_of(config).origin()
+    return encoder_of(config).origin()

@@ -33,7 +33,7 @@ class Small:
             self.tables = FrozenVectors(users[0], users[1], items[0], items[1])
         packed = self.pack([[1, 2, 3]])
         self.params = self.model.init(jax.random.key(0), self.tables, jnp.zeros(1, jnp.int32), packed,
-                                      packed.items > 99, train=False)['params']
+                                      packed.items > 99, method=Recommender.init_all)['params']
         # Larger than at the start, so that everything matters: gates, biases, positions.
         self.params = jax.tree.map(
             lambda leaf: leaf + 0.5 * jax.random.normal(jax.random.key(leaf.size), leaf.shape), self.params)

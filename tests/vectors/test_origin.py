@@ -14,8 +14,7 @@ from grasp_jax.vectors.origin import origin
      'the sentence encoder mini over the filled templates'),
     ({'encode.kind': 'openai', 'encode.model': 'wide', 'text.writer': 'model', 'llm.model': 'llama'},
      'the embedding model wide over texts that the language model llama wrote'),
-    ({'encode.kind': 'precomputed', 'encode.item_vectors': 'items.npy'}, 'made elsewhere, read from items.npy'),
-    ({'model.method': 'none'}, '')])
+    ({'encode.kind': 'precomputed', 'encode.item_vectors': 'items.npy'}, 'made elsewhere, read from items.npy')])
 def test_the_origin_of_vectors_is_said_plainly(settings, said):
     config = default()
     config.update_from_flattened_dict({'model.method': 'grasp', **settings})

@@ -6,6 +6,8 @@ backbone encodes either, and an item's score is the sum of both views' dot produ
 pulled towards the mean state of similar users (`distillation`).
 """
 
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -15,9 +17,13 @@ from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.distributed.partition import take_rows
 from grasp_jax.models.attention import lead
 from grasp_jax.models.item_encoders import EMBEDDING_INIT, KERNEL_INIT, CommonEncoder, text_rows
+from grasp_jax.models.methods.base import Method
 from grasp_jax.models.products import product
 from grasp_jax.models.spec import ModelSpec
 from grasp_jax.models.transformer import SelfAttention
+
+if TYPE_CHECKING:
+    from grasp_jax.models.recommender import AuxiliaryInputs, Recommender
 
 
 def plain_adapter(vectors: jax.Array, first: jax.Array, first_bias: jax.Array, second: jax.Array,
@@ -84,18 +90,6 @@ class CrossViews(nn.Module):
         return inputs + jnp.concatenate([new_id, new_text], -1) / scaled
 
 
-def stack_views(inputs: jax.Array) -> jax.Array:
-    """[R, W, 2H] -> [2R, W, H]; the two views of a row stay neighbours, so rows stay where they are on a mesh."""
-    rows, width, both = inputs.shape
-    return inputs.reshape(rows, width, 2, both // 2).swapaxes(1, 2).reshape(2 * rows, width, both // 2)
-
-
-def unstack_views(states: jax.Array) -> jax.Array:
-    """[2R, W, H] -> [R, W, 2H], the inverse of `stack_views`."""
-    rows, width, hidden = states.shape
-    return states.reshape(rows // 2, 2, width, hidden).swapaxes(1, 2).reshape(rows // 2, width, 2 * hidden)
-
-
 def distillation(states: jax.Array, similar: jax.Array, exist: jax.Array, weight: jax.Array) -> jax.Array:
     """LLM-ESR's retrieval-augmented self-distillation: the mean square of a user's distance to similar users.
 
@@ -113,3 +107,51 @@ def distillation(states: jax.Array, similar: jax.Array, exist: jax.Array, weight
     teacher = jnp.einsum('bkd,bk->bd', taught, exist.astype(taught.dtype)) / jnp.maximum(count, 1)[:, None]
     weight = weight * (count > 0)
     return jnp.sum(jnp.mean((states - teacher) ** 2, -1) * weight) / jnp.maximum(jnp.sum(weight), 1)
+
+
+class LLMESR(Method):
+    """Two views of an item, and a loss that pulls users towards similar ones."""
+
+    name = 'llm_esr'
+    label = 'LLM-ESR'
+    uses_vectors = uses_vectors_in_forward = True
+    uses_similar_users = True
+    ranks_with = ('items',)
+    num_views = 2
+    default_auxiliary_weight = 0.1
+    colour = 'orange'
+
+    def starts_from_text(self, spec: ModelSpec) -> bool:
+        """Always: the embeddings of the id's view."""
+        return True
+
+    def trains_with_last_states(self, spec: ModelSpec) -> bool:
+        """Always."""
+        return True
+
+    def item_encoder(self, spec: ModelSpec) -> DualEncoder:
+        """Makes the item encoder."""
+        return DualEncoder(spec)
+
+    def modules(self, spec: ModelSpec) -> dict[str, nn.Module]:
+        """What mixes the views."""
+        return {'cross_views': CrossViews(spec)}
+
+    def before_backbone(self, model: 'Recommender', inputs: jax.Array, position: jax.Array, visible: jax.Array, *,
+                        train: bool) -> jax.Array:
+        """The views that have looked at each other."""
+        mixed: jax.Array = model.cross_views(inputs, position, visible, train=train)
+        return mixed
+
+    def auxiliary_loss(self, model: 'Recommender', inputs: 'AuxiliaryInputs') -> jax.Array:
+        """`distillation` of the users' last states, from those of their similar users as they are ranked by."""
+        states, there = model.users_last_states(inputs)
+        # Everybody is in rows of one width; what is picked in the others does not count.
+        exist = jnp.sum(jnp.stack([each.ends.exist for each in inputs.similar]), 0).reshape(len(inputs.users), -1)
+        found = [model.last_states(inputs.tables, each, train=False) * each.ends.exist[:, None]
+                 for each in inputs.similar]
+        teachers = jnp.sum(jnp.stack(found), 0).reshape(*exist.shape, -1)
+        return distillation(states, teachers, exist, there.astype(teachers.dtype))
+
+
+METHOD = LLMESR()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from grasp_jax.config import default
-from grasp_jax.models.alignment import Adapter, Alignment, info_nce, unit
+from grasp_jax.models.methods.rlmrec import Adapter, Alignment, info_nce, unit
 from grasp_jax.models.spec import model_spec
 
 

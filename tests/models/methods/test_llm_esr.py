@@ -1,11 +1,11 @@
-"""LLM-ESR's pieces: the adapter in one product, views stacked on rows, distillation that teaches one way."""
+"""LLM-ESR's pieces: the adapter in one product, views that look at each other, distillation that teaches one way."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from grasp_jax.config import default
-from grasp_jax.models import dual_view
+from grasp_jax.models.methods import llm_esr
 from grasp_jax.models.spec import model_spec
 
 
@@ -18,24 +18,16 @@ def test_the_adapter_in_one_product_equals_its_two_layers():
 
     for number in range(len(given)):
         fast, plain = (jax.grad(loss, number + 1)(form, *given)
-                       for form in (dual_view.adapter, dual_view.plain_adapter))
+                       for form in (llm_esr.adapter, llm_esr.plain_adapter))
         np.testing.assert_allclose(fast, plain, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(dual_view.adapter(*given), dual_view.plain_adapter(*given), rtol=1e-5, atol=1e-5)
-
-
-def test_stacked_views_come_back_and_stay_beside_each_other():
-    views = jnp.arange(3 * 4 * 10, dtype=jnp.float32).reshape(3, 4, 10)
-    stacked = dual_view.stack_views(views)
-    np.testing.assert_array_equal(dual_view.unstack_views(stacked), views)
-    np.testing.assert_array_equal(stacked[2], views[1, :, :5])
-    np.testing.assert_array_equal(stacked[3], views[1, :, 5:])
+    np.testing.assert_allclose(llm_esr.adapter(*given), llm_esr.plain_adapter(*given), rtol=1e-5, atol=1e-5)
 
 
 def test_each_view_gets_what_it_asks_the_other_views_queries_for():
     """What is added to a view are its own values; the other view says where to look."""
     config = default()
     config.model.update({'method': 'llm_esr', 'hidden_size': 4, 'max_length': 5, 'dropout': 0.0})
-    model = dual_view.CrossViews(model_spec(config, num_items=9, llm_width=6))
+    model = llm_esr.CrossViews(model_spec(config, num_items=9, llm_width=6))
     inputs, position = jax.random.normal(jax.random.key(0), (1, 5, 8)), jnp.arange(5)[None]
     everything = jnp.ones((1, 5, 5), bool)
     params = model.init(jax.random.key(1), inputs, position, everything, train=False)
@@ -57,11 +49,11 @@ def test_distillation_by_hand():
     exist = jnp.array([[True, True], [True, False], [False, False], [True, True]])
     weight = jnp.array([1.0, 1.0, 1.0, 0.0])
     # User 0: mean (2, 3), distances 1 and 1. User 1: (2, 0), 4 and 0. User 2 has nobody, user 3 does not count.
-    np.testing.assert_allclose(dual_view.distillation(states, similar, exist, weight), (1.0 + 2.0) / 2)
-    to_states, to_similar = jax.grad(dual_view.distillation, (0, 1))(states, similar, exist, weight)
+    np.testing.assert_allclose(llm_esr.distillation(states, similar, exist, weight), (1.0 + 2.0) / 2)
+    to_states, to_similar = jax.grad(llm_esr.distillation, (0, 1))(states, similar, exist, weight)
     assert np.abs(to_states[:2]).sum() > 0 and not np.any(to_states[2:]) and not np.any(to_similar)
 
 
 def test_nobody_similar_gives_zero_and_no_nan():
-    nothing = dual_view.distillation(jnp.ones((2, 3)), jnp.ones((2, 1, 3)), jnp.zeros((2, 1), bool), jnp.ones(2))
+    nothing = llm_esr.distillation(jnp.ones((2, 3)), jnp.ones((2, 1, 3)), jnp.zeros((2, 1), bool), jnp.ones(2))
     assert float(nothing) == 0

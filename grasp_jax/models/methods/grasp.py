@@ -1,7 +1,4 @@
-"""GRASP's item representations: LLM vectors, three gates and an MLP, with or without an id beside them.
-
-The calls are those of `item_encoders.ItemEncoder`.
-"""
+"""GRASP: an item is represented by its LLM vectors, three gates that look at the user, and an MLP (Eq. 3 to 5)."""
 
 import math
 from typing import Any, NamedTuple
@@ -12,21 +9,24 @@ from flax import linen as nn
 from jax.sharding import Mesh
 
 from grasp_jax.distributed.frozen_vectors import FrozenVectors
-from grasp_jax.distributed.partition import take_rows
 from grasp_jax.models import attention
 from grasp_jax.models.attention import KnownScores, Normalised, Pair, lead
 from grasp_jax.models.item_encoders import (
     ADAPTER_INIT,
-    EMBEDDING_INIT,
     ITEM_BLOCK,
     KERNEL_INIT,
     TEXT_KEEP_PROB,
     ItemEncoder,
     pair_rows,
 )
+from grasp_jax.models.methods.base import Method
 from grasp_jax.models.pair_scores import gated_scores
 from grasp_jax.models.products import product
+from grasp_jax.models.spec import ModelSpec
 from grasp_jax.models.user_context import prefix_context, text_context
+
+# Keys of the `model` section that the gates and the MLP depend on.
+GATE_SETTINGS = ('gate', 'fusion_size', 'space', 'user_context', 'use_similar', 'use_global')
 
 
 class ItemParts(NamedTuple):
@@ -181,85 +181,6 @@ class GraspEncoder(ItemEncoder):
         return nn.relu(fused + lead(self.fusion_bias, fused))
 
 
-class IdParts(NamedTuple):
-    """Work per item of `GraspIdEncoder`: that of the GRASP encoder, and the id embedding [..., H]."""
-
-    text: ItemParts
-    identity: jax.Array
-
-
-class GraspIdEncoder(ItemEncoder):
-    """GRASP with an id branch: the representation of Eq. 5 plus a trained embedding of the item's id.
-
-    Not in the paper. Text tells apart what differs in words; what only behaviour tells is left to the embedding. Its
-    features stand beside those of GRASP, so that folding and scoring stay what they are. With `id_start` text it starts
-    from the item's vector reduced to H, like that of LLMInit (`item_encoders.IdEncoder`).
-    """
-
-    def setup(self) -> None:
-        """Makes the parameters."""
-        self.text = GraspEncoder(self.spec)
-        self.embedding = self.param('embedding', EMBEDDING_INIT, (self.spec.vocabulary, self.spec.hidden_size))
-
-    def look_up(self, tables: FrozenVectors, ids: jax.Array, mesh: Mesh | None = None) -> tuple[Pair, jax.Array]:
-        """ids [...] -> vectors as in `GraspEncoder`, and id embeddings [..., H]."""
-        return self.text.look_up(tables, ids, mesh), take_rows(self.embedding, ids, mesh)
-
-    def parts(self, looked_up: tuple[Pair, jax.Array], dtype: str = 'float32') -> IdParts:
-        """The work per item."""
-        return IdParts(self.text.parts(looked_up[0], dtype), looked_up[1])
-
-    def stored(self, parts: IdParts, dtype: Any) -> IdParts:
-        """As in `GraspEncoder`."""
-        return parts._replace(text=self.text.stored(parts.text, dtype))
-
-    def context(self, tables: FrozenVectors, users: jax.Array, looked_up: tuple[Pair, jax.Array], segment: jax.Array,
-                seen: jax.Array, train: bool = False) -> Pair | tuple[()]:
-        """As in `GraspEncoder`; the id embedding has no say in the gates."""
-        return self.text.context(tables, users, looked_up[0], segment, seen, train)
-
-    def level_scores(self, context: Pair, parts: IdParts) -> jax.Array:
-        """As in `GraspEncoder`."""
-        return self.text.level_scores(context, parts.text)
-
-    def gates(self, scores: jax.Array, together: jax.Array | None) -> jax.Array:
-        """As in `GraspEncoder`."""
-        return self.text.gates(scores, together)
-
-    def features(self, context: Pair | KnownScores, parts: IdParts, together: jax.Array | None = None) -> jax.Array:
-        """[..., F + H]."""
-        return jnp.concatenate([self.text.features(context, parts.text, together), parts.identity], -1)
-
-    def features_at(self, gate: jax.Array, parts: IdParts) -> jax.Array:
-        """As in `GraspEncoder`, [N, F + H]."""
-        return jnp.concatenate([self.text.features_at(gate, parts.text), parts.identity], -1)
-
-    def joined_features(self, context: Pair, true: IdParts, drawn: IdParts) -> tuple[jax.Array, jax.Array]:
-        """[..., 1, F + H] and [..., N, F + H]."""
-        of_true, of_drawn = self.text.joined_features(context, true.text, drawn.text)
-        return (jnp.concatenate([of_true, true.identity[..., None, :]], -1),
-                jnp.concatenate([of_drawn, drawn.identity], -1))
-
-    def log_normaliser(self, context: Pair, parts: IdParts, counted: jax.Array) -> jax.Array:
-        """As in `GraspEncoder`."""
-        return self.text.log_normaliser(context, parts.text, counted)
-
-    def score_all(self, query: jax.Array, context: Pair | Normalised, parts: IdParts) -> jax.Array:
-        """[B, N]; the id branch is one dense product."""
-        to_text, to_identity = jnp.split(query, [self.spec.fusion_size], -1)
-        return self.text.score_all(to_text, context, parts.text) + to_identity @ parts.identity.T
-
-    def represent(self, features: jax.Array, dtype: str = 'float32') -> jax.Array:
-        """The MLP's last layer plus the id embedding, [..., H]."""
-        hidden, identity = jnp.split(features, [self.spec.fusion_size], -1)
-        return self.text.represent(hidden, dtype) + identity
-
-    def fold(self, query: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """[..., H] -> [..., F + H] and an offset [...]."""
-        folded, offset = self.text.fold(query)
-        return jnp.concatenate([folded, query], -1), offset
-
-
 def _adapt(kernels: jax.Array, pair: Pair, dtype: str = 'float32') -> Pair:
     return Pair(product(pair.own, kernels[0], dtype), product(pair.similar, kernels[1], dtype))
 
@@ -268,3 +189,22 @@ def _in_blocks(fields: Any, total: int) -> Any:
     """Fields [N, ?] as blocks of items [N / K, K, ?]; one block where they do not come out even."""
     size = ITEM_BLOCK if total % ITEM_BLOCK == 0 else total
     return jax.tree.map(lambda field: field.reshape(-1, size, field.shape[-1]), fields)
+
+
+class GRASP(Method):
+    """The paper's method."""
+
+    name = 'grasp'
+    label = 'GRASP'
+    uses_vectors = uses_vectors_in_forward = True
+    ranks_with = ('items', 'items_similar')
+    gated = True
+    settings = GATE_SETTINGS
+    colour = 'blue'
+
+    def item_encoder(self, spec: ModelSpec) -> GraspEncoder:
+        """Makes the item encoder."""
+        return GraspEncoder(spec)
+
+
+METHOD = GRASP()

@@ -8,12 +8,19 @@ generative: some items of the sequence are hidden, and the states at their place
 recognise the LLM vectors of what is hidden. (BERT4Rec hides items anyway.)
 """
 
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from grasp_jax.models.item_encoders import IdEncoder, text_rows
 from grasp_jax.models.losses import NEVER
+from grasp_jax.models.methods.base import Method
 from grasp_jax.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from grasp_jax.models.recommender import AuxiliaryInputs, Recommender
 
 # Share of items that the generative form hides from a causal model.
 HIDDEN_SHARE = 0.1
@@ -106,3 +113,52 @@ def unit(vectors: jax.Array) -> jax.Array:
     """[..., D] at length 1; zero stays zero, with a gradient of zero."""
     square = jnp.sum(vectors ** 2, -1, keepdims=True)
     return vectors * jnp.where(square > 1e-12, jax.lax.rsqrt(jnp.maximum(square, 1e-12)), 0.0)
+
+
+class RLMRec(Method):
+    """Id embeddings, and a loss that ties them and the users' states to LLM vectors."""
+
+    name = 'rlmrec'
+    label = 'RLMRec'
+    uses_vectors = uses_vectors_in_forward = True
+    training_modules = ('alignment',)
+    default_auxiliary_weight = 0.01
+    settings = ('alignment',)
+
+    def trains_with_user_vectors(self, spec: ModelSpec) -> bool:
+        """In the contrastive form, which aligns users too."""
+        return spec.alignment == 'contrastive'
+
+    def trains_with_last_states(self, spec: ModelSpec) -> bool:
+        """In the contrastive form, where they stand for the users."""
+        return spec.alignment == 'contrastive'
+
+    def hidden_share(self, spec: ModelSpec) -> float:
+        """In the generative form."""
+        return HIDDEN_SHARE if spec.alignment == 'generative' else 0.0
+
+    def item_encoder(self, spec: ModelSpec) -> IdEncoder:
+        """Makes the item encoder."""
+        return IdEncoder(spec)
+
+    def modules(self, spec: ModelSpec) -> dict[str, nn.Module]:
+        """The adapters."""
+        return {'alignment': Alignment(spec)}
+
+    def auxiliary_loss(self, model: 'Recommender', inputs: 'AuxiliaryInputs') -> jax.Array:
+        """The loss of `Alignment`, over all items of the batch."""
+        def flat(field: jax.Array) -> jax.Array:
+            return field.reshape(inputs.packed.items.size, -1)
+
+        tables, items = inputs.tables, inputs.packed.items
+        assert tables is not None, 'RLMRec needs LLM vectors'
+        ids, vectors = items.reshape(-1), flat(text_rows(tables.items, tables.item_slots, items))
+        alignment: Alignment = model.alignment
+        if model.spec.alignment == 'generative':
+            return alignment.generative(flat(inputs.encoded.states), vectors, ids, inputs.masked.reshape(-1))
+        states, there = model.users_last_states(inputs)
+        people = text_rows(tables.users, tables.user_slots, inputs.users)
+        return alignment.contrastive(flat(inputs.encoded.parts), vectors, ids, states, people, there > 0)
+
+
+METHOD = RLMRec()
