@@ -18,7 +18,7 @@ from grasp_jax.models import methods
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import model_spec
 from grasp_jax.ranking.evaluator import Evaluator
-from grasp_jax.ranking.forward import item_parts, user_states
+from grasp_jax.ranking.forward import item_features, user_states
 from grasp_jax.training.train_spec import train_spec
 from grasp_jax.training.training_setup import TrainingSetup, make_training_setup
 
@@ -53,8 +53,8 @@ def measure(size: workload.Size, backbone: str, method: str, interactions: Inter
     result: dict[str, Any] = {'backbone': backbone, 'method': method, 'users': count, 'items': size.items}
     for protocol, full in (('sampled', False), ('both', True)):
         if run.host is None:
-            parts = item_parts(run.model, run.mesh, params, run.data)
-            jax.block_until_ready(evaluator.rank_batch(params, parts, 0, full))  # compiles
+            features = item_features(run.model, run.mesh, params, run.data)
+            jax.block_until_ready(evaluator.rank_batch(params, features, 0, full))  # compiles
         else:
             evaluator(params, full)
         theirs = [_seconds(other.scores)] if other and full else []
@@ -106,8 +106,8 @@ def _scores(run: TrainingSetup, params: Any, users: int) -> np.ndarray:
     evaluator = Evaluator(run.model, run.mesh, run.data, few, 'test', negatives, users)
     states, context = user_states(run.model, run.mesh, evaluator.num_rows, params, run.data,
                                   evaluator.batch(0).placement)
-    parts = item_parts(run.model, run.mesh, params, run.data)
-    scores: Any = run.model.apply({'params': params}, states, context, parts, method=Recommender.score_all)
+    features = item_features(run.model, run.mesh, params, run.data)
+    scores: Any = run.model.apply({'params': params}, states, context, features, method=Recommender.score_all)
     return evaluator.in_order([scores])[:, :known.num_items]
 
 

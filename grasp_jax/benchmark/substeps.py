@@ -81,8 +81,8 @@ def _ours(run: TrainingSetup, epochs: Epochs, state: TrainState) -> dict[str, An
 
     def represent(model: Recommender, tables: Any) -> Any:
         """All that is done with items: the inputs of the backbone and the features of what is scored."""
-        inputs, parts, context = model.represent_rows(tables, placement.user, packed, drawn.masked)
-        return inputs, model.target_features(tables, parts, context, drawn)
+        inputs, features, context = model.represent_rows(tables, placement.user, packed, drawn.masked)
+        return inputs, model.target_features(tables, features, context, drawn)
 
     @jax.jit
     def item_encoder(params: Any, tables: Any) -> Any:

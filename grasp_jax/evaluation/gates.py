@@ -56,6 +56,6 @@ def _of_batch(model: Recommender, mesh: Any, num_rows: int, params: Any, data: A
     scores = gate_scores(model, mesh, num_rows, params, data, placement, candidates).candidates
 
     def call(model: Recommender) -> jax.Array:
-        return jnp.asarray(model.encoder.gates(scores, candidates > 0))
+        return jnp.asarray(model.gated_encoder.gates(scores, candidates > 0))
 
     return jnp.asarray(model.apply({'params': params}, method=call))

@@ -1,11 +1,11 @@
-"""Holistic attention enhancement (paper, section 3, Eq. 3 to 5) as pure functions, plain and factorised.
+"""Eq. 3 to 5 factorised, as GRASP computes them; `equations` has them as printed.
 
-The plain form builds what the paper prints: three gated copies of the item's vectors, side by side, times the first
-matrix of the fusion MLP. The gate is one number per (user, item) and level, so it commutes with that matrix:
+The printed form builds three gated copies of the item's vectors, side by side, times the first matrix of the MLP. The
+gate is one number per (user, item) and level, so it commutes with that matrix:
 
     W [g1 i ; g2 ib ; g3 i ; g3 ib] = g1 (W1 i) + g2 (W2 ib) + g3 (W3 i + W4 ib)
 
-The factorised form does the wide work once per item and leaves H-wide sums per (user, item). Tests hold them equal.
+The factorised form does the wide work once per item and leaves F-wide sums per (user, item). Tests hold them equal.
 """
 
 from typing import NamedTuple
@@ -13,46 +13,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from grasp_jax.models.equations import Pair
 from grasp_jax.models.products import product
 
 LEVELS = 3  # self, similar, global
-
-
-class Pair(NamedTuple):
-    """An entity's vector and the mean of its neighbours' vectors, each [..., D]."""
-
-    own: jax.Array
-    similar: jax.Array
-
-
-class KnownScores(NamedTuple):
-    """Arguments of the gates, [..., N, 3], that were worked out before; they come in place of a user's context."""
-
-    scores: jax.Array
-
-
-class Normalised(NamedTuple):
-    """A user's context beside what the softmax gate divides by, where items come in several parts.
-
-    Attributes:
-      context: Pair of [B, D].
-      log_normaliser: [B, 3].
-    """
-
-    context: Pair
-    log_normaliser: jax.Array
-
-
-def attention(query: jax.Array, value: jax.Array) -> jax.Array:
-    """Eq. 3: A(q, v) = sigmoid(q v^T / sqrt(d)) v, for single vectors [..., D] -> [..., D]."""
-    score = jnp.sum(query * value, -1, keepdims=True) / jnp.sqrt(query.shape[-1])
-    return jax.nn.sigmoid(score) * value
-
-
-def holistic_attention(user: Pair, item: Pair) -> jax.Array:
-    """Eq. 4 as printed: [self || similar || global], [..., 4D]."""
-    both = attention(jnp.concatenate(user, -1), jnp.concatenate(item, -1))
-    return jnp.concatenate([attention(user.own, item.own), attention(user.similar, item.similar), both], -1)
 
 
 def level_scores(own: jax.Array, similar: jax.Array, width: int) -> jax.Array:
@@ -134,15 +98,8 @@ def level_switch(use_similar: bool, use_global: bool) -> jax.Array:
     return jnp.array([1.0, float(use_similar), float(use_global)])
 
 
-def plain_fusion(gate: jax.Array, item: Pair, kernel: jax.Array) -> jax.Array:
-    """First layer of the MLP in Eq. 5 as printed: gated copies side by side, [..., 4D], times [4D, H]."""
-    own, similar, both = (gate[..., level:level + 1] for level in range(LEVELS))
-    wide = jnp.concatenate([own * item.own, similar * item.similar, both * item.own, both * item.similar], -1)
-    return wide @ kernel
-
-
 class Projected(NamedTuple):
-    """The wide half of the factorised first layer, once per item; each level is [..., H]."""
+    """The wide half of the factorised first layer, once per item; each level is [..., F]."""
 
     own: jax.Array
     similar: jax.Array
@@ -150,7 +107,7 @@ class Projected(NamedTuple):
 
 
 def project(item: Pair, kernel: jax.Array) -> Projected:
-    """Vectors [..., D] and the kernel [4D, H] of `plain_fusion` -> the three levels' shares.
+    """Vectors [..., D] and the first kernel [4D, F] of Eq. 5 -> the three levels' shares.
 
     The two products of a vector are one, twice as wide: a fifth faster on a CPU.
     """
@@ -161,13 +118,13 @@ def project(item: Pair, kernel: jax.Array) -> Projected:
 
 
 def project_ungated(item: Pair, kernel: jax.Array, switch: jax.Array, dtype: str = 'float32') -> jax.Array:
-    """Where every gate is the same number for all: vectors [..., D] -> what `fuse` would make of them, [..., H].
+    """Where every gate is the same number for all: vectors [..., D] -> what `fuse` would make of them, [..., F].
 
     The kernels of a vector are added before the product, which leaves half the work of `project`.
 
     Args:
       item: vectors.
-      kernel: [4D, H] of `plain_fusion`.
+      kernel: [4D, F], the first of Eq. 5.
       switch: [3], the gates.
       dtype: in which factors are multiplied; other than float32 takes vectors [m, D].
     """
@@ -178,9 +135,9 @@ def project_ungated(item: Pair, kernel: jax.Array, switch: jax.Array, dtype: str
 
 @jax.custom_vjp
 def fuse(gate: jax.Array, projected: Projected) -> jax.Array:
-    """The narrow half, once per (user, item): gates [..., 3] -> [..., H]. Equals `plain_fusion`.
+    """The narrow half, once per (user, item): gates [..., 3] -> [..., F]. Equals `equations.plain_fusion`.
 
-    The gradient is written out because its sums over H are dot products: as such they run several times faster on a
+    The gradient is written out because its sums over F are dot products: as such they run several times faster on a
     CPU than as sums of products.
     """
     own, similar, both = (gate[..., level:level + 1] for level in range(LEVELS))

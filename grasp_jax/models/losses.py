@@ -129,14 +129,10 @@ def full_softmax(queries: jax.Array, true: jax.Array, items: jax.Array, weight: 
     return _mean(among - positive, weight)
 
 
-def plain_log_sum_exp(queries: jax.Array, items: jax.Array) -> jax.Array:
-    """[P, F], [m, F] -> [P], log sum_j exp(q . i_j), with all scores at once."""
-    return jax.nn.logsumexp(queries @ items.T, -1)
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def log_sum_exp(queries: jax.Array, items: jax.Array, dtype: str = 'float32') -> jax.Array:
-    """Equals `plain_log_sum_exp`, block by block; the gradient makes the scores anew instead of keeping them.
+    """log sum_j exp(q . i_j), as `plain_forms.plain_log_sum_exp`, block by block; the gradient makes the scores anew
+    instead of keeping them.
 
     Args:
       queries: [P, F].

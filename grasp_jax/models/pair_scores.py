@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from grasp_jax.models.attention import LEVELS, Projected, lead
+from grasp_jax.models.attention import LEVELS, Projected
 
 # Not on a CPU: numbers of the hidden layer that are there at once.
 _MOST_HIDDEN = 1 << 26
@@ -14,18 +14,14 @@ _MOST_HIDDEN = 1 << 26
 _product = functools.partial(jnp.matmul, precision='highest')
 
 
-def plain_gated_scores(query: jax.Array, gate: jax.Array, projected: Projected, bias: jax.Array) -> jax.Array:
-    """query . relu(gates * projections + bias) with all hidden layers at once; arguments as in `gated_scores`."""
-    fused = jnp.einsum('bnl,nlf->bnf', gate, jnp.stack(projected, 1))
-    return jnp.einsum('bnf,bf->bn', jax.nn.relu(fused + lead(bias, fused)), query)
-
-
 @jax.custom_vjp
 def gated_scores(query: jax.Array, gate: jax.Array, projected: Projected, bias: jax.Array) -> jax.Array:
-    """Equals `plain_gated_scores`, item by item on a CPU, where the hidden layers [B, F] of an item stay in the cache,
-    and in larger chunks elsewhere. The layer is a product with the item's three projections and the bias; the gradient,
-    which makes the layers anew, is three more. For 896 queries, 256 items and F = 256 on one core 54 ms with the
-    gradient, where differentiating the plain form query by query took 843.
+    """query . relu(gates * projections + bias), as `equations.plain_gated_scores`.
+
+    Item by item on a CPU, where the hidden layers [B, F] of an item stay in the cache, and in larger chunks elsewhere.
+    The layer is a product with the item's three projections and the bias; the gradient, which makes the layers anew,
+    is three more. For 896 queries, 256 items and F = 256 on one core 54 ms with the gradient, where differentiating the
+    plain form query by query took 843.
 
     Args:
       query: [B, F].

@@ -9,12 +9,13 @@ from flax import linen as nn
 from grasp_jax.batching.batches import LastPositions, PackedRows, same_user
 from grasp_jax.batching.sampling import StepSamples
 from grasp_jax.distributed.frozen_vectors import FrozenVectors
-from grasp_jax.models.attention import KnownScores, row_dot
+from grasp_jax.models.attention import row_dot
 from grasp_jax.models.bert4rec import BERT4Rec
 from grasp_jax.models.gru4rec import GRU4Rec
-from grasp_jax.models.item_encoders import EMBEDDING_INIT
+from grasp_jax.models.item_encoders import EMBEDDING_INIT, GatedItemEncoder, ItemEncoder
 from grasp_jax.models.sasrec import SASRec
 from grasp_jax.models.spec import ModelSpec
+from grasp_jax.models.user_context import NO_GATES, Context
 from grasp_jax.models.views import stack_views, unstack_views
 
 BACKBONES = {'sasrec': SASRec, 'gru4rec': GRU4Rec, 'bert4rec': BERT4Rec}
@@ -25,13 +26,13 @@ class Encoded(NamedTuple):
 
     Attributes:
       states: [R, W, H], user representations o of Eq. 6; 2H wide where items have two views.
-      parts: the item encoder's work on the rows' items, [R, W, ...].
-      context: what the gates see of the user, [R, W, ...].
+      item_features: of the rows' items, [R, W, ?], as `ItemEncoder.encode_items` gives them.
+      context: what the gates see of the user at each position.
     """
 
     states: jax.Array
-    parts: Any
-    context: Any
+    item_features: Any
+    context: Context
 
 
 class Inputs(NamedTuple):
@@ -78,7 +79,7 @@ class Recommender(nn.Module):
 
     def setup(self) -> None:
         """Makes the parameters."""
-        self.encoder = self.spec.facts.item_encoder(self.spec)
+        self.encoder: ItemEncoder = self.spec.facts.item_encoder(self.spec)
         self.backbone = BACKBONES[self.spec.backbone](self.spec)
         for name, module in self.spec.facts.modules(self.spec).items():
             setattr(self, name, module)
@@ -96,8 +97,8 @@ class Recommender(nn.Module):
           masked: bool [R, W], items that the model must not see (see `ModelSpec.masks_inputs`).
           train: whether dropout is on.
         """
-        inputs, parts, context = self.represent_rows(tables, users, packed, masked, train=train)
-        return Encoded(self.run_backbone(inputs, packed, train=train), parts, context)
+        inputs, item_features, context = self.represent_rows(tables, users, packed, masked, train=train)
+        return Encoded(self.run_backbone(inputs, packed, train=train), item_features, context)
 
     def init_all(self, tables: FrozenVectors | None, users: jax.Array, packed: PackedRows, masked: jax.Array) -> None:
         """Runs everything that has parameters once, also what training alone needs; arguments as in `__call__`."""
@@ -127,33 +128,33 @@ class Recommender(nn.Module):
         return self.backbone(stacked, position, visible, train=train, pick=pick).reshape(ends.row.shape[0], -1)
 
     def represent_rows(self, tables: FrozenVectors | None, users: jax.Array, packed: PackedRows, masked: jax.Array, *,
-                       train: bool = False) -> tuple[jax.Array, Any, Any]:
+                       train: bool = False) -> tuple[jax.Array, Any, Context]:
         """All that is done with the items of the rows before the backbone; arguments as in `__call__`.
 
         Returns:
-          the backbone's inputs [R, W, H], and `parts` and `context` of `Encoded`.
+          the backbone's inputs [R, W, H], and `item_features` and `context` as in `Encoded`.
         """
         seen, _ = self._visible(packed, masked)
         looked_up = self.encoder.look_up(tables, packed.items, self.spec.table_mesh)
-        parts = self.encoder.parts(looked_up)
+        item_features = self.encoder.encode_items(looked_up)
         context = self.encoder.context(tables, users, looked_up, packed.segment, seen, train)
-        return self._inputs(context, parts, packed, masked), parts, context
+        return self._inputs(context, item_features, packed, masked), item_features, context
 
     def row_scores(self, tables: FrozenVectors, users: jax.Array,
-                   packed: PackedRows, masked: jax.Array) -> tuple[jax.Array, Any]:
+                   packed: PackedRows, masked: jax.Array) -> tuple[jax.Array, Context]:
         """The arguments of the gates for the rows' items [R, W, 3], and `context` of `Encoded`; dropout off."""
-        _, parts, context = self.represent_rows(tables, users, packed, masked)
-        return self.encoder.level_scores(context, parts), context
+        _, item_features, context = self.represent_rows(tables, users, packed, masked)
+        return self.gated_encoder.level_scores(context, item_features), context
 
-    def known_states(self, parts: Any, context: Any, packed: PackedRows, masked: jax.Array) -> jax.Array:
-        """States [R, W, H], dropout off, where the work on the rows' items is known and, with gates, their `row_scores`
-        (`KnownScores` in place of the context)."""
-        return self.run_backbone(self._inputs(context, parts, packed, masked), packed, train=False)
+    def known_states(self, item_features: Any, context: Context, packed: PackedRows, masked: jax.Array) -> jax.Array:
+        """States [R, W, H], dropout off, where the features of the rows' items are known and, with gates, their
+        `row_scores` (in `context.gate_scores`)."""
+        return self.run_backbone(self._inputs(context, item_features, packed, masked), packed, train=False)
 
-    def _inputs(self, context: Any, parts: Any, packed: PackedRows, masked: jax.Array) -> jax.Array:
+    def _inputs(self, context: Context, item_features: Any, packed: PackedRows, masked: jax.Array) -> jax.Array:
         """What the backbone reads, [R, W, H]."""
-        inputs: jax.Array = self.encoder.represent(self.encoder.features(context, parts,
-                                                                         self._visible(packed, masked)[1]))
+        together = self._visible(packed, masked)[1]
+        inputs = self.encoder.represent(self.encoder.pair_features(context, item_features, together))
         if self.spec.masks_inputs:
             inputs = jnp.where(masked[..., None], self.mask_vector[None, None], inputs)
         return inputs
@@ -180,15 +181,14 @@ class Recommender(nn.Module):
         """
         states = drawn.targets.pick(encoded.states)
         if drawn.negatives.ndim > 1:
-            return self._dot(states, *self.target_features(tables, encoded.parts, encoded.context, drawn))
-        context, true = self._true_items(encoded.parts, encoded.context, drawn)
+            return self._dot(states, *self.target_features(tables, encoded.item_features, encoded.context, drawn))
+        context, true = self._true_items(encoded.item_features, encoded.context, drawn)
         query, offset = self.encoder.fold(states)
-        positive = row_dot(query, self.encoder.features(context, true))
+        positive = row_dot(query, self.encoder.pair_features(context, true))
         catalogue = self.catalogue(tables, drawn.negatives)
 
-        def of_group(query: jax.Array, context: Any) -> jax.Array:
-            found: jax.Array = self.encoder.score_all(query, context, catalogue)
-            return found
+        def of_group(query: jax.Array, context: Context) -> jax.Array:
+            return self.encoder.score_all(query, context, catalogue)
 
         # Group by group, not position by position: a loop over what lies on several devices could not be split.
         shared = jax.vmap(of_group)(query, context)
@@ -207,8 +207,7 @@ class Recommender(nn.Module):
           features are wider.
         """
         everything = self.catalogue(tables, jnp.arange(1, self.spec.num_items + 1), dtype)
-        nobody = jax.tree.map(lambda field: jnp.zeros((self.spec.num_items, field.shape[-1])), encoded.context)
-        items: jax.Array = self.encoder.represent(self.encoder.features(nobody, everything), dtype)
+        items = self.encoder.represent(self.encoder.pair_features(NO_GATES, everything), dtype)
         return drawn.targets.pick(encoded.states), items
 
     def auxiliary(self, tables: FrozenVectors | None, users: jax.Array, packed: PackedRows, drawn: StepSamples,
@@ -235,61 +234,64 @@ class Recommender(nn.Module):
         return inputs.last.pick(inputs.encoded.states), inputs.last.exist
 
     def last_states(self, tables: FrozenVectors | None, sequences: Inputs, *, train: bool) -> jax.Array:
-        """States [B, ?] behind sequences; gates see nothing of the user but the sequence."""
+        """States [B, ?] behind sequences, for methods whose items look alike to every user."""
         nobody = jnp.zeros(len(sequences.ends.row), jnp.int32)
         inputs, _, _ = self.represent_rows(tables, nobody, sequences.packed, sequences.masked, train=train)
         return self.run_backbone(inputs, sequences.packed, train=train, ends=sequences.ends)
 
-    def _true_items(self, parts: Any, context: Any, drawn: StepSamples) -> tuple[Any, Any]:
-        """Contexts and parts of the true items at the targets, [G, T, ?]."""
+    def _true_items(self, item_features: Any, context: Context, drawn: StepSamples) -> tuple[Context, Any]:
+        """Contexts and features of the true items at the targets, [G, T, ?]."""
         if self.spec.causal:
             # The barrier makes it one copy; else every use shifts the E-wide rows anew.
-            parts = jax.lax.optimization_barrier(jax.tree.map(lambda field: jnp.roll(field, -1, axis=1), parts))
-        context, true = jax.tree.map(drawn.targets.pick, (context, parts))
+            later = jax.tree.map(lambda field: jnp.roll(field, -1, axis=1), item_features)
+            item_features = jax.lax.optimization_barrier(later)
+        context, true = jax.tree.map(drawn.targets.pick, (context, item_features))
         return context, true
 
-    def target_features(self, tables: FrozenVectors | None, parts: Any, context: Any,
+    def target_features(self, tables: FrozenVectors | None, item_features: Any, context: Context,
                         drawn: StepSamples) -> tuple[jax.Array, jax.Array]:
         """Features of the true item [G, T, 1, F] and of the negatives [G, T, N, F] of each target.
 
-        `parts` and `context` are those of `Encoded`, the others as in `score_targets`.
+        `item_features` and `context` are those of `Encoded`, the others as in `score_targets`.
         """
-        context, true = self._true_items(parts, context, drawn)
-        negatives = self.encoder.parts(self.encoder.look_up(tables, drawn.negatives, self.spec.table_mesh))
+        context, true = self._true_items(item_features, context, drawn)
+        negatives = self.encoder.encode_items(self.encoder.look_up(tables, drawn.negatives, self.spec.table_mesh))
         return self.encoder.joined_features(context, true, negatives)
 
-    def score(self, states: jax.Array, context: Any, parts: Any, exist: jax.Array | None = None) -> jax.Array:
-        """Scores N candidates of each state: states [..., H], context [..., ?], parts [..., N, ?] -> [..., N].
+    def score(self, states: jax.Array, context: Context, item_features: Any,
+              exist: jax.Array | None = None) -> jax.Array:
+        """Scores N candidates of each state: states [..., H], context [..., ?], item_features [..., N, ?] -> [..., N].
 
-        `exist`, bool [..., N], says which candidates there are (the softmax gate counts them). In place of the context
-        come known `KnownScores` [..., N, 3].
+        `exist`, bool [..., N], says which candidates there are (the softmax gate counts them).
         """
-        if not isinstance(context, KnownScores):
-            context = jax.tree.map(lambda field: field[..., None, :], context)
-        return self._dot(states, self.encoder.features(context, parts, exist))
+        return self._dot(states, self.encoder.pair_features(context.for_candidates(), item_features, exist))
 
-    def score_all(self, states: jax.Array, context: Any, parts: Any) -> jax.Array:
-        """Scores every item for each of B states: states [B, H], parts [N, ?] -> [B, N]."""
+    def score_all(self, states: jax.Array, context: Context, item_features: Any) -> jax.Array:
+        """Scores every item for each of B states: states [B, H], item_features [N, ?] -> [B, N]."""
         query, offset = self.encoder.fold(states)
-        return self.encoder.score_all(query, context, parts) + offset[:, None]
+        return self.encoder.score_all(query, context, item_features) + offset[:, None]
 
-    def log_normaliser(self, context: Any, parts: Any, counted: jax.Array) -> jax.Array:
+    def log_normaliser(self, context: Context, item_features: Any, counted: jax.Array) -> jax.Array:
         """What a softmax gate over N items divides by: contexts [B, ?], counted bool [B, N] -> [B, 3]."""
-        found: jax.Array = self.encoder.log_normaliser(context, parts, counted)
-        return found
+        return self.gated_encoder.log_normaliser(context, item_features, counted)
 
-    def gate_scores(self, tables: FrozenVectors, context: Any, ids: jax.Array) -> jax.Array:
+    def gate_scores(self, tables: FrozenVectors, context: Context, ids: jax.Array) -> jax.Array:
         """The arguments of the gates for N candidates each: context [..., ?], ids [..., N] -> [..., N, 3]."""
-        context = jax.tree.map(lambda field: field[..., None, :], context)
-        return self.encoder.level_scores(context, self.encoder.parts(self.encoder.look_up(tables, ids)))
+        return self.gated_encoder.level_scores(context.for_candidates(), self.catalogue(tables, ids))
 
     def catalogue(self, tables: FrozenVectors | None, ids: jax.Array, dtype: str = 'float32') -> Any:
         """The item encoder's work on `ids`, shared by all users that are scored; `dtype` as in `products.product`."""
-        return self.encoder.parts(self.encoder.look_up(tables, ids), dtype)
+        return self.encoder.encode_items(self.encoder.look_up(tables, ids), dtype)
 
     def stored_catalogue(self, tables: FrozenVectors | None, ids: jax.Array) -> Any:
         """As `catalogue`, for keeping: what is as wide as the vectors is in the type of their table."""
         return self.encoder.stored(self.catalogue(tables, ids), None if tables is None else tables.items.dtype)
+
+    @property
+    def gated_encoder(self) -> GatedItemEncoder:
+        """The item encoder, of a method with gates."""
+        assert isinstance(self.encoder, GatedItemEncoder), f'method {self.spec.method} has no gates'
+        return self.encoder
 
     def _dot(self, states: jax.Array, *features: jax.Array) -> jax.Array:
         query, offset = self.encoder.fold(states)

@@ -1,14 +1,45 @@
-"""What the gate sees of the user.
+"""What the gates see of the user.
 
 `text`: the vector of the user's whole training history. It contains the target of every training position, so a gate
 that can open learns to read the target from it. `prefix`: at each position only the items seen so far. `both`: their
 sum, in training without the text for half of the users, so that the gate cannot rely on it.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
-from grasp_jax.models.attention import Pair
+from grasp_jax.models.equations import Pair
+
+
+class Context(NamedTuple):
+    """What is known of users when items are looked at. Which fields are there says how gates are found:
+
+    - none: there are no gates, items look alike to every user;
+    - `user`: the gates compare the user's vectors with the item's;
+    - `user` and `log_normaliser`: so does the softmax gate, over items that come in several calls;
+    - `gate_scores`: what the gates compare was worked out before.
+
+    Attributes:
+      user: vectors of the user at each position, [..., D].
+      gate_scores: arguments of the gates, [..., 3], for each item that is looked at.
+      log_normaliser: what the softmax gate divides by, as a logarithm, [B, 3].
+    """
+
+    user: Pair | None = None
+    gate_scores: jax.Array | None = None
+    log_normaliser: jax.Array | None = None
+
+    def for_candidates(self) -> 'Context':
+        """The same for every candidate of a position: `user` gets an axis for them, [..., 1, D]; `gate_scores` have
+        one already."""
+        if self.user is None:
+            return self
+        return self._replace(user=Pair(*(field[..., None, :] for field in self.user)))
+
+
+NO_GATES = Context()
 
 
 def text_context(users: Pair, segment: jax.Array) -> Pair:

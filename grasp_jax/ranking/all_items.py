@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from grasp_jax.distributed.partition import AXES, BOTH_AXES, REPLICATED
-from grasp_jax.models.attention import Normalised
 from grasp_jax.models.recommender import Recommender
+from grasp_jax.models.user_context import Context
 from grasp_jax.ranking.ties import ahead_of, counted
 
 
@@ -33,13 +33,13 @@ class Beside(NamedTuple):
         return 1 + self.unmasked
 
 
-def rank_in_shares(model: Recommender, mesh: Mesh, beside: Beside, params: Any, parts: Any, states: jax.Array,
-                   context: Any, targets: jax.Array, history: jax.Array) -> tuple[jax.Array, jax.Array]:
+def rank_in_shares(model: Recommender, mesh: Mesh, beside: Beside, params: Any, features: Any, states: jax.Array,
+                   context: Context, targets: jax.Array, history: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Full rankings of B users.
 
     Args:
       model, mesh, beside: what is ranked, where, and what else is wanted.
-      params, parts: parameters, and `item_parts` of them.
+      params, features: parameters, and `item_features` of them.
       states, context: [B, H], [B, ?], what is scored, and what the gates see of the users.
       targets: int32 [B], item ids.
       history: int32 [B, ?], item ids that are no candidates, filled up with 0; the target always is one.
@@ -50,9 +50,9 @@ def rank_in_shares(model: Recommender, mesh: Mesh, beside: Beside, params: Any, 
     """
     spec = model.spec
 
-    def share(parts: Any, params: Any, states: jax.Array, context: Any, targets: jax.Array,
+    def share(features: Any, params: Any, states: jax.Array, context: Context, targets: jax.Array,
               history: jax.Array) -> tuple[jax.Array, jax.Array]:
-        count = jax.tree.leaves(parts)[0].shape[0]
+        count = jax.tree.leaves(features)[0].shape[0]
         first = 1 + jax.lax.axis_index(AXES) * count
         place = targets - first
         here = (place >= 0) & (place < count)
@@ -62,10 +62,11 @@ def rank_in_shares(model: Recommender, mesh: Mesh, beside: Beside, params: Any, 
             if spec.items_depend_on_user and spec.gate == 'softmax':  # its candidates are all items on all devices
                 there = counted(left_out, first, count, spec.num_items)
                 there |= here[:, None] & (place[:, None] == jnp.arange(count)[None])
-                own = model.apply({'params': params}, context, parts, there, method=Recommender.log_normaliser)
+                own = model.apply({'params': params}, context, features, there, method=Recommender.log_normaliser)
                 most = jax.lax.pmax(own, AXES)
-                opening = Normalised(context, most + jnp.log(jax.lax.psum(jnp.exp(own - most), AXES)))
-            found: Any = model.apply({'params': params}, states, opening, parts, method=Recommender.score_all)
+                total = jax.lax.psum(jnp.exp(own - most), AXES)
+                opening = context._replace(log_normaliser=most + jnp.log(total))
+            found: Any = model.apply({'params': params}, states, opening, features, method=Recommender.score_all)
             return jnp.asarray(found)
 
         def ahead(scores: jax.Array, left_out: jax.Array) -> jax.Array:
@@ -79,15 +80,13 @@ def rank_in_shares(model: Recommender, mesh: Mesh, beside: Beside, params: Any, 
         found = [ahead(scores, history)]
         if beside.unmasked:
             nothing = jnp.zeros((len(targets), 1), targets.dtype)
-            found.append(
-    ahead(
-        scored(nothing) if spec.items_depend_on_user and spec.gate == 'softmax' else scores,
-         nothing))
+            again = spec.items_depend_on_user and spec.gate == 'softmax'
+            found.append(ahead(scored(nothing) if again else scores, nothing))
         return jax.lax.psum(jnp.stack(found, 1), AXES), _best_of_all(scores, history, first, spec.num_items, beside)
 
     shares: Callable[..., Any] = jax.shard_map(
         share, mesh=mesh, in_specs=(BOTH_AXES, *(REPLICATED,) * 5), out_specs=REPLICATED, check_vma=False)
-    ahead, best = shares(parts, params, states, context, targets, history)
+    ahead, best = shares(features, params, states, context, targets, history)
     return 1.0 + ahead, best
 
 

@@ -19,15 +19,16 @@ from jax.sharding import Mesh
 from grasp_jax.batching import batches
 from grasp_jax.data.interactions import Interactions, Split, evenly_spread
 from grasp_jax.distributed.sharding import replicate, split_users
-from grasp_jax.models.attention import LEVELS, KnownScores
+from grasp_jax.models.attention import LEVELS
 from grasp_jax.models.inputs import DeviceData
 from grasp_jax.models.recommender import Recommender
+from grasp_jax.models.user_context import NO_GATES, Context
 from grasp_jax.ranking import alone
 from grasp_jax.ranking.all_items import Beside, rank_in_shares
 from grasp_jax.ranking.forward import (
     GateScores,
     gate_scores,
-    item_parts,
+    item_features,
     known_states,
     of_items,
     user_states,
@@ -39,31 +40,31 @@ from grasp_jax.ranking.ties import rank_of_first
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _rank_batch(model: Recommender, mesh: Mesh, num_rows: int, beside: Beside, params: Any, data: DeviceData,
-                parts: Any, placement: batches.RowPlacement, targets: jax.Array, negatives: jax.Array,
+                features: Any, placement: batches.RowPlacement, targets: jax.Array, negatives: jax.Array,
                 history: jax.Array | None, scores: GateScores | None = None) -> tuple[jax.Array, ...]:
     def look_up(known: Any, ids: jax.Array) -> Any:
         return of_items(known[1], ids)
 
-    spec, context, given = model.spec, (), (model, mesh, num_rows, params, data, placement)
-    # The gates of a full ranking need the users' context, and parts may lie on other devices than the rows.
+    spec, context, given = model.spec, NO_GATES, (model, mesh, num_rows, params, data, placement)
+    # The gates of a full ranking need the users' context, and features may lie on other devices than the rows.
     if spec.table_mesh is not None or (spec.items_depend_on_user and (scores is None or history is not None)):
         states, context = user_states(*given)
     else:
-        states = known_states(*given, parts, KnownScores(scores.rows) if scores else ())
-    opening = KnownScores(scores.candidates) if scores else context
-    sampled = rank_candidates(model, mesh, look_up, (params, parts), states, opening, targets, negatives)
+        states = known_states(*given, features, Context(gate_scores=scores.rows) if scores else NO_GATES)
+    opening = Context(gate_scores=scores.candidates) if scores else context
+    sampled = rank_candidates(model, mesh, look_up, (params, features), states, opening, targets, negatives)
     if history is None:
         return replicate((sampled, jnp.zeros((0,)), jnp.zeros((0,))), mesh)
     targets = jnp.maximum(targets, 1)
-    full, best = rank_in_shares(model, mesh, beside, params, parts, states, context, targets, history)
+    full, best = rank_in_shares(model, mesh, beside, params, features, states, context, targets, history)
     return replicate((sampled, full, best), mesh)
 
 
 def rank_candidates(model: Recommender, mesh: Mesh, look_up: Callable[[Any, jax.Array], Any], known: tuple[Any, Any],
-                    states: jax.Array, context: Any, targets: jax.Array, negatives: jax.Array) -> jax.Array:
+                    states: jax.Array, context: Context, targets: jax.Array, negatives: jax.Array) -> jax.Array:
     """Ranks [B] of targets [B] among their negatives [B, N], a few users at a time.
 
-    `look_up` gives the parts of ids from `known`, the parameters and whatever else it reads; `context` is what
+    `look_up` gives the features of ids from `known`, the parameters and whatever else it reads; `context` is what
     `Recommender.score` takes.
 
     On a CPU the E-wide rows of a few users' candidates fit the cache: three times faster than all at once, measured
@@ -170,18 +171,18 @@ class Evaluator:
         from the first time on, and no E-wide row of an input or a candidate is read again: 1.2 instead of 3.7 s for
         SASRec + GRASP on one core, measured on Amazon Beauty.
         """
-        parts = item_parts(self.model, self.mesh, params, self.data)
+        features = item_features(self.model, self.mesh, params, self.data)
         results = []
         for step in range(self.num_batches):
-            results.append(self.rank_batch(params, parts, step, full, depth))
+            results.append(self.rank_batch(params, features, step, full, depth))
         sampled, everything, best = zip(*results, strict=True)
         return self.collect(sampled, everything, full), self.lists(best, depth)
 
-    def rank_batch(self, params: Any, parts: Any, step: int, full: bool, depth: int = 0) -> tuple[jax.Array, ...]:
-        """Sampled ranks [B], full ranks [B, 1 or 2] and lists [B, depth] of one batch, with the `item_parts` of these
-        parameters."""
+    def rank_batch(self, params: Any, features: Any, step: int, full: bool, depth: int = 0) -> tuple[jax.Array, ...]:
+        """Sampled ranks [B], full ranks [B, 1 or 2] and lists [B, depth] of one batch, with the `item_features` of
+        these parameters."""
         batch = self.batch(step)
-        return _rank_batch(self.model, self.mesh, self.num_rows, self.beside(depth), params, self.data, parts,
+        return _rank_batch(self.model, self.mesh, self.num_rows, self.beside(depth), params, self.data, features,
                            batch.placement, batch.targets, batch.negatives, self.left_out(step) if full else None,
                            self._gate_scores(params, step, batch) if self._keeps_scores else None)
 

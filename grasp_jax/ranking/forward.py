@@ -12,6 +12,7 @@ from grasp_jax.distributed.sharding import split_table, split_users
 from grasp_jax.models.inputs import DeviceData, input_rows
 from grasp_jax.models.item_encoders import ITEM_BLOCK
 from grasp_jax.models.recommender import Recommender
+from grasp_jax.models.user_context import Context
 
 # On a CPU: users whose candidates are scored together.
 _USERS_IN_CACHE = 8
@@ -20,7 +21,7 @@ _ROWS_TOGETHER = 1 << 16
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def item_parts(model: Recommender, mesh: Mesh, params: Any, data: DeviceData) -> Any:
+def item_features(model: Recommender, mesh: Mesh, params: Any, data: DeviceData) -> Any:
     """The item encoder's work on items 1..m, once per evaluation; filled up with the padding item so that every
     device can rank an equal share in whole blocks."""
     count, devices = model.spec.num_items, mesh.size
@@ -40,7 +41,7 @@ def item_parts(model: Recommender, mesh: Mesh, params: Any, data: DeviceData) ->
 
 
 def user_states(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data: DeviceData,
-                placement: batches.RowPlacement) -> tuple[jax.Array, Any]:
+                placement: batches.RowPlacement) -> tuple[jax.Array, Context]:
     """States and gate contexts that predict what follows each user's input: [B, H], [B, ?]."""
     packed, masked, ends = input_rows(model.spec, mesh, data.items, placement, num_rows)
     encoded: Any = model.apply({'params': params}, data.tables, placement.user, packed, masked, train=False)
@@ -48,23 +49,23 @@ def user_states(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data
 
 
 def known_states(model: Recommender, mesh: Mesh, num_rows: int, params: Any, data: DeviceData,
-                 placement: batches.RowPlacement, parts: Any, context: Any) -> jax.Array:
+                 placement: batches.RowPlacement, features: Any, context: Context) -> jax.Array:
     """The states [B, H] of `user_states`, without looking at the E-wide vectors.
 
     Args:
       model, mesh, num_rows, params, data, placement: as there.
-      parts: `item_parts`.
-      context: `KnownScores` of the rows' items, as from `gate_scores`; () where there are no gates.
+      features: `item_features`.
+      context: the `gate_scores` of the rows' items, or nothing where there are no gates.
     """
     packed, masked, ends = input_rows(model.spec, mesh, data.items, placement, num_rows)
-    states: Any = model.apply({'params': params}, of_items(parts, packed.items), context, packed, masked,
+    states: Any = model.apply({'params': params}, of_items(features, packed.items), context, packed, masked,
                               method=Recommender.known_states)
     return ends.pick(states)
 
 
-def of_items(parts: Any, ids: jax.Array) -> Any:
-    """Of `item_parts` those of items [...]; what stands for id 0 is not to be used."""
-    return jax.tree.map(lambda field: field[jnp.maximum(ids - 1, 0)], parts)
+def of_items(features: Any, ids: jax.Array) -> Any:
+    """Of `item_features` those of items [...]; what stands for id 0 is not to be used."""
+    return jax.tree.map(lambda field: field[jnp.maximum(ids - 1, 0)], features)
 
 
 class GateScores(NamedTuple):

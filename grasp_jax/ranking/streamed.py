@@ -21,6 +21,7 @@ from grasp_jax.distributed.vectors_on_host import HostVectors
 from grasp_jax.models.inputs import DeviceData
 from grasp_jax.models.item_encoders import ITEM_BLOCK
 from grasp_jax.models.recommender import Recommender
+from grasp_jax.models.user_context import Context
 from grasp_jax.ranking.all_items import Beside, best_of, best_so_far
 from grasp_jax.ranking.evaluator import Batch, Evaluator, rank_candidates
 from grasp_jax.ranking.forward import user_states
@@ -78,17 +79,18 @@ class StreamedEvaluator(Evaluator):
                 group = [self.batch(step) for step in range(start, min(start + _BATCHES, self.num_batches))]
                 known = []
                 for batch in group:
-                    ranks, *rest = self._sampled(params, batch)
+                    ranks, states, context = self._sampled(params, batch)
                     sampled.append(ranks)
-                    known.append((*rest, self._target_scores(params, batch, *rest)) if full else ())
+                    known.append((states, context, self._target_scores(params, batch, states, context)) if full else ())
                     bar.update()
                 if not full:
                     continue
                 hidden = [self.left_out(start + place) for place in range(len(group))]
                 found = [_nothing(len(batch.targets), beside) for batch in group]
                 for first in blocks:
-                    parts = self._parts(params, _block(np.arange(first, min(first + _ITEMS, count + 1))))
-                    found = [_rank_block(self.model, beside, params, parts, first, before, *rest, batch.targets, seen)
+                    features = self._features(params, _block(np.arange(first, min(first + _ITEMS, count + 1))))
+                    found = [_rank_block(self.model, beside, params, features, first, before, *rest, batch.targets,
+                                         seen)
                              for before, rest, batch, seen in zip(found, known, group, hidden, strict=True)]
                     found[-1].ranks.block_until_ready()  # or rows of all blocks would queue up
                     bar.update()
@@ -107,20 +109,20 @@ class StreamedEvaluator(Evaluator):
         tables = self._host.fetch(items, np.asarray(users), padded_rows(places), padded_rows(len(users)))
         return self.data._replace(tables=tables)
 
-    def _sampled(self, params: Any, batch: Batch) -> tuple[jax.Array, ...]:
+    def _sampled(self, params: Any, batch: Batch) -> tuple[jax.Array, jax.Array, Context]:
         """Sampled ranks [B], states and contexts."""
         return _rank_sampled(self.model, self.mesh, self.num_rows, params, self.data_of(batch), batch.placement,
                              batch.targets, batch.negatives)
 
-    def _target_scores(self, params: Any, batch: Batch, states: jax.Array, context: Any) -> jax.Array:
+    def _target_scores(self, params: Any, batch: Batch, states: jax.Array, context: Context) -> jax.Array:
         """Scores [B, 1] of the targets, from a block of them: an item of the same vector shall have the same score."""
-        parts = self._parts(params, _block(batch.targets))
-        return _diagonal(self.model, params, parts, states, context)
+        features = self._features(params, _block(batch.targets))
+        return _diagonal(self.model, params, features, states, context)
 
-    def _parts(self, params: Any, ids: np.ndarray) -> Any:
+    def _features(self, params: Any, ids: np.ndarray) -> Any:
         """The item encoder's work on a block of items."""
         tables = self._host.fetch(ids, ids[:0], padded_rows(len(ids) + 1), padded_rows(1))
-        return _block_parts(self.model, params, tables, ids)
+        return _block_features(self.model, params, tables, ids)
 
 
 def _block(ids: np.ndarray) -> np.ndarray:
@@ -142,15 +144,16 @@ def _rank_sampled(model: Recommender, mesh: Mesh, num_rows: int, params: Any, da
 
 
 @functools.partial(jax.jit, static_argnums=(0,))
-def _block_parts(model: Recommender, params: Any, tables: FrozenVectors, ids: jax.Array) -> Any:
+def _block_features(model: Recommender, params: Any, tables: FrozenVectors, ids: jax.Array) -> Any:
     return model.apply({'params': params}, tables, ids, method=Recommender.catalogue)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _rank_block(model: Recommender, beside: Beside, params: Any, parts: Any, first: jax.Array, before: Found,
-                states: jax.Array, context: Any, target: jax.Array, targets: jax.Array, history: jax.Array) -> Found:
+def _rank_block(model: Recommender, beside: Beside, params: Any, features: Any, first: jax.Array, before: Found,
+                states: jax.Array, context: Context, target: jax.Array, targets: jax.Array,
+                history: jax.Array) -> Found:
     """What a batch's users have after one more block of items."""
-    found: Any = model.apply({'params': params}, states, context, parts, method=Recommender.score_all)
+    found: Any = model.apply({'params': params}, states, context, features, method=Recommender.score_all)
     scores, num_items = jnp.asarray(found), model.spec.num_items
     left_out = [jnp.concatenate([history, targets[:, None]], 1), targets[:, None]][:beside.ranks]
     ahead = [ahead_of(scores, target, items, first, num_items) for items in left_out]
@@ -163,7 +166,7 @@ def _rank_block(model: Recommender, beside: Beside, params: Any, parts: Any, fir
 
 
 @functools.partial(jax.jit, static_argnums=(0,))
-def _diagonal(model: Recommender, params: Any, parts: Any, states: jax.Array, context: Any) -> jax.Array:
+def _diagonal(model: Recommender, params: Any, features: Any, states: jax.Array, context: Context) -> jax.Array:
     """Score [B, 1] of each user's own item of a block."""
-    scores: Any = model.apply({'params': params}, states, context, parts, method=Recommender.score_all)
+    scores: Any = model.apply({'params': params}, states, context, features, method=Recommender.score_all)
     return jnp.diagonal(scores)[:len(states), None]

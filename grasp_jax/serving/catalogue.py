@@ -16,6 +16,7 @@ from grasp_jax.distributed.vectors_on_host import fit_on_devices
 from grasp_jax.models.attention import LEVELS
 from grasp_jax.models.item_encoders import ITEM_BLOCK
 from grasp_jax.models.recommender import Recommender
+from grasp_jax.models.user_context import NO_GATES
 from grasp_jax.serving.assets import Assets
 from grasp_jax.serving.extension import Extension, identity
 from grasp_jax.serving.proxy import usual_gates
@@ -111,9 +112,9 @@ class Catalogue:
         if frozen is not None:
             frozen = frozen._replace(items=_set_rows(frozen.items, ids, more.own),
                                      items_similar=_set_rows(frozen.items_similar, ids, more.similar))
-        items, parts = self._work(params, frozen, ids, everything)
+        items, features = self._work(params, frozen, ids, everything)
         return Arrays(params, frozen, _set_rows(self.arrays.items, ids - 1, items),
-                      jax.tree.map(lambda old, new: _set_rows(old, ids - 1, new), self.arrays.parts, parts),
+                      jax.tree.map(lambda old, new: _set_rows(old, ids - 1, new), self.arrays.item_features, features),
                       jnp.asarray(after, jnp.int32))
 
     def _build(self, room: int) -> None:
@@ -131,10 +132,10 @@ class Catalogue:
         self._gates = np.ones(LEVELS, np.float32)
         if frozen is not None:
             self._gates = usual_gates(self.model, params, frozen, self._assets.interactions)
-        items, parts = self._work(params, frozen, np.arange(1, self.count + 1), self._more)
+        items, features = self._work(params, frozen, np.arange(1, self.count + 1), self._more)
         rest = places - self.count
-        items, parts = jax.tree.map(lambda field: _filled(field, rest), (items, parts))
-        self.arrays = Arrays(params, frozen, items, parts, jnp.asarray(self.count, jnp.int32))
+        items, features = jax.tree.map(lambda field: _filled(field, rest), (items, features))
+        self.arrays = Arrays(params, frozen, items, features, jnp.asarray(self.count, jnp.int32))
 
     def _frozen(self, places: int) -> FrozenVectors:
         """Tables on the device, for a personal model."""
@@ -164,7 +165,7 @@ class Catalogue:
 
     def _work(self, params: Any, frozen: FrozenVectors | None, ids: np.ndarray,
               more: tuple[Extension, ...]) -> tuple[Any, Any]:
-        """`items` and `parts` of some ids, block by block."""
+        """`items` and `features` of some ids, block by block."""
         found: list[tuple[jax.Array, Any]] = []
         gates = jnp.asarray(self._gates)
         size = min(8 * ITEM_BLOCK, padded_rows(len(ids)))
@@ -179,8 +180,8 @@ class Catalogue:
                 given = FrozenVectors(no_users, no_users, jnp.asarray(own), jnp.asarray(similar), None,
                                       jnp.zeros(padded_rows(self.model.spec.num_items + 1), jnp.int32).at[block].set(
                                    jnp.arange(size, dtype=jnp.int32)))
-            items, parts = _block_work(self.model, params, given, jnp.asarray(block), gates)
-            found.append(jax.tree.map(lambda field: field[:len(some)], (items, parts)))  # noqa: B023 (used at once)
+            items, features = _block_work(self.model, params, given, jnp.asarray(block), gates)
+            found.append(jax.tree.map(lambda field: field[:len(some)], (items, features)))  # noqa: B023 (used at once)
         joined: tuple[Any, Any] = jax.tree.map(lambda *fields: jnp.concatenate(fields), *found)
         return joined
 
@@ -225,12 +226,12 @@ def _filled(rows: jax.Array, more: int) -> jax.Array:
 @functools.partial(jax.jit, static_argnums=(0,))
 def _block_work(model: Recommender, params: Any, tables: FrozenVectors | None, ids: jax.Array,
                 gates: jax.Array) -> tuple[jax.Array, Any]:
-    """What is multiplied with states, [N, S], and of a personal model the parts."""
+    """What is multiplied with states, [N, S], and of a personal model the items' features."""
     def call(model: Recommender) -> tuple[jax.Array, Any]:
-        parts = model.stored_catalogue(tables, ids)
+        features = model.stored_catalogue(tables, ids)
         if model.spec.items_depend_on_user:
-            return model.encoder.represent(model.encoder.features_at(gates, parts)), parts
-        return model.encoder.represent(model.encoder.features((), parts)), ()
+            return model.encoder.represent(model.gated_encoder.features_at(gates, features)), features
+        return model.encoder.represent(model.encoder.pair_features(NO_GATES, features)), ()
 
     found: Any = model.apply({'params': params}, method=call)
     return found

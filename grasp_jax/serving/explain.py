@@ -11,6 +11,7 @@ import numpy as np
 
 from grasp_jax.evaluation.gates import LEVELS
 from grasp_jax.models.recommender import Recommender
+from grasp_jax.models.user_context import Context
 from grasp_jax.retrieval.exact import unit
 from grasp_jax.serving.assets import Assets
 from grasp_jax.serving.engine import Engine, Request
@@ -111,9 +112,9 @@ def _pick(table: jax.Array, places: jax.Array) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnums=(0,))
-def _gates(model: Recommender, arrays: Any, context: Any, item: jax.Array) -> jax.Array:
+def _gates(model: Recommender, arrays: Any, context: Context, item: jax.Array) -> jax.Array:
     def call(model: Recommender) -> jax.Array:
-        found = model.encoder.gates(model.gate_scores(arrays.tables, context, item[:, None]), None)
+        found = model.gated_encoder.gates(model.gate_scores(arrays.tables, context, item[:, None]), None)
         return jnp.asarray(found[0, 0])
 
     found: Any = model.apply({'params': arrays.params}, method=call)

@@ -47,7 +47,7 @@ def _mean_gates(model: Recommender, params: Any, tables: FrozenVectors, history:
     def call(model: Recommender) -> jax.Array:
         _, _, context = model.represent_rows(tables, users, inputs.packed, inputs.masked)
         context = jax.tree.map(inputs.ends.pick, context)
-        found = model.encoder.gates(model.gate_scores(tables, context, chosen[:, None]), None)
+        found = model.gated_encoder.gates(model.gate_scores(tables, context, chosen[:, None]), None)
         return jnp.asarray(found.mean((0, 1)))
 
     found: Any = model.apply({'params': params}, method=call)

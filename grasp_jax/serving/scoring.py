@@ -15,8 +15,8 @@ import numpy as np
 
 from grasp_jax.batching.batches import LastPositions, PackedRows
 from grasp_jax.distributed.frozen_vectors import FrozenVectors
-from grasp_jax.models.attention import Normalised
 from grasp_jax.models.recommender import Inputs, Recommender
+from grasp_jax.models.user_context import NO_GATES, Context
 from grasp_jax.ranking.ties import rank_in_all
 
 _USERS_IN_CACHE = 8  # on a CPU, users whose candidates are scored together
@@ -29,14 +29,14 @@ class Arrays(NamedTuple):
       params: of the model.
       tables: frozen vectors where the model is personal, else None.
       items: [N, S], what is multiplied with a state; of personal items the proxy.
-      parts: the item encoder's work on each place where the model is personal, else ().
+      item_features: the item encoder's work on each place where the model is personal, else ().
       known: int32 scalar, places that hold an item.
     """
 
     params: Any
     tables: FrozenVectors | None
     items: jax.Array
-    parts: Any
+    item_features: Any
     known: jax.Array
 
 
@@ -65,7 +65,7 @@ def as_inputs(history: jax.Array, mask_slots: int) -> Inputs:
 
 
 @functools.partial(jax.jit, static_argnums=(0,))
-def states(model: Recommender, arrays: Arrays, history: jax.Array, users: jax.Array) -> tuple[jax.Array, Any]:
+def states(model: Recommender, arrays: Arrays, history: jax.Array, users: jax.Array) -> tuple[jax.Array, Context]:
     """States [B, S] behind histories [B, W], and what the gates see of the users.
 
     Args:
@@ -75,8 +75,8 @@ def states(model: Recommender, arrays: Arrays, history: jax.Array, users: jax.Ar
     """
     inputs = as_inputs(history, model.spec.mask_slots)
 
-    def call(model: Recommender) -> tuple[jax.Array, Any]:
-        context: Any = ()
+    def call(model: Recommender) -> tuple[jax.Array, Context]:
+        context = NO_GATES
         if model.spec.items_depend_on_user:
             read, _, context = model.represent_rows(arrays.tables, users, inputs.packed, inputs.masked)
         else:
@@ -91,13 +91,13 @@ def states(model: Recommender, arrays: Arrays, history: jax.Array, users: jax.Ar
 
 
 @functools.partial(jax.jit, static_argnums=(0,))
-def scores(model: Recommender, arrays: Arrays, states: jax.Array, context: Any, asked: Asked) -> jax.Array:
+def scores(model: Recommender, arrays: Arrays, states: jax.Array, context: Context, asked: Asked) -> jax.Array:
     """Exact scores of all places, [B, N]; -inf where nothing may be recommended."""
     return _masked(_exact(model, arrays, states, context, asked), arrays, asked)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def best(model: Recommender, k: int, arrays: Arrays, states: jax.Array, context: Any,
+def best(model: Recommender, k: int, arrays: Arrays, states: jax.Array, context: Context,
          asked: Asked) -> tuple[jax.Array, jax.Array]:
     """The k best places by exact scores, ties by the smaller: scores [B, k] and item ids [B, k], 0 where there are no
     more."""
@@ -105,7 +105,7 @@ def best(model: Recommender, k: int, arrays: Arrays, states: jax.Array, context:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def best_of_candidates(model: Recommender, k: int, candidates: int, arrays: Arrays, states: jax.Array, context: Any,
+def best_of_candidates(model: Recommender, k: int, candidates: int, arrays: Arrays, states: jax.Array, context: Context,
                        asked: Asked) -> tuple[jax.Array, jax.Array]:
     """As `best`, among so many candidates that the proxy finds."""
     _, ids = _top(_masked(states @ arrays.items.T, arrays, asked), candidates)
@@ -113,7 +113,7 @@ def best_of_candidates(model: Recommender, k: int, candidates: int, arrays: Arra
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def best_among(model: Recommender, k: int, arrays: Arrays, states: jax.Array, context: Any,
+def best_among(model: Recommender, k: int, arrays: Arrays, states: jax.Array, context: Context,
                ids: jax.Array) -> tuple[jax.Array, jax.Array]:
     """As `best`, among given item ids int32 [B, C], 0 is none."""
     return _among(model, k, arrays, states, context, ids)
@@ -127,7 +127,7 @@ def similar(k: int, arrays: Arrays, items: jax.Array, asked: Asked) -> tuple[jax
 
 
 @functools.partial(jax.jit, static_argnums=(0,))
-def ranks(model: Recommender, arrays: Arrays, states: jax.Array, context: Any, targets: jax.Array,
+def ranks(model: Recommender, arrays: Arrays, states: jax.Array, context: Context, targets: jax.Array,
           left_out: jax.Array) -> jax.Array:
     """Rank [B] of each target id among all items but those left out, ties counting half."""
     nothing = Asked(jnp.zeros((len(targets), 1), jnp.int32))
@@ -135,27 +135,28 @@ def ranks(model: Recommender, arrays: Arrays, states: jax.Array, context: Any, t
     return rank_in_all(found, targets, left_out, arrays.items.shape[0])  # empty places are behind every target
 
 
-def _exact(model: Recommender, arrays: Arrays, states: jax.Array, context: Any, asked: Asked) -> jax.Array:
+def _exact(model: Recommender, arrays: Arrays, states: jax.Array, context: Context, asked: Asked) -> jax.Array:
     if not model.spec.items_depend_on_user:
         return states @ arrays.items.T
     if model.spec.gate == 'softmax':  # its candidates are all that may be recommended
         there = _there(arrays, asked, len(states))
-        normaliser: Any = model.apply({'params': arrays.params}, context, arrays.parts, there,
+        normaliser: Any = model.apply({'params': arrays.params}, context, arrays.item_features, there,
                                       method=Recommender.log_normaliser)
-        context = Normalised(context, normaliser)
-    found: Any = model.apply({'params': arrays.params}, states, context, arrays.parts, method=Recommender.score_all)
+        context = context._replace(log_normaliser=normaliser)
+    found: Any = model.apply({'params': arrays.params}, states, context, arrays.item_features,
+                             method=Recommender.score_all)
     return jnp.asarray(found)
 
 
-def _among(model: Recommender, k: int, arrays: Arrays, states: jax.Array, context: Any,
+def _among(model: Recommender, k: int, arrays: Arrays, states: jax.Array, context: Context,
            ids: jax.Array) -> tuple[jax.Array, jax.Array]:
-    def of_user(user: tuple[jax.Array, Any, jax.Array]) -> jax.Array:
+    def of_user(user: tuple[jax.Array, Context, jax.Array]) -> jax.Array:
         state, opening, chosen = user
         place = jnp.maximum(chosen - 1, 0)
         if not model.spec.items_depend_on_user:
             return arrays.items[place] @ state
-        parts = jax.tree.map(lambda field: field[place], arrays.parts)
-        found: Any = model.apply({'params': arrays.params}, state, opening, parts, method=Recommender.score)
+        features = jax.tree.map(lambda field: field[place], arrays.item_features)
+        found: Any = model.apply({'params': arrays.params}, state, opening, features, method=Recommender.score)
         return jnp.asarray(found)
 
     found = jax.lax.map(of_user, (states, context, ids), batch_size=min(_USERS_IN_CACHE, len(states)))

@@ -20,9 +20,9 @@ from jax import export
 from grasp_jax.common.errors import UserError
 from grasp_jax.data.interactions import evenly_spread
 from grasp_jax.distributed.frozen_vectors import FrozenVectors
-from grasp_jax.models.attention import KnownScores, crossed_scores
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import ModelSpec
+from grasp_jax.models.user_context import NO_GATES, Context
 from grasp_jax.serving import scoring
 from grasp_jax.serving.assets import Assets
 from grasp_jax.serving.engine import Engine, Request
@@ -164,24 +164,24 @@ def _scores(model: Recommender, params: Any, frozen: FrozenVectors |
     count = jnp.asarray(model.spec.num_items, jnp.int32)
 
     def of_items(model: Recommender) -> tuple[jax.Array, Any]:
-        parts = model.catalogue(frozen, jnp.arange(1, model.spec.num_items + 1))
+        features = model.catalogue(frozen, jnp.arange(1, model.spec.num_items + 1))
         if model.spec.items_depend_on_user:
-            return jnp.zeros((model.spec.num_items, 0)), parts
-        return model.encoder.represent(model.encoder.features((), parts)), ()
+            return jnp.zeros((model.spec.num_items, 0)), features
+        return model.encoder.represent(model.encoder.pair_features(NO_GATES, features)), ()
 
     of_all: Any = model.apply({'params': params}, method=of_items)
-    items, parts = of_all
-    arrays = scoring.Arrays(params, frozen, items, parts, count)
+    items, features = of_all
+    arrays = scoring.Arrays(params, frozen, items, features, count)
     states, context = scoring.states(model, arrays, history, users)
     if not model.spec.items_depend_on_user:
         return states @ items.T
 
     def of_users(model: Recommender) -> jax.Array:
-        gated = crossed_scores(context, getattr(parts, 'text', parts).keys)
+        gated = model.gated_encoder.crossed_scores(context, features)
         query, offset = model.encoder.fold(states)
 
         def of_user(user: tuple[jax.Array, jax.Array]) -> jax.Array:
-            found: jax.Array = model.encoder.features(KnownScores(user[1]), parts) @ user[0]
+            found: jax.Array = model.encoder.pair_features(Context(gate_scores=user[1]), features) @ user[0]
             return found
 
         # One after the other: the hidden layers of all pairs would not fit. Blocks of users need a size that is known.

@@ -60,8 +60,8 @@ class Small:
         packed = self.pack(sequences, **how)
         encoded = self.encode(packed)
         ids = jnp.broadcast_to(jnp.asarray(candidates), (*packed.items.shape, len(candidates)))
-        parts = self.call(Recommender.catalogue, self.tables, ids)
-        scores = self.call(Recommender.score, encoded.states, encoded.context, parts)
+        features = self.call(Recommender.catalogue, self.tables, ids)
+        scores = self.call(Recommender.score, encoded.states, encoded.context, features)
         place = self.placement
         return [np.asarray(scores[r, c:c + len(s)]) for s, r, c in zip(sequences, place.row, place.column, strict=True)]
 

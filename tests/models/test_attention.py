@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from grasp_jax.models import attention
-from grasp_jax.models.attention import Pair
+from grasp_jax.models import attention, equations
+from grasp_jax.models.equations import Pair
 
 D, H = 6, 4
 GATES = ('paper', 'calibrated', 'softmax', 'none')
@@ -34,14 +34,14 @@ def weights():
 def test_printed_equations_are_the_paper_gate_times_the_vectors(weights):
     user, item = pair(0, 5), pair(1, 5)
     gate = attention.gates(attention.aligned_scores(user, item), 'paper')
-    printed = attention.holistic_attention(user, item) @ weights['kernel']
-    np.testing.assert_allclose(attention.plain_fusion(gate, item, weights['kernel']), printed, rtol=1e-5, atol=1e-6)
+    printed = equations.holistic_attention(user, item) @ weights['kernel']
+    np.testing.assert_allclose(equations.plain_fusion(gate, item, weights['kernel']), printed, rtol=1e-5, atol=1e-6)
 
 
 def test_attention_weighs_a_vector_by_one_number():
     q, v = jnp.array([[1.0, 2.0, 3.0, 4.0]]), jnp.array([[0.5, 0.0, -1.0, 2.0]])
     by_hand = 1 / (1 + np.exp(-(0.5 - 3 + 8) / 2)) * np.asarray(v)
-    np.testing.assert_allclose(attention.attention(q, v), by_hand, rtol=1e-6)
+    np.testing.assert_allclose(equations.attention(q, v), by_hand, rtol=1e-6)
 
 
 @pytest.mark.parametrize(('kind', 'similar', 'both'), list(itertools.product(GATES, (True, False), (True, False))))
@@ -53,7 +53,7 @@ def test_factorised_equals_plain_for_values_and_gradients(weights, kind, similar
         return opened(attention.aligned_scores(user, item), kind, weights) * switch
 
     def plain(weights):
-        return jnp.sum(jnp.sin(attention.plain_fusion(gate(weights), item, weights['kernel'])))
+        return jnp.sum(jnp.sin(equations.plain_fusion(gate(weights), item, weights['kernel'])))
 
     def fast(weights):
         return jnp.sum(jnp.sin(attention.fuse(gate(weights), attention.project(item, weights['kernel']))))
@@ -68,7 +68,7 @@ def test_without_gates_adding_the_kernels_first_equals_the_plain_form(weights, s
     item, switch = pair(1, 3, 5), jnp.array(switch)
 
     def plain(kernel):
-        return jnp.sum(jnp.sin(attention.plain_fusion(jnp.broadcast_to(switch, (3, 5, 3)), item, kernel)))
+        return jnp.sum(jnp.sin(equations.plain_fusion(jnp.broadcast_to(switch, (3, 5, 3)), item, kernel)))
 
     def fast(kernel):
         return jnp.sum(jnp.sin(attention.project_ungated(item, kernel, switch)))

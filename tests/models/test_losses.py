@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from grasp_jax.batching.sampling import cumulated, draw_shared_negatives
-from grasp_jax.models import losses
+from grasp_jax.models import losses, plain_forms
 from grasp_jax.models.losses import binary_cross_entropy
 
 
@@ -90,7 +90,7 @@ def test_the_softmax_in_blocks_equals_the_plain_one(monkeypatch):
         return (form(queries, items) * np.arange(1, 8)).sum()
 
     fast, plain = (jax.value_and_grad(total, (1, 2))(form, queries, items)
-                   for form in (losses.log_sum_exp, losses.plain_log_sum_exp))
+                   for form in (losses.log_sum_exp, plain_forms.plain_log_sum_exp))
     jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5), fast, plain)
 
 
@@ -103,7 +103,7 @@ def test_the_softmax_of_rounded_factors_equals_the_plain_one_of_them(monkeypatch
         return jax.value_and_grad(lambda *both: form(*both).sum(), (0, 1))(*factors)
 
     fast, gradient = found(lambda *both: losses.log_sum_exp(*both, 'bfloat16'), queries, items)
-    plain, by_plain = found(losses.plain_log_sum_exp, *rounded)
+    plain, by_plain = found(plain_forms.plain_log_sum_exp, *rounded)
     np.testing.assert_allclose(fast, plain, rtol=1e-5)
     for one, two in zip(gradient, by_plain, strict=True):
         assert one.dtype == np.float32

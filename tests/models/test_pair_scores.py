@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from grasp_jax.models import pair_scores
+from grasp_jax.models import equations, pair_scores
 from grasp_jax.models.attention import Projected
 
 
@@ -33,7 +33,7 @@ def test_chunks_equal_the_plain_form_also_in_the_gradient(monkeypatch, size):
     monkeypatch.setattr(pair_scores, '_chunk_size', lambda *_: size)
     given = inputs()
     assert_equal(scores_and_gradients(pair_scores.gated_scores, given),
-                 scores_and_gradients(pair_scores.plain_gated_scores, given))
+                 scores_and_gradients(equations.plain_gated_scores, given))
 
 
 def test_groups_of_queries_share_the_items():
@@ -44,7 +44,7 @@ def test_groups_of_queries_share_the_items():
 
     given = query, gate, projected, bias
     fast, plain = (scores_and_gradients(by_group(form), given)
-                   for form in (pair_scores.gated_scores, pair_scores.plain_gated_scores))
+                   for form in (pair_scores.gated_scores, equations.plain_gated_scores))
     assert_equal(fast, plain)
 
 

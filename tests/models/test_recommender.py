@@ -35,7 +35,7 @@ def test_later_items_change_nothing_at_earlier_positions(small, backbone, kind):
 @pytest.mark.parametrize('backbone', ALL)
 def test_prefix_context_of_the_gates_knows_nothing_of_later_items(small, backbone):
     model = small(backbone=backbone, user_context='prefix')
-    before, after = (model.encode(model.pack([items])).context for items in ([3, 1, 4, 1, 5], [3, 1, 4, 20, 21]))
+    before, after = (model.encode(model.pack([items])).context.user for items in ([3, 1, 4, 1, 5], [3, 1, 4, 20, 21]))
     for old, new in zip(before, after, strict=True):
         np.testing.assert_array_equal(old[0, :3], new[0, :3])
         assert np.abs(old[0, 3:5] - new[0, 3:5]).max() > 1e-3
@@ -106,9 +106,9 @@ def test_scoring_all_items_equals_scoring_each_candidate(small, kind):
     encoded, last = model.encode(packed), batches.ends(model.placement)
     states, context = last.pick(encoded.states), jax.tree.map(last.pick, encoded.context)
     ids = jnp.arange(1, model.spec.num_items + 1)
-    parts = model.call(Recommender.catalogue, model.tables, ids)
-    everything = model.call(Recommender.score_all, states, context, parts)
-    each = jax.tree.map(lambda field: jnp.broadcast_to(field, (2, *field.shape)), parts)
+    features = model.call(Recommender.catalogue, model.tables, ids)
+    everything = model.call(Recommender.score_all, states, context, features)
+    each = jax.tree.map(lambda field: jnp.broadcast_to(field, (2, *field.shape)), features)
     np.testing.assert_allclose(everything, model.call(Recommender.score, states, context, each), rtol=1e-4, atol=1e-4)
 
 
@@ -148,8 +148,8 @@ def test_training_scores_put_the_true_item_first(small, kind, backbone):
         true = packed.items
         targets = sampling.find_targets(counts, 1, 5)
     encoded = model.encode(packed, masked)
-    parts = model.call(Recommender.catalogue, model.tables, jnp.concatenate([true[..., None], drawn], -1))
-    expected = model.call(Recommender.score, encoded.states, encoded.context, parts)
+    features = model.call(Recommender.catalogue, model.tables, jnp.concatenate([true[..., None], drawn], -1))
+    expected = model.call(Recommender.score, encoded.states, encoded.context, features)
     found = model.call(training_scores, model.tables, jnp.arange(2), packed,
                        sampling.StepSamples(masked, targets, targets.pick(drawn)))
     np.testing.assert_allclose(found[targets.exist], expected[counts], rtol=1e-4, atol=1e-4)
@@ -207,9 +207,9 @@ def test_grasp_starts_about_as_small_as_an_id_embedding(space):
     def representations(self):
         ids = jnp.arange(1, 300)[None]
         looked_up = self.encoder.look_up(tables, ids)
-        parts = self.encoder.parts(looked_up)
+        features = self.encoder.encode_items(looked_up)
         context = self.encoder.context(tables, ids[0], looked_up, ids, jnp.eye(299, dtype=bool)[None])
-        return self.encoder.represent(self.encoder.features(context, parts))
+        return self.encoder.represent(self.encoder.pair_features(context, features))
 
     spread = float(jnp.std(model.init_with_output(jax.random.key(0), method=representations)[0]))
     assert 0.005 < spread < 0.04

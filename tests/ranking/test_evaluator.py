@@ -12,8 +12,9 @@ from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.models.inputs import DeviceData
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import model_spec
+from grasp_jax.models.user_context import NO_GATES
 from grasp_jax.ranking import evaluator as ranking_evaluator
-from grasp_jax.ranking.forward import item_parts, user_states
+from grasp_jax.ranking.forward import item_features, user_states
 from grasp_jax.training.state import init_state
 from grasp_jax.training.train_spec import train_spec
 from grasp_jax.training.training_setup import make_training_setup
@@ -84,7 +85,7 @@ def test_the_softmax_gate_looks_at_all_candidates_of_a_protocol(method, monkeypa
     whole, lists = run.evaluator('test').ranks_and_lists(params, full=True, depth=6)
     monkeypatch.setattr('grasp_jax.ranking.forward.ITEM_BLOCK', 8)
     monkeypatch.setattr('grasp_jax.ranking.forward._ROWS_TOGETHER', 8)
-    monkeypatch.setattr('grasp_jax.models.grasp_encoder.ITEM_BLOCK', 8)
+    monkeypatch.setattr('grasp_jax.models.methods.grasp.ITEM_BLOCK', 8)
     jax.clear_caches()
     for devices in (1, 4):
         other = small_run({'method': method, 'gate': 'softmax', 'user_context': 'text'}, devices)
@@ -102,9 +103,9 @@ def test_the_softmax_gate_looks_at_all_candidates_of_a_protocol(method, monkeypa
         everything = np.setdiff1d(np.arange(1, 41), target)
         for name, others in (('full', candidates[candidates != target]), ('full_unmasked', everything)):
             ids = np.append(others, target)
-            parts = run.model.apply({'params': params}, data.tables, ids, method=Recommender.catalogue)
+            features = run.model.apply({'params': params}, data.tables, ids, method=Recommender.catalogue)
             mine = jax.tree.map(lambda field, row=place: field[row], (states, context))
-            scores = np.asarray(run.model.apply({'params': params}, *mine, parts, method=Recommender.score))
+            scores = np.asarray(run.model.apply({'params': params}, *mine, features, method=Recommender.score))
             assert getattr(whole, name)[whole.users == user] == 1 + (scores[:-1] > scores[-1]).sum()
             if name == 'full' and target in candidates:
                 assert ids[np.argsort(-scores)[:6]].tolist() == lists[whole.users == user][0].tolist()
@@ -144,7 +145,7 @@ def test_an_evaluation_keeps_the_vectors_once_and_only_for_gates(gate, tables, m
     state = jax.eval_shape(lambda tables: init_state(model, train_spec(config), tables, 0), FrozenVectors(*rows))
     data = DeviceData(jax.ShapeDtypeStruct((10,), jnp.int32), FrozenVectors(*rows))
     mesh = make_mesh((1, 1), jax.devices()[:1])
-    needed = item_parts.lower(model, mesh, state.params, data).compile().memory_analysis()
+    needed = item_features.lower(model, mesh, state.params, data).compile().memory_analysis()
     size, features = 2 * 8192 * 256 * 2, 3 * 8192 * model.spec.fusion_size * 4
     assert needed.output_size_in_bytes <= tables * size + features + 1024  # and a list of the arrays
     assert needed.temp_size_in_bytes < size / 2
@@ -213,6 +214,6 @@ def all_scores(model, params, history):
                         jnp.asarray((place < shown).astype(np.int32)), jnp.asarray(np.where(place < shown, place, 0)))
     masked = (packed.items == 0) & (packed.segment > 0)
     encoded = model.apply({'params': params}, None, jnp.zeros(1, int), packed, masked, train=False)
-    parts = model.apply({'params': params}, None, jnp.arange(31), method=Recommender.catalogue)
-    return np.asarray(model.apply({'params': params}, encoded.states[:, shown - 1], (), parts,
+    features = model.apply({'params': params}, None, jnp.arange(31), method=Recommender.catalogue)
+    return np.asarray(model.apply({'params': params}, encoded.states[:, shown - 1], NO_GATES, features,
                                   method=Recommender.score_all))[0]

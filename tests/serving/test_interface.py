@@ -13,7 +13,7 @@ from grasp_jax.batching import batches
 from grasp_jax.common.errors import UserError
 from grasp_jax.config.saved_config import load as load_config
 from grasp_jax.models.recommender import Recommender as Model
-from grasp_jax.ranking.forward import item_parts, user_states
+from grasp_jax.ranking.forward import item_features, user_states
 from grasp_jax.reproduce.runs import restored
 from grasp_jax.serving import engine as engines
 from grasp_jax.serving import scoring
@@ -41,8 +41,8 @@ def scores_of_evaluation(workdir):
     plan = batches.ordered_plan(sequences, users, len(users), row_multiple=run.mesh.size)
     placement = jax.tree.map(lambda field: field[0], plan.placement)
     states, context = user_states(run.model, run.mesh, plan.num_rows, params, run.data, placement)
-    parts = item_parts(run.model, run.mesh, params, run.data)
-    return np.asarray(run.model.apply({'params': params}, states, context, parts, method=Model.score_all))[
+    features = item_features(run.model, run.mesh, params, run.data)
+    return np.asarray(run.model.apply({'params': params}, states, context, features, method=Model.score_all))[
         :, :known.num_items], known
 
 

@@ -11,9 +11,11 @@ from grasp_jax.batching import batches
 from grasp_jax.config import default
 from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.distributed.sharding import make_mesh
+from grasp_jax.models.equations import Pair
 from grasp_jax.models.inputs import DeviceData
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import model_spec
+from grasp_jax.models.user_context import Context
 from grasp_jax.training.batch import Batch, draw_samples, target_count
 from grasp_jax.training.objective import batch_loss
 from grasp_jax.training.state import init_state
@@ -153,10 +155,9 @@ def test_scores_of_the_whole_catalogue(both):
     users = np.array([3, 5, 8])
     states = rng.normal(size=(3, both.spec.hidden_size)).astype(np.float32)
     variables = {'params': both.state.params}
-    parts = both.model.apply(variables, both.data.tables, jnp.arange(1, ITEMS + 1), method=Recommender.catalogue)
-    context = () if both.data.tables is None else type(parts.keys)(both.tables.users[users],
-                                                                   both.tables.users_similar[users])
-    ours = both.model.apply(variables, jnp.asarray(states), context, parts, method=Recommender.score_all)
+    features = both.model.apply(variables, both.data.tables, jnp.arange(1, ITEMS + 1), method=Recommender.catalogue)
+    user = None if both.data.tables is None else Pair(both.tables.users[users], both.tables.users_similar[users])
+    ours = both.model.apply(variables, jnp.asarray(states), Context(user), features, method=Recommender.score_all)
     theirs = both.reference().score_all(torch.from_numpy(users), torch.from_numpy(states), ITEMS, chunk=50)
     same(np.asarray(ours), theirs.numpy(), 1e-5)
 

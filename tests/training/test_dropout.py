@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from grasp_jax.models.attention import Pair
 from grasp_jax.models.dropout import Dropout
+from grasp_jax.models.equations import Pair
 from grasp_jax.training.batch import draw_samples
 from grasp_jax.training.epochs import Epochs
 from grasp_jax.training.state import key_of_step

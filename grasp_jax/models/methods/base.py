@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from typing import TYPE_CHECKING, ClassVar
 
-if TYPE_CHECKING:  # so that labels can be asked for before JAX is there
+if TYPE_CHECKING:  # these modules ask for methods themselves
     import jax
     from flax import linen as nn
 

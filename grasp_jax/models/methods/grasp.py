@@ -10,34 +10,39 @@ from jax.sharding import Mesh
 
 from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.models import attention
-from grasp_jax.models.attention import KnownScores, Normalised, Pair, lead
+from grasp_jax.models.attention import lead
+from grasp_jax.models.equations import Pair
 from grasp_jax.models.item_encoders import (
     ADAPTER_INIT,
     ITEM_BLOCK,
     KERNEL_INIT,
     TEXT_KEEP_PROB,
-    ItemEncoder,
+    GatedItemEncoder,
     pair_rows,
 )
 from grasp_jax.models.methods.base import Method
 from grasp_jax.models.pair_scores import gated_scores
 from grasp_jax.models.products import product
 from grasp_jax.models.spec import ModelSpec
-from grasp_jax.models.user_context import prefix_context, text_context
+from grasp_jax.models.user_context import NO_GATES, Context, prefix_context, text_context
 
 # Keys of the `model` section that the gates and the MLP depend on.
 GATE_SETTINGS = ('gate', 'fusion_size', 'space', 'user_context', 'use_similar', 'use_global')
 
 
-class ItemParts(NamedTuple):
-    """Work of the GRASP encoder per item: a Pair of `keys` [..., D] for the gates and `projected` [..., F]; without
-    gates no keys and a sum."""
+class ItemFeatures(NamedTuple):
+    """Features of an item.
 
-    keys: Any
+    Attributes:
+      keys: [..., D], what the gates compare with the user; None without gates.
+      projected: the levels' shares of the first layer, each [..., F]; without gates their sum.
+    """
+
+    keys: Pair | None
     projected: attention.Projected | jax.Array
 
 
-class GraspEncoder(ItemEncoder):
+class GraspEncoder(GatedItemEncoder):
     """Eq. 3 to 5: LLM vectors, three gates and a two-layer MLP.
 
     With unit-length vectors and fan-in scaled kernels a representation starts with a standard deviation of about
@@ -63,30 +68,32 @@ class GraspEncoder(ItemEncoder):
             self.log_scale = self.param('log_scale', start, (attention.LEVELS,))
             self.gate_bias = self.param('gate_bias', nn.initializers.zeros, (attention.LEVELS,))
 
-    def look_up(self, tables: FrozenVectors, ids: jax.Array, mesh: Mesh | None = None) -> Pair:
+    def look_up(self, tables: FrozenVectors | None, ids: jax.Array, mesh: Mesh | None = None) -> Pair:
         """ids [...] -> LLM vectors and their neighbours' means, [..., E]."""
+        assert tables is not None, 'GRASP needs LLM vectors'
         return pair_rows(tables.items, tables.items_similar, tables.item_slots, ids, mesh)
 
-    def parts(self, looked_up: Pair, dtype: str = 'float32') -> ItemParts:
+    def encode_items(self, looked_up: Pair, dtype: str = 'float32') -> ItemFeatures:
         """Vectors [..., E] -> keys [..., D] and projections [..., F]: all E-wide products on items."""
         keys = _adapt(self.item_adapter, looked_up, dtype) if self.spec.space == 'hidden' else looked_up
         if not self.spec.items_depend_on_user:
-            return ItemParts((), attention.project_ungated(keys, self.fusion_kernel, self._switch(), dtype))
-        return ItemParts(keys, attention.project(keys, self.fusion_kernel))
+            return ItemFeatures(None, attention.project_ungated(keys, self.fusion_kernel, self._switch(), dtype))
+        return ItemFeatures(keys, attention.project(keys, self.fusion_kernel))
 
-    def stored(self, parts: ItemParts, dtype: Any) -> ItemParts:
+    def stored(self, items: ItemFeatures, dtype: Any) -> ItemFeatures:
         """Keys that are the LLM vectors themselves take no more room than in their table."""
         if not self.spec.gate_scores_are_constant:
-            return parts
-        return parts._replace(keys=jax.tree.map(lambda field: field.astype(dtype), parts.keys))
+            return items
+        return items._replace(keys=jax.tree.map(lambda field: field.astype(dtype), items.keys))
 
-    def context(self, tables: FrozenVectors, users: jax.Array, looked_up: Pair, segment: jax.Array, seen: jax.Array,
-                train: bool = False) -> Pair | tuple[()]:
-        """What the gates see of the user at each position, [R, W, D]; nothing where there are none."""
+    def context(self, tables: FrozenVectors | None, users: jax.Array, looked_up: Pair, segment: jax.Array,
+                seen: jax.Array, train: bool = False) -> Context:
+        """The user's text, the items seen so far, or their sum, [R, W, D]; nothing where there are no gates."""
         if not self.spec.items_depend_on_user:
-            return ()
+            return NO_GATES
         kind, found = self.spec.user_context, []
         if kind != 'prefix':
+            assert tables is not None, 'GRASP needs LLM vectors'
             text = pair_rows(tables.users, tables.users_similar, tables.user_slots, users)
             if kind == 'both' and train:
                 kept = jax.random.bernoulli(self.make_rng('dropout'), TEXT_KEEP_PROB, (len(users), 1))
@@ -94,71 +101,83 @@ class GraspEncoder(ItemEncoder):
             found.append(text_context(self._of_user(text), segment))
         if kind != 'text':
             found.append(prefix_context(self._of_user(looked_up), seen))
-        return jax.tree.map(lambda *fields: sum(fields[1:], fields[0]), *found)
+        return Context(jax.tree.map(lambda *fields: sum(fields[1:], fields[0]), *found))
 
     def _of_user(self, known: Pair) -> Pair:
         """Vectors as the gates read them; the adapters are linear, so they may come before a mean."""
         return _adapt(self.user_adapter, known) if self.spec.space == 'hidden' else known
 
-    def features(self, context: Pair | KnownScores, parts: ItemParts, together: jax.Array | None = None) -> jax.Array:
+    def pair_features(self, context: Context, items: ItemFeatures, together: jax.Array | None = None) -> jax.Array:
         """Hidden layer of Eq. 5's MLP, [..., F]; `together` as in `attention.gates`."""
-        if not isinstance(parts.projected, attention.Projected):
-            return self._hidden_layer(parts.projected)
-        scores = context.scores if isinstance(context, KnownScores) else self.level_scores(context, parts)
-        return self._hidden_layer(attention.fuse(self.gates(scores, together), parts.projected))
+        if not isinstance(items.projected, attention.Projected):
+            return self._hidden_layer(items.projected)
+        scores = self.level_scores(context, items) if context.gate_scores is None else context.gate_scores
+        return self._hidden_layer(attention.fuse(self.gates(scores, together), items.projected))
 
-    def features_at(self, gate: jax.Array, parts: ItemParts) -> jax.Array:
-        """As `features`, where every gate of a level has one value: gate [3], parts [N, ?] -> [N, F]."""
-        assert isinstance(parts.projected, attention.Projected), 'without gates there is nothing to hold'
-        gates = jnp.broadcast_to(gate[None], (len(parts.projected.own), attention.LEVELS))
-        return self._hidden_layer(attention.fuse(gates, parts.projected))
+    def features_at(self, gate: jax.Array, items: ItemFeatures) -> jax.Array:
+        """As `pair_features`, where every gate of a level has one value: gate [3], items [N, ?] -> [N, F]."""
+        assert isinstance(items.projected, attention.Projected), 'without gates there is nothing to hold'
+        gates = jnp.broadcast_to(gate[None], (len(items.projected.own), attention.LEVELS))
+        return self._hidden_layer(attention.fuse(gates, items.projected))
 
-    def level_scores(self, context: Pair, parts: ItemParts) -> jax.Array:
-        """The arguments of the gates [..., 3], where context and parts share their leading axes."""
-        return attention.aligned_scores(context, parts.keys)
+    def level_scores(self, context: Context, items: ItemFeatures) -> jax.Array:
+        """The arguments of the gates, [..., 3]."""
+        assert context.user is not None and items.keys is not None, 'there are no gates'
+        return attention.aligned_scores(context.user, items.keys)
 
-    def joined_features(self, context: Pair, true: ItemParts, drawn: ItemParts) -> tuple[jax.Array, jax.Array]:
+    def crossed_scores(self, context: Context, items: ItemFeatures) -> jax.Array:
+        """Those of every user with every item, [B, N, 3]."""
+        assert items.keys is not None, 'there are no gates'
+        return self._crossed_scores(context, items.keys)
+
+    def _crossed_scores(self, context: Context, keys: Pair) -> jax.Array:
+        assert context.user is not None, 'there are no gates'
+        return attention.crossed_scores(context.user, keys)
+
+    def joined_features(self, context: Context, true: ItemFeatures,
+                        drawn: ItemFeatures) -> tuple[jax.Array, jax.Array]:
         """True item [..., 1, F] and drawn ones [..., N, F]; only their scores are joined, which are narrow."""
-        true, context = jax.tree.map(lambda field: field[..., None, :], (true, context))
+        true, context = jax.tree.map(lambda field: field[..., None, :], true), context.for_candidates()
         if not self.spec.items_depend_on_user:
-            return self.features(context, true), self.features(context, drawn)
+            return self.pair_features(context, true), self.pair_features(context, drawn)
         scores = [self.level_scores(context, items) for items in (true, drawn)]
         gate = self.gates(jnp.concatenate(scores, -2), None)
         return (self._hidden_layer(attention.fuse(gate[..., :1, :], true.projected)),
                 self._hidden_layer(attention.fuse(gate[..., 1:, :], drawn.projected)))
 
-    def score_all(self, query: jax.Array, context: Pair | Normalised, parts: ItemParts) -> jax.Array:
+    def score_all(self, query: jax.Array, context: Context, items: ItemFeatures) -> jax.Array:
         """Folded queries [B, F], contexts [B, D] and N items -> [B, N]; never holds [B, N, H].
 
         Items go block by block, which bounds the gates that are there at once. Without gates one dense product serves
         all.
         """
-        keys, projected = parts
-        if not isinstance(projected, attention.Projected):
-            return query @ self._hidden_layer(projected).T
+        if not isinstance(items.projected, attention.Projected):
+            return query @ self._hidden_layer(items.projected).T
 
         def one_block(block: tuple[Pair, attention.Projected]) -> jax.Array:
             keys, projected = block
             return gated_scores(query, self._crossed_gates(context, keys), projected, self.fusion_bias)
 
-        total = len(keys.own)
-        scores = jax.lax.map(one_block, _in_blocks((keys, projected), total))
+        total = len(items.projected.own)
+        scores = jax.lax.map(one_block, _in_blocks(tuple(items), total))
         return jnp.moveaxis(scores, 0, 1).reshape(len(query), total)
 
-    def log_normaliser(self, context: Pair, parts: ItemParts, counted: jax.Array) -> jax.Array:
+    def log_normaliser(self, context: Context, items: ItemFeatures, counted: jax.Array) -> jax.Array:
         """What the softmax gate divides by, as a logarithm: contexts [B, D], N items, counted [B, N] -> [B, 3]."""
+        assert items.keys is not None, 'there are no gates'
+
         def one_block(block: tuple[Pair, jax.Array]) -> jax.Array:
             keys, there = block
-            return jax.nn.logsumexp(attention.crossed_scores(context, keys), axis=1, where=there.T[..., None])
+            return jax.nn.logsumexp(self._crossed_scores(context, keys), axis=1, where=there.T[..., None])
 
-        blocks = _in_blocks((parts.keys, counted.T), len(parts.keys.own))
+        blocks = _in_blocks((items.keys, counted.T), len(items.keys.own))
         return jax.nn.logsumexp(jax.lax.map(one_block, blocks), axis=0)
 
-    def _crossed_gates(self, context: Pair | Normalised, keys: Pair) -> jax.Array:
+    def _crossed_gates(self, context: Context, keys: Pair) -> jax.Array:
         """Gates [B, N, 3] of every user with every item of a block."""
-        if not isinstance(context, Normalised):
-            return self.gates(attention.crossed_scores(context, keys), None)
-        scores = attention.crossed_scores(context.context, keys)
+        scores = self._crossed_scores(context, keys)
+        if context.log_normaliser is None:
+            return self.gates(scores, None)
         return jnp.exp(scores - context.log_normaliser[:, None]) * lead(self._switch(), scores)
 
     def represent(self, features: jax.Array, dtype: str = 'float32') -> jax.Array:

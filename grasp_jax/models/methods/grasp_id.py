@@ -8,21 +8,22 @@ from jax.sharding import Mesh
 
 from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.distributed.partition import take_rows
-from grasp_jax.models.attention import KnownScores, Normalised, Pair
-from grasp_jax.models.item_encoders import EMBEDDING_INIT, ItemEncoder
+from grasp_jax.models.equations import Pair
+from grasp_jax.models.item_encoders import EMBEDDING_INIT, GatedItemEncoder
 from grasp_jax.models.methods.base import Method
-from grasp_jax.models.methods.grasp import GATE_SETTINGS, GraspEncoder, ItemParts
+from grasp_jax.models.methods.grasp import GATE_SETTINGS, GraspEncoder, ItemFeatures
 from grasp_jax.models.spec import ModelSpec
+from grasp_jax.models.user_context import Context
 
 
-class IdParts(NamedTuple):
-    """Work per item of `GraspIdEncoder`: that of the GRASP encoder, and the id embedding [..., H]."""
+class FeaturesWithId(NamedTuple):
+    """Features of an item: those of `GraspEncoder`, and the id embedding [..., H]."""
 
-    text: ItemParts
+    text: ItemFeatures
     identity: jax.Array
 
 
-class GraspIdEncoder(ItemEncoder):
+class GraspIdEncoder(GatedItemEncoder):
     """GRASP with an id branch: the representation of Eq. 5 plus a trained embedding of the item's id.
 
     Text tells apart what differs in words; what only behaviour tells is left to the embedding. Its
@@ -35,53 +36,59 @@ class GraspIdEncoder(ItemEncoder):
         self.text = GraspEncoder(self.spec)
         self.embedding = self.param('embedding', EMBEDDING_INIT, (self.spec.vocabulary, self.spec.hidden_size))
 
-    def look_up(self, tables: FrozenVectors, ids: jax.Array, mesh: Mesh | None = None) -> tuple[Pair, jax.Array]:
+    def look_up(self, tables: FrozenVectors | None, ids: jax.Array,
+                mesh: Mesh | None = None) -> tuple[Pair, jax.Array]:
         """ids [...] -> vectors as in `GraspEncoder`, and id embeddings [..., H]."""
         return self.text.look_up(tables, ids, mesh), take_rows(self.embedding, ids, mesh)
 
-    def parts(self, looked_up: tuple[Pair, jax.Array], dtype: str = 'float32') -> IdParts:
+    def encode_items(self, looked_up: tuple[Pair, jax.Array], dtype: str = 'float32') -> FeaturesWithId:
         """The work per item."""
-        return IdParts(self.text.parts(looked_up[0], dtype), looked_up[1])
+        return FeaturesWithId(self.text.encode_items(looked_up[0], dtype), looked_up[1])
 
-    def stored(self, parts: IdParts, dtype: Any) -> IdParts:
+    def stored(self, items: FeaturesWithId, dtype: Any) -> FeaturesWithId:
         """As in `GraspEncoder`."""
-        return parts._replace(text=self.text.stored(parts.text, dtype))
+        return items._replace(text=self.text.stored(items.text, dtype))
 
-    def context(self, tables: FrozenVectors, users: jax.Array, looked_up: tuple[Pair, jax.Array], segment: jax.Array,
-                seen: jax.Array, train: bool = False) -> Pair | tuple[()]:
+    def context(self, tables: FrozenVectors | None, users: jax.Array, looked_up: tuple[Pair, jax.Array],
+                segment: jax.Array, seen: jax.Array, train: bool = False) -> Context:
         """As in `GraspEncoder`; the id embedding has no say in the gates."""
         return self.text.context(tables, users, looked_up[0], segment, seen, train)
 
-    def level_scores(self, context: Pair, parts: IdParts) -> jax.Array:
+    def level_scores(self, context: Context, items: FeaturesWithId) -> jax.Array:
         """As in `GraspEncoder`."""
-        return self.text.level_scores(context, parts.text)
+        return self.text.level_scores(context, items.text)
+
+    def crossed_scores(self, context: Context, items: FeaturesWithId) -> jax.Array:
+        """As in `GraspEncoder`."""
+        return self.text.crossed_scores(context, items.text)
 
     def gates(self, scores: jax.Array, together: jax.Array | None) -> jax.Array:
         """As in `GraspEncoder`."""
         return self.text.gates(scores, together)
 
-    def features(self, context: Pair | KnownScores, parts: IdParts, together: jax.Array | None = None) -> jax.Array:
+    def pair_features(self, context: Context, items: FeaturesWithId, together: jax.Array | None = None) -> jax.Array:
         """[..., F + H]."""
-        return jnp.concatenate([self.text.features(context, parts.text, together), parts.identity], -1)
+        return jnp.concatenate([self.text.pair_features(context, items.text, together), items.identity], -1)
 
-    def features_at(self, gate: jax.Array, parts: IdParts) -> jax.Array:
+    def features_at(self, gate: jax.Array, items: FeaturesWithId) -> jax.Array:
         """As in `GraspEncoder`, [N, F + H]."""
-        return jnp.concatenate([self.text.features_at(gate, parts.text), parts.identity], -1)
+        return jnp.concatenate([self.text.features_at(gate, items.text), items.identity], -1)
 
-    def joined_features(self, context: Pair, true: IdParts, drawn: IdParts) -> tuple[jax.Array, jax.Array]:
+    def joined_features(self, context: Context, true: FeaturesWithId,
+                        drawn: FeaturesWithId) -> tuple[jax.Array, jax.Array]:
         """[..., 1, F + H] and [..., N, F + H]."""
         of_true, of_drawn = self.text.joined_features(context, true.text, drawn.text)
         return (jnp.concatenate([of_true, true.identity[..., None, :]], -1),
                 jnp.concatenate([of_drawn, drawn.identity], -1))
 
-    def log_normaliser(self, context: Pair, parts: IdParts, counted: jax.Array) -> jax.Array:
+    def log_normaliser(self, context: Context, items: FeaturesWithId, counted: jax.Array) -> jax.Array:
         """As in `GraspEncoder`."""
-        return self.text.log_normaliser(context, parts.text, counted)
+        return self.text.log_normaliser(context, items.text, counted)
 
-    def score_all(self, query: jax.Array, context: Pair | Normalised, parts: IdParts) -> jax.Array:
+    def score_all(self, query: jax.Array, context: Context, items: FeaturesWithId) -> jax.Array:
         """[B, N]; the id branch is one dense product."""
         to_text, to_identity = jnp.split(query, [self.spec.fusion_size], -1)
-        return self.text.score_all(to_text, context, parts.text) + to_identity @ parts.identity.T
+        return self.text.score_all(to_text, context, items.text) + to_identity @ items.identity.T
 
     def represent(self, features: jax.Array, dtype: str = 'float32') -> jax.Array:
         """The MLP's last layer plus the id embedding, [..., H]."""

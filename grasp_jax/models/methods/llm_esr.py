@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.distributed.partition import take_rows
 from grasp_jax.models.attention import lead
-from grasp_jax.models.item_encoders import EMBEDDING_INIT, KERNEL_INIT, CommonEncoder, text_rows
+from grasp_jax.models.item_encoders import EMBEDDING_INIT, KERNEL_INIT, UserIndependentEncoder, text_rows
 from grasp_jax.models.methods.base import Method
 from grasp_jax.models.products import product
 from grasp_jax.models.spec import ModelSpec
@@ -26,23 +26,15 @@ if TYPE_CHECKING:
     from grasp_jax.models.recommender import AuxiliaryInputs, Recommender
 
 
-def plain_adapter(vectors: jax.Array, first: jax.Array, first_bias: jax.Array, second: jax.Array,
-                  second_bias: jax.Array) -> jax.Array:
-    """The adapter as printed, two dense layers without anything in between: [..., E] -> [..., E / 2] -> [..., H]."""
-    hidden = vectors @ first
-    outputs = (hidden + lead(first_bias, hidden)) @ second
-    return outputs + lead(second_bias, outputs)
-
-
 def adapter(vectors: jax.Array, first: jax.Array, first_bias: jax.Array, second: jax.Array,
             second_bias: jax.Array, dtype: str = 'float32') -> jax.Array:
-    """Equals `plain_adapter`: two linear layers are one, whose kernel [E, H] is made once per step; `dtype` as in
-    `products.product`."""
+    """As `plain_forms.plain_adapter`: two linear layers are one, whose kernel [E, H] is made once per step; `dtype` as
+    in `products.product`."""
     projected = product(vectors, first @ second, dtype)
     return projected + lead(first_bias @ second + second_bias, projected)
 
 
-class DualEncoder(CommonEncoder):
+class DualEncoder(UserIndependentEncoder):
     """Both views of an item side by side, [..., 2H]; the same for every user."""
 
     def setup(self) -> None:
@@ -55,11 +47,13 @@ class DualEncoder(CommonEncoder):
         self.adapter_second = self.param('adapter_second', KERNEL_INIT, (inner, hidden))
         self.adapter_second_bias = self.param('adapter_second_bias', nn.initializers.zeros, (hidden,))
 
-    def look_up(self, tables: FrozenVectors, ids: jax.Array, mesh: Mesh | None = None) -> tuple[jax.Array, jax.Array]:
+    def look_up(self, tables: FrozenVectors | None, ids: jax.Array,
+                mesh: Mesh | None = None) -> tuple[jax.Array, jax.Array]:
         """ids [...] -> id embeddings [..., H] and LLM vectors [..., E]."""
+        assert tables is not None, 'LLM-ESR needs LLM vectors'
         return take_rows(self.embedding, ids, mesh), text_rows(tables.items, tables.item_slots, ids, mesh)
 
-    def parts(self, looked_up: tuple[jax.Array, jax.Array], dtype: str = 'float32') -> jax.Array:
+    def encode_items(self, looked_up: tuple[jax.Array, jax.Array], dtype: str = 'float32') -> jax.Array:
         """[..., 2H], the id's view first."""
         identity, vectors = looked_up
         text = adapter(vectors, self.adapter_first, self.adapter_first_bias, self.adapter_second,

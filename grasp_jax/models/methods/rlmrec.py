@@ -158,7 +158,7 @@ class RLMRec(Method):
             return alignment.generative(flat(inputs.encoded.states), vectors, ids, inputs.masked.reshape(-1))
         states, there = model.users_last_states(inputs)
         people = text_rows(tables.users, tables.user_slots, inputs.users)
-        return alignment.contrastive(flat(inputs.encoded.parts), vectors, ids, states, people, there > 0)
+        return alignment.contrastive(flat(inputs.encoded.item_features), vectors, ids, states, people, there > 0)
 
 
 METHOD = RLMRec()

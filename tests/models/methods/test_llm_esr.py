@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from grasp_jax.config import default
+from grasp_jax.models import plain_forms
 from grasp_jax.models.methods import llm_esr
 from grasp_jax.models.spec import model_spec
 
@@ -18,9 +19,9 @@ def test_the_adapter_in_one_product_equals_its_two_layers():
 
     for number in range(len(given)):
         fast, plain = (jax.grad(loss, number + 1)(form, *given)
-                       for form in (llm_esr.adapter, llm_esr.plain_adapter))
+                       for form in (llm_esr.adapter, plain_forms.plain_adapter))
         np.testing.assert_allclose(fast, plain, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(llm_esr.adapter(*given), llm_esr.plain_adapter(*given), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(llm_esr.adapter(*given), plain_forms.plain_adapter(*given), rtol=1e-5, atol=1e-5)
 
 
 def test_each_view_gets_what_it_asks_the_other_views_queries_for():

@@ -13,7 +13,7 @@ from grasp_jax.config import changed, default
 from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.evaluation.plots import PALETTE
 from grasp_jax.models import methods
-from grasp_jax.models.item_encoders import KERNEL_INIT, CommonEncoder, text_rows
+from grasp_jax.models.item_encoders import KERNEL_INIT, GatedItemEncoder, UserIndependentEncoder, text_rows
 from grasp_jax.models.methods.base import Method
 from grasp_jax.models.spec import model_spec
 from grasp_jax.pipeline.stages import run_pipeline
@@ -25,7 +25,7 @@ NAMES = ('grasp', 'grasp_id', 'llm_esr', 'llm_init', 'none', 'rlmrec')
 MAY_NAME_METHODS = ('models/methods/', 'reproduce/grid.py', 'benchmark/__main__.py')
 
 
-class ToyEncoder(CommonEncoder):
+class ToyEncoder(UserIndependentEncoder):
     """The item's LLM vector times a matrix."""
 
     def setup(self):
@@ -34,7 +34,7 @@ class ToyEncoder(CommonEncoder):
     def look_up(self, tables: FrozenVectors, ids, mesh=None):
         return text_rows(tables.items, tables.item_slots, ids, mesh)
 
-    def parts(self, looked_up, dtype='float32'):
+    def encode_items(self, looked_up, dtype='float32'):
         return looked_up @ self.kernel
 
 
@@ -81,7 +81,7 @@ def test_a_method_of_one_class_runs_from_a_config_to_a_report(toy, tmp_path, bac
 
 
 def test_a_method_that_is_not_registered_is_no_choice():
-    with pytest.raises(grasp_jax.UserError, match="method='toy': choose one of grasp, grasp_id, llm_esr, llm_init, none"):
+    with pytest.raises(grasp_jax.UserError, match="method='toy': choose one of grasp, grasp_id, llm_esr, llm_init"):
         model_spec(changed(default(), {'model.method': 'toy'}), 9)
     with pytest.raises(ValueError, match='a method grasp already'):
         methods.register(type('Other', (Toy,), {'name': 'grasp'})())
@@ -96,7 +96,7 @@ def test_every_file_is_a_method_that_says_what_it_needs():
         assert facts.name == name and facts.colour in PALETTE
         assert set(facts.settings) <= set(config.model.keys())
         spec = model_spec(config, 9, 12)
-        assert hasattr(facts.item_encoder(spec), 'level_scores') == facts.gated
+        assert isinstance(facts.item_encoder(spec), GatedItemEncoder) == facts.gated
         assert set(facts.training_modules) <= set(facts.modules(spec))
         assert facts.uses_vectors >= facts.uses_vectors_in_forward >= bool(facts.ranks_with)
 
