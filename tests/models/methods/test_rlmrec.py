@@ -19,7 +19,7 @@ def test_info_nce_by_hand():
     scores = np.exp(cosines / 0.5)
     first = -np.log(scores[0, 0] / scores[0].sum())
     second = -np.log(scores[1, 1] / (scores[1, 1] + scores[1, 0]))
-    found = info_nce(*map(jnp.asarray, (queries, keys, others, counts)), heat=0.5)
+    found = info_nce(*map(jnp.asarray, (queries, keys, others, counts)), temperature=0.5)
     np.testing.assert_allclose(found, (first + second) / 2, rtol=1e-6)
 
 
