@@ -15,7 +15,7 @@ from grasp_jax.models.user_context import Context
 
 @pytest.mark.parametrize('module', (equations, methods), ids=lambda module: module.__name__)
 def test_examples_are_true(module):
-    found = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    found = doctest.testmod(module)
     assert found.failed == 0 and found.attempted > 3
 
 
