@@ -39,9 +39,11 @@ API: dict[str, dict[str, list[str]]] = {
         'grasp_jax.texts.prompts.item_text': [], 'grasp_jax.texts.prompts.user_text': [],
         'grasp_jax.vectors.encoders.encoder_of': [],
         **{f'grasp_jax.retrieval.neighbours.{name}': [] for name in ('neighbours', 'pool', 'recall')}},
+    'Equations': {
+        f'grasp_jax.models.equations.{name}': [] for name in (
+            'Pair', 'attention', 'holistic_attention', 'MLP', 'item_representation', 'score', 'loss', 'plain_fusion')},
     'Attention': {
-        f'grasp_jax.models.attention.{name}': [] for name in (
-            'Pair', 'attention', 'holistic_attention', 'level_scores', 'gates', 'plain_fusion', 'project', 'fuse')},
+        f'grasp_jax.models.attention.{name}': [] for name in ('level_scores', 'gates', 'project', 'fuse')},
     'Losses': {
         f'grasp_jax.models.losses.{name}': [] for name in (
             'binary_cross_entropy', 'generalised_bce', 'sampled_softmax', 'full_softmax', 'log_sum_exp')},

@@ -67,14 +67,15 @@ def test_shapes_are_those_of_the_page(plan):
             encoded = model(data.tables, batch.users, batch.packed, drawn.masked, train=True)
             vectors = model.encoder.look_up(data.tables, batch.packed.items)
             scores = model.score_targets(data.tables, encoded, drawn)
-            return vectors, encoded, scores, model.encoder.level_scores(encoded.context, encoded.parts)
+            return vectors, encoded, scores, model.encoder.level_scores(encoded.context, encoded.item_features)
 
         return batch, drawn, *model.apply({'params': state.params}, rngs={'dropout': key}, method=call)
 
     batch, drawn, vectors, encoded, scores, levels = jax.eval_shape(forward)
     found = {'`batch.packed.items`': batch.packed.items, '`drawn.targets.exist`': drawn.targets.exist,
              '`drawn.negatives`': drawn.negatives, "an item's vector": vectors.own,
-             'what each position has seen': encoded.context.own, 'first layer of the MLP': encoded.parts.projected.own,
+             'what each position has seen': encoded.context.user.own,
+             'first layer of the MLP': encoded.item_features.projected.own,
              'gates': levels, '`encoded.states`': encoded.states, 'scores': scores}
     assert {words: shape_of(words) for words in found} == {words: field.shape for words, field in found.items()}
 
