@@ -210,5 +210,6 @@ def test_full_ranking_comes_first_where_it_picked_the_epoch(tmp_path, shop, caps
 def test_pictures_say_what_made_the_vectors(tmp_path, shop):
     found = run(tmp_path, shop)
     assert plots.subtitle(found, 'test').endswith('vectors: LSA over the texts, no language model')
-    assert 'vectors' not in plots.subtitle(run(tmp_path, shop, method='none'), 'test')
+    plain = run(tmp_path, shop, method='none')
+    assert plain['vectors_from'] is None and 'vectors' not in plots.subtitle(plain, 'test')
     assert len(plots.subtitle({**found, 'vectors_from': 'x' * 500}, 'test')) == 120
