@@ -1,22 +1,13 @@
-"""The equations as printed: their examples run, and the model computes them."""
-
-import doctest
+"""The model computes the equations as printed."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
-from grasp_jax.models import equations, methods
+from grasp_jax.models import equations
 from grasp_jax.models.equations import MLP, Pair
 from grasp_jax.models.losses import binary_cross_entropy
 from grasp_jax.models.user_context import Context
-
-
-@pytest.mark.parametrize('module', (equations, methods), ids=lambda module: module.__name__)
-def test_examples_are_true(module):
-    found = doctest.testmod(module)
-    assert found.failed == 0 and found.attempted > 3
 
 
 def test_grasp_as_printed_is_eq_3_to_5(small):
