@@ -110,6 +110,11 @@ def is_writer() -> bool:
     return jax.process_index() == 0
 
 
+def speaks() -> bool:
+    """Whether this process says what all of them know; JAX is asked for no devices where there is one process."""
+    return not jax.distributed.is_initialized() or is_writer()
+
+
 def agree(value: int) -> int:
     """The first process' value, in all of them."""
     if jax.process_count() == 1:

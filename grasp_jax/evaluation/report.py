@@ -31,6 +31,7 @@ Keys of report.json (fractions, not percent; null where a group is empty):
 | `examples` | lists of ten users of the first seed: `user`, `newest` (titles of the newest items), `list` (titles), `held_out`, its `place` in the list, its `rank` under full ranking |
 | `cold_start` | null unless items or users were set aside (`evaluate.cold_items`, `cold_users`); else `items` and `users`, each with `cases`, `candidates` and, under full ranking, the metrics of `model`, `content` and `chance`; means over the seeds |
 | `stages` | what each stage said about itself |
+| `warnings` | what the stages warned of when they were made, stages in order; also where they were found up to date |
 | `mixed` | which seeds were trained on stages of the same settings that came out otherwise, null where none were |
 | `versions` | Python and libraries |
 """  # noqa: E501 (a table row is one line)
@@ -110,6 +111,7 @@ def write_report(
         'protocol': protocol.described(config, interactions, stages),
         'thresholds': groups.thresholds(interactions, config),
         'counts': counts, **_over_seeds(runs), 'runs': runs, 'stages': stages,
+        'warnings': [warning for facts in stages.values() for warning in facts.get('warnings', ())],
         'baselines': table, 'standing': place,
         'unfinished': [int(seed) for seed, history in zip(config.train.seeds, histories, strict=True)
                        if history.is_unfinished(config)],

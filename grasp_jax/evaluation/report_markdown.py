@@ -143,6 +143,8 @@ def render_markdown(report: Tree) -> str:
         '![Loss and validation NDCG@10 by epoch](plots/training_curve.png)',
         '## Data', markdown(facts, 0), *_left_out(report['stages']),
         *data_facts.sentences(report['stages'].get('prepare', {})),
+        *(['## Warnings', '\n'.join(f'- {warning}' for warning in found)]  # older reports have none
+          if (found := report.get('warnings')) else []),
         '## How the numbers were made',
         '\n'.join(f'- **{key}**: {protocol[key]}.'
                   for key in ('split', *in_order(report), 'full_unmasked', 'ties', 'selection') if key in protocol)]

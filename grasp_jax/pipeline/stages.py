@@ -14,7 +14,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from grasp_jax.common import artefacts
+from grasp_jax.common import artefacts, kept_warnings
 from grasp_jax.common.errors import UserError
 from grasp_jax.config import changed, saved_config
 from grasp_jax.data import cold_start, time_split
@@ -139,7 +139,9 @@ def _as_reported(stages: dict[str, dict[str, Any]], workdir: pathlib.Path,
         return stages
     if not any(run['seed'] in seeds for run in report['runs']):
         return stages
-    return {name: {**facts, **report.get('stages', {}).get(name, {})} for name, facts in stages.items()}
+    earlier = {name: {key: value for key, value in facts.items() if key != 'warnings'}  # those of now hold
+               for name, facts in report.get('stages', {}).items()}
+    return {name: {**facts, **earlier.get(name, {})} for name, facts in stages.items()}
 
 
 def prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Knowledge:
@@ -184,10 +186,15 @@ class _Stages:
 
         def timed(partial: pathlib.Path) -> dict[str, Any]:
             LOG.info('%s: started', name)
-            return {**make(partial), 'seconds': round(time.perf_counter() - begin, 1)}
+            with kept_warnings.kept() as said:
+                facts = make(partial)
+            return {**facts, 'seconds': round(time.perf_counter() - begin, 1), **({'warnings': said} if said else {})}
 
         done = artefacts.build(self.folder / name, settings, inputs, timed, self.contents)
         LOG.info('%s: %s (%s)', name, 'up to date' if done.reused else f'{done.facts["seconds"]} s', done.path)
+        if done.reused and processes.speaks():
+            for warning in done.facts.get('warnings', ()):  # older stages kept none
+                LOG.warning('%s', warning)
         self.facts[name], self.contents = done.facts, done.contents
         return done.fingerprint
 
