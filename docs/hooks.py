@@ -44,6 +44,7 @@ API: dict[str, dict[str, list[str]]] = {
             'Pair', 'attention', 'holistic_attention', 'MLP', 'item_representation', 'score', 'loss', 'plain_fusion')},
     'Attention': {
         f'grasp_jax.models.attention.{name}': [] for name in ('level_scores', 'gates', 'project', 'fuse')},
+    'Methods': {f'grasp_jax.models.methods.{name}': [] for name in ('names', 'named', 'label')},
     'Losses': {
         f'grasp_jax.models.losses.{name}': [] for name in (
             'binary_cross_entropy', 'generalised_bce', 'sampled_softmax', 'full_softmax', 'log_sum_exp')},

@@ -20,7 +20,13 @@ import jax.numpy as jnp
 
 
 class Pair(NamedTuple):
-    """An entity's vector and the mean of its neighbours' vectors, each [..., D]."""
+    """An entity's vector and the mean of its neighbours' vectors, each [..., D].
+
+    Example:
+      >>> user = Pair(own=jnp.array([1.0, 0.0]), similar=jnp.array([0.5, 0.5]))
+      >>> user.similar.tolist()
+      [0.5, 0.5]
+    """
 
     own: jax.Array
     similar: jax.Array
@@ -34,6 +40,11 @@ class MLP(NamedTuple):
       first_bias: [F].
       second: [F, H].
       second_bias: [H].
+
+    Example:
+      >>> mlp = MLP(first=jnp.ones((12, 5)), first_bias=jnp.zeros(5), second=jnp.ones((5, 2)), second_bias=jnp.zeros(2))
+      >>> mlp.first.size + mlp.first_bias.size + mlp.second.size + mlp.second_bias.size
+      77
     """
 
     first: jax.Array
