@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from grasp_jax.commands.command import Parser, for_a_reader, require_picture
+from grasp_jax.commands.flag_names import as_flags
 from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
 from grasp_jax.evaluation import report_markdown
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             flags.plot.parent.mkdir(parents=True, exist_ok=True)
             comparison(reports, flags.plot)
     except (UserError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {as_flags(error)}', file=sys.stderr)
         return 2
     print(report_markdown.aligned(rows, 4), *below, *([report_markdown.aligned(beyond), NOTE] if beyond else []),
           sep='\n\n')

@@ -82,11 +82,11 @@ def require_no_fall(before: dict[str, Any], now: dict[str, Any], most: float) ->
     """
     protocols = [report['protocol']['select_by'] for report in (before, now)]
     if protocols[0] != protocols[1]:
-        raise UserError(f'config.evaluate.select_by={protocols[1]}: the run before was picked by {protocols[0]}; the '
+        raise UserError(f'evaluate.select_by={protocols[1]}: the run before was picked by {protocols[0]}; the '
                         'two cannot be compared, use the same')
     targets = [report['protocol'].get('targets', 'next') for report in (before, now)]
     if targets[0] != targets[1]:
-        raise UserError(f'config.evaluate.targets={targets[1]}: the run before was picked by {targets[0]}; the two '
+        raise UserError(f'evaluate.targets={targets[1]}: the run before was picked by {targets[0]}; the two '
                         'cannot be compared, use the same')
     old, new = (float(report['validation']['NDCG@10']) for report in (before, now))
     if new < (1 - most) * old:
@@ -137,7 +137,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
     if _SERVICE.value and not _OUT.value:
         raise UserError('--service needs --out=BUNDLE, which it is to serve')
     if _CONFIG.value.train.start_from:
-        raise UserError('config.train.start_from: is --previous here; leave it out')
+        raise UserError('train.start_from: is --previous here; leave it out')
     return only_flags(rest)
 
 

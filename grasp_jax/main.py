@@ -26,6 +26,7 @@ from absl import flags
 
 from grasp_jax.commands import config_flag
 from grasp_jax.commands.command import define_stopped_code, only_flags, reading_flags, run_app
+from grasp_jax.commands.flag_names import as_flags
 from grasp_jax.common.errors import UserError
 
 _CONFIG = config_flag.define_config(
@@ -82,7 +83,7 @@ def _other(config: Any, folder: pathlib.Path) -> None:
         from grasp_jax.pipeline.audit import audit
         checks = audit(config, folder)
         for check in checks:
-            print(f'{check.number:>12,}  {check.what}')
+            print(f'{check.number:>12,}  {as_flags(check.what)}')
         print('held-out items leak, see above' if any(check.leaks for check in checks) else 'nothing leaks')
         return
     if _MODE.value == 'refresh':

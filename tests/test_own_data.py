@@ -33,10 +33,10 @@ def test_items_that_nobody_bought_are_trained_beside_ranked_and_recommended(sour
     report = pipeline.run_pipeline(config, tmp_path)
     assert report['data']['items'] == ITEMS + len(NEW) and report['stages']['prepare']['unsold'] == len(NEW)
     assert '2 items of the catalogue have no purchase.' in (tmp_path / 'report.md').read_text()
-    said = [line for line in caplog.messages if 'config.evaluate.ks' in line]
+    said = [line for line in caplog.messages if 'evaluate.ks' in line]
     if 'evaluate__ks' in settings:
-        assert said == ['config.evaluate.ks: the catalogue has 38 items, so every target is a hit at 38, 500 and lists '
-                        'are no longer than that; leave such numbers out, as --config.evaluate.ks="(1,10)"']
+        assert said == ['evaluate.ks: the catalogue has 38 items, so every target is a hit at 38, 500 and lists '
+                        'are no longer than that; leave such numbers out, as evaluate.ks="(1,10)"']
         assert report['test']['full']['HR@500'] == report['test']['full']['HR@38'] == 1
     else:
         assert not said
@@ -55,7 +55,7 @@ def test_without_the_setting_they_are_not_there(source, tmp_path):
 def test_a_method_that_reads_texts_is_refused_before_any_is_written(source, tmp_path, settings):
     (source / 'others.jsonl').write_text('{"item": "other", "title": "Other"}\n')
     with pytest.raises(UserError, match='nothing is known about any of its 36 items, and method grasp reads texts .*'
-                                        '--config.data.items_file=FILE.*--config.model.method=none') as error:
+                                        'data.items_file=FILE.*model.method=none') as error:
         pipeline.run_pipeline(tiny_config(source, model__method='grasp', **settings), tmp_path)
     assert 'beauty' not in str(error.value) and not (tmp_path / 'describe').exists()
     assert (tmp_path / 'prepare').exists()
@@ -66,6 +66,6 @@ def test_a_domain_that_reads_none_of_the_columns_is_refused(source, tmp_path):
     (source / 'genres.jsonl').write_text('\n'.join(lines))
     config = tiny_config(source, data__items_file='genres.jsonl', text__domain='beauty')
     with pytest.raises(UserError, match='its items have genres, and texts of the domain beauty are made of brand, .*'
-                                        '--config.text.domain=shop'):
+                                        'text.domain=shop'):
         pipeline.run_pipeline(config, tmp_path)
     assert not (tmp_path / 'describe').exists()

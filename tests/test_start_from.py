@@ -185,20 +185,20 @@ def test_a_seed_that_has_nothing_yet_does_not_begin_with_other_parameters_than_i
 
 
 @pytest.mark.parametrize(('section', 'settings', 'word'), (
-    ('model', {'method': 'grasp'}, "config.model.method='grasp_id', not 'grasp'"),
-    ('model', {'backbone': 'sasrec'}, "config.model.backbone='gru4rec', not 'sasrec'"),
-    ('model', {'hidden_size': 4}, 'config.model.hidden_size=8, not 4'),
-    ('model', {'num_layers': 2}, 'config.model.num_layers=1, not 2'),
-    ('model', {'max_length': 9}, 'config.model.max_length=12, not 9'),
-    ('model', {'gate': 'none'}, "config.model.gate='calibrated', not 'none'"),
-    ('encode', {'width': 11}, 'config.encode.width=12, not 11'),
-    ('encode', {'center': False}, 'config.encode.center=True, not False')))
+    ('model', {'method': 'grasp'}, "model.method='grasp_id', not 'grasp'"),
+    ('model', {'backbone': 'sasrec'}, "model.backbone='gru4rec', not 'sasrec'"),
+    ('model', {'hidden_size': 4}, 'model.hidden_size=8, not 4'),
+    ('model', {'num_layers': 2}, 'model.num_layers=1, not 2'),
+    ('model', {'max_length': 9}, 'model.max_length=12, not 9'),
+    ('model', {'gate': 'none'}, "model.gate='calibrated', not 'none'"),
+    ('encode', {'width': 11}, 'encode.width=12, not 11'),
+    ('encode', {'center': False}, 'encode.center=True, not False')))
 def test_another_model_is_refused_before_anything_is_made(home, tmp_path, section, settings, word):
     config = small(home / 'data2', changed_log(), start_from=str(home / 'monday'))
     config[section].update(settings)
     with pytest.raises(UserError) as caught:
         run_pipeline(config, tmp_path / 'work')
-    assert word in str(caught.value) and str(caught.value).startswith(f'config.train.start_from={home / "monday"}: ')
+    assert word in str(caught.value) and str(caught.value).startswith(f'train.start_from={home / "monday"}: ')
     assert '\n' not in str(caught.value) and not (tmp_path / 'work').exists()
 
 

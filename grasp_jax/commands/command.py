@@ -14,6 +14,8 @@ from typing import NoReturn
 from absl import app, flags
 from absl import logging as absl_logging
 
+from grasp_jax.commands import flag_names
+from grasp_jax.commands.flag_names import as_flags
 from grasp_jax.common.errors import EndedElsewhere, RunInterrupted, UserError
 
 EXIT_USER_ERROR = 2
@@ -55,7 +57,7 @@ def run_app(program: Callable[[Sequence[str]], None], parse: Callable[[Sequence[
         with for_a_reader():
             app.run(program, flags_parser=parse)
     except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {as_flags(error)}', file=sys.stderr)
         _leave(EXIT_USER_ERROR)
     except EndedElsewhere as ended:
         _leave(ended.code)
@@ -65,12 +67,12 @@ def run_app(program: Callable[[Sequence[str]], None], parse: Callable[[Sequence[
               file=sys.stderr)
         _leave(EXIT_USER_ERROR)
     except RunInterrupted as stopped:
-        print(f'stopped; {stopped}', file=sys.stderr)
+        print(f'stopped; {as_flags(stopped)}', file=sys.stderr)
         sys.exit(stopped_code())
     except KeyboardInterrupt as stopped:
         rest = 'the same command goes on from the last checkpoint' if resumable else 'nothing was written'
         rest = str(stopped) or rest
-        print(f'stopped; {rest}', file=sys.stderr)
+        print(f'stopped; {as_flags(rest)}', file=sys.stderr)
         sys.exit(130)
     except Exception:
         traceback.print_exc()
@@ -114,6 +116,8 @@ def reading_flags(remedy: str) -> Iterator[None]:
     except (UserError, BrokenPipeError):
         raise
     except Exception as error:  # config files are programs
+        if (cause := _user_error(error)) is not None:  # absl makes errors of its own of every ValueError
+            raise cause from None
         # An error inside a config file arrives as the text of a traceback; its last line says what is wrong.
         # An error of a key arrives as a quoted string.
         text = str(error).strip() or type(error).__name__
@@ -128,6 +132,13 @@ def reading_flags(remedy: str) -> Iterator[None]:
         if key.isidentifier() and (not guess or guess[0] == 'Did'):  # all that an unknown key says of itself
             text = f'there is no setting {key!r}. {" ".join(guess)}'.rstrip('. ')
         raise UserError(f'command line: {text} (see {remedy})') from error
+
+
+def _user_error(error: BaseException | None) -> UserError | None:
+    """The UserError that another error was made of while it was handled, if any."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def only_flags(rest: list[str]) -> list[str]:
@@ -156,7 +167,7 @@ def _log_own_progress() -> None:
     absl_logging.set_verbosity(absl_logging.WARNING)
     absl_logging.get_absl_logger().addFilter(_orbax_in_short)
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter('%(message)s'))
+    handler.setFormatter(flag_names.Formatter('%(message)s'))
     own = logging.getLogger('grasp_jax')
     own.setLevel(logging.INFO)
     own.addHandler(handler)

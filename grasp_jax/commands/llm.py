@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import ml_collections
 
+from grasp_jax.commands.flag_names import as_flags
 from grasp_jax.common.errors import UserError
 from grasp_jax.llm import batch_files, prompt_runner, server
 from grasp_jax.llm.answer_store import AnswerStore
@@ -49,7 +50,7 @@ def dry_run(config: ml_collections.ConfigDict, folder: pathlib.Path, count: int)
     found = preview.estimate(asked, config, answers_folder(config, folder))
     for text in preview.examples(asked, count):
         print(f'{text}\n')
-    print(preview.as_text(found, asked.model.name))
+    print(as_flags(preview.as_text(found, asked.model.name)))
     if limits.max_usd and found.usd is None:
         print(f'--config.llm.max_usd={limits.max_usd} needs a price: the run will refuse to start')
     elif limits.max_usd and found.usd is not None and found.usd + (found.spent or 0) > limits.max_usd:

@@ -1,11 +1,12 @@
 """What ends a run early and is no fault of the program."""
 
 
-class UserError(Exception):
-    """Something outside the program is wrong: a file, a value, a flag.
+class UserError(ValueError):
+    """Something outside the program is wrong: a file, a value, a setting.
 
-    The message is one line that names the file (and row), the value and the remedy. `grasp_jax.main` prints it
-    without a traceback and exits with code 2.
+    The message is one line that names the file (and row), the value and the remedy. A setting is named by its section
+    and key, as `train.loss`; commands print it as the flag `--config.train.loss` (`commands.flag_names`), without a
+    traceback, and exit with code 2.
 
     Example:
       >>> from grasp_jax import Recommender, UserError

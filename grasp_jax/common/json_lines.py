@@ -34,6 +34,8 @@ def read_objects(path: pathlib.Path, parse: Parse = json.loads) -> collections.a
             continue
         try:
             record = parse(line)
+        except UserError:
+            raise
         except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             record = line
         if record is None:

@@ -38,6 +38,8 @@ def reading(path: pathlib.Path, remedy: str) -> Iterator[None]:
     """
     try:
         yield
+    except UserError:  # of what was to be looked up, not of the file
+        raise
     except (sqlite3.Error, ValueError) as error:
         raise UserError(f'{path}: cannot be read ({error}); {remedy}') from error
 

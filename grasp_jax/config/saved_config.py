@@ -47,6 +47,8 @@ def load(workdir: pathlib.Path) -> tuple[ml_collections.ConfigDict, pathlib.Path
         with config.unlocked():
             _fill(config, found['config'], '')
         return config, workdir / str(found['stages'])
+    except UserError:
+        raise
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(f'{path}: is no config of this version ({error}); run the command of its report '
                         'again') from error

@@ -4,7 +4,7 @@ Each section is read by the stage of its name. Command line: `--config.model.bac
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ml_collections
@@ -30,8 +30,7 @@ def default(recipe: str = '', usual: str = 'paper') -> ml_collections.ConfigDict
       >>> config.model.method, config.train.loss
       ('grasp_id', 'softmax')
     """
-    sections = (_data, _text, _llm, _encode, _retrieve, _model, _train, _evaluate)
-    config = ml_collections.ConfigDict({section.__name__[1:]: section() for section in sections})
+    config = ml_collections.ConfigDict(_sections())
     recipes.apply(config, recipes.agreed(recipe) or usual)
     return config.lock()
 
@@ -68,6 +67,24 @@ def changed(config: ml_collections.ConfigDict, settings: Mapping[str, Any]) -> m
         except TypeError as error:
             raise UserError(f'{name}={value!r}: {" ".join(str(error).split())}') from error
     return copy
+
+
+def names() -> list[str]:
+    """Every setting by its dotted name, as 'train.loss' and 'data.shop.seed'."""
+    return list(_names('', _sections()))
+
+
+def _names(where: str, values: dict[str, Any]) -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _names(f'{where}{key}.', value)
+        else:
+            yield where + key
+
+
+def _sections() -> dict[str, dict[str, Any]]:
+    return {'data': _data(), 'text': _text(), 'llm': _llm(), 'encode': _encode(), 'retrieve': _retrieve(),
+            'model': _model(), 'train': _train(), 'evaluate': _evaluate()}
 
 
 def _data() -> dict:

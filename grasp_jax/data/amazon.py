@@ -70,7 +70,7 @@ def layout_of(config: ml_collections.ConfigDict) -> Layout:
       UserError: there is no such layout.
     """
     if config.layout not in LAYOUTS:
-        raise UserError(f'config.data.layout is {config.layout!r}; choose one of {", ".join(LAYOUTS)}')
+        raise UserError(f'data.layout is {config.layout!r}; choose one of {", ".join(LAYOUTS)}')
     return LAYOUTS[config.layout]
 
 
@@ -150,7 +150,7 @@ def _refuse_table(line: bytes, path: pathlib.Path) -> None:
     text = line[:60].decode('utf-8', 'replace').strip()
     if text[:1] not in ('{', '[') and line.count(b',') >= 2:
         raise UserError(f'{path}: is a table with commas ({text!r}), no dump with one object a line; use '
-                        '--config.data.kind=table and name its columns with --config.data.user_column, item_column and '
+                        'data.kind=table and name its columns with data.user_column, item_column and '
                         'time_column')
 
 
@@ -172,15 +172,15 @@ def _refuse_other_layout(record: dict[str, Any], layout: Layout, fields: tuple[s
         others = tuple(getattr(other, name) for name in ('user', 'item', 'time') if getattr(layout, name) in fields)
         if others != fields and all(name in record for name in others):
             raise UserError(f'{where}: has the fields of the layout {year} ({", ".join(others)}), not of {asked} '
-                            f'({", ".join(fields)}); use --config.data.layout={year}, and the files of one layout')
+                            f'({", ".join(fields)}); use data.layout={year}, and the files of one layout')
     if len(fields) > 1 and not {layout.user, layout.time} & set(record) and {'title', 'description'} & set(record):
         raise UserError(f'{where}: describes a product (its fields are {", ".join(list(record)[:6])}), it is no '
-                        'review; name the file with the reviews with --config.data.interactions_file and this one with '
-                        '--config.data.items_file')
+                        'review; name the file with the reviews with data.interactions_file and this one with '
+                        'data.items_file')
     if not set(fields) & set(record):
         raise UserError(f'{where}: has none of the fields {", ".join(fields)} of the layout {asked} (it has '
-                        f'{", ".join(list(record)[:6])}); choose another --config.data.layout, or read your own file '
-                        'with --config.data.kind=table')
+                        f'{", ".join(list(record)[:6])}); choose another data.layout, or read your own file '
+                        'with data.kind=table')
 
 
 def _whole_number(value: Any, where: str) -> int:
@@ -224,7 +224,7 @@ def read_metadata(path: pathlib.Path, layout: Layout,
     found = described.found
     if len(found) < len(wanted) / 2:
         LOG.warning('%s: describes %d of the %d items in the reviews, not %r; if it is the file of another category, '
-                    'name the right one with --config.data.items_file', path, len(found), len(wanted),
+                    'name the right one with data.items_file', path, len(found), len(wanted),
                     min(wanted - found.keys()))
     return plain_text.clean(found, path)
 

@@ -51,7 +51,7 @@ def asked_for(config: ml_collections.ConfigDict) -> dict[str, float]:
     shares = {key: float(config[key]) for key in ('cold_items', 'cold_users') if config[key]}
     for key, share in shares.items():
         if not 0 < share < 1:
-            raise UserError(f'config.evaluate.{key}={share}: must be at least 0 and below 1')
+            raise UserError(f'evaluate.{key}={share}: must be at least 0 and below 1')
     return shares
 
 
@@ -81,7 +81,7 @@ def set_aside(found: Sequences, config: ml_collections.ConfigDict) -> tuple[Sequ
     left = Interactions(_indptr(owner[kept], stays), item_number[sequences.items[kept]],
                         int((~cold_items).sum()) - 1)
     if not len(left.evaluated_users()):
-        raise UserError(f'config.evaluate: {_named(shares)} leaves no user with {MIN_EVALUATED} interactions; lower it')
+        raise UserError(f'{_named(shares)} leaves no user with {MIN_EVALUATED} interactions; lower it')
     last = sequences.items[np.maximum(sequences.indptr[1:] - 1, 0)]
     asked = np.flatnonzero(stays & cold_items[last])
     of_cold = warm & (cold_users & ~cold_items[last])[owner]
@@ -93,7 +93,7 @@ def set_aside(found: Sequences, config: ml_collections.ConfigDict) -> tuple[Sequ
                 [identity for identity, is_asked in zip(found.user_ids, many, strict=True) if is_asked],
                 _indptr(owner[of_cold], many), item_number[sequences.items[of_cold]])
     if ('cold_items' in shares and not len(cold.users)) or ('cold_users' in shares and not len(cold.items)):
-        raise UserError(f'config.evaluate: {_named(shares)} leaves nothing to ask for; raise it')
+        raise UserError(f'{_named(shares)} leaves nothing to ask for; raise it')
     user_ids = [identity for identity, stay in zip(found.user_ids, stays, strict=True) if stay]
     item_ids = [identity for identity, gone in zip(found.item_ids, cold_items[1:], strict=True) if not gone]
     return dataclasses.replace(found, interactions=left, times=found.times[kept], user_ids=user_ids,
@@ -143,4 +143,4 @@ def _indptr(owner: np.ndarray, stays: np.ndarray) -> np.ndarray:
 
 
 def _named(shares: dict[str, float]) -> str:
-    return ' with '.join(f'{key}={share}' for key, share in shares.items())
+    return ' with '.join(f'evaluate.{key}={share}' for key, share in shares.items())

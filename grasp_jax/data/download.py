@@ -60,6 +60,8 @@ def fetch(url: str, target: pathlib.Path) -> pathlib.Path:
                 os.replace(partial, target)
             finally:
                 partial.unlink(missing_ok=True)
+    except UserError:
+        raise
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise UserError(f'{url}: download failed ({" ".join(str(error).split())})') from error
     return target

@@ -73,13 +73,13 @@ def warn(facts: dict[str, Any], config: ml_collections.ConfigDict) -> None:
     repeats = facts['repeated_targets']
     if repeats >= _MANY_REPEATS * tested and not config.evaluate.repeats:
         LOG.warning('%s: %s of %s test items (%.0f%%) are ones that their user had before, and lists leave out what a '
-                    'user had; if buying again is to be predicted, use --config.evaluate.repeats=True, else '
-                    '--config.data.duplicates=first', name, f'{repeats:,}', f'{tested:,}', 100 * repeats / tested)
+                    'user had; if buying again is to be predicted, use evaluate.repeats=True, else '
+                    'data.duplicates=first', name, f'{repeats:,}', f'{tested:,}', 100 * repeats / tested)
     if facts['without_negatives']:
         means = 'the means of the sampled protocol' if config.evaluate.repeats else 'all means'
         LOG.warning('%s: %s of %s evaluated users have every item, so there is nothing to rank their test item '
                     'against, and they are left out of %s; give more items, or items that no user bought yet with '
-                    '--config.data.keep_unsold=True', name, f'{facts["without_negatives"]:,}', f'{tested:,}', means)
+                    'data.keep_unsold=True', name, f'{facts["without_negatives"]:,}', f'{tested:,}', means)
 
 
 def sentences(facts: collections.abc.Mapping[str, Any]) -> list[str]:

@@ -138,7 +138,7 @@ def _warn_of_doubles(same: int, name: str) -> None:
     """Says how many rows of a log stand there twice: as repeated purchases they make the test easy."""
     if same:
         LOG.warning('%s: %d rows repeat the user, item and time of an earlier row; if these are no purchases of their '
-                    'own, use --config.data.duplicates=exact', name or 'the data set', same)
+                    'own, use data.duplicates=exact', name or 'the data set', same)
 
 
 def _warn_of_losses(before: InteractionLog, left: InteractionLog, config: ml_collections.ConfigDict) -> None:
@@ -147,7 +147,7 @@ def _warn_of_losses(before: InteractionLog, left: InteractionLog, config: ml_col
             'interactions': (len(left), len(before))}
     if any(few <= 2 / 3 * many for few, many in kept.values()):
         LOG.warning('%s: filter %s with min_user=%d and min_item=%d leaves %s; if that is too little, lower '
-                    '--config.data.min_user or --config.data.min_item, or use --config.data.filter=none',
+                    'data.min_user or data.min_item, or use data.filter=none',
                     config.name or 'the data set', config.filter, config.min_user, config.min_item,
                     ', '.join(f'{few:,} of {many:,} {what}' for what, (few, many) in kept.items()))
 
@@ -160,7 +160,7 @@ def _warn_of_repeats(before: InteractionLog, left: InteractionLog, config: ml_co
     """Says where the policy for repeated items takes a third or more of the interactions."""
     if len(left) <= 2 / 3 * len(before):
         LOG.warning('%s: duplicates=%s leaves %s of %s interactions; if people buy things again, use '
-                    '--config.data.duplicates=keep', config.name or 'the data set', config.duplicates,
+                    'data.duplicates=keep', config.name or 'the data set', config.duplicates,
                     f'{len(left):,}', f'{len(before):,}')
 
 
@@ -189,9 +189,9 @@ def sequences(log: InteractionLog, config: ml_collections.ConfigDict, unsold: Un
       UserError: an unknown filter or policy, moments that cannot be, or nothing is left.
     """
     if config.duplicates not in ('keep', 'exact', 'first', 'last'):
-        raise UserError(f'config.data.duplicates is {config.duplicates!r}; choose keep, exact, first or last')
+        raise UserError(f'data.duplicates is {config.duplicates!r}; choose keep, exact, first or last')
     if config.filter not in ('k_core', 'one_pass', 'none'):
-        raise UserError(f'config.data.filter is {config.filter!r}; choose k_core, one_pass or none')
+        raise UserError(f'data.filter is {config.filter!r}; choose k_core, one_pass or none')
     ordered = time_order(log)
     doubles = int(_doubles(ordered).sum())
     unique = drop_repeats(ordered, config.duplicates)
@@ -204,8 +204,8 @@ def sequences(log: InteractionLog, config: ml_collections.ConfigDict, unsold: Un
     if not len(left):
         raise UserError(
             f'{config.name or "the data set"}: filter {config.filter} with min_user={config.min_user} and '
-            f'min_item={config.min_item} leaves none of {len(counted)} interactions; lower --config.data.min_user or '
-            '--config.data.min_item')
+            f'min_item={config.min_item} leaves none of {len(counted)} interactions; lower data.min_user or '
+            'data.min_item')
     if config.filter != 'none':  # a catalogue may hold items without a purchase yet
         if not borders:
             left = left.compact()

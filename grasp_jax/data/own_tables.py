@@ -33,7 +33,7 @@ def read_interactions(path: pathlib.Path, config: ml_collections.ConfigDict) -> 
     names = [config[key] for key in ('user_column', 'item_column', 'time_column')]
     for one, other in (('user', 'item'), ('user', 'time'), ('item', 'time')):
         if config[f'{one}_column'] == config[f'{other}_column']:
-            raise UserError(f'config.data.{one}_column and config.data.{other}_column are both '
+            raise UserError(f'data.{one}_column and data.{other}_column are both '
                             f'{config[f"{one}_column"]!r}; name two columns of {path}')
     frame, places = read_table(path, names, names[:2])
     if frame.empty:
@@ -160,4 +160,4 @@ def _column(frame: pd.DataFrame, path: RowLocations, config: ml_collections.Conf
         if name in parts:
             raise UserError(f'{path}: its columns seem to be parted by {separator!r} ({len(parts)} of them); part them '
                             'by commas, or by tabs in a file called .tsv')
-    raise UserError(f'{path}: has no column {name!r} (it has {header}); set --config.data.{key}')
+    raise UserError(f'{path}: has no column {name!r} (it has {header}); set data.{key}')

@@ -42,7 +42,7 @@ def prepare(config: ml_collections.ConfigDict, folder: pathlib.Path) -> dict[str
         time_split.require_targets(found.interactions, config.data)
         aside['split'] = time_split.facts(found.interactions, found.by_time)
     elif not len(found.interactions.evaluated_users()):
-        looser = '' if config.data.filter == 'none' else ' or lower --config.data.min_item'
+        looser = '' if config.data.filter == 'none' else ' or lower data.min_item'
         raise UserError(f'{config.data.name or "the data set"}: no user has {MIN_EVALUATED} interactions, so none can '
                         f'be validated and tested; give more data{looser}')
     if cold_start.asked_for(config.evaluate):

@@ -72,8 +72,8 @@ class SourceReader:
         if self._shop:
             return sorted(set(self._shop.log.item_ids) - set(sold))
         if 'items' not in self._files:
-            raise UserError('config.data.keep_unsold asks for items that no user bought yet, and there is no table of '
-                            'items to know them from; name one with --config.data.items_file')
+            raise UserError('data.keep_unsold asks for items that no user bought yet, and there is no table of '
+                            'items to know them from; name one with data.items_file')
         path = self._files['items']
         if self._of_amazon(path):
             described = amazon.described_items(path, amazon.layout_of(self._config))

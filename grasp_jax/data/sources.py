@@ -30,12 +30,12 @@ def locate(config: ml_collections.ConfigDict) -> pathlib.Path:
         folder = pathlib.Path(data.source).expanduser()
         if folder.is_dir():
             return folder
-        raise UserError(_nowhere(data, f'config.data.source is {data.source}, which is no folder'))
+        raise UserError(_nowhere(data, f'data.source is {data.source}, which is no folder'))
     base = os.environ.get(VARIABLE, '')
     if base and data.name and (pathlib.Path(base).expanduser() / data.name).is_dir():
         return pathlib.Path(base).expanduser() / data.name
     if not _is_public(data):
-        raise UserError(_nowhere(data, 'config.data.source is empty and no public address is known for it'))
+        raise UserError(_nowhere(data, 'data.source is empty and no public address is known for it'))
     try:
         return _download(data)
     except UserError as error:
@@ -54,7 +54,7 @@ def source_files(config: ml_collections.ConfigDict) -> dict[str, pathlib.Path]:
     """
     data = config.data
     if data.kind not in KINDS:
-        raise UserError(f'config.data.kind is {data.kind!r}; choose one of {", ".join(KINDS)}')
+        raise UserError(f'data.kind is {data.kind!r}; choose one of {", ".join(KINDS)}')
     folder = locate(config)
     if data.kind == 'amazon':
         interactions, items = amazon.review_names(data), amazon.metadata_names(data)
@@ -102,7 +102,7 @@ def _atomic(folder: pathlib.Path, default: str) -> str:
         return default
     if len(found) > 1:
         raise UserError(f'{folder}: has {len(found)} files of interactions ({", ".join(found[:4])}); name one with '
-                        '--config.data.interactions_file (parts of a split are joined first, as this program makes its '
+                        'data.interactions_file (parts of a split are joined first, as this program makes its '
                         'own)')
     return found[0]
 
@@ -113,7 +113,7 @@ def _other_layout(folder: pathlib.Path, data: ml_collections.ConfigDict) -> str:
         names = [name.format(data.category).removesuffix('.gz') for name in (layout.core, layout.reviews) if name]
         there = next((name for name in names for name in (name, f'{name}.gz') if (folder / name).is_file()), None)
         if year != data.layout and data.category and there:
-            return f'it has {there}, of the layout {year}: if that is meant, use --config.data.layout={year}; else '
+            return f'it has {there}, of the layout {year}: if that is meant, use data.layout={year}; else '
     return ''
 
 
@@ -126,9 +126,9 @@ def _first(folder: pathlib.Path, names: list[str], role: str, data: ml_collectio
         if name and (folder / name).is_dir():
             if data.kind == 'table':
                 return folder / name
-            raise UserError(f'{folder / name}: is a folder; name one file with --config.data.{role}_file (parts of a '
-                            'table are read as one with --config.data.kind=table alone)')
-    raise UserError(f'{folder}: has no {" or ".join(names)}; {hint}put it there or set --config.data.{role}_file')
+            raise UserError(f'{folder / name}: is a folder; name one file with data.{role}_file (parts of a '
+                            'table are read as one with data.kind=table alone)')
+    raise UserError(f'{folder}: has no {" or ".join(names)}; {hint}put it there or set data.{role}_file')
 
 
 def _is_public(data: ml_collections.ConfigDict) -> bool:
@@ -154,6 +154,6 @@ def _nowhere(data: ml_collections.ConfigDict, reason: str) -> str:
     base = os.environ.get(VARIABLE, '')
     if base and data.name and not data.source:
         reason = f'${VARIABLE} is {base}, which has no folder {data.name}; {reason}'
-    return (f'data set {data.name!r} was not found ({reason}): give --config.data.source=DIR, or put it at '
+    return (f'data set {data.name!r} was not found ({reason}): give data.source=DIR, or put it at '
             f'${VARIABLE}/{data.name or "<name>"}'
             + (', or let it be downloaded to ~/.cache/grasp_jax (needs the network)' if _is_public(data) else ''))

@@ -117,6 +117,8 @@ def _read_file(path: pathlib.Path, kind: str, columns: Names, ids: Names) -> pya
         if kind == 'parquet':
             return _read_parquet(path, columns, ids)
         return delimited.read(path, '\t' if kind == 'tsv' else ',', columns, ids)
+    except UserError:
+        raise
     except (OSError, EOFError, ValueError, zlib.error, csv.Error) as error:
         if isinstance(error, UnicodeDecodeError):
             delimited.refuse_encoding(path)

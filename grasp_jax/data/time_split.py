@@ -50,27 +50,27 @@ def check(config: ml_collections.ConfigDict) -> None:
     data, targets = config.data, config.evaluate.targets
     for name, value, choices in (('data.split', data.split, SPLITS), ('evaluate.targets', targets, TARGETS)):
         if value not in choices:
-            raise UserError(f'config.{name}={value!r}: choose one of {", ".join(choices)}')
+            raise UserError(f'{name}={value!r}: choose one of {", ".join(choices)}')
     if not asked_for(data):
         if targets == 'all':
-            raise UserError('config.evaluate.targets=all: under --config.data.split=leave_one_out a user has one '
-                            'target; use --config.data.split=time, or --config.evaluate.targets=next')
+            raise UserError('evaluate.targets=all: under data.split=leave_one_out a user has one '
+                            'target; use data.split=time, or evaluate.targets=next')
         if tuple(data.split_times) != SHARES:
-            LOG.warning('config.data.split_times=%s: does nothing under --config.data.split=leave_one_out; to split by '
-                        'time, use --config.data.split=time', _shown(data.split_times))
+            LOG.warning('data.split_times=%s: does nothing under data.split=leave_one_out; to split by '
+                        'time, use data.split=time', _shown(data.split_times))
         return
     values = _read(data.split_times)
     if _dated(values) == [True, True] or _dated(values) == [False, False]:
         _require_order(data.split_times, *values)
     if data.kind == 'inter':
-        raise UserError("config.data.split=time: LLM-ESR's inter.txt has no times; use --config.data.split="
+        raise UserError("data.split=time: LLM-ESR's inter.txt has no times; use data.split="
                         'leave_one_out, or a table with a column of times')
     if data.duplicates == 'last':
-        raise UserError('config.data.duplicates=last: under --config.data.split=time a later row would take an earlier '
+        raise UserError('data.duplicates=last: under data.split=time a later row would take an earlier '
                         'one out of training; use first, exact or keep')
     for key in ('cold_items', 'cold_users'):
         if config.evaluate[key]:
-            raise UserError(f'config.evaluate.{key}={config.evaluate[key]}: needs --config.data.split='
+            raise UserError(f'evaluate.{key}={config.evaluate[key]}: needs data.split='
                             'leave_one_out alone; under a split by time what is new after the first moment is cold by '
                             'itself')
 
@@ -91,7 +91,7 @@ def moments(log: InteractionLog, config: ml_collections.ConfigDict) -> Borders:
     first, last = log.times.min(), log.times.max()
     shares = [value for value in values if isinstance(value, float) and 0 < value < 1]
     if len(shares) == 1:
-        raise UserError(f'config.data.split_times={_shown(config.split_times)}: one is a share of the span and the '
+        raise UserError(f'data.split_times={_shown(config.split_times)}: one is a share of the span and the '
                         'other a moment; give two of a kind')
     if shares:
         found = [first + (float(last) - float(first)) * share for share in shares]
@@ -99,7 +99,7 @@ def moments(log: InteractionLog, config: ml_collections.ConfigDict) -> Borders:
         found = [_as_number(value, float(max(abs(first), abs(last)))) for value in values]
     _require_order(config.split_times, *found)
     if not (first < found[0] and found[1] <= last):
-        raise UserError(f'config.data.split_times={_shown(config.split_times)}: the log runs from {_moment(first)} to '
+        raise UserError(f'data.split_times={_shown(config.split_times)}: the log runs from {_moment(first)} to '
                         f'{_moment(last)}; give two moments between these, or two shares as (0.8, 0.9)')
     return found[0], found[1]
 
@@ -115,9 +115,9 @@ def _require_clock(log: InteractionLog) -> None:
     begins = begins[np.bincount(log.users, minlength=len(begins)) > 0]
     together = int((begins == begins.min()).sum())
     if len(begins) >= _CROWD and together >= _ALL * len(begins):
-        raise UserError(f'config.data.split=time: {together:,} of {len(begins):,} users begin at '
+        raise UserError(f'data.split=time: {together:,} of {len(begins):,} users begin at '
                         f'{_moment(begins.min())}, as where times count the steps of each user and are no clock; give '
-                        'true times, or use --config.data.split=leave_one_out')
+                        'true times, or use data.split=leave_one_out')
 
 
 def training_part(log: InteractionLog, first: int | float) -> np.ndarray:
@@ -186,7 +186,7 @@ def require_targets(interactions: Interactions, config: ml_collections.ConfigDic
     places: tuple[tuple[Split, str], ...] = (('valid', 'between the two moments'), ('test', 'after the second moment'))
     for split, where in places:
         if not len(interactions.evaluated_users(split)):
-            raise UserError(f'config.data.split_times={_shown(config.split_times)}: no user with a training '
+            raise UserError(f'data.split_times={_shown(config.split_times)}: no user with a training '
                             f'interaction has one {where}, so there is no {split} target; give other moments')
 
 
@@ -208,12 +208,12 @@ def facts(interactions: Interactions, left: Left) -> dict[str, Any]:
            if found[f'{split}_users'] < _FEW * interactions.num_users}
     if few:
         said = ' and '.join(f'{count:,} ({split})' for split, count in few.items())
-        LOG.warning('config.data.split_times: of %s users with a training interaction only %s have a target, which '
-                    'tells little; give moments that more users go beyond, or use --config.data.split=leave_one_out',
+        LOG.warning('data.split_times: of %s users with a training interaction only %s have a target, which '
+                    'tells little; give moments that more users go beyond, or use data.split=leave_one_out',
                     f'{interactions.num_users:,}', said)
     if left.unknown > _MANY * found['later']:
-        LOG.warning('config.data.split=time: %s of %s later interactions are left out, as their items have no training '
-                    'interaction; --config.data.keep_unsold=True keeps those that the table of items describes, later '
+        LOG.warning('data.split=time: %s of %s later interactions are left out, as their items have no training '
+                    'interaction; data.keep_unsold=True keeps those that the table of items describes, later '
                     'moments make them fewer', f'{left.unknown:,}', f'{found["later"]:,}')
     return found
 
@@ -236,7 +236,7 @@ def _read(given: Any) -> list[float | int | datetime.datetime]:
     """
     values = list(given) if isinstance(given, tuple | list) else [given]
     if len(values) != 2:
-        raise UserError(f'config.data.split_times={_shown(given)}: give two moments, as --config.data.split_times='
+        raise UserError(f'data.split_times={_shown(given)}: give two moments, as data.split_times='
                         '"(\'2015-01-01\', \'2015-04-01\')", or two shares of the span, as "(0.8, 0.9)"')
     return [_value(value, given) for value in values]
 
@@ -252,7 +252,7 @@ def _value(value: Any, given: Any) -> float | int | datetime.datetime:
     try:
         found = datetime.datetime.fromisoformat(text)
     except ValueError as error:
-        raise UserError(f'config.data.split_times={_shown(given)}: {value!r} is neither a number nor an ISO date, as '
+        raise UserError(f'data.split_times={_shown(given)}: {value!r} is neither a number nor an ISO date, as '
                         '2015-01-31 or 2015-01-31T12:00:00') from error
     return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
 
@@ -272,7 +272,7 @@ def _as_number(value: Any, largest: float) -> int | float:
 
 def _require_order(given: Any, first: Any, second: Any) -> None:
     if not first < second:
-        raise UserError(f'config.data.split_times={_shown(given)}: the second has to be later than the first')
+        raise UserError(f'data.split_times={_shown(given)}: the second has to be later than the first')
 
 
 def _shown(given: Any) -> str:

@@ -26,9 +26,9 @@ def make_mesh(shape: tuple[int, int], devices: list[jax.Device] | None = None) -
     known = math.prod(size for size in shape if size != -1)
     full = tuple(len(devices) // max(known, 1) if size == -1 else size for size in shape)
     if math.prod(full) != len(devices) or min(full) < 1:
-        raise UserError(f'config.train.mesh={tuple(shape)}: does not fit {len(devices)} devices; use (-1, 1)')
+        raise UserError(f'train.mesh={tuple(shape)}: does not fit {len(devices)} devices; use (-1, 1)')
     if ROW_MULTIPLE % full[1]:
-        raise UserError(f'config.train.mesh={tuple(shape)}: tables cannot be split over {full[1]} devices; use a power '
+        raise UserError(f'train.mesh={tuple(shape)}: tables cannot be split over {full[1]} devices; use a power '
                         f'of 2 up to {ROW_MULTIPLE}')
     # Linen modules fail under explicit axis types.
     kinds = (jax.sharding.AxisType.Auto,) * 2

@@ -148,7 +148,7 @@ def check_comparison(reports: Sequence[Tree], names: Sequence[str], path: pathli
                         'side; leave out those of other users or negatives, or with another evaluate.repeats')
     if shared_k(reports) is None:
         raise UserError(f'{path}: the runs report no cut-off in common; run them again with the same '
-                        '--config.evaluate.ks, which trains nothing')
+                        'evaluate.ks, which trains nothing')
     first: dict[tuple[str, ...], str] = {}
     for report, name in zip(reports, names, strict=True):
         key = (report['backbone'], *_variant(report))

@@ -229,7 +229,7 @@ class AnswerStore:
         return found
 
     def _reading(self) -> contextlib.AbstractContextManager[None]:
-        return reading(self.path, 'put a sound copy in its place, or name another --config.llm.store')
+        return reading(self.path, 'put a sound copy in its place, or name another llm.store')
 
     def is_sound(self) -> bool:
         """Whether sqlite finds the file whole."""

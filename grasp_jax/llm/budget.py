@@ -61,7 +61,7 @@ class Budget:
         """Which cap a further request of `most` dollars would pass; empty where none."""
         limits = self._server.limits
         if limits.max_requests and self.sent >= limits.max_requests:
-            return f'--config.llm.max_requests={limits.max_requests} is reached'
+            return f'llm.max_requests={limits.max_requests} is reached'
         if limits.max_usd and self.spent + self._under_way + most > limits.max_usd:
-            return f'--config.llm.max_usd={limits.max_usd} leaves no room for more, raise it to go on'
+            return f'llm.max_usd={limits.max_usd} leaves no room for more, raise it to go on'
         return ''

@@ -83,7 +83,7 @@ class LanguageModel:
                             'anew')
         if not key and not self.base_url:
             raise UserError(f'no key for the language model: set the environment variable {self.key_variable}, or '
-                            '--config.llm.base_url for a server that needs none')
+                            'llm.base_url for a server that needs none')
         # The address always: the client would take another one from the environment, and send the key there.
         return {'api_key': key or NO_KEY, 'base_url': self.base_url or OPENAI}
 
@@ -97,7 +97,7 @@ def from_config(config: ml_collections.ConfigDict, name: str | None = None) -> L
     section = config.llm
     name = section.model if name is None else name
     if not name:
-        raise UserError('--config.llm.model is missing: give the name by which the server knows the model')
+        raise UserError('llm.model is missing: give the name by which the server knows the model')
     try:
         address = urllib.parse.urlsplit(section.base_url)
         usable = not section.base_url or (
@@ -106,30 +106,30 @@ def from_config(config: ml_collections.ConfigDict, name: str | None = None) -> L
     except ValueError:  # brackets that do not close, a port that is no number, no name of a host
         usable = False
     if not usable:
-        raise UserError(f'--config.llm.base_url={section.base_url!r}: give an address like http://localhost:8000/v1')
+        raise UserError(f'llm.base_url={section.base_url!r}: give an address like http://localhost:8000/v1')
     try:
         (name + section.revision).encode()
     except UnicodeEncodeError as error:
-        raise UserError(f'--config.llm.model, revision: {name!r}, {section.revision!r} hold characters that no file '
+        raise UserError(f'llm.model, revision: {name!r}, {section.revision!r} hold characters that no file '
                         'can hold') from error
     try:
         extra = json.loads(section.extra, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         extra = None
     if not isinstance(extra, dict):
-        raise UserError(f'--config.llm.extra={section.extra!r}: give a JSON object, as \'{{"top_p": 0.9}}\'')
+        raise UserError(f'llm.extra={section.extra!r}: give a JSON object, as \'{{"top_p": 0.9}}\'')
     reserved = extra.keys() & {'model', 'messages', 'n', 'stream', 'max_tokens', 'max_completion_tokens'}
     if reserved:
-        raise UserError(f'--config.llm.extra: {min(reserved)!r} is set by the program; use the other settings of '
-                        'config.llm')
+        raise UserError(f'llm.extra: {min(reserved)!r} is set by the program; use the other settings of '
+                        'the section llm')
     if not _VARIABLE.fullmatch(section.key_variable):
-        raise UserError('--config.llm.key_variable: give the name of the environment variable that holds the key, as '
+        raise UserError('llm.key_variable: give the name of the environment variable that holds the key, as '
                         'OPENAI_API_KEY, never the key itself')
     if address.username or address.password or address.query or address.fragment:
-        raise UserError('--config.llm.base_url: give the address without name, password or anything behind ? or #, and '
+        raise UserError('llm.base_url: give the address without name, password or anything behind ? or #, and '
                         f'the key in the environment variable {section.key_variable}')
     if section.max_tokens < 1:
-        raise UserError(f'--config.llm.max_tokens={section.max_tokens}: must be 1 or more')
+        raise UserError(f'llm.max_tokens={section.max_tokens}: must be 1 or more')
     return LanguageModel(name, section.revision, section.base_url, section.key_variable, section.temperature,
                          section.seed, section.max_tokens, extra, _prices(section.prices).get(name))
 
@@ -149,7 +149,7 @@ def _prices(entries: Any) -> dict[str, tuple[float, float]]:
         model, *prices = entry if isinstance(entry, (tuple, list)) and entry else (entry,)
         if not isinstance(model, str) or len(prices) != 2 or not all(
                 isinstance(price, (int, float)) and 0 <= price < math.inf for price in prices):
-            raise UserError(f"--config.llm.prices: {entry!r} is no model with its price for prompts and for answers; "
+            raise UserError(f"llm.prices: {entry!r} is no model with its price for prompts and for answers; "
                             "give all entries in one pair of brackets, as \"(('my-model', 0.15, 0.60),)\"")
         found[model] = (float(prices[0]), float(prices[1]))
     return found

@@ -225,7 +225,7 @@ class PromptRunner:
     def _refuses_all(self) -> UserError:
         reason = self._held[-1][1].reason
         return UserError(f'the server of {self._model.name!r} refuses every prompt ({reason}); see to the '
-                         'settings of config.llm, nothing of this is kept')
+                         'settings of the section llm, nothing of this is kept')
 
     async def _pay_for(self, model: LanguageModel, messages: list[dict[str, str]]) -> '_Reply':
         """As `_ask`, within the caps.

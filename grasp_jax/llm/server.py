@@ -63,7 +63,7 @@ def limits_from(config: ml_collections.ConfigDict) -> Limits:
         lowest = 1 if name in ('concurrency', 'tries') else 0
         if not value >= lowest or name == 'timeout' and not value:
             allowed = 'above 0' if name == 'timeout' else f'{lowest} or more'
-            raise UserError(f'--config.llm.{name}={value}: must be {allowed}')
+            raise UserError(f'llm.{name}={value}: must be {allowed}')
     return found
 
 
@@ -108,8 +108,8 @@ class Server:
           UserError: the client is not installed, its key is missing, or a cap needs a price that is not known.
         """
         if limits.max_usd and model.price is None:
-            raise UserError(f'--config.llm.max_usd={limits.max_usd}: the price of {model.name!r} is not known; add it '
-                            f"to config.llm.prices, as \"(('{model.name}', 0.15, 0.60),)\"")
+            raise UserError(f'llm.max_usd={limits.max_usd}: the price of {model.name!r} is not known; add it '
+                            f"to llm.prices, as \"(('{model.name}', 0.15, 0.60),)\"")
         self.model, self.limits, self.stopped, self.signal = model, limits, '', 0
         self._openai, self._options = _openai(), model.client_options()
         self._client: Any = None
@@ -227,7 +227,7 @@ class Server:
         openai, name = self._openai, self.model.name
         if isinstance(error, (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)):
             raise UserError(f'the server of {name!r} refuses ({error.status_code}): {self._line(error)}; check '
-                            f'--config.llm.model, base_url and ${self.model.key_variable}') from error
+                            f'llm.model, base_url and ${self.model.key_variable}') from error
         if isinstance(error, openai.APIStatusError):
             if error.status_code == 402 or getattr(error, 'code', None) == 'insufficient_quota':
                 raise UserError(f'the server of {name!r}: {self._line(error)}; answers are kept') from error
@@ -239,8 +239,8 @@ class Server:
         return _Failure(reason, sent, sent and isinstance(error, openai.APITimeoutError))
 
     def _fail(self, failure: _Failure) -> NoReturn:
-        remedy = (f'; answers take longer than --config.llm.timeout={self.limits.timeout:g} seconds: raise it, or '
-                  'lower --config.llm.concurrency' if failure.late else '')
+        remedy = (f'; answers take longer than llm.timeout={self.limits.timeout:g} seconds: raise it, or '
+                  'lower llm.concurrency' if failure.late else '')
         raise UserError(f'the server of {self.model.name!r} ({self._where()}) keeps failing ({failure.reason}); what '
                         f'was answered is kept, the same command goes on{remedy}')
 

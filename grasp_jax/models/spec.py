@@ -156,24 +156,24 @@ def model_spec(config: ml_collections.ConfigDict, num_items: int, llm_width: int
     values: dict[str, Any] = config.model.to_dict()
     for key, choices in {'method': methods.names(), **_CHOICES}.items():
         if values[key] not in choices:
-            raise UserError(f'config.model.{key}={values[key]!r}: choose one of {", ".join(choices)}')
+            raise UserError(f'model.{key}={values[key]!r}: choose one of {", ".join(choices)}')
     values['num_layers'] = values['num_layers'] or USUAL_LAYERS[values['backbone']]
     values['fusion_size'] = values['fusion_size'] or 2 * values['hidden_size']
     usual_weight = methods.named(values['method']).default_auxiliary_weight
     if values['auxiliary_weight'] > 0 and not usual_weight:
         others = ' and '.join(name for name in methods.names() if methods.named(name).default_auxiliary_weight)
-        raise UserError(f'config.model.auxiliary_weight={values["auxiliary_weight"]}: method {values["method"]} has no '
+        raise UserError(f'model.auxiliary_weight={values["auxiliary_weight"]}: method {values["method"]} has no '
                         f'auxiliary loss, {others} have; leave it out')
     if values['auxiliary_weight'] < 0:
         values['auxiliary_weight'] = usual_weight
     if not values['auxiliary_temperature'] > 0:
-        raise UserError(f'config.model.auxiliary_temperature={values["auxiliary_temperature"]}: must be above 0')
+        raise UserError(f'model.auxiliary_temperature={values["auxiliary_temperature"]}: must be above 0')
     for key in ('hidden_size', 'fusion_size', 'num_layers', 'num_heads', 'max_length'):
         if values[key] < 1:
-            raise UserError(f'config.model.{key}={values[key]}: must be at least 1')
+            raise UserError(f'model.{key}={values[key]}: must be at least 1')
     if values['hidden_size'] % values['num_heads']:
-        raise UserError(f'config.model.num_heads={values["num_heads"]}: must divide '
-                        f'config.model.hidden_size={values["hidden_size"]}')
+        raise UserError(f'model.num_heads={values["num_heads"]}: must divide '
+                        f'model.hidden_size={values["hidden_size"]}')
     if not 0 <= values['dropout'] < 0.999:
-        raise UserError(f'config.model.dropout={values["dropout"]}: must be at least 0 and clearly below 1')
+        raise UserError(f'model.dropout={values["dropout"]}: must be at least 0 and clearly below 1')
     return ModelSpec(num_items=num_items, llm_width=llm_width, **values)

@@ -51,21 +51,21 @@ def check_config(config: ml_collections.ConfigDict) -> None:
                                (_SHARES, lambda value: 0 <= value <= 1, 'from 0 to 1')):
         for section, key in names:
             if not fits(config[section][key]):
-                raise UserError(f'config.{section}.{key}={config[section][key]}: must be {words}')
+                raise UserError(f'{section}.{key}={config[section][key]}: must be {words}')
     if not config.data.scale > 0 or (config.data.scale != 1 and config.data.kind != 'shop'):
-        raise UserError(f'config.data.scale={config.data.scale}: must be above 0, and 1 but for the synthetic shop')
+        raise UserError(f'data.scale={config.data.scale}: must be above 0, and 1 but for the synthetic shop')
     for section, key, choices in (('evaluate', 'select_by', ('sampled', 'full')), ('train', 'tables', TABLES),
                                   ('train', 'table_dtype', TABLE_DTYPES), ('train', 'softmax_dtype', SOFTMAX_DTYPES)):
         if config[section][key] not in choices:
             known = ', '.join(filter(None, choices))
-            raise UserError(f'config.{section}.{key}={config[section][key]!r}: choose one of {known}')
+            raise UserError(f'{section}.{key}={config[section][key]!r}: choose one of {known}')
     mesh = tuple(config.train.mesh)
     if len(mesh) != 2 or not all(type(size) is int and (size == -1 or size > 0) for size in mesh):
-        raise UserError(f'config.train.mesh={mesh}: give devices along data and along model, as (-1, 1)')
-    _check_numbers('config.train.seeds', config.train.seeds, 0, '(42, 43, 44)')
-    _check_numbers('config.evaluate.ks', config.evaluate.ks, 1, '(1, 5, 10)')
+        raise UserError(f'train.mesh={mesh}: give devices along data and along model, as (-1, 1)')
+    _check_numbers('train.seeds', config.train.seeds, 0, '(42, 43, 44)')
+    _check_numbers('evaluate.ks', config.evaluate.ks, 1, '(1, 5, 10)')
     if max(config.train.seeds) >= _SEEDS:
-        raise UserError(f'config.train.seeds={tuple(config.train.seeds)}: must be below {_SEEDS}')
+        raise UserError(f'train.seeds={tuple(config.train.seeds)}: must be below {_SEEDS}')
     if spec.uses_vectors:
         _check_texts(config)
 
@@ -74,7 +74,7 @@ def _check_finite(config: ml_collections.ConfigDict, sections: tuple[str, ...]) 
     for section in sections:
         for key, value in config[section].to_dict().items():
             if isinstance(value, float) and not math.isfinite(value):
-                raise UserError(f'config.{section}.{key}={value}: must be a finite number')
+                raise UserError(f'{section}.{key}={value}: must be a finite number')
 
 
 def _check_texts(config: ml_collections.ConfigDict) -> None:
@@ -83,11 +83,11 @@ def _check_texts(config: ml_collections.ConfigDict) -> None:
     encode.check(config)
     encoder, written = encoder_of(config), config.text.writer == 'model'
     if written and not encoder.reads_texts:
-        raise UserError('config.text.writer=model writes texts, but precomputed vectors were made from others; use '
-                        'another --config.encode.kind')
+        raise UserError('text.writer=model writes texts, but precomputed vectors were made from others; use '
+                        'another encode.kind')
     if not encoder.reads_texts and (config.text.history != 'train' or config.text.held_out):
-        raise UserError('config.text.history and config.text.held_out change texts, but precomputed vectors were made '
-                        'from others; use --config.encode.kind=lsa')
+        raise UserError('text.history and text.held_out change texts, but precomputed vectors were made '
+                        'from others; use encode.kind=lsa')
     neighbours.check(config.retrieve)
     if written:
         language_model.from_config(config)
@@ -122,8 +122,8 @@ def warn_of_cut_offs(ks: Sequence[int], items: int) -> None:
     beyond = [k for k in ks if k >= items]
     if beyond:
         kept = tuple(k for k in ks if 2 * k <= items) or (1,)
-        LOG.warning('config.evaluate.ks: the catalogue has %s items, so every target is a hit at %s and lists are no '
-                    'longer than that; leave such numbers out, as --config.evaluate.ks="%s"', f'{items:,}',
+        LOG.warning('evaluate.ks: the catalogue has %s items, so every target is a hit at %s and lists are no '
+                    'longer than that; leave such numbers out, as evaluate.ks="%s"', f'{items:,}',
                     ', '.join(map(str, beyond)), str(kept).replace(' ', ''))
 
 

@@ -77,8 +77,8 @@ def _of(who: str, known: assets.Assets, engine: Engine, histories: list[np.ndarr
         targets: np.ndarray) -> dict[str, np.ndarray]:
     requests = [Request(history, _left_out(known, history)) for history in histories]
     if known.spec.ranks_with_user_vectors:
-        raise UserError(f'config.evaluate: cold {who} are asked for by histories, and the gates of this model read '
-                        'texts of users; use --config.model.user_context=prefix')
+        raise UserError(f'evaluate.cold_{who}: they are asked for by histories, and the gates of this model read '
+                        'texts of users; use model.user_context=prefix')
     others = [engine.catalogue.count - len(np.setdiff1d(request.left_out, [target]))
               for request, target in zip(requests, targets, strict=True)]
     found = {f'{who}_candidates': np.array(others), f'{who}_model': engine.ranks(requests, targets)}

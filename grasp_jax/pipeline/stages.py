@@ -295,11 +295,11 @@ def _require_texts(dataset: Dataset, config: ml_collections.ConfigDict) -> None:
     columns = sorted(set().union(*itertools.islice(filter(None, dataset.item_attributes), 1000)))
     if columns:
         raise UserError(f'{name}: its items have {", ".join(columns)}, and texts of the domain {config.text.domain} '
-                        f'are made of {", ".join(sorted(read))}; use --config.text.domain=shop, which reads all '
-                        'columns, or --config.model.method=none')
+                        f'are made of {", ".join(sorted(read))}; use text.domain=shop, which reads all '
+                        'columns, or model.method=none')
     raise UserError(f'{name}: nothing is known about any of its {len(dataset.item_ids):,} items, and method {method} '
-                    'reads texts about them; name a table of items with --config.data.items_file=FILE, or train on '
-                    'the interactions alone with --config.model.method=none')
+                    'reads texts about them; name a table of items with data.items_file=FILE, or train on '
+                    'the interactions alone with model.method=none')
 
 
 def answers_folder(config: ml_collections.ConfigDict, folder: pathlib.Path) -> pathlib.Path:

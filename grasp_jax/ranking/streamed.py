@@ -62,7 +62,7 @@ class StreamedEvaluator(Evaluator):
         """
         super().__init__(*given)
         if self.model.spec.items_depend_on_user and self.model.spec.gate == 'softmax':
-            raise UserError('config.model.gate=softmax: is only there with config.train.tables=device')
+            raise UserError('model.gate=softmax: is only there with train.tables=device')
         self._host = host
 
     def ranks_and_lists(self, params: Any, full: bool, depth: int) -> tuple[Ranks, np.ndarray]:

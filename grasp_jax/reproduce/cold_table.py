@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from grasp_jax.commands.command import Parser, for_a_reader
+from grasp_jax.commands.flag_names import as_flags
 from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
 from grasp_jax.evaluation import report_markdown
@@ -36,13 +37,13 @@ def rows_of(reports: Sequence[Tree]) -> list[list[str]]:
         found = report.get('cold_start')
         if not found:
             raise UserError(f'{report["dataset"]}, {report_markdown.model_name(report)}: nothing was set aside; run it '
-                            'with --config.evaluate.cold_items=0.1')
+                            'with evaluate.cold_items=0.1')
         for who in ('items', 'users'):
             part = found.get(who)
             if not part:
                 continue
             if 'HR@10' not in part['chance']:
-                raise UserError(f'{report["dataset"]}: was not ranked at 10; use --config.evaluate.ks with 10')
+                raise UserError(f'{report["dataset"]}: was not ranked at 10; use evaluate.ks with 10')
             rows.append(_row(who, report, name_of(report), part, part['model']))
             content = (who, report['recipe'], part['cases'])
             if part['content'] and content not in baselines:
@@ -101,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 csv.writer(file, lineterminator='\n').writerows(rows)
             picture(rows, given.out.with_suffix('.png'))
     except (UserError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {as_flags(error)}', file=sys.stderr)
         return 2
     print(report_markdown.aligned(rows, 3))
     return 0

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from grasp_jax.commands.command import Parser
+from grasp_jax.commands.flag_names import as_flags
 from grasp_jax.common import archives, artefacts
 from grasp_jax.common.errors import UserError
 from grasp_jax.ranking.metrics import PROTOCOLS, RANKS_FILE, UNMASKED
@@ -141,6 +142,8 @@ def read(kept: pathlib.Path) -> Runs:
                 found.texts[path] = ''
             else:
                 found.texts[path] += line
+    except UserError:
+        raise
     except (ValueError, KeyError) as error:
         raise UserError(f'{kept}: {RECORDS} or {METRICS} is damaged ({error}); bring back what was '
                         'committed') from error
@@ -259,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             print(f'{unpack(flags.source, flags.target, flags.only)} runs are in {flags.target}')
     except (UserError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {as_flags(error)}', file=sys.stderr)
         return 2
     return 0
 

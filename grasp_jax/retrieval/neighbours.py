@@ -95,7 +95,7 @@ def neighbours(vectors: np.ndarray, k: int, method: str, groups: np.ndarray | No
       [[1], [0], [1]]
     """
     if k < 1:
-        raise UserError(f'--config.retrieve.k={k} is no number of neighbours; give 1 or more')
+        raise UserError(f'retrieve.k={k} is no number of neighbours; give 1 or more')
     if resolve(method, len(vectors)) == 'exact':
         return exact.nearest(vectors, k, groups)
     found = np.full((len(vectors), k), exact.NONE, np.int32)
@@ -121,12 +121,12 @@ def check(settings: ml_collections.ConfigDict) -> None:
     """
     _require_known(settings.method)
     if settings.reduce_to and settings.candidates < settings.k:
-        raise UserError(f'--config.retrieve.candidates={settings.candidates}: must be at least k, {settings.k}')
+        raise UserError(f'retrieve.candidates={settings.candidates}: must be at least k, {settings.k}')
 
 
 def _require_known(method: str) -> None:
     if method not in METHODS:
-        raise UserError(f'--config.retrieve.method={method!r} is not known; choose one of {", ".join(METHODS)}')
+        raise UserError(f'retrieve.method={method!r} is not known; choose one of {", ".join(METHODS)}')
 
 
 def resolve(method: str, rows: int) -> str:
@@ -139,8 +139,8 @@ def resolve(method: str, rows: int) -> str:
     if method == 'auto':
         return 'scann' if rows >= SCANN_FROM and scann_index.installed() else 'exact'
     if method == 'scann' and not scann_index.installed():
-        raise UserError('--config.retrieve.method=scann needs ScaNN, which is not installed: pip install scann, or '
-                        'use --config.retrieve.method=exact')
+        raise UserError('retrieve.method=scann needs ScaNN, which is not installed: pip install scann, or '
+                        'use retrieve.method=exact')
     return method
 
 
@@ -206,7 +206,7 @@ def groups_of(attributes: collections.abc.Sequence[collections.abc.Mapping[str, 
     values = [clean(entity.get(name)) for entity in attributes]
     if not any(values):
         known = sorted({key for entity in attributes for key in entity})
-        raise UserError(f'--config.retrieve.{setting}={name!r} is an attribute of none; choose one of '
+        raise UserError(f'retrieve.{setting}={name!r} is an attribute of none; choose one of '
                         f'{", ".join(known) or "(there are no attributes)"} or leave it empty')
     numbers: dict[str, int] = {}
     return np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)

@@ -40,8 +40,8 @@ def nearest(vectors: np.ndarray, k: int, tree_above: int = TREE_ABOVE) -> np.nda
     try:
         import scann
     except ImportError as error:
-        raise UserError(f'--config.retrieve.method=scann needs ScaNN, which is not installed ({error}): pip install '
-                        'scann, or use --config.retrieve.method=exact') from error
+        raise UserError(f'retrieve.method=scann needs ScaNN, which is not installed ({error}): pip install '
+                        'scann, or use retrieve.method=exact') from error
     count, width = vectors.shape
     unit = np.array(vectors, np.float32, order='C')
     unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)

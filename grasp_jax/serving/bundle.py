@@ -130,6 +130,8 @@ def _measured(known: Assets) -> dict[str, Any] | None:
             test = next(run['test'] for run in report['runs'] if run['seed'] == known.seed)
             found = {protocol: test[protocol] for protocol in ('sampled', 'full')}
         return dict(found)
+    except UserError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
         return None
 

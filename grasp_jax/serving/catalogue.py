@@ -145,8 +145,8 @@ class Catalogue:
         frozen = FrozenVectors(known.users, known.users_similar, known.items, known.items_similar)
         if not fit_on_devices(frozen, make_mesh((1, 1), jax.devices()[:1]), known.items.itemsize, True, keys_kept=True):
             raise UserError(f'{self._assets.source}: gates look at vectors of every item, and these do not fit this '
-                            'device; use --config.encode.dtype=float16, a smaller --config.encode.width or '
-                            '--config.model.gate=none')
+                            'device; use encode.dtype=float16, a smaller encode.width or '
+                            'model.gate=none')
         items, similar = (_table(table, rows, [getattr(some, name) for some in self._more])
                           for table, name in ((known.items, 'own'), (known.items_similar, 'similar')))
         users, users_similar = (jnp.asarray(np.asarray(table)) for table in (known.users, known.users_similar))

@@ -77,7 +77,7 @@ class Questions:
         spec = self._assets.spec
         if spec.ranks_with_user_vectors:
             raise UserError(f'the gates of this model read a text of the user (user_context={spec.user_context}), '
-                            'which a history has not; name a user, or train with --config.model.user_context=prefix')
+                            'which a history has not; name a user, or train with model.user_context=prefix')
         found = [(0, self._names.numbers(history, called(place))) for place, history in enumerate(histories)]
         return found, list(range(len(histories)))
 

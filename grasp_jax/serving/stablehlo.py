@@ -109,7 +109,7 @@ def require_scores(known: Assets) -> None:
     if known.spec.gated and known.spec.gate == 'softmax':
         raise UserError(f'{known.source}: its gate is softmax, whose scores depend on what else may be recommended, so '
                         'that there is no program from histories to scores; export a run with '
-                        '--config.model.gate=calibrated, paper or none')
+                        'model.gate=calibrated, paper or none')
 
 
 def exported(known: Assets) -> export.Exported:

@@ -91,13 +91,13 @@ def say(found: Sequence[Found], refuse: bool) -> None:
     """
     for one in found:
         if one.knows:
-            remedy = f'leave it out with --config.text.leave_out={one.column}'
+            remedy = f'leave it out with text.leave_out={one.column}'
             if one.of == 'items':
                 LOG.warning('%s: such lists are made from later purchases, so that figures come out too good; %s', one,
                             remedy)
             elif refuse and one.plain:
                 raise UserError(f'{one}, which would leak the answer; {remedy}, or go on all the same with '
-                                '--config.text.audit=False')
+                                'text.audit=False')
             else:
                 LOG.warning('%s, which leaks the answer to any model that reads the texts of users; %s', one, remedy)
 

@@ -53,7 +53,7 @@ def describe(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathli
     spec = domains.load(config.text.domain)
     if encoded and 1 < len(items) and all(text == items[0] for text in items):
         raise UserError(f'{dataset.name}: all item texts are the same ({items[0][:80]!r}), so they say nothing; check '
-                        'the ids of --config.data.items_file, or use --config.model.method=none')
+                        'the ids of data.items_file, or use model.method=none')
     if config.text.audit:
         named = audit.texts_of(dataset, users, config, encoded)
     else:
@@ -86,7 +86,7 @@ def describe(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathli
         if 1 < len(written[0]) and len(set(written[0])) == 1:
             raise UserError(f'{dataset.name}: the language model says the same of all items ({written[0][0][:80]!r}), '
                             'which tells nothing of them; use another model or wording, or '
-                            '--config.text.writer=template')
+                            'text.writer=template')
     return facts
 
 
@@ -125,11 +125,11 @@ def check(config: ml_collections.ConfigDict) -> None:
     """
     settings = config.text
     if settings.writer not in WRITERS:
-        raise UserError(f'config.text.writer={settings.writer!r}: choose template or model')
+        raise UserError(f'text.writer={settings.writer!r}: choose template or model')
     if settings.history not in ('train', 'all'):
-        raise UserError(f'config.text.history={settings.history!r}: choose train or all')
+        raise UserError(f'text.history={settings.history!r}: choose train or all')
     if settings.held_out < 0:
-        raise UserError(f'config.text.held_out={settings.held_out}: must be 0 or more')
+        raise UserError(f'text.held_out={settings.held_out}: must be 0 or more')
 
 
 def load_sent(folder: pathlib.Path) -> Sequence[str]:
@@ -175,7 +175,7 @@ def _say_equal(dataset: Dataset, items: Sequence[str], equal: int, spec: prompts
     nothing = prompts.cut(prompts.item_text({}, spec), config.text.max_chars)
     unknown = sum(text == nothing for text in items)
     LOG.warning('%s: %s of %s items (%.0f%%) have the text of another one as well, of %s nothing is known; such texts '
-                'tell them apart no more: check the ids of --config.data.items_file, or give more columns',
+                'tell them apart no more: check the ids of data.items_file, or give more columns',
                 dataset.name, f'{equal:,}', f'{len(items):,}', 100 * equal / len(items), f'{unknown:,}')
 
 

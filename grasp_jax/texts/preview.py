@@ -73,7 +73,7 @@ def as_text(found: Estimate, model: str) -> str:
     """The estimate for people."""
     share = found.answered / max(found.different, 1)
     basis = 'by the counts of earlier answers' if found.measured else 'by a rule of thumb; answers as long as allowed'
-    price = 'not known (config.llm.prices)' if found.usd is None else f'${found.usd:,.2f}, ${found.spent:,.2f} so far'
+    price = 'not known (llm.prices)' if found.usd is None else f'${found.usd:,.2f}, ${found.spent:,.2f} so far'
     hours = 'not known before the server has answered' if found.hours is None else f'{found.hours:,.2f}'
     return '\n'.join([
         f'model             {model}',

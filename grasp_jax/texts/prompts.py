@@ -55,8 +55,10 @@ def user_texts(dataset: Dataset, domain: str, max_chars: int, history: str = 'tr
         titles = [title(dataset.item_attributes[item - 1]) for item in known[::-1][held_out:]]
         try:
             return user_text(dataset.user_attributes[user], titles, spec, max_chars)
+        except UserError:  # of the file of the profiles
+            raise
         except ValueError as error:
-            raise UserError(f'user {dataset.user_ids[user]!r}: {error}; raise --config.text.max_chars') from error
+            raise UserError(f'user {dataset.user_ids[user]!r}: {error}; raise text.max_chars') from error
 
     return Lazy(dataset.interactions.num_users, text)
 
@@ -189,5 +191,5 @@ def cut(text: str, length: int) -> str:
 
 def _domain(name: str, max_chars: int) -> Domain:
     if max_chars < 1:
-        raise UserError(f'--config.text.max_chars={max_chars} leaves no text; give at least some hundred characters')
+        raise UserError(f'text.max_chars={max_chars} leaves no text; give at least some hundred characters')
     return domains.load(name)

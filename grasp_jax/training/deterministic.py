@@ -67,12 +67,12 @@ def check_micro_batches(parts: int, spec: ModelSpec, mesh: Mesh) -> None:
     if not parts:
         return
     if parts < 0 or parts % mesh.size:
-        raise UserError(f'config.train.parts={parts}: must be a multiple of the number of devices, {mesh.size}, or 0')
+        raise UserError(f'train.parts={parts}: must be a multiple of the number of devices, {mesh.size}, or 0')
     if mesh.shape['model'] > 1:
-        raise UserError(f'config.train.parts={parts}: every device needs whole tables; use '
-                        '--config.train.mesh="(-1,1)" or parts=0')
+        raise UserError(f'train.parts={parts}: every device needs whole tables; use '
+                        'train.mesh="(-1,1)" or parts=0')
     if spec.auxiliary_weight:
-        raise UserError(f'config.train.parts={parts}: {spec.method} compares items or users across the batch; use '
+        raise UserError(f'train.parts={parts}: {spec.method} compares items or users across the batch; use '
                         'parts=0 or another method')
 
 

@@ -64,7 +64,7 @@ class Earlier:
 
     def refused(self, why: str) -> UserError:
         """An error that names the setting."""
-        return UserError(f'config.train.start_from={self.name}: {why}')
+        return UserError(f'train.start_from={self.name}: {why}')
 
 
 def find(config: ml_collections.ConfigDict, seed: int) -> Earlier:
@@ -77,7 +77,7 @@ def find(config: ml_collections.ConfigDict, seed: int) -> Earlier:
     Raises:
       UserError: there is no finished run, its stages are not those that it was trained on, or it is of another model.
     """
-    name, setting = config.train.start_from, f'config.train.start_from={config.train.start_from}'
+    name, setting = config.train.start_from, f'train.start_from={config.train.start_from}'
     if not pathlib.Path(name).is_dir():
         raise UserError(f'{setting}: there is no such folder; name the --workdir of a finished run')
     stages = saved_config.load(pathlib.Path(name))[1]
@@ -106,7 +106,7 @@ def _require_same_model(earlier: Earlier, config: ml_collections.ConfigDict) -> 
     for key in (*_SIZES, *now.facts.settings):
         earlier_value, ours = getattr(earlier.spec, key), getattr(now, key)
         if earlier_value != ours:
-            raise earlier.refused(f'was trained with config.model.{key}={earlier_value!r}, not {ours!r}; give the '
+            raise earlier.refused(f'was trained with model.{key}={earlier_value!r}, not {ours!r}; give the '
                                   'same, or leave start_from out')
 
 
@@ -125,7 +125,7 @@ def _require_same_encoder(earlier: Earlier, config: ml_collections.ConfigDict) -
     before, now = earlier.encoder['config'], artefacts.as_json(encoder_of(config).fingerprint())
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
-            setting = f'config.{"llm" if key == "revision" else "encode"}.{key}'  # the one that is of another section
+            setting = f'{"llm" if key in ("revision", "extra") else "encode"}.{key}'
             raise earlier.refused(f'its vectors were made with {setting}={before.get(key)!r}, not {now.get(key)!r}; '
                                   'give the same, or leave start_from out')
 
@@ -156,7 +156,7 @@ def require_same_vectors(earlier: Earlier, stages: pathlib.Path, spec: ModelSpec
     if not why and now['config']['center'] and not all(_same_file(before, now, name) for name in means):
         why = 'another mean was taken away from its vectors'
     if why:
-        remedy = ('run both with --config.encode.center=False' if not encoder.reads_texts else
+        remedy = ('run both with encode.center=False' if not encoder.reads_texts else
                   f'make those of a new --workdir with --mode=refresh --previous={earlier.stages}')
         raise earlier.refused(f'{why} than of those in {stages}; {remedy}')
 

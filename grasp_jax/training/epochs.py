@@ -56,7 +56,7 @@ def training_sequences(interactions: Interactions, spec: ModelSpec) -> batches.S
     lengths = interactions.input_lengths('train')
     users = np.flatnonzero(lengths >= _SHORTEST)
     if not len(users):
-        raise UserError('the data: no user has two training interactions; lower the filter config.data.min_user or '
+        raise UserError('the data: no user has two training interactions; lower the filter data.min_user or '
                         'bring more data')
     return batches.Sequences(users, interactions.indptr[users], lengths[users], spec.row_width,
                              spec.mask_slots if spec.uses_last_states else 0)
@@ -232,7 +232,7 @@ def _finite(losses: jax.Array, before: int, epoch: int) -> np.ndarray:
 
 
 def _diverged(what: str, epoch: int) -> Diverged:
-    return Diverged(f'training: {what} of epoch {epoch + 1}; lower config.train.learning_rate (the checkpoint of the '
+    return Diverged(f'training: {what} of epoch {epoch + 1}; lower train.learning_rate (the checkpoint of the '
                     'epoch before is kept)')
 
 

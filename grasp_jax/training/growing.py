@@ -56,7 +56,7 @@ def is_done(folder: pathlib.Path, config: ml_collections.ConfigDict) -> bool:
     if not changed and _RANKED not in manifest:
         return ranked
     values = [float(line['valid_ndcg10']) for line in read_metrics(folder)]
-    asked = ', '.join(f'config.train.{name}={config.train[name]}' for name in SETTINGS)
+    asked = ', '.join(f'train.{name}={config.train[name]}' for name in SETTINGS)
     end = ends_after(values, config.train.max_epochs, config.train.patience)
     if end is not None and end < len(values):
         raise UserError(f'{folder}: holds {len(values)} epochs already, and a run with {asked} ends after {end}; raise '

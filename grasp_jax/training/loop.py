@@ -80,7 +80,7 @@ def train(run: TrainingSetup, seed: int, folder: pathlib.Path,
         if notice():  # during the last validation
             raise RunInterrupted('saved after the last epoch; the same command goes on from there')
     if best is None:
-        raise UserError(f'config.train.max_epochs={settings.max_epochs}: nothing to train; use at least 1')
+        raise UserError(f'train.max_epochs={settings.max_epochs}: nothing to train; use at least 1')
     return best
 
 

@@ -48,7 +48,7 @@ class MetricsLog:
             try:
                 call(sink)
             except Exception as error:  # of a server or a library, of any type
-                LOG.warning('config.train.sinks: %s takes no more values (%s); training goes on, and %s has them all',
+                LOG.warning('train.sinks: %s takes no more values (%s); training goes on, and %s has them all',
                             type(sink).__name__, ' '.join(str(error).split()), self._path)
                 self._sinks.remove(sink)
 

@@ -41,7 +41,7 @@ def check(names: Sequence[str]) -> None:
     Raises:
       UserError: names the setting and the remedy.
     """
-    shown = f'config.train.sinks={tuple(names)!r}'
+    shown = f'train.sinks={tuple(names)!r}'
     for name in names:
         if name not in _SINKS:
             raise UserError(f"{shown}: {name!r} is none; give some of {', '.join(_SINKS)}, as ('mlflow', 'wandb')")
@@ -75,7 +75,7 @@ def opened(names: Sequence[str], folder: pathlib.Path, config: ml_collections.Co
             except Exception as error:  # of a server or a library, of any type
                 for sink in found:
                     sink.close()
-                raise UserError(f'config.train.sinks: {name} cannot be written to ({_brief(error)}); '
+                raise UserError(f'train.sinks: {name} cannot be written to ({_brief(error)}); '
                                 'mend its settings in the environment, or leave it out') from error
     return found
 

@@ -144,9 +144,9 @@ def make_training_setup(config: ml_collections.ConfigDict, mesh: Mesh, interacti
         data = DeviceData(items, put_tables(tables, mesh, needs_users, dtype), cumulative)
         return TrainingSetup(config, model, mesh, data, interactions, negatives, pretrained=pretrained)
     if settings.loss == 'softmax':
-        raise UserError("config.train.loss='softmax' scores all items at every step, but the vectors do not fit the "
-                        'devices; use --config.train.loss=sampled_softmax')
-    LOG.info('vectors stay on the host; the rows of a chunk of steps travel (config.train.tables)')
+        raise UserError("train.loss='softmax' scores all items at every step, but the vectors do not fit the "
+                        'devices; use train.loss=sampled_softmax')
+    LOG.info('vectors stay on the host; the rows of a chunk of steps travel (train.tables)')
     host = HostVectors(tables, mesh, needs_users, dtype)
     nothing = np.zeros(0, np.int32)
     padding = host.fetch(nothing, nothing, ROW_MULTIPLE, ROW_MULTIPLE)
@@ -169,34 +169,34 @@ def check_recipe(config: ml_collections.ConfigDict, spec: ModelSpec) -> None:
     """
     settings = config.train
     if settings.loss not in LOSSES:
-        raise UserError(f'config.train.loss={settings.loss!r}: choose one of {", ".join(LOSSES)}')
+        raise UserError(f'train.loss={settings.loss!r}: choose one of {", ".join(LOSSES)}')
     if settings.negatives < 1:
-        raise UserError(f'config.train.negatives={settings.negatives}: must be at least 1')
+        raise UserError(f'train.negatives={settings.negatives}: must be at least 1')
     if not 0 <= settings.average < 1:
-        raise UserError(f'config.train.average={settings.average}: must be at least 0 and below 1')
+        raise UserError(f'train.average={settings.average}: must be at least 0 and below 1')
     if not settings.temperature > 0:
-        raise UserError(f'config.train.temperature={settings.temperature}: must be above 0')
+        raise UserError(f'train.temperature={settings.temperature}: must be above 0')
     if settings.popularity < 0 or (settings.popularity and not settings.shared_negatives):
-        raise UserError(f'config.train.popularity={settings.popularity}: must be 0 or more, and 0 unless '
-                        'config.train.shared_negatives')
+        raise UserError(f'train.popularity={settings.popularity}: must be 0 or more, and 0 unless '
+                        'train.shared_negatives')
     if settings.popularity and settings.loss != 'sampled_softmax':
-        raise UserError(f'config.train.popularity={settings.popularity}: is corrected for in the loss sampled_softmax '
+        raise UserError(f'train.popularity={settings.popularity}: is corrected for in the loss sampled_softmax '
                         f'alone; use that, or 0 with {settings.loss}')
     if spec.backbone == 'bert4rec' and not settings.mask_prob and not settings.mask_last_prob:
-        raise UserError('config.train.mask_prob=0.0 and config.train.mask_last_prob=0.0: nothing is hidden, so '
+        raise UserError('train.mask_prob=0.0 and train.mask_last_prob=0.0: nothing is hidden, so '
                         'BERT4Rec has nothing to learn; raise one of them')
     if settings.loss == 'softmax' and spec.items_depend_on_user:
-        raise UserError("config.train.loss='softmax' needs items that look alike to every user; use "
-                        '--config.model.gate=none or --config.train.loss=sampled_softmax')
+        raise UserError("train.loss='softmax' needs items that look alike to every user; use "
+                        'model.gate=none or train.loss=sampled_softmax')
     if settings.tables == 'host' and spec.uses_vectors_in_forward and settings.loss == 'softmax':
-        raise UserError("config.train.tables='host': config.train.loss='softmax' scores all items at every step, for "
-                        'which their vectors must be on the devices; use --config.train.loss=sampled_softmax')
+        raise UserError("train.tables='host': train.loss='softmax' scores all items at every step, for "
+                        'which their vectors must be on the devices; use train.loss=sampled_softmax')
     if settings.tables == 'host' and spec.items_depend_on_user and spec.gate == 'softmax':
-        raise UserError("config.train.tables='host': config.model.gate='softmax' would pass over all items twice; use "
-                        'another gate, or --config.train.tables=device')
+        raise UserError("train.tables='host': model.gate='softmax' would pass over all items twice; use "
+                        'another gate, or train.tables=device')
     if settings.shared_negatives and spec.gated and spec.gate == 'softmax':
-        raise UserError("config.model.gate='softmax' depends on what is scored together; use "
-                        '--config.train.shared_negatives=False')
+        raise UserError("model.gate='softmax' depends on what is scored together; use "
+                        'train.shared_negatives=False')
 
 
 def _cumulative(config: ml_collections.ConfigDict, interactions: Interactions) -> np.ndarray | None:

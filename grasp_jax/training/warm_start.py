@@ -65,7 +65,7 @@ def check(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     if not name:
         return
     if pathlib.Path(name).resolve() == workdir.resolve():
-        raise UserError(f'config.train.start_from={name}: is the --workdir itself; name that of an earlier run')
+        raise UserError(f'train.start_from={name}: is the --workdir itself; name that of an earlier run')
     for seed in config.train.seeds:
         if noted(workdir / f'seed{seed}', config) is None:
             earlier_run.find(config, seed)
@@ -149,7 +149,7 @@ def first_state(run: TrainingSetup, seed: int, folder: pathlib.Path) -> TrainSta
         return run.fresh_state(seed)
     start, note = load(run, seed), _note(folder)
     if note is not None and note['digest'] != start.note['digest']:
-        raise UserError(f'config.train.start_from={run.config.train.start_from}: holds other parameters than when '
+        raise UserError(f'train.start_from={run.config.train.start_from}: holds other parameters than when '
                         f'{folder} began with them; bring those of before back, or delete {folder}')
     fresh = run.fresh_state(seed)
     what = f'state of epoch {start.note["epoch"]} of seed {start.note["seed"]} of {start.note["folder"]}'

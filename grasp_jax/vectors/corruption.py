@@ -27,11 +27,11 @@ def check(settings: ml_collections.ConfigDict) -> None:
     """
     for key, choices in (('kind', KINDS), ('who', WHO)):
         if settings[key] not in choices:
-            raise UserError(f'config.encode.corrupt.{key}={settings[key]!r}: choose one of {", ".join(choices)}')
+            raise UserError(f'encode.corrupt.{key}={settings[key]!r}: choose one of {", ".join(choices)}')
     if not 0 <= settings.share <= 1:
-        raise UserError(f'config.encode.corrupt.share={settings.share}: must be from 0 to 1')
+        raise UserError(f'encode.corrupt.share={settings.share}: must be from 0 to 1')
     if settings.seed < 0:
-        raise UserError(f'config.encode.corrupt.seed={settings.seed}: must be 0 or more')
+        raise UserError(f'encode.corrupt.seed={settings.seed}: must be 0 or more')
 
 
 def chosen(count: int, share: float, seed: int) -> np.ndarray:

@@ -48,7 +48,7 @@ def encode(dataset: Dataset, item_texts: Texts, user_texts: Texts, config: ml_co
     vectors = encoder.encode(item_texts, user_texts, dataset)
     size = sum(map(len, (vectors.item_rows, vectors.user_rows))) * vectors.items.shape[1]
     disk.require(folder, size * np.dtype(settings.dtype).itemsize, 'encode',
-                 'make room, choose a --workdir on another disk, or use --config.encode.dtype=float16')
+                 'make room, choose a --workdir on another disk, or use encode.dtype=float16')
     if vectors.save is not None:
         vectors.save(folder)
     items = write_table(folder, 'items', vectors.items, vectors.item_rows, settings)
@@ -72,7 +72,7 @@ def _look_at(found: Written, name: str, encoder: Encoder, needed: bool) -> None:
     everything = 'zero' if found.zero == rows else 'equal' if 1 < rows == found.largest else ''
     if rows and everything and needed:
         raise UserError(f'{encoder.config.data.name}: the vectors of all {name} are {everything} ({rows:,}, as they '
-                        f'were written), so they say nothing; {remedy}, or use --config.model.method=none')
+                        f'were written), so they say nothing; {remedy}, or use model.method=none')
     if found.zero:
         LOG.warning('%s of %s %s have a vector of zeros (%.0f%%), which says nothing of them; look at their texts, or '
                     'at the file that the vectors are from', found.zero, rows, name, 100 * found.zero / rows)
@@ -93,6 +93,6 @@ def check(config: ml_collections.ConfigDict) -> None:
     """
     encoder = encoder_of(config)
     if config.encode.dtype not in _DTYPES:
-        raise UserError(f'--config.encode.dtype={config.encode.dtype!r} is not known; choose one of '
+        raise UserError(f'encode.dtype={config.encode.dtype!r} is not known; choose one of '
                         f'{", ".join(_DTYPES)}')
     encoder.check()

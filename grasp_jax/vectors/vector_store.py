@@ -119,7 +119,7 @@ class VectorStore:
             self.width = width
         if width != self.width:
             raise UserError(f'{self._model}: its vectors are {width} wide, those before {self.width}; the model has '
-                            f'changed, so name its --config.llm.revision, or delete {self.folder}')
+                            f'changed, so name its llm.revision, or delete {self.folder}')
 
     def charge(self, tokens: int) -> None:
         """Keeps tokens that were spent without a vector to show for them.

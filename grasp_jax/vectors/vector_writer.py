@@ -89,7 +89,7 @@ def _write(path: pathlib.Path, source: Table, rows: np.ndarray, offset: int,
             wrong |= np.abs(vectors).max(axis=1, initial=0) > _HUGE
         if wrong.any():
             raise UserError(f'{path.stem}: vector {block.start + int(np.argmax(wrong))} has numbers too large for '
-                            f'{settings.dtype}; use --config.encode.dtype=float32, or vectors of about unit length')
+                            f'{settings.dtype}; use encode.dtype=float32, or vectors of about unit length')
         counts.add(written)
     target.flush()
     return counts.written()

@@ -93,10 +93,10 @@ def test_the_fullest_description_of_an_item_counts_and_the_first_of_equals(tmp_p
     ('2014', review(NEWEST) | {'asin': 'i1'}, 'layout 2023 .*layout=2023'),
     ('2023', review(OLD), 'layout 2014 .reviewerID, asin, unixReviewTime., not of 2023 .*layout=2014'),
     ('2023', review(NEWER) | {'verified': True}, 'layout 2018 .*layout=2018'),
-    ('2018', {'asin': 'i1', 'title': 'T', 'brand': 'B'}, 'describes a product .*--config.data.interactions_file'),
+    ('2018', {'asin': 'i1', 'title': 'T', 'brand': 'B'}, 'describes a product .*data.interactions_file'),
     ('2023', {'parent_asin': 'i1', 'title': 'T'}, 'describes a product'),
-    ('2014', {'user': 'u', 'item': 'i', 'time': 1}, 'none of the fields .*--config.data.kind=table'),
-    ('2023', 'u1,i1,5.0,1234567890', 'is a table with commas .*--config.data.kind=table'),
+    ('2014', {'user': 'u', 'item': 'i', 'time': 1}, 'none of the fields .*data.kind=table'),
+    ('2023', 'u1,i1,5.0,1234567890', 'is a table with commas .*data.kind=table'),
 ])
 def test_reviews_of_another_layout_are_named_with_the_setting(tmp_path, read_as, line, words):
     layout = amazon.LAYOUTS[read_as]

@@ -44,7 +44,7 @@ def test_repeats_are_warned_of_from_a_fifth_on(caplog, repeats, switch, warned):
     config.data.name, config.evaluate.repeats = 'shop', switch
     facts.warn({'evaluated_users': 100, 'repeated_targets': repeats, 'without_negatives': 0}, config)
     line = f'shop: {repeats} of 100 test items ({repeats}%) are ones that their user had before'
-    assert (line in caplog.text and '--config.evaluate.repeats=True' in caplog.text) == warned == bool(caplog.text)
+    assert (line in caplog.text and 'evaluate.repeats=True' in caplog.text) == warned == bool(caplog.text)
 
 
 def test_users_who_have_everything_are_warned_of(caplog):
@@ -99,5 +99,5 @@ def test_items_that_nobody_bought_stand_behind_the_others(shop):
 
 
 def test_no_table_of_items_to_keep_unsold_ones_from(shop):
-    with pytest.raises(UserError, match='keep_unsold asks for items .*--config.data.items_file'):
+    with pytest.raises(UserError, match='keep_unsold asks for items .*data.items_file'):
         shop('none', keep_unsold=True, items_file='')

@@ -116,10 +116,10 @@ def test_numbering_is_dense_and_times_never_decrease():
 
 
 @pytest.mark.parametrize(('changes', 'words'), [
-    ({'filter': 'k_core', 'min_user': 999}, 'leaves none of 200 interactions; lower --config.data.min_user'),
+    ({'filter': 'k_core', 'min_user': 999}, 'leaves none of 200 interactions; lower data.min_user'),
     ({'filter': 'one_pass', 'min_item': 999}, 'leaves none'),
-    ({'filter': 'core'}, "config.data.filter is 'core'; choose"),
-    ({'duplicates': 'drop'}, "config.data.duplicates is 'drop'; choose"),
+    ({'filter': 'core'}, "data.filter is 'core'; choose"),
+    ({'duplicates': 'drop'}, "data.duplicates is 'drop'; choose"),
 ])
 def test_wrong_filters_are_refused_in_one_line(changes, words):
     with pytest.raises(UserError, match=words) as error:
@@ -156,8 +156,8 @@ def test_a_filter_that_leaves_little_says_so_and_names_the_settings(caplog, chan
     filters.sequences(make_log(rows), data_config(name='mine', **changes))
     assert bool(caplog.text) == (line is not None)
     if line:
-        assert line in caplog.text and '--config.data.min_user or --config.data.min_item' in caplog.text
-        assert '--config.data.filter=none' in caplog.text and len(caplog.records) == 1
+        assert line in caplog.text and 'data.min_user or data.min_item' in caplog.text
+        assert 'data.filter=none' in caplog.text and len(caplog.records) == 1
 
 
 @pytest.mark.parametrize(('rare', 'warned'), [(3, False), (5, True)])

@@ -43,7 +43,7 @@ def test_numeric_ids_and_fractional_or_calendar_times(save, tmp_path, config):
     ('customer,product,when\nu,i,inf\n', "row 1: column .when. is 'inf'"),
     ('customer,product,when\nu,i,\n', "row 1: column .when. is ''"),
     ('customer,product,when\nu,i\n', 'row 1: column .when. is'),
-    ('user,product,when\nu,i,1\n', r"no column 'customer' \(it has user, product, when\); set --config.data.user"),
+    ('user,product,when\nu,i,1\n', r"no column 'customer' \(it has user, product, when\); set data.user"),
     ('customer,product,date\nu,i,1\n', "has no column 'when'"),
     ('customer,product,when\n', 'holds no interactions'),
     ('customer;product;when\nu;i;1\n', r"parted by ';' \(3 of them\); part them by commas"),

@@ -83,7 +83,7 @@ def test_columns_that_can_only_be_meant(tmp_path, header, names):
 @pytest.mark.parametrize('header', ['user_id:token\ta:token\tb:token\ttimestamp:float',
                                     'user_id:token\titem_id:token\tstart_time:float\tend_time:float'])
 def test_where_several_columns_may_be_meant_the_setting_is_named(open_folder, header):
-    with pytest.raises(UserError, match=r'x.inter: has no column .* \(it has user_id, .*; set --config.data\.'):
+    with pytest.raises(UserError, match=r'x.inter: has no column .* \(it has user_id, .*; set data\.'):
         open_folder({'x.inter': header + '\n' + '\t'.join('1234') + '\n'})
 
 

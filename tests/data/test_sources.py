@@ -13,7 +13,7 @@ from grasp_jax import config as config_lib
 from grasp_jax.common.errors import UserError
 from grasp_jax.data import download, sources
 
-THREE_WAYS = ('--config.data.source=DIR', '$GRASP_JAX_DATA/', 'downloaded to ~/.cache/grasp_jax')
+THREE_WAYS = ('data.source=DIR', '$GRASP_JAX_DATA/', 'downloaded to ~/.cache/grasp_jax')
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_files_that_the_config_names_must_be_there(config, tmp_path):
     config.data.update({'kind': 'table', 'source': str(tmp_path)})
     assert set(sources.source_files(config)) == {'interactions'}
     config.data.users_file = 'people.csv'
-    with pytest.raises(UserError, match='has no people.csv; put it there or set --config.data.users_file'):
+    with pytest.raises(UserError, match='has no people.csv; put it there or set data.users_file'):
         sources.source_files(config)
 
 
@@ -152,8 +152,8 @@ def test_checksums_follow_content(config, tmp_path):
 
 def test_unknown_kind_and_layout(config, tmp_path):
     config.data.update({'source': str(tmp_path), 'layout': '2020'})
-    with pytest.raises(UserError, match="config.data.layout is '2020'; choose one of 2014, 2018, 2023"):
+    with pytest.raises(UserError, match="data.layout is '2020'; choose one of 2014, 2018, 2023"):
         sources.source_files(config)
     config.data.kind = 'yelp'
-    with pytest.raises(UserError, match="config.data.kind is 'yelp'; choose one of"):
+    with pytest.raises(UserError, match="data.kind is 'yelp'; choose one of"):
         sources.source_files(config)

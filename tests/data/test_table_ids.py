@@ -133,5 +133,5 @@ def test_numbers_too_narrow_for_ids_are_refused(tmp_path, config):
 def test_one_column_for_two_things_is_refused(save, tmp_path, config, one, other):
     config[f'{one}_column'] = config[f'{other}_column']
     path = save(pd.DataFrame({'customer': ['u'], 'product': ['a'], 'when': [1]}), tmp_path / 'r.csv')
-    with pytest.raises(UserError, match=f'config.data.{one}_column and config.data.{other}_column are both'):
+    with pytest.raises(UserError, match=f'data.{one}_column and data.{other}_column are both'):
         own_tables.read_interactions(path, config)

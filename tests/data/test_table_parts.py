@@ -130,5 +130,5 @@ def test_a_data_set_in_folders_is_prepared_and_known_by_its_parts(tmp_path):
     FRAME[:3].to_parquet(folder / 'part-00003.parquet', index=False)
     assert sum(one != other for one, other in zip(before, sources.source_checksums(config), strict=True)) == 1
     config.data.kind = 'inter'
-    with pytest.raises(UserError, match='log: is a folder; name one file with --config.data.interactions_file'):
+    with pytest.raises(UserError, match='log: is a folder; name one file with data.interactions_file'):
         sources.source_files(config)

@@ -220,7 +220,7 @@ def test_a_split_that_leaves_nobody_is_refused():
 
 
 @pytest.mark.parametrize('settings, message', [
-    ({'data.split': 'random'}, "config.data.split='random': choose one of leave_one_out, time"),
+    ({'data.split': 'random'}, "data.split='random': choose one of leave_one_out, time"),
     ({'data.split': 'time', 'data.split_times': (9, 3)}, 'later than the first'),
     ({'data.split': 'time', 'data.kind': 'inter'}, 'has no times'),
     ({'data.split': 'time', 'data.duplicates': 'last'}, 'duplicates=last'),
@@ -235,7 +235,7 @@ def test_moments_that_do_nothing_are_said(caplog):
     check_config(changed(default(), {'model.method': 'none'}))
     assert not caplog.text
     check_config(changed(default(), {'model.method': 'none', 'data.split_times': (5, 9)}))
-    assert 'config.data.split_times=(5, 9): does nothing under --config.data.split=leave_one_out' in caplog.text
+    assert 'data.split_times=(5, 9): does nothing under data.split=leave_one_out' in caplog.text
 
 
 def test_negatives_of_validation_know_nothing_of_the_test():

@@ -69,7 +69,7 @@ def state_of(run, folder, epoch):
 
 @pytest.mark.parametrize(('process', 'flag', 'said'), [
     (None, '--config.data.source=/no/such/folder', "error: data set 'own_data' was not found"),  # the second one waits
-    (1, '--config.train.batch_size=0', 'error: config.train.batch_size=0')])  # the first one is at work
+    (1, '--config.train.batch_size=0', 'error: --config.train.batch_size=0')])  # the first one is at work
 def test_an_error_of_one_ends_all_at_once_with_its_code(tmp_path, process, flag, said):
     """JAX would wait for five minutes, and then crash both."""
     interpreter = tmp_path / 'python'

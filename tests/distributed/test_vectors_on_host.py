@@ -154,7 +154,7 @@ def test_the_score_of_a_target_is_the_one_that_gives_its_rank(small_run, setting
 
 def test_a_softmax_over_all_items_is_refused_with_tables_on_the_host(small_run, monkeypatch):
     monkeypatch.setattr('grasp_jax.training.training_setup.fit_on_devices', lambda *_, **__: False)
-    with pytest.raises(UserError, match='config.model.gate=softmax'):
+    with pytest.raises(UserError, match='model.gate=softmax'):
         small_run(train={'tables': 'auto'}, gate='softmax').evaluator('test')
 
 

@@ -132,8 +132,8 @@ def test_lists_of_baselines_hold_the_best_items_the_smaller_number_first():
 
 
 @pytest.mark.parametrize('settings, message', [
-    ({'evaluate.targets': 'every', 'data.split': 'time'}, "config.evaluate.targets='every': choose one of next, all"),
-    ({'evaluate.targets': 'all'}, 'under --config.data.split=leave_one_out a user has one target'),
+    ({'evaluate.targets': 'every', 'data.split': 'time'}, "evaluate.targets='every': choose one of next, all"),
+    ({'evaluate.targets': 'all'}, 'under data.split=leave_one_out a user has one target'),
 ])
 def test_targets_that_cannot_be(settings, message):
     with pytest.raises(UserError, match=message):

@@ -64,7 +64,7 @@ def test_the_cap_of_embeddings_is_one_for_all_runs(scripted, tmp_path):
 
 
 @pytest.mark.parametrize(('fault', 'timeout', 'sends', 'said'), [
-    ({'delay': 9.0}, 0.05, 3, 'longer than --config.llm.timeout=0.05'), ({'dropped': 1.0}, 9.0, 6, 'keeps failing')],
+    ({'delay': 9.0}, 0.05, 3, 'longer than llm.timeout=0.05'), ({'dropped': 1.0}, 9.0, 6, 'keeps failing')],
     ids=('late', 'dropped'))
 def test_what_was_sent_and_never_answered_is_charged_and_sent_a_few_times(scripted, tmp_path, monkeypatch, fault,
                                                                           timeout, sends, said):

@@ -7,8 +7,8 @@ from grasp_jax.config import default
 from grasp_jax.pipeline.stages import run_pipeline
 
 
-@pytest.mark.parametrize(('train', 'word'), [({'mesh': (64, 1)}, 'config.train.mesh=(64, 1)'),
-                                             ({'parts': -1}, 'config.train.parts=-1'),
+@pytest.mark.parametrize(('train', 'word'), [({'mesh': (64, 1)}, 'train.mesh=(64, 1)'),
+                                             ({'parts': -1}, 'train.parts=-1'),
                                              ({'mesh': (-1, 2), 'parts': 8}, 'whole tables')])
 def test_a_mesh_that_does_not_fit_the_devices_is_said_before_the_stages(train, word, tmp_path):
     config = default()

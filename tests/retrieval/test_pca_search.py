@@ -90,5 +90,5 @@ def test_the_number_of_processors_changes_no_direction(tmp_path):
 
 
 def test_too_few_candidates_are_refused():
-    with pytest.raises(UserError, match='config.retrieve.candidates=4: must be at least k, 5'):
+    with pytest.raises(UserError, match='retrieve.candidates=4: must be at least k, 5'):
         neighbours.check(settings_of(candidates=4))

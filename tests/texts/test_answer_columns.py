@@ -63,7 +63,7 @@ def id_of(item):
 def test_a_profile_that_names_the_answer_ends_the_run(column, tmp_path, caplog):
     dataset = made(column)
     with pytest.raises(UserError, match=r"column 'told' of the users names the test item of (9\d|100)\.\d% "
-                                        r'of the users, by chance [0-4]\.\d%.*--config.text.leave_out=told'):
+                                        r'of the users, by chance [0-4]\.\d%.*text.leave_out=told'):
         run(dataset, tmp_path)
     facts = run(dataset, tmp_path, audit=False)
     assert "column 'told' of the users names the test item" in caplog.text
@@ -137,7 +137,7 @@ def test_lists_of_what_was_bought_beside_an_item_are_said(shape, tmp_path, caplo
         together(number, sequences, titles, ids), titles, ids))
     facts = run(dataset, tmp_path)
     assert "column 'more' of the items lists other items (for 100% of the items)" in caplog.text
-    assert 'made from later purchases' in caplog.text and '--config.text.leave_out=more' in caplog.text
+    assert 'made from later purchases' in caplog.text and 'text.leave_out=more' in caplog.text
     told = facts['columns_that_name_held_out_items'][0]
     assert told['of'] == 'items' and told['share'] > 0.9 and told['share'] > 1.5 * told['chance']
     caplog.clear()

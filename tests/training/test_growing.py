@@ -141,8 +141,8 @@ def test_a_shorter_run_is_another_one_unless_it_ends_where_this_one_did(small_ru
     train(small_run, folder, done)  # with all of its epochs, and more patience
     train(small_run, folder, 8, 1)
     before = (folder / 'manifest.json').read_bytes()
-    with pytest.raises(UserError, match=rf'holds {done} epochs already, and a run with config.train.max_epochs=1, '
-                                        'config.train.patience=9 ends after 1; raise them, or choose another'):
+    with pytest.raises(UserError, match=rf'holds {done} epochs already, and a run with train.max_epochs=1, '
+                                        'train.patience=9 ends after 1; raise them, or choose another'):
         train(small_run, folder, 1)
     assert (folder / 'manifest.json').read_bytes() == before
 
@@ -158,7 +158,7 @@ def test_results_without_checkpoints_do_not_begin_afresh(small_run, tmp_path):
     _, folder = train(small_run, tmp_path / 'seed0', 2)
     shutil.rmtree(folder / 'checkpoints')
     train(small_run, folder, 2)  # as they are they are done
-    with pytest.raises(UserError, match='no checkpoint of its last epoch to go on from with config.train.max_epochs=3'):
+    with pytest.raises(UserError, match='no checkpoint of its last epoch to go on from with train.max_epochs=3'):
         train(small_run, folder, 3)
     assert len(read_metrics(folder)) == 2
 

@@ -192,7 +192,7 @@ def test_a_notice_during_the_last_validation_ends_the_run_too(small_run, tmp_pat
 
 def test_a_loss_that_is_no_number_stops_the_run(small_run, tmp_path):
     run = small_run(train={'learning_rate': 1e30})
-    with pytest.raises(UserError, match='lower config.train.learning_rate'):
+    with pytest.raises(UserError, match='lower train.learning_rate'):
         loop.train(run, 0, tmp_path)
 
 
@@ -219,7 +219,7 @@ def test_a_line_of_the_log_that_is_no_epoch_is_refused(tmp_path, line):
 
 def test_parameters_that_overflow_in_the_last_step_are_said(small_run, tmp_path):
     run = small_run(method='none', train={'epoch_steps': 1, 'max_epochs': 1, 'learning_rate': float('inf')})
-    with pytest.raises(UserError, match='parameters are no numbers after step 1 of epoch 1; lower config.train.learni'):
+    with pytest.raises(UserError, match='parameters are no numbers after step 1 of epoch 1; lower train.learni'):
         loop.train(run, 0, tmp_path)
     assert not list((tmp_path / 'checkpoints').glob('[0-9]*'))
 

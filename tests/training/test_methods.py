@@ -173,7 +173,7 @@ def test_only_the_newest_items_are_targets_where_that_is_asked_for(small_run, ba
 @pytest.mark.parametrize(('train', 'settings', 'message'), [
     ({'loss': 'hinge'}, {}, 'choose one of bce'), ({'negatives': 0}, {}, 'must be at least 1'),
     ({'temperature': 0.0}, {}, 'must be above 0'), ({'average': 1.0}, {}, 'below 1'),
-    ({'popularity': 0.5}, {}, 'unless config.train.shared_negatives'),
+    ({'popularity': 0.5}, {}, 'unless train.shared_negatives'),
     ({'loss': 'softmax'}, {}, 'look alike to every user'),
     (STRONG, {'gate': 'softmax'}, 'depends on what is scored together')], ids=str)
 def test_settings_that_do_not_go_together_are_refused(small_run, train, settings, message):

@@ -142,7 +142,7 @@ def test_a_sink_that_fails_later_is_given_up_with_one_line(tmp_path, caplog):
         log.close()
     assert broken.steps == [1, 2] and len(read_metrics(tmp_path)) == 3
     line, = [record.getMessage() for record in caplog.records]
-    assert line.startswith('config.train.sinks: Broken takes no more values (the server is gone); training goes on')
+    assert line.startswith('train.sinks: Broken takes no more values (the server is gone); training goes on')
 
 
 def test_a_folder_keeps_its_owner_whatever_its_sinks_are(tmp_path):

@@ -141,7 +141,7 @@ def test_without_vectors_of_users_means_of_their_training_items_stand_in(dataset
         np.testing.assert_allclose(users[user], expected, rtol=1e-5, atol=1e-6)
     assert len(encoder_of(config).checksums()) == 2, 'the files of the items'
     config.encode.user_ids = 'user.txt'
-    with pytest.raises(UserError, match='needs --config.encode.user_vectors=FILE'):
+    with pytest.raises(UserError, match='needs encode.user_vectors=FILE'):
         run(dataset, config, tmp_path / 'b')
 
 
@@ -195,7 +195,7 @@ def _header(shape):
     (lambda folder: (folder / 'item.npy').write_bytes(b''), r'item\.npy: cannot be read as a plain'),
     (lambda folder: (folder / 'user.txt').unlink(), r'user\.txt: is not there'),
     (lambda folder: ((folder / 'user.txt').unlink(), (folder / 'user.txt').mkdir()),
-     r'user\.txt: is a folder; name one file with --config\.encode\.user_ids'),
+     r'user\.txt: is a folder; name one file with encode\.user_ids'),
     (_array(np.zeros((40, 6))), 'toy: the vectors of all items are zero'),
     (lambda folder: (folder / 'user.txt').write_bytes(b'\xff\xfe\xff'), r'user\.txt: cannot be read'),
 ])
@@ -210,7 +210,7 @@ def test_bad_files_are_refused_in_one_line(dataset, files, tmp_path, spoil, comp
 def test_a_file_that_is_not_named_is_asked_for(dataset, files, tmp_path):
     config = files[1]
     config.encode.user_ids = ''
-    with pytest.raises(UserError, match='--config.encode.user_ids=FILE'):
+    with pytest.raises(UserError, match='encode.user_ids=FILE'):
         run(dataset, config, tmp_path / 'a')
 
 
@@ -268,7 +268,7 @@ def test_another_model_in_the_same_folder_is_another_model(tmp_path):
     (model / '.cache' / 'lock').touch()
     check()
     weights.write_bytes(b'other')
-    with pytest.raises(UserError, match='of another model than --config.encode.model=.*model is now'):
+    with pytest.raises(UserError, match='of another model than encode.model=.*model is now'):
         check()
     shutil.rmtree(model)
     check()  # vectors that are there need no model

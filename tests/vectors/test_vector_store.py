@@ -109,7 +109,7 @@ def test_what_is_sent_beside_the_texts_tells_vectors_apart(scripted, tmp_path):
         assert embed(config, tmp_path)[0].facts['embedded'] == 90
         assert encoder_of(config).fingerprint() == {**plain, 'extra': {'input_type': 'query'}}
         config.llm.extra = '{"input": "x"}'
-        with pytest.raises(UserError, match="config.llm.extra: 'input' is set by the program"):
+        with pytest.raises(UserError, match="llm.extra: 'input' is set by the program"):
             embed(config, tmp_path)
 
 

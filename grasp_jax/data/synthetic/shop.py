@@ -80,14 +80,14 @@ def make(customers: int = 1500, products: int = 400, hallucination: float = 0.0,
       (['u00', 'u01'], 12, ['brand', 'categories', 'description', 'features', 'price', 'title'])
     """
     if customers < 2 or products < 2 * _MIN_LENGTH:
-        raise UserError(f'config.data.shop has {customers} customers and {products} products; it needs at least 2 and '
-                        f'{2 * _MIN_LENGTH}')
+        raise UserError(f'data.shop.customers={customers} and data.shop.products={products}: the shop needs at '
+                        f'least 2 and {2 * _MIN_LENGTH}')
     if not 0 <= hallucination <= 1:
-        raise UserError(f'config.data.shop.hallucination is {hallucination}; give a share from 0 to 1')
+        raise UserError(f'data.shop.hallucination={hallucination}: give a share from 0 to 1')
     if seed < 0:
-        raise UserError(f'config.data.shop.seed is {seed}; give 0 or more')
+        raise UserError(f'data.shop.seed={seed}: give 0 or more')
     if mean_length < _MIN_LENGTH or popularity < 0:
-        raise UserError(f'config.data.shop has mean_length {mean_length} and popularity {popularity}; they need at '
+        raise UserError(f'data.shop.mean_length={mean_length} and data.shop.popularity={popularity}: they need at '
                         f'least {_MIN_LENGTH} and 0')
     stock_rng, user_rng, visit_rng, profile_rng = (
         np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(4))

@@ -55,7 +55,7 @@ def load(name: str) -> Domain:
     try:
         found = tomllib.loads(path.read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f'--config.text.domain={name!r}: cannot be read ({error})') from error
+        raise UserError(f'text.domain={name!r}: cannot be read ({error})') from error
     return _checked(found, path)
 
 
@@ -69,7 +69,7 @@ def path_of(name: str) -> pathlib.Path:
         return _HERE / f'{name}.toml'
     if name.endswith('.toml') and pathlib.Path(name).is_file():
         return pathlib.Path(name)
-    raise UserError(f'--config.text.domain={name!r} is not known; choose one of {", ".join(NAMES)}, or give the path '
+    raise UserError(f'text.domain={name!r} is not known; choose one of {", ".join(NAMES)}, or give the path '
                     'of a .toml file like grasp_jax/texts/domains/shop.toml')
 
 

@@ -35,5 +35,5 @@ def encoder_of(config: ml_collections.ConfigDict, answers: pathlib.Path | None =
     """
     kind = config.encode.kind
     if kind not in ENCODERS:
-        raise UserError(f'--config.encode.kind={kind!r} is not known; choose one of {", ".join(sorted(ENCODERS))}')
+        raise UserError(f'encode.kind={kind!r} is not known; choose one of {", ".join(sorted(ENCODERS))}')
     return ENCODERS[kind](config, answers)

@@ -59,7 +59,7 @@ class LsaEncoder(Encoder):
     kind, words = 'lsa', 'LSA'
     fitted_files = (WEIGHTS, VOCABULARY)
     remedy = ('lsa forgets words that stand in one text alone: give texts that say more, or use '
-              '--config.encode.kind=sentence_transformers')
+              'encode.kind=sentence_transformers')
 
     def encode(self, item_texts: Texts, user_texts: Texts, dataset: Dataset | None = None) -> Vectors:
         """Fits a model and encodes by it."""
@@ -112,13 +112,15 @@ def encode(item_texts: collections.abc.Sequence[str], user_texts: collections.ab
     """
     from sklearn.decomposition import TruncatedSVD
     if width < 1:
-        raise UserError(f'--config.encode.width={width} is no number of components; give 1 or more')
+        raise UserError(f'encode.width={width} is no number of components; give 1 or more')
     vectorizer = _vectorizer(True, min_df=2 if len(item_texts) >= _SMALL else 1)
     try:
         counts = vectorizer.fit_transform(item_texts)
+    except UserError:  # of the file of the texts
+        raise
     except ValueError as error:
         raise UserError(f'the item texts cannot be encoded by lsa ({error}); give the items titles or attributes, '
-                        'or use --config.encode.kind=precomputed') from error
+                        'or use encode.kind=precomputed') from error
     if counts.shape[1] < 2:
         raise UserError(f'the item texts cannot be encoded by lsa (all that they share is the word '
                         f'{", ".join(map(repr, vectorizer.vocabulary_))}); give the items titles or attributes, or '

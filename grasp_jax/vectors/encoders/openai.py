@@ -81,7 +81,7 @@ class _Embedder:
         """
         section = config.encode
         if not section.model:
-            raise UserError('--config.encode.model is missing: give the name by which the server knows the model')
+            raise UserError('encode.model is missing: give the name by which the server knows the model')
         self._model = language_model.from_config(config, section.model)
         self._server = Server(self._model, limits_from(config))
         self._budget = Budget(self._server)  # of one run, until there is a store
@@ -184,7 +184,7 @@ class _Embedder:
         if found.ndim != 2 or len(found) != len(texts) or not found.shape[1] or not np.isfinite(found).all():
             raise broken(answer)
         if self._more and found.shape[1] != self._more['dimensions']:
-            raise UserError(f'--config.encode.dimensions={self._more["dimensions"]}: the server of '
+            raise UserError(f'encode.dimensions={self._more["dimensions"]}: the server of '
                             f'{self._model.name!r} gives {found.shape[1]}; set it to 0')
         if estimate.count_of(getattr(answer.usage, 'prompt_tokens', None)):
             self._counted += tokens
@@ -200,7 +200,7 @@ def extra_of(config: ml_collections.ConfigDict) -> dict[str, Any]:
     """
     extra = language_model.from_config(config, config.encode.model).extra
     if 'input' in extra:
-        raise UserError("--config.llm.extra: 'input' is set by the program; take it out")
+        raise UserError("llm.extra: 'input' is set by the program; take it out")
     return {key: value for key, value in extra.items() if key not in _OF_ANSWERS}
 
 

