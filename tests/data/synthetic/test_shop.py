@@ -98,8 +98,8 @@ def test_a_right_profile_names_the_tastes(made):
 
 
 @pytest.mark.parametrize(('arguments', 'words'), [
-    ({'customers': 1}, 'has 1 customers'), ({'products': 3}, 'and 3 products'),
-    ({'hallucination': 1.5}, 'is 1.5; give a share'), ({'seed': -1}, 'seed is -1')])
+    ({'customers': 1}, 'data.shop.customers=1 and'), ({'products': 3}, 'data.shop.products=3: '),
+    ({'hallucination': 1.5}, '=1.5: give a share'), ({'seed': -1}, 'data.shop.seed=-1: ')])
 def test_wrong_arguments(arguments, words):
     with pytest.raises(UserError, match=words):
         shop.make(**arguments)
