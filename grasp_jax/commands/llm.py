@@ -7,6 +7,7 @@ import ml_collections
 
 from grasp_jax.commands.flag_names import as_flags
 from grasp_jax.common.errors import UserError
+from grasp_jax.config import changed
 from grasp_jax.llm import batch_files, prompt_runner, server
 from grasp_jax.llm.answer_store import AnswerStore
 from grasp_jax.pipeline.checks import check_config
@@ -37,9 +38,8 @@ def prompts_of(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Promp
 
 def show_prompts(config: ml_collections.ConfigDict, folder: pathlib.Path, count: int) -> None:
     """Prints the first prompts about items and users."""
-    with config.unlocked():
-        config.llm.model = config.llm.model or 'the model'  # no matter which, nothing is sent
-    for text in preview.examples(prompts_of(config, folder), count):
+    named = changed(config, {'llm.model': config.llm.model or 'the model'})  # no matter which, nothing is sent
+    for text in preview.examples(prompts_of(named, folder), count):
         print(f'{text}\n')
 
 

@@ -38,41 +38,27 @@ def stage_settings(data: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in data.items() if key not in ('split', 'split_times')}
 
 
-def check(config: ml_collections.ConfigDict) -> None:
-    """Refuses settings that cannot work with any log.
+def check_moments(data: ml_collections.ConfigDict) -> None:
+    """Refuses moments that cannot be those of any log.
 
     Args:
-      config: the full config.
+      data: the section `data`.
 
     Raises:
       UserError: names the setting and the remedy.
     """
-    data, targets = config.data, config.evaluate.targets
-    for name, value, choices in (('data.split', data.split, SPLITS), ('evaluate.targets', targets, TARGETS)):
-        if value not in choices:
-            raise UserError(f'{name}={value!r}: choose one of {", ".join(choices)}')
     if not asked_for(data):
-        if targets == 'all':
-            raise UserError('evaluate.targets=all: under data.split=leave_one_out a user has one '
-                            'target; use data.split=time, or evaluate.targets=next')
-        if tuple(data.split_times) != SHARES:
-            LOG.warning('data.split_times=%s: does nothing under data.split=leave_one_out; to split by '
-                        'time, use data.split=time', _shown(data.split_times))
         return
     values = _read(data.split_times)
     if _dated(values) == [True, True] or _dated(values) == [False, False]:
         _require_order(data.split_times, *values)
-    if data.kind == 'inter':
-        raise UserError("data.split=time: LLM-ESR's inter.txt has no times; use data.split="
-                        'leave_one_out, or a table with a column of times')
-    if data.duplicates == 'last':
-        raise UserError('data.duplicates=last: under data.split=time a later row would take an earlier '
-                        'one out of training; use first, exact or keep')
-    for key in ('cold_items', 'cold_users'):
-        if config.evaluate[key]:
-            raise UserError(f'evaluate.{key}={config.evaluate[key]}: needs data.split='
-                            'leave_one_out alone; under a split by time what is new after the first moment is cold by '
-                            'itself')
+
+
+def warn_of_unused_moments(data: ml_collections.ConfigDict) -> None:
+    """Says where moments are given and nothing is split by time; `data` is the section `data`."""
+    if not asked_for(data) and tuple(data.split_times) != SHARES:
+        LOG.warning('data.split_times=%s: does nothing under data.split=leave_one_out; to split by time, use '
+                    'data.split=time', _shown(data.split_times))
 
 
 def moments(log: InteractionLog, config: ml_collections.ConfigDict) -> Borders:

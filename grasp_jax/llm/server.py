@@ -17,6 +17,7 @@ import ml_collections
 
 from grasp_jax.common import errors
 from grasp_jax.common.errors import UserError
+from grasp_jax.config.rules import Rule, number, positive, require
 from grasp_jax.llm.language_model import NO_KEY, LanguageModel
 from grasp_jax.llm.rate_limit import RateLimiter
 from grasp_jax.llm.validation import one_line
@@ -52,19 +53,23 @@ class Limits:
     max_requests: int
 
 
+def _from(lowest: int, *names: str) -> list[Rule]:
+    return [number(f'llm.{name}', lambda value: value >= lowest, f'{lowest} or more') for name in names]
+
+
+LIMIT_RULES: tuple[Rule, ...] = (
+    *_from(1, 'concurrency'), *_from(0, 'requests_per_minute', 'tokens_per_minute'), positive('llm.timeout'),
+    *_from(1, 'tries'), *_from(0, 'max_usd', 'max_requests'))
+
+
 def limits_from(config: ml_collections.ConfigDict) -> Limits:
     """The limits of the `llm` section.
 
     Raises:
       UserError: one makes no sense.
     """
-    found = Limits(**{field.name: config.llm[field.name] for field in dataclasses.fields(Limits)})
-    for name, value in dataclasses.asdict(found).items():
-        lowest = 1 if name in ('concurrency', 'tries') else 0
-        if not value >= lowest or name == 'timeout' and not value:
-            allowed = 'above 0' if name == 'timeout' else f'{lowest} or more'
-            raise UserError(f'llm.{name}={value}: must be {allowed}')
-    return found
+    require(LIMIT_RULES, config)
+    return Limits(**{field.name: config.llm[field.name] for field in dataclasses.fields(Limits)})
 
 
 class Refused(Exception):

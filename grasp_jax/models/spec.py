@@ -13,7 +13,7 @@ import jax
 import ml_collections
 from jax.sharding import Mesh
 
-from grasp_jax.common.errors import UserError
+from grasp_jax.config.rules import Rule, among, never, number, require
 from grasp_jax.distributed.frozen_vectors import padded_rows
 from grasp_jax.models import methods
 from grasp_jax.models.methods.base import Method
@@ -28,6 +28,28 @@ _CHOICES = {
 }
 # As in the papers of the backbones.
 USUAL_LAYERS = {'sasrec': 2, 'gru4rec': 1, 'bert4rec': 2}
+
+
+def _usual_weight(method: str) -> float:
+    return methods.named(method).default_auxiliary_weight
+
+
+MODEL_RULES: tuple[Rule, ...] = (
+    among('model.method', methods.names),
+    *(among(f'model.{key}', choices) for key, choices in _CHOICES.items()),
+    never(lambda config: config.model.auxiliary_weight > 0 and not _usual_weight(config.model.method), lambda config:
+          f'model.auxiliary_weight={config.model.auxiliary_weight}: method {config.model.method} has no auxiliary loss, '
+          f'{" and ".join(filter(_usual_weight, methods.names()))} have; leave it out'),
+    number('model.auxiliary_temperature', lambda value: value > 0, 'above 0'),
+    number('model.hidden_size', lambda value: value >= 1, 'at least 1'),
+    number('model.fusion_size', lambda value: value >= 0, 'at least 1'),  # 0: as usual
+    number('model.num_layers', lambda value: value >= 0, 'at least 1'),  # 0: as usual
+    number('model.num_heads', lambda value: value >= 1, 'at least 1'),
+    number('model.max_length', lambda value: value >= 1, 'at least 1'),
+    never(lambda config: config.model.hidden_size % config.model.num_heads, lambda config:
+          f'model.num_heads={config.model.num_heads}: must divide model.hidden_size={config.model.hidden_size}'),
+    number('model.dropout', lambda value: 0 <= value < 0.999, 'at least 0 and clearly below 1'),
+)
 Pick = Callable[[jax.Array], jax.Array]  # states [R, W, H] -> some of them, [..., H]
 
 
@@ -153,27 +175,10 @@ def model_spec(config: ml_collections.ConfigDict, num_items: int, llm_width: int
     Raises:
       UserError: a value that is not among the choices or out of range.
     """
+    require(MODEL_RULES, config)
     values: dict[str, Any] = config.model.to_dict()
-    for key, choices in {'method': methods.names(), **_CHOICES}.items():
-        if values[key] not in choices:
-            raise UserError(f'model.{key}={values[key]!r}: choose one of {", ".join(choices)}')
     values['num_layers'] = values['num_layers'] or USUAL_LAYERS[values['backbone']]
     values['fusion_size'] = values['fusion_size'] or 2 * values['hidden_size']
-    usual_weight = methods.named(values['method']).default_auxiliary_weight
-    if values['auxiliary_weight'] > 0 and not usual_weight:
-        others = ' and '.join(name for name in methods.names() if methods.named(name).default_auxiliary_weight)
-        raise UserError(f'model.auxiliary_weight={values["auxiliary_weight"]}: method {values["method"]} has no '
-                        f'auxiliary loss, {others} have; leave it out')
     if values['auxiliary_weight'] < 0:
-        values['auxiliary_weight'] = usual_weight
-    if not values['auxiliary_temperature'] > 0:
-        raise UserError(f'model.auxiliary_temperature={values["auxiliary_temperature"]}: must be above 0')
-    for key in ('hidden_size', 'fusion_size', 'num_layers', 'num_heads', 'max_length'):
-        if values[key] < 1:
-            raise UserError(f'model.{key}={values[key]}: must be at least 1')
-    if values['hidden_size'] % values['num_heads']:
-        raise UserError(f'model.num_heads={values["num_heads"]}: must divide '
-                        f'model.hidden_size={values["hidden_size"]}')
-    if not 0 <= values['dropout'] < 0.999:
-        raise UserError(f'model.dropout={values["dropout"]}: must be at least 0 and clearly below 1')
+        values['auxiliary_weight'] = _usual_weight(values['method'])
     return ModelSpec(num_items=num_items, llm_width=llm_width, **values)

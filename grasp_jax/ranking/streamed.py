@@ -12,7 +12,6 @@ import numpy as np
 from jax.sharding import Mesh
 
 from grasp_jax.batching import batches
-from grasp_jax.common.errors import UserError
 from grasp_jax.common.progress import Bar
 from grasp_jax.distributed import processes
 from grasp_jax.distributed.frozen_vectors import FrozenVectors, padded_rows
@@ -55,14 +54,9 @@ class StreamedEvaluator(Evaluator):
     """As `Evaluator`, with tables on the host."""
 
     def __init__(self, *given: Any, host: HostVectors):
-        """As `Evaluator.__init__`, and the tables.
-
-        Raises:
-          UserError: the gate is the softmax, which would have to pass over all items twice.
-        """
+        """As `Evaluator.__init__`, and the tables; the gate is not the softmax, which would pass over all items
+        twice."""
         super().__init__(*given)
-        if self.model.spec.items_depend_on_user and self.model.spec.gate == 'softmax':
-            raise UserError('model.gate=softmax: is only there with train.tables=device')
         self._host = host
 
     def ranks_and_lists(self, params: Any, full: bool, depth: int) -> tuple[Ranks, np.ndarray]:

@@ -44,7 +44,6 @@ def retrieve(dataset: Dataset, encode_folder: pathlib.Path, config: ml_collectio
       UserError: a setting or a table is wrong.
     """
     settings = config.retrieve
-    check(settings)
     items, users = vector_files.load_vectors(encode_folder, dataset.interactions.num_users,
                                              dataset.interactions.num_items)
     item_groups = groups_of(dataset.item_attributes, settings.item_group, 'item_group')
@@ -111,17 +110,6 @@ def neighbours(vectors: np.ndarray, k: int, method: str, groups: np.ndarray | No
     if len(short):
         found[short] = exact.nearest(vectors, k, groups, rows=short)
     return found
-
-
-def check(settings: ml_collections.ConfigDict) -> None:
-    """Refuses settings of the section `retrieve` that cannot work.
-
-    Raises:
-      UserError: names the setting and the remedy.
-    """
-    _require_known(settings.method)
-    if settings.reduce_to and settings.candidates < settings.k:
-        raise UserError(f'retrieve.candidates={settings.candidates}: must be at least k, {settings.k}')
 
 
 def _require_known(method: str) -> None:

@@ -15,6 +15,7 @@ from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
 from grasp_jax.common.lazy import json_lines
 from grasp_jax.common.progress import Bar
+from grasp_jax.config.rules import among, not_negative, require
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.texts import answer_columns, audit, domains, llm_texts, prompts
 
@@ -22,7 +23,10 @@ LOG = logging.getLogger(__name__)
 ITEMS = 'item_texts.jsonl'
 USERS = 'user_texts.jsonl'
 ITEMS_SENT, USERS_SENT = 'item_prompts.jsonl', 'user_prompts.jsonl'  # filled templates that a language model was sent
-WRITERS = ('template', 'model')
+TEXT_RULES = (
+    among('text.writer', ('template', 'model'), '{name}={value!r}: choose template or model'),
+    among('text.history', ('train', 'all'), '{name}={value!r}: choose train or all'),
+    not_negative('text.held_out'))
 
 
 def describe(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathlib.Path,
@@ -97,7 +101,7 @@ def templates(dataset: Dataset, config: ml_collections.ConfigDict,
     Raises:
       UserError: a setting is wrong.
     """
-    check(config)
+    require(TEXT_RULES, config)
     settings, dataset = config.text, prompts.without(dataset, config.text.leave_out)
     length = settings.max_chars if max_chars is None else max_chars
     return (prompts.item_texts(dataset, settings.domain, length),
@@ -115,21 +119,6 @@ def stage_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
     if config.text.domain not in domains.NAMES:
         found['domain_file'] = artefacts.file_checksum(domains.path_of(config.text.domain))
     return {**found, 'version': domains.load(config.text.domain).version}
-
-
-def check(config: ml_collections.ConfigDict) -> None:
-    """Refuses what cannot work in the section `text`.
-
-    Raises:
-      UserError: names the setting and the remedy.
-    """
-    settings = config.text
-    if settings.writer not in WRITERS:
-        raise UserError(f'text.writer={settings.writer!r}: choose template or model')
-    if settings.history not in ('train', 'all'):
-        raise UserError(f'text.history={settings.history!r}: choose train or all')
-    if settings.held_out < 0:
-        raise UserError(f'text.held_out={settings.held_out}: must be 0 or more')
 
 
 def load_sent(folder: pathlib.Path) -> Sequence[str]:

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from grasp_jax.batching.sampling import cumulated
 from grasp_jax.common.errors import UserError
+from grasp_jax.config.rules import require
 from grasp_jax.data.interactions import Interactions, Split
 from grasp_jax.distributed import processes
 from grasp_jax.distributed.frozen_vectors import ROW_MULTIPLE, FrozenVectors
@@ -21,12 +22,13 @@ from grasp_jax.distributed.sharding import put_replicated, put_tables, state_sha
 from grasp_jax.distributed.vectors_on_host import HostVectors, fit_on_devices
 from grasp_jax.models.inputs import DeviceData
 from grasp_jax.models.recommender import Recommender
-from grasp_jax.models.spec import ModelSpec, model_spec
+from grasp_jax.models.spec import model_spec
 from grasp_jax.ranking.evaluator import Evaluator
 from grasp_jax.ranking.streamed import StreamedEvaluator
 from grasp_jax.training.deterministic import check_micro_batches
+from grasp_jax.training.recipe import RECIPE_RULES, require_rules_of_host
 from grasp_jax.training.state import TrainState, init_state
-from grasp_jax.training.train_spec import LOSSES, train_spec
+from grasp_jax.training.train_spec import train_spec
 
 LOG = logging.getLogger(__name__)
 TABLES = ('auto', 'device', 'host')
@@ -127,7 +129,7 @@ def make_training_setup(config: ml_collections.ConfigDict, mesh: Mesh, interacti
     width = 0 if tables is None else tables.items.shape[1]
     spec = model_spec(config, interactions.num_items, width)
     model = Recommender(dataclasses.replace(spec, table_mesh=table_mesh(mesh)))
-    check_recipe(config, model.spec)
+    require(RECIPE_RULES, config)
     check_micro_batches(config.train.parts, model.spec, mesh)
     items, cumulative = put_replicated((np.asarray(interactions.items, np.int32), _cumulative(config, interactions)),
                                        mesh)
@@ -143,9 +145,7 @@ def make_training_setup(config: ml_collections.ConfigDict, mesh: Mesh, interacti
     if where == 'device':
         data = DeviceData(items, put_tables(tables, mesh, needs_users, dtype), cumulative)
         return TrainingSetup(config, model, mesh, data, interactions, negatives, pretrained=pretrained)
-    if settings.loss == 'softmax':
-        raise UserError("train.loss='softmax' scores all items at every step, but the vectors do not fit the "
-                        'devices; use train.loss=sampled_softmax')
+    require_rules_of_host(config, spec)
     LOG.info('vectors stay on the host; the rows of a chunk of steps travel (train.tables)')
     host = HostVectors(tables, mesh, needs_users, dtype)
     nothing = np.zeros(0, np.int32)
@@ -159,44 +159,6 @@ def _forget_programs() -> None:
     device = jax.devices()[0]
     if device.platform == 'cpu' and len(device.client.live_executables()) > _PROGRAMS:
         jax.clear_caches()
-
-
-def check_recipe(config: ml_collections.ConfigDict, spec: ModelSpec) -> None:
-    """Checks the settings that shape the loss.
-
-    Raises:
-      UserError: names the setting and the remedy.
-    """
-    settings = config.train
-    if settings.loss not in LOSSES:
-        raise UserError(f'train.loss={settings.loss!r}: choose one of {", ".join(LOSSES)}')
-    if settings.negatives < 1:
-        raise UserError(f'train.negatives={settings.negatives}: must be at least 1')
-    if not 0 <= settings.average < 1:
-        raise UserError(f'train.average={settings.average}: must be at least 0 and below 1')
-    if not settings.temperature > 0:
-        raise UserError(f'train.temperature={settings.temperature}: must be above 0')
-    if settings.popularity < 0 or (settings.popularity and not settings.shared_negatives):
-        raise UserError(f'train.popularity={settings.popularity}: must be 0 or more, and 0 unless '
-                        'train.shared_negatives')
-    if settings.popularity and settings.loss != 'sampled_softmax':
-        raise UserError(f'train.popularity={settings.popularity}: is corrected for in the loss sampled_softmax '
-                        f'alone; use that, or 0 with {settings.loss}')
-    if spec.backbone == 'bert4rec' and not settings.mask_prob and not settings.mask_last_prob:
-        raise UserError('train.mask_prob=0.0 and train.mask_last_prob=0.0: nothing is hidden, so '
-                        'BERT4Rec has nothing to learn; raise one of them')
-    if settings.loss == 'softmax' and spec.items_depend_on_user:
-        raise UserError("train.loss='softmax' needs items that look alike to every user; use "
-                        'model.gate=none or train.loss=sampled_softmax')
-    if settings.tables == 'host' and spec.uses_vectors_in_forward and settings.loss == 'softmax':
-        raise UserError("train.tables='host': train.loss='softmax' scores all items at every step, for "
-                        'which their vectors must be on the devices; use train.loss=sampled_softmax')
-    if settings.tables == 'host' and spec.items_depend_on_user and spec.gate == 'softmax':
-        raise UserError("train.tables='host': model.gate='softmax' would pass over all items twice; use "
-                        'another gate, or train.tables=device')
-    if settings.shared_negatives and spec.gated and spec.gate == 'softmax':
-        raise UserError("model.gate='softmax' depends on what is scored together; use "
-                        'train.shared_negatives=False')
 
 
 def _cumulative(config: ml_collections.ConfigDict, interactions: Interactions) -> np.ndarray | None:

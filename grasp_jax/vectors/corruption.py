@@ -8,30 +8,13 @@ profiles: `config.data.shop.hallucination`.)
 import math
 import pathlib
 
-import ml_collections
 import numpy as np
 
-from grasp_jax.common.errors import UserError
 from grasp_jax.vectors import vector_files
 
 KINDS = ('swap', 'noise')
 WHO = ('users', 'items', 'both')
 CORRUPTED = {'users': 'users_corrupted.npy', 'items': 'items_corrupted.npy'}
-
-
-def check(settings: ml_collections.ConfigDict) -> None:
-    """Checks `encode.corrupt`.
-
-    Raises:
-      UserError: a value is not among the choices or out of range.
-    """
-    for key, choices in (('kind', KINDS), ('who', WHO)):
-        if settings[key] not in choices:
-            raise UserError(f'encode.corrupt.{key}={settings[key]!r}: choose one of {", ".join(choices)}')
-    if not 0 <= settings.share <= 1:
-        raise UserError(f'encode.corrupt.share={settings.share}: must be from 0 to 1')
-    if settings.seed < 0:
-        raise UserError(f'encode.corrupt.seed={settings.seed}: must be 0 or more')
 
 
 def chosen(count: int, share: float, seed: int) -> np.ndarray:

@@ -9,13 +9,14 @@ import numpy as np
 
 from grasp_jax.common import disk
 from grasp_jax.common.errors import UserError
+from grasp_jax.config.rules import UNKNOWN, among, require
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.texts import domains
 from grasp_jax.vectors.encoders import Encoder, Texts, encoder_of
 from grasp_jax.vectors.vector_writer import Written, write_table
 
 LOG = logging.getLogger(__name__)
-_DTYPES = ('float32', 'float16')
+DTYPE_RULE = among('encode.dtype', ('float32', 'float16'), UNKNOWN)
 _ALIKE = {'items': 0.05, 'users': 1 / 3}  # share of rows with the vector of another one, from which on it is said
 
 
@@ -38,8 +39,8 @@ def encode(dataset: Dataset, item_texts: Texts, user_texts: Texts, config: ml_co
     Raises:
       UserError: a setting, a text or a file of vectors is wrong.
     """
+    require([DTYPE_RULE], config)
     settings = config.encode
-    check(config)
     encoder = encoder_of(config, answers or folder.absolute().parent / 'llm')
     for name, texts, ids in (('item', item_texts, dataset.item_ids), ('user', user_texts, dataset.user_ids)):
         if len(texts) != len(ids):
@@ -81,18 +82,3 @@ def _look_at(found: Written, name: str, encoder: Encoder, needed: bool) -> None:
                     'tells them apart no more; %s', found.equal, rows, name, 100 * found.equal / rows, found.largest,
                     remedy)
 
-
-def check(config: ml_collections.ConfigDict) -> None:
-    """Refuses an encoder that is not known, or that lacks a file's name.
-
-    Args:
-      config: the full config; reads `encode`.
-
-    Raises:
-      UserError: names the setting and the remedy.
-    """
-    encoder = encoder_of(config)
-    if config.encode.dtype not in _DTYPES:
-        raise UserError(f'encode.dtype={config.encode.dtype!r} is not known; choose one of '
-                        f'{", ".join(_DTYPES)}')
-    encoder.check()

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from grasp_jax.common.errors import UserError
+from grasp_jax.config.rules import require
 from grasp_jax.evaluation.report_markdown import BACKBONES
 from grasp_jax.models.spec import model_spec
 from grasp_jax.ranking.metrics import Ranks, save_ranks
 from grasp_jax.reproduce import case_study, grid, published, results, runs, tables
-from grasp_jax.training.training_setup import check_recipe
+from grasp_jax.training.recipe import RECIPE_RULES
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 QUICKLY = '--changes={"train.max_epochs": 1, "data.shop.customers": 100, "model.num_layers": 1}'
@@ -36,7 +37,7 @@ def test_every_name_is_one_run_and_every_run_has_one_name(cells):
     for cell in (*cells, *grid.overall('beauty')):
         config = runs.config_of(cell, base, 'strong', (42,), {'train.max_epochs': 3})
         spec = model_spec(config, 100, 16)
-        check_recipe(config, spec)
+        require(RECIPE_RULES, config)
         assert config.train.loss == (
     'sampled_softmax' if spec.items_depend_on_user or 'no_attention' in cell.name else 'softmax')
         assert config.train.max_epochs == 3

@@ -5,7 +5,8 @@ import pytest
 import threadpoolctl
 
 from grasp_jax.common.errors import UserError
-from grasp_jax.config import default
+from grasp_jax.config import changed, default
+from grasp_jax.pipeline.checks import check_config
 from grasp_jax.retrieval import exact, neighbours, pca_search
 
 
@@ -91,4 +92,4 @@ def test_the_number_of_processors_changes_no_direction(tmp_path):
 
 def test_too_few_candidates_are_refused():
     with pytest.raises(UserError, match='retrieve.candidates=4: must be at least k, 5'):
-        neighbours.check(settings_of(candidates=4))
+        check_config(changed(default(), {'retrieve.k': 5, 'retrieve.reduce_to': 8, 'retrieve.candidates': 4}))

@@ -5,6 +5,7 @@ import pytest
 
 from grasp_jax.common.errors import UserError
 from grasp_jax.config import default
+from grasp_jax.pipeline.checks import check_config
 from grasp_jax.vectors import corruption
 from grasp_jax.vectors.encode import encode
 from tests.texts.test_texts import make
@@ -67,4 +68,4 @@ def test_wrong_settings_are_refused(settings, message):
     config = default()
     config.encode.corrupt.update(settings)
     with pytest.raises(UserError, match=message):
-        corruption.check(config.encode.corrupt)
+        check_config(config)

@@ -52,6 +52,15 @@ class OpenAIEncoder(Encoder):
                  'texts_cut': embedder.cut}
         return dataclasses.replace(found, facts={**facts, **found.facts})
 
+    def check(self) -> None:
+        """Looks whether the model is named.
+
+        Raises:
+          UserError: it is not.
+        """
+        if not self.settings.model:
+            raise UserError('encode.model is missing: give the name by which the server knows the model')
+
     def fingerprint(self) -> dict[str, Any]:
         """With what is asked of the model."""
         own = self._identity()
@@ -80,8 +89,6 @@ class _Embedder:
           UserError: a setting is wrong, the client is not installed, or its key is missing.
         """
         section = config.encode
-        if not section.model:
-            raise UserError('encode.model is missing: give the name by which the server knows the model')
         self._model = language_model.from_config(config, section.model)
         self._server = Server(self._model, limits_from(config))
         self._budget = Budget(self._server)  # of one run, until there is a store
