@@ -17,12 +17,12 @@ from grasp_jax.vectors.encoders import lsa
 SAID = '^here, row 3: says nothing; write it$'
 
 
-def _damaged():
+def _damaged(first='a red shoe'):
     """Texts whose second one cannot be read, as of a file that was changed after it was looked through."""
     def text(row):
         if row == 1:
             raise UserError('here, row 3: says nothing; write it')
-        return 'a red shoe'
+        return first
     return Lazy(2, text)
 
 
@@ -52,7 +52,7 @@ def test_texts_that_are_read_while_they_are_encoded():
 
 def test_profiles_that_are_read_while_texts_are_filled():
     interactions = Interactions(np.array([0, 1, 2]), np.array([1, 1], np.int32), 1)
-    dataset = Dataset('toy', interactions, ['u', 'v'], ['i'], [{'title': 'shoe'}], _damaged(), {})
+    dataset = Dataset('toy', interactions, ['u', 'v'], ['i'], [{'title': 'shoe'}], _damaged({'age': '30'}), {})
     with pytest.raises(UserError, match=SAID):
         list(prompts.user_texts(dataset, 'shop', 200))
 
