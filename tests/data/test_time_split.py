@@ -224,7 +224,7 @@ def test_a_split_that_leaves_nobody_is_refused():
     ({'data.split': 'time', 'data.split_times': (9, 3)}, 'later than the first'),
     ({'data.split': 'time', 'data.kind': 'inter'}, 'has no times'),
     ({'data.split': 'time', 'data.duplicates': 'last'}, 'duplicates=last'),
-    ({'data.split': 'time', 'evaluate.cold_items': 0.1}, 'cold_items=0.1: goes with'),
+    ({'data.split': 'time', 'evaluate.cold_items': 0.1}, 'evaluate.cold_items=0.1: needs data.split'),
 ])
 def test_settings_that_do_not_go_together(settings, message):
     with pytest.raises(UserError, match=message):
