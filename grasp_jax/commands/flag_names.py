@@ -15,7 +15,8 @@ def as_flags(text: object) -> str:
       text: a message, or an error.
 
     Example:
-      as_flags('train.loss=5: choose bce') == '--config.train.loss=5: choose bce'
+      >>> as_flags('train.loss=5: choose bce')
+      '--config.train.loss=5: choose bce'
     """
     return _settings().sub(r'--config.\g<0>', str(text))
 

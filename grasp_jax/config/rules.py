@@ -27,7 +27,8 @@ def require(rules: Iterable[Rule], config: Config) -> None:
       UserError: what the first rule says that is broken.
 
     Example:
-      require([positive('train.batch_size')], default())
+      >>> from grasp_jax.config import default
+      >>> require([positive('train.batch_size')], default())  # nothing is wrong
     """
     for rule in rules:
         if said := rule(config):
