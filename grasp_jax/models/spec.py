@@ -38,8 +38,8 @@ MODEL_RULES: tuple[Rule, ...] = (
     among('model.method', methods.names),
     *(among(f'model.{key}', choices) for key, choices in _CHOICES.items()),
     never(lambda config: config.model.auxiliary_weight > 0 and not _usual_weight(config.model.method), lambda config:
-          f'model.auxiliary_weight={config.model.auxiliary_weight}: method {config.model.method} has no auxiliary loss, '
-          f'{" and ".join(filter(_usual_weight, methods.names()))} have; leave it out'),
+          f'model.auxiliary_weight={config.model.auxiliary_weight}: method {config.model.method} has no auxiliary '
+          f'loss, {" and ".join(filter(_usual_weight, methods.names()))} have; leave it out'),
     number('model.auxiliary_temperature', lambda value: value > 0, 'above 0'),
     number('model.hidden_size', lambda value: value >= 1, 'at least 1'),
     number('model.fusion_size', lambda value: value >= 0, 'at least 1'),  # 0: as usual
