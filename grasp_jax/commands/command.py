@@ -113,10 +113,10 @@ def reading_flags(remedy: str) -> Iterator[None]:
         yield
     except SystemExit:  # --help and its kin exit with 1
         sys.exit(0)
-    except (UserError, BrokenPipeError):
+    except BrokenPipeError:
         raise
     except Exception as error:  # config files are programs
-        if (cause := _user_error(error)) is not None:  # absl makes errors of its own of every ValueError
+        if (cause := _user_error(error)) is not None:
             raise cause from None
         # An error inside a config file arrives as the text of a traceback; its last line says what is wrong.
         # An error of a key arrives as a quoted string.
@@ -135,8 +135,9 @@ def reading_flags(remedy: str) -> Iterator[None]:
 
 
 def _user_error(error: BaseException | None) -> UserError | None:
-    """The UserError that another error was made of while it was handled, if any."""
-    while error is not None and not isinstance(error, UserError):
+    """A UserError as it was raised: the libraries of flags make errors of their own of every ValueError, and others of
+    the same type with the text of a traceback."""
+    while error is not None and (not isinstance(error, UserError) or 'Traceback (' in str(error)):
         error = error.__cause__ or error.__context__
     return error
 

@@ -143,7 +143,7 @@ def test_a_notice_saves_inside_an_epoch_and_the_run_goes_on_bit_for_bit(small_ru
     handlers = []
     wait = Interrupted._wait
     with monkeypatch.context() as patch:
-        patch.setattr(loop, 'Notice', Told)
+        patch.setattr(loop, 'PreemptionGuard', Told)
         patch.setattr(Interrupted, '_wait', lambda self: (handlers.append(signal.getsignal(signal.SIGTERM)),
                                                           wait(self))[1])
         with pytest.raises(RunInterrupted, match='the same command goes on from there'):
