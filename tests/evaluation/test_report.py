@@ -179,7 +179,7 @@ def test_where_all_items_are_negatives_the_protocols_are_said_to_be_one(tmp_path
 def test_of_the_small_example_of_own_data_one_cut_off_can_be_reached_by_ties_alone():
     path = pathlib.Path(__file__).resolve().parents[2] / 'configs' / 'own_data.py'
     config = runpy.run_path(str(path))['get_config']()
-    example = filters.sequences(source_reader.Reader(config).log, config.data).interactions
+    example = filters.sequences(source_reader.SourceReader(config).log, config.data).interactions
     assert metrics.tied_hits(config.evaluate.ks, numbers_of_negatives(example)[0]) == [20]
 
 

@@ -53,10 +53,10 @@ def batch_to_torch(packed: Any, users: np.ndarray, drawn: Any) -> Batch:
         full[owner, place] = np.asarray(values)[there]
         return torch.from_numpy(full)
 
-    causal = drawn.targets.place is None
+    causal = drawn.targets.position is None
     negatives = np.zeros(segment.size, np.int64)
     where = np.arange(segment.size).reshape(len(drawn.targets.exist), -1)
-    where = where if causal else np.take_along_axis(where, np.asarray(drawn.targets.place), 1)
+    where = where if causal else np.take_along_axis(where, np.asarray(drawn.targets.position), 1)
     exist = np.asarray(drawn.targets.exist)
     negatives[where[exist]] = np.asarray(drawn.negatives)[exist][:, 0]
     items, draws, valid = padded(packed.items).long(), padded(negatives.reshape(segment.shape)), padded(there)
