@@ -99,6 +99,31 @@ def sentences(facts: collections.abc.Mapping[str, Any]) -> list[str]:
     return [text.format(f'{facts[key]:,}{_share(facts, key)}') for key, text in said if facts.get(key)]
 
 
+def left_out(facts: collections.abc.Mapping[str, Any]) -> str:
+    """How much of the source is in no sequence, and why; empty where a stage does not say.
+
+    Args:
+      facts: of the stage `prepare`.
+
+    Example:
+      >>> left_out({'dropped': {'users': 1, 'items': 2, 'interactions': 7, 'repeats': 5}})
+      '1 users, 2 items, 7 interactions (5 repeats, 2 filtered)'
+    """
+    dropped, by_time = facts.get('dropped'), facts.get('split')
+    if not dropped:
+        return ''
+    counts = ', '.join(f'{dropped[key]:,} {key}' for key in ('users', 'items', 'interactions'))
+    if by_time and 'cold_interactions' not in by_time:  # an older stage
+        return counts
+    reasons = {'repeats': dropped['repeats']}
+    if by_time:
+        reasons |= {f'of {by_time["cold_users"]:,} cold users': by_time['cold_interactions'],
+                    'of items outside the catalogue': by_time['unknown']}
+    reasons['filtered'] = dropped['interactions'] - sum(reasons.values())
+    shares = ', '.join(f'{count:,} {reason}' for reason, count in reasons.items() if count)
+    return f'{counts} ({shares})' if shares else counts
+
+
 def _share(facts: collections.abc.Mapping[str, Any], key: str) -> str:
     """Of the test items, where that is what a count is of."""
     tested = facts.get('evaluated_users')

@@ -13,6 +13,9 @@ from grasp_jax.data.interaction_log import InteractionLog
 from grasp_jax.data.interactions import Interactions
 
 LOG = logging.getLogger(__name__)
+# Share of all rows, and times the mean, from which one user or item is hardly one; real bestsellers reach 5.5%.
+_CROWD_SHARE, _CROWD_TIMES = {'user': 0.05, 'item': 0.07}, 20
+_NAMED = 3
 Unsold = Callable[[Collection[str]], list[str]]
 
 
@@ -141,6 +144,22 @@ def _warn_of_doubles(same: int, name: str) -> None:
                     'own, use data.duplicates=exact', name or 'the data set', same)
 
 
+def _warn_of_crowds(log: InteractionLog, name: str) -> None:
+    """Says which users and items have so many rows that they are hardly one person or one thing to buy."""
+    found = []
+    for kind, codes, ids in (('user', log.users, log.user_ids), ('item', log.items, log.item_ids)):
+        rows = np.bincount(codes)
+        least = max(_CROWD_SHARE[kind] * len(log), _CROWD_TIMES * rows[rows > 0].mean()) if len(log) else 0
+        found += [(int(rows[code]), f'{kind} {ids[code]!r}') for code in np.flatnonzero(rows >= least)]
+    if found:
+        found.sort(reverse=True)
+        said = ', '.join(f'{who} {count / len(log):.1%} ({count:,})' for count, who in found[:_NAMED])
+        more = f' and {len(found) - _NAMED} more as much' if len(found) > _NAMED else ''
+        LOG.warning('%s: of %s interactions so many are of one: %s%s; a test account, guests under one id, shipping, '
+                    'vouchers and the like are no user and no item: take their rows out', name or 'the data set',
+                    f'{len(log):,}', said, more)
+
+
 def _warn_of_losses(before: InteractionLog, left: InteractionLog, config: ml_collections.ConfigDict) -> None:
     """Says where a filter takes a third or more of the users, items or interactions."""
     kept = {'users': (_used(left.users), _used(before.users)), 'items': (_used(left.items), _used(before.items)),
@@ -192,6 +211,7 @@ def sequences(log: InteractionLog, config: ml_collections.ConfigDict, unsold: Un
         raise UserError(f'data.duplicates is {config.duplicates!r}; choose keep, exact, first or last')
     if config.filter not in ('k_core', 'one_pass', 'none'):
         raise UserError(f'data.filter is {config.filter!r}; choose k_core, one_pass or none')
+    _warn_of_crowds(log, config.name)
     ordered = time_order(log)
     doubles = int(_doubles(ordered).sum())
     unique = drop_repeats(ordered, config.duplicates)

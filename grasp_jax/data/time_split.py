@@ -117,6 +117,7 @@ class Left(NamedTuple):
     Attributes:
       borders: the two moments.
       cold_users: users without a training interaction.
+      cold_interactions: their interactions.
       unknown: later interactions of the other users whose item is not in the catalogue.
       unknown_items: their items.
       unsold: items of the catalogue that have no training interaction.
@@ -124,6 +125,7 @@ class Left(NamedTuple):
 
     borders: Borders
     cold_users: int
+    cold_interactions: int
     unknown: int
     unknown_items: int
     unsold: int
@@ -151,8 +153,9 @@ def filtered(log: InteractionLog, borders: Borders, trained: InteractionLog,
     there = place >= 0
     found = dataclasses.replace(left.take(there), items=place[there], item_ids=catalogue).compact_users()
     unknown = left.items[~there & ~training_part(left, borders[0])]
-    return found, Left(borders, len(np.setdiff1d(log.users, log.users[early])), len(unknown), len(np.unique(unknown)),
-                       len(unsold))
+    rows, begun = (np.bincount(codes, minlength=len(log.user_ids)) for codes in (log.users, log.users[early]))
+    cold = rows[(rows > 0) & (begun == 0)]
+    return found, Left(borders, len(cold), int(cold.sum()), len(unknown), len(np.unique(unknown)), len(unsold))
 
 
 def ends(log: InteractionLog, borders: Borders) -> tuple[np.ndarray, np.ndarray]:
@@ -185,6 +188,7 @@ def facts(interactions: Interactions, left: Left) -> dict[str, Any]:
     """
     later = int((interactions.lengths - interactions.input_lengths('train')).sum())
     found: dict[str, Any] = {'moments': [_moment(border) for border in left.borders], 'cold_users': left.cold_users,
+                             'cold_interactions': left.cold_interactions,
                              'unknown': left.unknown, 'unknown_items': left.unknown_items,
                              'later': later + left.unknown,
                              'valid_users': len(interactions.evaluated_users('valid')),
@@ -198,20 +202,23 @@ def facts(interactions: Interactions, left: Left) -> dict[str, Any]:
                     'tells little; give moments that more users go beyond, or use data.split=leave_one_out',
                     f'{interactions.num_users:,}', said)
     if left.unknown > _MANY * found['later']:
-        LOG.warning('data.split=time: %s of %s later interactions are left out, as their items have no training '
-                    'interaction; data.keep_unsold=True keeps those that the table of items describes, later '
-                    'moments make them fewer', f'{left.unknown:,}', f'{found["later"]:,}')
+        LOG.warning('data.split=time: %s of %s later interactions of the users in training are left out, as '
+                    'their items have no training interaction; data.keep_unsold=True keeps those that the '
+                    'table of items describes, later moments make them fewer', f'{left.unknown:,}',
+                    f'{found["later"]:,}')
     return found
 
 
 def described(found: dict[str, Any]) -> str:
     """The split in words, for the report, from `facts`."""
-    unknown = (f'; {found["unknown"]:,} of {found["later"]:,} later interactions are left out, as their '
-               f'{found["unknown_items"]:,} items are not in the catalogue of the training') if found['unknown'] else ''
+    unknown = (f'; of the {found["later"]:,} later interactions of the users in training {found["unknown"]:,} are '
+               f'left out, as their {found["unknown_items"]:,} items are not in the catalogue of the training'
+               ) if found['unknown'] else ''
+    rows = f' with their {found["cold_interactions"]:,} interactions' if found.get('cold_interactions') else ''
     return (f'by time: training before {found["moments"][0]}, validation from there, test from {found["moments"][1]} '
             f'on; the target is the next interaction of a user there, its input all before it; '
             f'{found["valid_users"]:,} users are validated, {found["test_users"]:,} tested; '
-            f'{found["cold_users"]:,} cold users, who have no training interaction, are left out{unknown}')
+            f'{found["cold_users"]:,} cold users, who have no training interaction, are left out{rows}{unknown}')
 
 
 def _read(given: Any) -> list[float | int | datetime.datetime]:

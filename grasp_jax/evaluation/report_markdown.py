@@ -189,13 +189,8 @@ def unfinished(report: Tree) -> str:
 
 
 def _left_out(stages: dict[str, Tree]) -> list[str]:
-    dropped = stages.get('prepare', {}).get('dropped')
-    if not dropped:
-        return []
-    reasons = {'repeats': dropped['repeats'], 'filtered': dropped['interactions'] - dropped['repeats']}
-    shares = ', '.join(f'{count:,} {reason}' for reason, count in reasons.items() if count)
-    counts = ', '.join(f'{dropped[key]:,} {key}' for key in ('users', 'items', 'interactions'))
-    return [f'Left out of the source: {counts}' + (f' ({shares}).' if shares else '.')]
+    found = data_facts.left_out(stages.get('prepare', {}))
+    return [f'Left out of the source: {found}.'] if found else []
 
 
 def duration(seconds: float) -> str:

@@ -20,6 +20,7 @@ from grasp_jax.config import changed, saved_config
 from grasp_jax.data import cold_start, time_split
 from grasp_jax.data import dataset as dataset_files
 from grasp_jax.data.dataset import Dataset
+from grasp_jax.data.facts import left_out
 from grasp_jax.data.prepare import prepare, source_checksums
 from grasp_jax.distributed import processes
 from grasp_jax.distributed.frozen_vectors import FrozenVectors
@@ -214,11 +215,10 @@ def _prepare_data(config: ml_collections.ConfigDict, stages: _Stages) -> tuple[D
     digest = stages.run('prepare', {'data': data, 'evaluate': drawn}, source_checksums(config),
                         lambda partial: prepare(config, partial))
     facts = stages.facts['prepare']
-    LOG.info('%s users (%s with attributes), %s items (%s with attributes), %s interactions; left out by the filter: '
-             '%s users, %s items, %s interactions', *(f'{number:,}' for number in (
-                 facts['users'], facts['users_with_attributes'], facts['items'], facts['items_with_attributes'],
-                 facts['interactions'],
-                 *(facts['dropped'][key] for key in ('users', 'items', 'interactions')))))
+    LOG.info('%s users (%s with attributes), %s items (%s with attributes), %s interactions; left out of the '
+             'source: %s', *(f'{facts[key]:,}' for key in (
+                 'users', 'users_with_attributes', 'items', 'items_with_attributes', 'interactions')),
+             left_out(facts))
     return dataset_files.load(stages.folder / 'prepare'), digest
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from grasp_jax import config as config_lib
 from grasp_jax.common.errors import UserError
-from grasp_jax.data import filters, interaction_log
+from grasp_jax.data import filters, interaction_log, source_reader
 
 
 def data_config(**changes) -> ml_collections.ConfigDict:
@@ -186,3 +186,44 @@ def test_doubles_among_many_rows(seed):
     rows = random_log(seed, 400)
     triples = list(zip(rows.users, rows.items, rows.times, strict=True))
     assert filters.sequences(rows, data_config()).doubles == len(triples) - len(set(triples)) > 0
+
+
+def crowd_log(users=500, items=500, **crowds):
+    """Everybody has 10 rows of other items; a user or an item of `crowds` has so many rows beside them."""
+    rows = [(f'u{user:03d}', f'i{(7 * user + 11 * place) % items:03d}', place) for user in range(users)
+            for place in range(10)]
+    for name, count in crowds.items():
+        rows += [(name, f'i{place % items:03d}', place) if name.startswith('user') else
+                 (f'u{place % users:03d}', name, place) for place in range(count)]
+    return make_log(rows)
+
+
+@pytest.mark.parametrize(('crowds', 'words'), [
+    ({'user_TEST': 1500}, "of 6,500 interactions so many are of one: user 'user_TEST' 23.1% (1,500); "),
+    ({'VERSAND': 600}, "of 5,600 interactions so many are of one: item 'VERSAND' 10.7% (600); "),
+    ({'user_guest': 600, 'VERSAND': 700}, "item 'VERSAND' 11.1% (700), user 'user_guest' 9.5% (600); "),
+    ({'a': 800, 'b': 700, 'c': 900, 'd': 1000, 'user': 600},
+     "item 'd' 11.1% (1,000), item 'c' 10.0% (900), item 'a' 8.9% (800) and 2 more as much; ")])
+def test_who_has_too_many_rows_to_be_one_is_named(caplog, crowds, words):
+    filters.sequences(crowd_log(**crowds), data_config(filter='none'))
+    said = [line for line in caplog.messages if 'so many are of one' in line]
+    assert len(said) == 1 and words in said[0] and said[0].endswith('take their rows out')
+
+
+@pytest.mark.parametrize('log', [
+    crowd_log(), crowd_log(users=150, items=150, VERSAND=150),  # 9% of the rows, but of few items
+    crowd_log(users=12, items=9, user=60),  # a third of the rows, of few users
+    crowd_log(VERSAND=350), crowd_log(user=250)])  # 6.5%, 4.8%
+def test_a_popular_item_is_no_crowd(caplog, log):
+    filters.sequences(log, data_config(filter='none'))
+    assert 'so many are of one' not in caplog.text
+
+
+@pytest.mark.parametrize('name', ['amazon_beauty_5core', 'amazon_fashion', 'movielens_small'])
+def test_there_is_no_crowd_in_real_data(real_data, caplog, name):
+    kind = {'amazon_beauty_5core': 'amazon', 'amazon_fashion': 'inter'}.get(name, 'table')
+    config = config_lib.default()
+    config.data.update({'kind': kind, 'source': str(real_data(name)), 'name': name, 'filter': 'none'})
+    config.data.interactions_file = {'amazon': 'reviews.jsonl.gz', 'inter': '', 'table': 'interactions.csv.gz'}[kind]
+    filters.sequences(source_reader.SourceReader(config).log, config.data)
+    assert 'so many are of one' not in caplog.text

@@ -7,7 +7,7 @@ import pytest
 
 from grasp_jax.common.errors import UserError
 from grasp_jax.config import changed, default
-from grasp_jax.data import dataset, filters, prepare, time_split
+from grasp_jax.data import dataset, facts, filters, prepare, time_split
 from grasp_jax.data.interaction_log import InteractionLog
 from grasp_jax.data.interactions import draw_negatives
 from grasp_jax.pipeline.checks import check_config
@@ -149,8 +149,39 @@ def test_items_of_later_alone_are_said(tmp_path, caplog):
     assert [told[keep]['split'][key] for keep in (False, True) for key in ('unknown', 'unknown_items', 'later')] == \
         [3, 2, 5, 1, 1, 5]
     assert told[True]['unsold'] == 2 and told[True]['new_targets'] == 0 and told[True]['dropped']['items'] == 1
-    assert '3 of 5 later interactions are left out' in caplog.text
-    assert '1 cold users' in time_split.described(told[True]['split'])
+    assert '3 of 5 later interactions of the users in training are left out' in caplog.text
+    said = time_split.described(told[False]['split'])
+    assert '1 cold users, who have no training interaction, are left out with their 1 interactions; of the 5 later ' \
+        'interactions of the users in training 3 are left out, as their 2 items are not in the catalogue' in said
+    assert [facts.left_out(told[keep]) for keep in (False, True)] == [
+        '1 users, 2 items, 4 interactions (1 of 1 cold users, 3 of items outside the catalogue)',
+        '1 users, 1 items, 2 interactions (1 of 1 cold users, 1 of items outside the catalogue)']
+
+
+@pytest.mark.parametrize('settings', [
+    {}, {'filter': 'k_core', 'min_user': 5, 'min_item': 5}, {'filter': 'one_pass', 'min_user': 7, 'min_item': 5},
+    {'duplicates': 'first'}, {'duplicates': 'first', 'filter': 'k_core', 'min_user': 5, 'min_item': 4}])
+def test_every_row_that_is_left_out_has_its_reason(settings):
+    rows = [*random_rows(3, count=200), *[('cold', f'i0{when // 10}', when) for when in (70, 80, 90)]]
+    config = data_config(split_times=(60, 80), **settings)
+    unique = rows
+    if settings.get('duplicates'):
+        order = sorted(range(len(rows)), key=lambda row: rows[row][2])
+        unique = [rows[row] for place, row in enumerate(order)
+                  if rows[row][:2] not in [rows[other][:2] for other in order[:place]]]
+    found = filters.sequences(made_log(rows), config)
+    begun = {user for user, _, when in unique if when < 60}
+    left = {'dropped': found.dropped, 'split': {key: getattr(found.by_time, key) for key in (
+        'cold_users', 'cold_interactions', 'unknown')}}
+    cold = [row for row in unique if row[0] not in begun]
+    unknown = [row for row in unique if row[2] >= 60 and row[0] in found.user_ids and row[1] not in found.item_ids]
+    filtered = [row for row in unique if row[0] in begun and (
+        row[0] not in found.user_ids or row[2] < 60 and row[1] not in found.item_ids)]
+    said = [(len(rows) - len(unique), 'repeats'), (len(cold), f'of {len({row[0] for row in cold})} cold users'),
+            (len(unknown), 'of items outside the catalogue'), (len(filtered), 'filtered')]
+    words = ', '.join(f'{count} {reason}' for count, reason in said if count)
+    assert len(cold) >= 3 and facts.left_out(left).endswith(f'interactions ({words})')
+    assert bool(filtered) == ('filter' in settings)
 
 
 def test_shares_are_those_of_the_span():
