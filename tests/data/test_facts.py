@@ -60,7 +60,7 @@ def test_users_who_have_everything_are_warned_of(caplog):
 def test_sentences_say_what_there_is():
     assert facts.sentences({}) == facts.sentences({'doubles': 0, 'tied_ends': 0}) == []
     assert facts.sentences({'repeated_targets': 1234, 'unsold': 5}) == [
-        '1,234 test items are ones that their user had before.', '5 items of the catalogue were bought by nobody.']
+        '1,234 test items are ones that their user had before.', '5 items of the catalogue have no purchase.']
     told = {'evaluated_users': 5000, 'repeated_targets': 1234, 'new_targets': 50, 'few_negatives': 9}
     assert facts.sentences(told) == [
         '1,234 (24.7%) test items are ones that their user had before.',
