@@ -3,6 +3,8 @@
     python -m grasp_jax.daily --config=configs/own_data.py --previous=runs/monday --workdir=runs/tuesday \\
         --out=models/tuesday --service=http://127.0.0.1:8000
 
+Before anything is made, the service is asked whether the token is right and whether it may load a bundle at --out.
+
 1. Texts, vectors and neighbours are made anew for what changed since --previous (as grasp_jax.main --mode=refresh).
 2. Training goes on from the best epoch of --previous, for --epochs at most.
 3. The run is ranked and reported as any other. Where validation fell by more than --max_fall, the job ends here.
@@ -14,13 +16,14 @@ the environment variable that --token_variable names.
 """
 
 import json
+import logging
 import os
 import pathlib
 import shlex
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -29,6 +32,7 @@ from grasp_jax.commands import config_flag
 from grasp_jax.commands.command import only_flags, reading_flags, run_app
 from grasp_jax.common.errors import UserError
 
+LOG = logging.getLogger('grasp_jax.daily')  # a command's own name is another one
 _CONFIG = config_flag.define_config('Config of the run before, pointed at the new data.')
 _PREVIOUS = flags.DEFINE_string('previous', None, 'Work folder of the run before; it is only read.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Work folder of the new run.')
@@ -39,7 +43,9 @@ _TOKEN = flags.DEFINE_string('token_variable', 'GRASP_JAX_TOKEN', 'Environment v
 _EPOCHS = flags.DEFINE_integer('epochs', 2, 'Epochs of training at most.', lower_bound=1)
 _MAX_FALL = flags.DEFINE_float('max_fall', 0.1, 'By which share validation NDCG@10 may be below that of the run '
                                'before; where it is lower still, nothing is exported.', lower_bound=0.0)
+_TARGETS = 'next'  # of runs before there was another choice
 _TIMEOUT = 600  # seconds that a service may take to load and compile
+_CHECK_TIMEOUT = 20  # seconds that it may take to say whether it may
 
 
 def main(argv: Sequence[str]) -> None:
@@ -51,7 +57,13 @@ def main(argv: Sequence[str]) -> None:
     from grasp_jax.pipeline.stages import refresh_knowledge, run_pipeline
     previous, workdir = pathlib.Path(_PREVIOUS.value or ''), pathlib.Path(_WORKDIR.value or '')
     config = changed(_CONFIG.value, {'train.start_from': str(previous), 'train.max_epochs': _EPOCHS.value})
-    before = load_report(previous)
+    before, token = load_report(previous), os.environ.get(_TOKEN.value, '')
+    require_same_protocol(before, config.evaluate)
+    if _OUT.value:
+        from grasp_jax.serving.bundle import require_place
+        require_place(pathlib.Path(_OUT.value))
+        if _SERVICE.value:
+            require_willing(_SERVICE.value, pathlib.Path(_OUT.value), token)
     if methods.named(config.model.method).uses_vectors:
         from grasp_jax.config import saved_config
         for what, number in refresh_knowledge(config, workdir, saved_config.load(previous)[1]):
@@ -66,7 +78,7 @@ def main(argv: Sequence[str]) -> None:
     manifest, written = bundle.write_bundle(assets.open_folder(workdir), out, replace=True)
     print(f'bundle: {out}, version {manifest["version"]}{"" if written else " (up to date)"}')
     if _SERVICE.value:
-        answer = swap(_SERVICE.value, out, os.environ.get(_TOKEN.value, ''))
+        answer = swap(_SERVICE.value, out, token)
         print(f'service: {_SERVICE.value} serves {json.dumps(answer)}')
 
 
@@ -80,18 +92,52 @@ def require_no_fall(before: dict[str, Any], now: dict[str, Any], most: float) ->
     Raises:
       UserError: it fell further, or the two were picked under different protocols.
     """
-    protocols = [report['protocol']['select_by'] for report in (before, now)]
-    if protocols[0] != protocols[1]:
-        raise UserError(f'evaluate.select_by={protocols[1]}: the run before was picked by {protocols[0]}; the '
-                        'two cannot be compared, use the same')
-    targets = [report['protocol'].get('targets', 'next') for report in (before, now)]
-    if targets[0] != targets[1]:
-        raise UserError(f'evaluate.targets={targets[1]}: the run before was picked by {targets[0]}; the two '
-                        'cannot be compared, use the same')
+    require_same_protocol(before, now['protocol'])
     old, new = (float(report['validation']['NDCG@10']) for report in (before, now))
     if new < (1 - most) * old:
         raise UserError(f'validation NDCG@10 fell from {100 * old:.2f} to {100 * new:.2f}: nothing was exported; look '
                         f'at the new data, raise --epochs, or allow it by --max_fall={1 - new / old:.2f}')
+
+
+def require_same_protocol(before: dict[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuses runs whose validation figures cannot be compared.
+
+    Args:
+      before: report of the run before.
+      now: `select_by` and `targets` of the new one, as its config or its report has them.
+
+    Raises:
+      UserError: names the setting that differs.
+    """
+    for key in ('select_by', 'targets'):
+        old, new = (protocol.get(key, _TARGETS) for protocol in (before['protocol'], now))
+        if old != new:
+            raise UserError(f'evaluate.{key}={new}: the run before was picked by {old}; the two cannot be compared, '
+                            'use the same')
+
+
+def require_willing(service: str, bundle: pathlib.Path, token: str) -> None:
+    """Asks a service whether it may load a bundle that need not be there yet. Nothing changes.
+
+    A service that cannot be reached is warned of: it may be back when the bundle is there.
+
+    Args:
+      service: its address.
+      bundle: folder of the bundle, on the machine of the service.
+      token: that it asks for.
+
+    Raises:
+      UserError: the token is wrong, or the service loads nothing at that place.
+    """
+    _require_address(service)
+    try:
+        _ask(service, {'path': str(bundle.resolve()), 'check': True}, token, _CHECK_TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code < 500:
+            raise UserError(f'{_refusal(service, bundle, error)}; nothing was made') from error
+        LOG.warning('--service=%s: is not ready (%d); it is asked again when the bundle is there', service, error.code)
+    except (OSError, ValueError) as error:
+        LOG.warning('--service=%s: cannot be reached (%s); it is asked again when the bundle is there', service, error)
 
 
 def swap(service: str, bundle: pathlib.Path, token: str) -> Any:
@@ -108,21 +154,47 @@ def swap(service: str, bundle: pathlib.Path, token: str) -> Any:
     Raises:
       UserError: it cannot be reached or refuses; the bundle is kept.
     """
-    if not service.startswith(('http://', 'https://')):
-        raise UserError(f'--service={service}: is no address; give one as http://127.0.0.1:8000')
-    request = urllib.request.Request(
-        f'{service.rstrip("/")}/reload', json.dumps({'path': str(bundle.resolve())}).encode(),
-        {'Content-Type': 'application/json', **({'Authorization': f'Bearer {token}'} if token else {})}, method='POST')
+    _require_address(service)
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
-            return json.loads(answer.read())
+        return _ask(service, {'path': str(bundle.resolve())}, token, _TIMEOUT)
     except urllib.error.HTTPError as error:
-        said = ' '.join(error.read(2000).decode('utf-8', 'replace').split())
-        raise UserError(f'--service={service}: refuses the bundle with {error.code} ({said[:300]}); the old model goes '
-                        'on serving, and the same command tries again') from error
+        raise UserError(f'{_refusal(service, bundle, error)}. The old model goes on serving and '
+                        'the bundle is kept: then give the same command again') from error
     except (OSError, ValueError) as error:
         raise UserError(f'--service={service}: cannot be reached ({error}); the bundle is at {bundle}, and the same '
                         'command tries again') from error
+
+
+def _ask(service: str, wanted: dict[str, Any], token: str, seconds: float) -> Any:
+    """What POST /reload answers."""
+    request = urllib.request.Request(
+        f'{service.rstrip("/")}/reload', json.dumps(wanted).encode(),
+        {'Content-Type': 'application/json', **({'Authorization': f'Bearer {token}'} if token else {})}, method='POST')
+    with urllib.request.urlopen(request, timeout=seconds) as answer:
+        return json.loads(answer.read())
+
+
+def _require_address(service: str) -> None:
+    if not service.startswith(('http://', 'https://')):
+        raise UserError(f'--service={service}: is no address; give one as http://127.0.0.1:8000')
+
+
+def _refusal(service: str, bundle: pathlib.Path, error: urllib.error.HTTPError) -> str:
+    """What a service refuses, and the remedy."""
+    try:
+        said = str(json.loads(error.read(2000))['error'])
+    except (OSError, ValueError, KeyError, TypeError):
+        said = str(error.reason)
+    variable = _TOKEN.value if flags.FLAGS.is_parsed() else _TOKEN.default
+    remedies = {
+        401: f'set {variable} to the token that the service was started with',
+        403: (f'start the service with a token in the environment variable {variable}' if 'token' in said else
+              f'start the service with --models={bundle.resolve().parent}, or a folder above it, or name an --out '
+              'below its --models'),
+        409: 'look at its log',
+        421: 'start the service with --allowed_hosts, or name it as it is called'}
+    remedy = remedies.get(error.code, 'name the address of python -m grasp_jax.serve, as http://127.0.0.1:8000')
+    return f'--service={service}: refuses {bundle} with {error.code} ({" ".join(said.split())[:300]}); {remedy}'
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
@@ -136,6 +208,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
             raise UserError(f'--{name} is missing: name the work folder of the {which}')
     if _SERVICE.value and not _OUT.value:
         raise UserError('--service needs --out=BUNDLE, which it is to serve')
+    if _SERVICE.value:
+        _require_address(_SERVICE.value)
     if _CONFIG.value.train.start_from:
         raise UserError('train.start_from: is --previous here; leave it out')
     return only_flags(rest)

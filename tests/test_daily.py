@@ -51,6 +51,7 @@ def test_a_service_that_is_not_there_is_one_line(service, words, tmp_path):
     (('--config=configs/demo.py', '--previous=x'), '--workdir is missing'),
     (('--config=configs/demo.py', '--previous=nowhere', '--workdir=x'), 'nowhere: there is no report'),
     (('--config=configs/demo.py', '--previous=x', '--workdir=y', '--service=http://h'), '--service needs --out'),
+    (('--config=configs/demo.py', '--previous=x', '--workdir=y', '--service=h:8000', '--out=z'), 'h:8000: is no addr'),
     (('--previous=x', '--workdir=y'), '--config is missing')])
 def test_what_is_wrong_is_one_line(module, flags, words):
     found = module('daily', *flags)
@@ -94,24 +95,66 @@ def health(address):
     raise AssertionError('the service does not answer')
 
 
+def daily_command(gated, folder, *more):
+    """The job of a tiny Tuesday; `more` names where its bundle goes."""
+    config = folder / 'tuesday.py'
+    config.write_text(CONFIG.format(folder=str(folder / 'data')))
+    return [sys.executable, '-m', 'grasp_jax.daily', f'--config={config}', f'--previous={gated}',
+            f'--workdir={folder / "tuesday"}', '--max_fall=0.9', '--epochs=1', *more]
+
+
+def run(command, **variables):
+    environment = {**os.environ, 'XLA_FLAGS': os.environ['XLA_FLAGS_ONE_DEVICE'], **variables}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_what_the_service_would_refuse_is_said_before_anything_is_made(gated, tmp_path):
+    """Its own folder of models, the place of the bundle and the token are asked for at once."""
+    (tmp_path / 'models').mkdir()
+    allowed, elsewhere = tmp_path / 'models' / 'tuesday', tmp_path / 'elsewhere' / 'tuesday'
+    (tmp_path / 'taken').mkdir()
+    (tmp_path / 'taken' / 'mine.txt').write_text('mine')
+    with serving(gated, tmp_path / 'models') as address:
+        health(address)
+        for out, token, words in (
+                (elsewhere, TOKEN, f'with 403 (only folders below the folder of --models may be loaded); start the '
+                                   f'service with --models={elsewhere.parent}, or a folder above it'),
+                (tmp_path / 'models', TOKEN, f'start the service with --models={tmp_path}, or'),
+                (allowed, 'no', 'with 401 (show the token of the service, as Authorization: Bearer TOKEN); set '
+                                'GRASP_JAX_TOKEN to the token that the service was started with'),
+                (allowed, '', 'with 401'), (tmp_path / 'taken', TOKEN, 'taken: is there and no bundle')):
+            done = run(daily_command(gated, tmp_path, f'--out={out}', f'--service={address}'), GRASP_JAX_TOKEN=token)
+            assert done.returncode == 2 and words in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+            assert not (tmp_path / 'tuesday').exists() and TOKEN not in done.stderr
+        done = run(daily_command(gated, tmp_path, f'--out={allowed}', '--config.evaluate.select_by=full'))
+        assert done.returncode == 2 and 'evaluate.select_by=full: the run before was picked by sampled' in done.stderr
+        assert not (tmp_path / 'tuesday').exists()
+        before = health(address)
+        daily.require_willing(address, allowed, TOKEN)
+        assert health(address) == before
+        with pytest.raises(UserError, match='with 403 .*start the service with --models=.*give the same command again'):
+            daily.swap(address, elsewhere, TOKEN)
+        with pytest.raises(UserError, match='with 409 .*look at its log.*The old model goes on serving'):
+            daily.swap(address, allowed, TOKEN)
+
+
+def test_a_service_that_is_down_is_asked_again_at_the_end(tmp_path, caplog):
+    daily.require_willing('http://127.0.0.1:1', tmp_path / 'tuesday', TOKEN)
+    line, = caplog.messages
+    assert 'http://127.0.0.1:1: cannot be reached' in line and 'asked again when the bundle is there' in line
+
+
 def test_one_command_from_new_data_to_a_service_that_knows_it(gated, tmp_path):
     tuesday(gated.parent / 'data', tmp_path / 'data')
-    config = tmp_path / 'tuesday.py'
-    config.write_text(CONFIG.format(folder=str(tmp_path / 'data')))
-    command = [sys.executable, '-m', 'grasp_jax.daily', f'--config={config}', f'--previous={gated}',
-               f'--workdir={tmp_path / "tuesday"}', f'--out={tmp_path / "models" / "tuesday"}', '--max_fall=0.9',
-               '--epochs=1']
-    environment = {**os.environ, 'XLA_FLAGS': os.environ['XLA_FLAGS_ONE_DEVICE'], 'GRASP_JAX_TOKEN': TOKEN}
+    command = daily_command(gated, tmp_path, f'--out={tmp_path / "models" / "tuesday"}')
     (tmp_path / 'models').mkdir()
     with serving(gated, tmp_path / 'models') as address:
         before = health(address)
-        done = subprocess.run([*command, f'--service={address}'], cwd=ROOT, env=environment, capture_output=True,
-                              text=True, check=False)
+        done = run([*command, f'--service={address}'], GRASP_JAX_TOKEN=TOKEN)
         assert done.returncode == 0, done.stderr[-2000:]
         after = health(address)
         assert after['model'] != before['model'] and after['items'] == before['items'] + 1
-        again = subprocess.run([*command, f'--service={address}'], cwd=ROOT, env=environment, capture_output=True,
-                               text=True, check=False)
+        again = run([*command, f'--service={address}'], GRASP_JAX_TOKEN=TOKEN)
         assert again.returncode == 0 and '(up to date)' in again.stdout, again.stderr[-2000:]
         assert health(address)['model'] == after['model']
     model = grasp_jax.Recommender.load(tmp_path / 'models' / 'tuesday')

@@ -1,6 +1,7 @@
 """Ids that differ only in how one thing may be written: zeros, `.0`, case, Unicode form, invisible characters."""
 
 import decimal
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -72,6 +73,34 @@ def _case_tells(ids: pyarrow.Array) -> bool:
     mixed = pc.sum(pc.and_(pc.match_substring_regex(ids, _RANDOM_CASE),
                            pc.match_substring_regex(ids, r'[a-z]'))).as_py() or 0
     return mixed > lettered / 2
+
+
+class KnownIds:
+    """Ids that are known, asked for those that meet another one in the loose form alone.
+
+    Example:
+      >>> known = KnownIds(['001658', 'B7'])
+      >>> known.meeting('1658'), known.meeting('b7'), known.meeting('001658'), known.meeting('1659')
+      ('001658', 'B7', None, None)
+    """
+
+    def __init__(self, ids: Iterable[str]):
+        """Takes the ids; where most look random, case tells them apart."""
+        array = pyarrow.array(ids, pyarrow.large_string())
+        self._fold_case = not _case_tells(array)
+        self._ids = dict(zip(loose(array, self._fold_case).to_pylist(), array.to_pylist(), strict=True))
+
+    def meeting(self, identity: str) -> str | None:
+        """A known id that may be the same one, written otherwise."""
+        found = self._ids.get(self._loose(identity))
+        return None if found == identity else found
+
+    def add(self, identity: str) -> None:
+        """Takes in one more."""
+        self._ids[self._loose(identity)] = identity
+
+    def _loose(self, identity: str) -> str:
+        return str(loose(pyarrow.array([identity], pyarrow.large_string()), self._fold_case)[0].as_py())
 
 
 def within(ids: pyarrow.Array) -> Meeting | None:

@@ -75,6 +75,16 @@ def write_bundle(known: Assets, target: pathlib.Path, replace: bool = False) -> 
     return manifest, True
 
 
+def require_place(target: pathlib.Path) -> None:
+    """Refuses a place where something else than a bundle stands.
+
+    Raises:
+      UserError: says so.
+    """
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())) and not (target / BUNDLE).is_file():
+        raise UserError(f'{target}: is there and no bundle; name another --out')
+
+
 def _contents(known: Assets) -> Contents:
     """The files of a bundle, its manifest and program aside: bytes, or a file to be copied."""
     weights = stablehlo.flat(stablehlo.ranking(known.spec, known.params))
@@ -144,8 +154,7 @@ def _standing(target: pathlib.Path, inside: str, replace: bool) -> dict[str, Any
     """
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return None
-    if not (target / BUNDLE).is_file():
-        raise UserError(f'{target}: is there and no bundle; name another --out')
+    require_place(target)
     try:
         manifest = read_manifest(target)
         require_files(target, manifest)

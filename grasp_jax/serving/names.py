@@ -1,11 +1,13 @@
 """Ids of the person's own files and the numbers that the model knows them by."""
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from grasp_jax.common.errors import UserError
+from grasp_jax.data import spellings
 from grasp_jax.serving.assets import Assets
 from grasp_jax.texts.prompts import clean
 
@@ -76,6 +78,30 @@ class Names:
             self.items.append(identity)
             self._more.append(attributes)
             self._items[identity] = len(self.items)
+            if '_spellings' in vars(self):
+                self._spellings.add(identity)
+
+    def require_new(self, items: Sequence[str]) -> None:
+        """Refuses ids of new items that are known, or may be known ones written otherwise.
+
+        Raises:
+          UserError: names the first, and what it meets.
+        """
+        fresh = spellings.KnownIds([])
+        for item in items:
+            if item in self:
+                raise UserError(f'new item {item[:_SHOWN]!r}: is known already; leave it out, or give it an id of its '
+                                'own')
+            known, twin = self._spellings.meeting(item), fresh.meeting(item)
+            if known or twin:
+                raise UserError(f'new item {item[:_SHOWN]!r}: {(known or twin or "")[:_SHOWN]!r} is '
+                                f'{"known" if known else "new as well"}, and they differ only in {spellings.WAYS}; if '
+                                'it is the same item, write its id alike, else give it an id that differs in more')
+            fresh.add(item)
+
+    @functools.cached_property
+    def _spellings(self) -> spellings.KnownIds:
+        return spellings.KnownIds(self.items)
 
     @property
     def added(self) -> list[tuple[str, dict[str, Any]]]:

@@ -12,6 +12,7 @@ import pandas as pd
 from grasp_jax.common.errors import UserError
 from grasp_jax.data import nothing, plain_text
 from grasp_jax.retrieval.neighbours import groups_of
+from grasp_jax.serving import names
 from grasp_jax.serving.assets import Assets
 from grasp_jax.serving.extension import Extension, nearest_known
 from grasp_jax.texts import domains
@@ -47,15 +48,26 @@ def records(table: Any, config: ml_collections.ConfigDict) -> list[Record]:
                         f'{", ".join(columns)}')
     found: dict[str, dict[str, Any]] = {}
     for number, row in enumerate(rows, 1):
-        identity = clean(row.get(column))
+        identity = clean(row.get(column)) and clean(names.text(row[column]))
         if not identity or len(identity) > _LONGEST_ID:
             raise UserError(f'new items, row {number}: the id is {"empty" if not identity else "too long"}; give one')
         if identity in found:
             raise UserError(f'new items, row {number}: id {identity!r} is there already; keep one row of each')
-        values = {str(name).strip().lower(): nothing.without_nothing(value) for name, value in row.items()
-                  if name != column}
-        found[identity] = {name: value for name, value in values.items() if clean(value)}
+        found[identity] = _attributes({name: value for name, value in row.items() if name != column}, number)
     return list(plain_text.clean(found, pathlib.Path('new items')).items())  # as those of the catalogue
+
+
+def _attributes(row: Mapping[Any, Any], number: int) -> dict[str, Any]:
+    """The values that are not empty, by name in lower case."""
+    found: dict[str, Any] = {}
+    for column, given in row.items():
+        name, value = str(column).strip().lower(), nothing.without_nothing(given)
+        if not clean(value):
+            continue
+        if name in found and clean(found[name]) != clean(value):
+            raise UserError(f'new items, row {number}: has two columns {name!r} (case does not count); keep one')
+        found[name] = value
+    return found
 
 
 def extension(assets: Assets, rows: Sequence[Record], vectors: np.ndarray | None,
@@ -81,6 +93,9 @@ def extension(assets: Assets, rows: Sequence[Record], vectors: np.ndarray | None
     own = np.asarray(own, np.float32)
     empty = np.flatnonzero(~(np.linalg.norm(own, axis=1) > 0))
     if strict and len(empty):
+        if vectors is not None:
+            raise UserError(f'new item {rows[empty[0]][0]!r}: its vector is zero or the mean of all, and says nothing; '
+                            'give it one of its own, or leave it out')
         raise UserError(f'new item {rows[empty[0]][0]!r}: its text says nothing to the encoder {config.encode.kind}; '
                         'give a title or a description with words that other items have')
     own = own.astype(known.items.dtype).astype(np.float32)  # as the others are kept

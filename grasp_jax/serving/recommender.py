@@ -4,6 +4,7 @@ Names and columns follow RecTools, whose interface people know (`recommend`, `re
 `score`, `rank`). Ids are those of the person's own files, as text.
 """
 
+import functools
 import logging
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from grasp_jax.common.errors import UserError
-from grasp_jax.serving import assets, new_items
+from grasp_jax.serving import assets, new_item_checks, new_items
 from grasp_jax.serving.catalogue import ROOM, Extension
 from grasp_jax.serving.engine import Engine, Sizes
 from grasp_jax.serving.explain import Explanation, explain
@@ -33,11 +34,13 @@ class NewItems(NamedTuple):
       records: ids and attributes.
       vectors: what the model reads of them.
       arrays: the catalogue with them; None where it must be made anew.
+      warnings: what was passed over, a sentence each.
     """
 
     records: Sequence[new_items.Record]
     vectors: Extension
     arrays: Arrays | None
+    warnings: Sequence[str]
 
 
 class Recommender:
@@ -216,15 +219,16 @@ class Recommender:
 
         Args:
           table: a DataFrame, or dicts, with the id (the run's item column, `item_id` or `item`) and the attributes that
-            the run's items have; a column `text` is taken as the whole text.
+            the run's items have; a column `text` is taken as the whole text. Attributes that no item of the run has
+            are not read; the log warns of them.
           vectors: float [x, E], where the run's vectors were precomputed: by the same model, as they came from it.
 
         Returns:
           the ids of the new items.
 
         Raises:
-          UserError: the method reads no texts, an id is empty, repeated or known already, a text says nothing, or
-            vectors are needed and not given.
+          UserError: the method reads no texts, an id is empty, repeated or known already, also in another spelling, an
+            item has no attribute that the run's items have, a text says nothing, or vectors are needed and not given.
 
         Example:
           >>> model = Recommender.load('runs/demo')
@@ -234,6 +238,8 @@ class Recommender:
           ('Barkley retro pet brush', 5)
         """
         ready = self.prepare_items(table, vectors)
+        for sentence in ready.warnings:
+            LOG.warning('%s', sentence)
         self.take_items(ready)
         return [identity for identity, _ in ready.records]
 
@@ -247,11 +253,16 @@ class Recommender:
           UserError: as in `add_items`.
         """
         records = new_items.records(table, self._assets.config)
-        taken = [identity for identity, _ in records if identity in self.names]
-        if taken:
-            raise UserError(f'new item {taken[0]!r}: is known already; leave it out, or give it an id of its own')
-        more, catalogue = new_items.extension(self._assets, records, vectors), self._engine.catalogue
-        return NewItems(records, more, catalogue.grown(more) if len(records) <= catalogue.room else None)
+        self.names.require_new([identity for identity, _ in records])
+        rows, warnings = records, list[str]()
+        if self._assets.vectors is not None:
+            rows, warnings = new_item_checks.readable(self._assets, self._attributes, records, vectors is not None)
+        more, catalogue = new_items.extension(self._assets, rows, vectors), self._engine.catalogue
+        return NewItems(records, more, catalogue.grown(more) if len(records) <= catalogue.room else None, warnings)
+
+    @functools.cached_property
+    def _attributes(self) -> new_item_checks.Attributes:
+        return new_item_checks.attributes_of(self._assets)
 
     def take_items(self, ready: NewItems) -> None:
         """The quick part of `add_items`; nothing else was taken in since `prepare_items`."""

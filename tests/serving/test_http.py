@@ -139,7 +139,7 @@ def test_new_items_are_found_and_recommended_and_nothing_is_compiled_for_a_reque
     with running(tmp_path, f'--workdir={untrained()}', *FEW, '--max_new_items=3', token=TOKEN) as served:
         items = len(load(untrained()).item_ids)
         status, said = served.post('/items', items=[{'item_id': NEW, 'title': 'thing03 of shelf0 and row3'}])
-        assert status == 200 and said['added'] == [NEW] and said['items'] == items + 1
+        assert status == 200 and said['added'] == [NEW] and said['items'] == items + 1 and said['warnings'] == []
         assert served.post('/items', items=[{'item_id': NEW, 'title': 'thing'}])[0] == 422
         status, said = served.post('/items', items=[{'item_id': f'more{row}', 'title': 'thing03'} for row in range(3)])
         assert status == 409 and 'room for 2 more' in said['error']

@@ -58,6 +58,11 @@ LONG = '🙂' * 10_000
     ('POST', '/items', {'items': [{'title': 'no id'}]}, 422, 'have no column'),
     ('POST', '/items', {'items': [{'item_id': 'i001', 'title': 'a thing'}]}, 422, "'i001': is known already"),
     ('POST', '/items', {'items': [{'item_id': 'new', 'text': 'zzzz qqqq'}]}, 422, 'says nothing to the encoder'),
+    ('POST', '/items', {'items': [{'item_id': 'new', 'titel': 'thing03'}]}, 422, 'are title, brand; it has titel'),
+    ('POST', '/items', {'items': [{'item_id': 'new', 'title': '', 'brand': None}]}, 422, 'nothing but its id'),
+    ('POST', '/items', {'items': [{'item_id': 'new', 'title': 'xqzz blorp'}]}, 422, 'says nothing to the encoder'),
+    ('POST', '/items', {'items': [{'item_id': 'I001', 'title': 'thing03'}]}, 422, "'i001' is known, and they differ"),
+    ('POST', '/reload', {'check': 1}, 403, 'only where a token is set'),
     ('POST', '/items', {'items': [{'item_id': f'new{row}'} for row in range(101)]}, 400, 'items: are 101'),
     ('POST', '/reload', {}, 403, 'only where a token is set')])
 def test_one_sentence_says_what_is_wrong(service, untrained, method, path, body, status, words):

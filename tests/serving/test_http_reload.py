@@ -112,10 +112,26 @@ def test_only_models_of_one_folder_are_loaded(served, path):
 
 
 @pytest.mark.parametrize(('body', 'status'), [
-    ({'path': 3}, 400), ({'folder': 'plain'}, 400), ({'path': 'x' * 5000}, 400),
+    ({'path': 3}, 400), ({'path': 'plain', 'check': 1}, 400), ({'folder': 'plain'}, 400), ({'path': 'x' * 5000}, 400),
     ({'path': 'x' * 4000}, 409)])
 def test_what_is_no_path_is_refused(served, body, status):
     assert served.ask('POST', '/reload', body)[0] == status
+
+
+@pytest.mark.parametrize(('path', 'status'), [
+    ('plain', 200), ('not/there/yet', 200), (None, 200), ('../elsewhere', 403), ('.', 403), ('link', 403)])
+def test_whether_a_folder_may_be_loaded_is_said_before_it_is_there(served, path, status):
+    before, swapped = served.get('/health')[1], served.metric('grasp_jax_reloads_total')
+    found, said = served.post('/reload', path=path, check=True)
+    assert found == status and (status == 403 or said == {'model': before['model'], 'items': before['items']})
+    assert served.get('/health')[1] == before and served.metric('grasp_jax_reloads_total') == swapped
+    assert served.ask('POST', '/reload', {'path': path, 'check': True}, {'Authorization': 'Bearer no'})[0] == 401
+
+
+def test_what_is_not_read_of_an_added_item_is_in_the_answer_and_the_log(served):
+    status, said = served.post('/items', items=[{'item_id': 'partly', 'title': 'thing02', 'farbe': 'rot'}])
+    assert status == 200 and "no item of the run has 'farbe'" in said['warnings'][0]
+    assert served.said().count(said['warnings'][0]) == 1
 
 
 def test_one_change_at_a_time_and_added_items_stay(served, models, expected):
@@ -125,4 +141,4 @@ def test_one_change_at_a_time_and_added_items_stay(served, models, expected):
                                                            ['plain', 'gated']))
     assert statuses == [200, 409]
     assert served.get('/similar/extra')[0] == 200, 'the item was added to the new model as well'
-    assert served.get('/health')[1]['items'] == 37
+    assert served.get('/health')[1]['items'] == 38

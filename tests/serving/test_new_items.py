@@ -1,5 +1,7 @@
 """Items by their texts alone, ready at once; and what is refused."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -105,16 +107,88 @@ def test_a_new_item_may_stand_in_a_history(gated):
 
 @pytest.mark.parametrize(('rows', 'words'), [
     ([], 'there are none'), ([{'title': 'x'}], "no column 'item'"), ([{'item': '', 'title': 'x'}], 'row 1: the id'),
-    ([NEW, NEW], "row 2: id 'new'"), ([{**NEW, 'item': 'i001'}], "'i001': is known already"),
-    ([{'item': 'x', 'title': 'zzz qqq'}], None), (['new'], 'mappings')])
+    ([NEW, NEW], "row 2: id 'new'"), ([{**NEW, 'item': 'i001'}], "'i001': is known already"), (['new'], 'mappings'),
+    ([{'item': 'x', 'title': 'zzz qqq'}], "'x' .1 of 1 are so.: its text says nothing to the encoder lsa"),
+    ([NEW, {'item': 'x', 'title': 'zzz', 'brand': 'name'}], "'x' .1 of 2 are so.: its text says nothing"),
+    ([NEW, {'item': 'x', 'text': 'zzz'}], "'x' .1 of 2 are so.: its text says nothing"),
+    ([NEW, {'item': 'x', 'titel': 'thing03'}], "'x' .1 of 2 .*no value for any .* title, brand; it has titel: write"),
+    ([{'Item': 'x', 'Name': 'thing03', 'Preis': 3}], 'are title, brand; it has name, preis: write'),
+    ([{'item': 'x', 'title': '', 'brand': None}], 'it has nothing but its id'),
+    ([{'item': 'x', 'title': 'n/a', 'brand': float('nan')}], 'it has nothing but its id'),
+    ([{'item': 'x', 'title': 'thing03', 'Title': 'thing04'}], "row 1: has two columns 'title'"),
+    ([{'item': 'x'}, {'item': 'y'}], "'x' .2 of 2 are so.: has no value")])
 def test_what_cannot_be_added_is_refused_and_nothing_changes(gated, rows, words):
     model = load(gated)
-    if words is None:  # its template has words that others have, so it says something
-        model.add_items(rows)
-        return
     with pytest.raises(UserError, match=words):
         model.add_items(rows)
-    assert 'new' not in model.item_ids
+    assert not {'new', 'x', 'y'} & set(model.item_ids)
+
+
+def test_an_attribute_that_goes_into_no_text_does_not_describe_an_item(untrained):
+    model = load(untrained(text__leave_out='brand'))
+    with pytest.raises(UserError, match='which are title; it has brand'):
+        model.add_items([{'item': 'x', 'brand': 'brand0'}])
+    assert model.add_items([NEW]) == ['new']
+
+
+@pytest.mark.parametrize(('row', 'words'), [
+    ({**NEW, 'titel': 'a', 'farbe': 'rot'}, r"no item of the run has 'titel', 'farbe' .* they have title, brand"),
+    ({'item': 'new', 'brand': 'brand0'}, r"'new': has no title \(1 of 1 new items have none\)"),
+    ({'item': 'new', 'text': 'thing03'}, r"'new': has no title"),
+    ({**NEW, 'title': 'zzz qqq'}, r"'new': no item of the run has a word of its title 'zzz qqq'")])
+def test_what_is_not_read_of_a_new_item_is_said_in_one_line(gated, caplog, row, words):
+    model = load(gated)
+    caplog.clear()
+    assert model.add_items([row]) == ['new']
+    line, = [record.getMessage() for record in caplog.records if record.levelname == 'WARNING']
+    assert re.search(words, line)
+
+
+def test_what_other_items_do_not_have_does_not_move_a_new_one(gated):
+    one, other = load(gated), load(gated)
+    one.add_items([NEW])
+    other.add_items([{**NEW, 'farbe': 'thing20 of shelf3'}])
+    assert one.recommend(users=['u01'], k=100).equals(other.recommend(users=['u01'], k=100))
+
+
+def test_of_ordinary_items_nothing_is_said(gated, caplog):
+    model = load(gated)
+    caplog.clear()
+    model.add_items(pd.DataFrame([NEW, {'item': 'newer', 'Title': 'thing04', 'brand': None}]))
+    assert not [record for record in caplog.records if record.levelname == 'WARNING']
+    assert model.titles['newer'] == 'thing04'
+
+
+@pytest.mark.parametrize('spelling', ['001658', 'I001', ' i001\u200b', '1658.0', 1658.0, 1658])
+def test_a_known_id_written_otherwise_is_refused_with_the_pair(gated, spelling):
+    model = load(gated)
+    model.add_items([{**NEW, 'item': '01658'}])
+    twin = '01658' if '1658' in str(spelling) else 'i001'
+    with pytest.raises(UserError, match=f"'{twin}' is known, and they differ only in leading zeros"):
+        model.add_items([{**NEW, 'item': spelling}])
+    assert model.item_ids[-1] == '01658'
+
+
+def test_two_spellings_of_one_new_id_are_refused(gated):
+    with pytest.raises(UserError, match="'1658': '01658' is new as well, and they differ only in"):
+        load(gated).add_items([{**NEW, 'item': '01658'}, {**NEW, 'item': '1658'}])
+
+
+def test_whole_numbers_that_a_table_holds_as_floats_are_whole_ids(gated):
+    assert load(gated).add_items(pd.DataFrame({'item': [17.0, 18.0], 'title': 'thing03'})) == ['17', '18']
+
+
+def test_the_command_refuses_and_warns_as_well(gated, module, tmp_path):
+    table = tmp_path / 'new.csv'
+    table.write_text('Artikel,Name,Preis\nx,thing03 of shelf0,3\n')
+    found = module('recommend', f'--workdir={gated}', f'--new_items={table}', '--n=1')
+    assert found.returncode == 2 and "have no column 'item'" in found.stderr
+    table.write_text('item,Name,Preis\nx,thing03 of shelf0,3\n')
+    found = module('recommend', f'--workdir={gated}', f'--new_items={table}', '--n=1')
+    assert found.returncode == 2 and 'which are title, brand; it has name, preis' in found.stderr
+    table.write_text('item,title,Preis\nx,thing03 of shelf0,3\n')
+    found = module('recommend', f'--workdir={gated}', f'--new_items={table}', '--n=1')
+    assert found.returncode == 0 and found.stderr.count("no item of the run has 'preis'") == 1
 
 
 def test_a_long_text_is_cut_as_those_of_known_items_are(gated):
@@ -140,6 +214,8 @@ def test_precomputed_vectors_are_asked_for(untrained, tmp_path, gated):
         model.add_items([NEW])
     with pytest.raises(UserError, match=r'are \[1, 3\]; give 1 rows of'):
         model.add_items([NEW], vectors=np.ones((1, 3)))
+    with pytest.raises(UserError, match="'new': its vector is zero or the mean of all"):
+        model.add_items([NEW], vectors=np.zeros_like(raw[4:5]))
     model.add_items([NEW], vectors=raw[4:5])
     own, _ = model._engine.catalogue.vectors(np.array([len(model.item_ids)]))
     np.testing.assert_allclose(own[0], np.load(model._assets.stages / 'encode' / vector_files.ITEMS)[5], atol=1e-6)

@@ -22,6 +22,7 @@ from grasp_jax.serving.recommender import MODEL, POPULARITY
 
 _RECOMMEND = tuple(schemas.RecommendRequest.model_fields)
 _EXPLAIN = tuple(schemas.ExplainRequest.model_fields)
+_RELOAD = tuple(schemas.ReloadRequest.model_fields)
 _MOST_ROWS = 100  # new items of a request
 _LONGEST_VALUE = 10_000  # characters of an attribute of a new item
 
@@ -87,15 +88,18 @@ class Service:
         for number, row in enumerate(rows, 1):
             for name, value in row.items():
                 _require_attribute(f'items, row {number}, {fields.shown(name)}', value)
-        added, served = await self._shelf.add(rows)
-        return _json(_bytes({'added': added, 'items': served.items, 'model': _name(served)}))
+        ready, served = await self._shelf.add(rows)
+        return _json(_bytes({'added': [identity for identity, _ in ready.records], 'items': served.items,
+                             'model': _name(served), 'warnings': list(ready.warnings)}))
 
     async def reload(self, request: Request) -> Response:
-        """Lets another model answer; no request is lost. Only where a token is set."""
+        """Lets another model answer; no request is lost. Only where a token is set. With `check` nothing is loaded: the
+        answer says whether a folder at this place may be, and it need not be there yet."""
         if not self._token_is_set:
             raise Problem(403, 'models can be changed only where a token is set')
-        path = fields.read(await request.body(), ('path',), empty=True).text('path', 4096)
-        served = await self._shelf.reload(path)
+        asked = fields.read(await request.body(), _RELOAD, empty=True)
+        path = asked.text('path', 4096)
+        served = self._shelf.allowed(path) if asked.flag('check', False) else await self._shelf.reload(path)
         return _json(_bytes({'model': _name(served), 'items': served.items}))
 
     async def health(self) -> Response:

@@ -40,6 +40,8 @@ class ReloadRequest(BaseModel):
     """Which model is to answer from now on."""
 
     path: str | None = Field(None, description='A folder below that of --models; without it the one of --workdir.')
+    check: bool = Field(False, description='Whether nothing is loaded, and the answer says only that it may be; the '
+                                           'folder need not be there yet.')
 
 
 class ModelName(BaseModel):
@@ -113,6 +115,7 @@ class ItemsAnswer(BaseModel):
     added: list[str]
     items: int
     model: ModelName
+    warnings: list[str] = Field(description='What the model does not read of them, a sentence each.')
 
 
 class HealthAnswer(BaseModel):

@@ -18,6 +18,7 @@ from grasp_jax.serving.http.metrics import Metrics
 from grasp_jax.serving.http.problems import Problem
 from grasp_jax.serving.http.scorer import Scorer
 from grasp_jax.serving.http.served import Served, compiled, opened
+from grasp_jax.serving.recommender import NewItems
 
 LOG = logging.getLogger(__name__)
 Found = TypeVar('Found')
@@ -107,14 +108,29 @@ class Shelf:
             await self._aside(_tidy)
             return found
 
-    async def add(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], Served]:
+    def allowed(self, path: str | None) -> Served:
+        """Whether `reload` may load a folder, which need not be there yet.
+
+        Args:
+          path: as there.
+
+        Returns:
+          the model that answers, and goes on.
+
+        Raises:
+          Problem: it may not, or no model is ready yet.
+        """
+        self._allowed(path)
+        return self.current
+
+    async def add(self, rows: Sequence[Mapping[str, Any]]) -> tuple[NewItems, Served]:
         """Adds items to the model that answers.
 
         Args:
           rows: ids and attributes.
 
         Returns:
-          the ids that were added, and the model.
+          what was added, and the model.
 
         Raises:
           Problem: another change is under way, there is no room, or an item cannot be added; then none is.
@@ -131,7 +147,9 @@ class Shelf:
                 raise Problem(422, self._without_paths(str(error))) from None
             await self._scorer.call(lambda: served.take(rows, ready))
             self._metrics.serves(served.version, served.seed, served.items)
-            return [identity for identity, _ in ready.records], served
+            for sentence in ready.warnings:
+                LOG.warning('%s', sentence)
+            return ready, served
 
     def _put(self, found: Served) -> None:
         self._current = found

@@ -92,6 +92,16 @@ class Encoder(abc.ABC):
         """
         return self.encode(item_texts, user_texts)
 
+    def reads_words(self, folder: pathlib.Path, texts: Texts, frame: str) -> list[bool]:
+        """Whether each text has a word that means something to the encoder.
+
+        Args:
+          folder: in which vectors lie, and what they were made with.
+          texts: any number.
+          frame: words that stand in every text, and do not count.
+        """
+        return [bool(text.strip()) for text in texts]
+
     def vectors_by_id(self, item_ids: Sequence[str]) -> np.ndarray | None:
         """float32 [len(item_ids), E], vectors of items that no text is needed for; None where texts are needed.
 

@@ -40,11 +40,20 @@ class Lsa:
         """Unit-length float32 vectors [len(texts), E]; zero where no word is known."""
         if not len(texts):
             return np.zeros((0, len(self.components)), np.float32)
-        # One that was fitted before there were pieces, or without any, knows whole runs of characters alone.
-        pieces = any(word.startswith(scripts.MARK) for word in self.vocabulary)
-        vectorizer = _vectorizer(pieces, vocabulary=self.vocabulary)
+        vectorizer = self._words()
         vectorizer.idf_ = self.idf
         return _unit(vectorizer.transform(texts) @ self.components.T)
+
+    def knows(self, texts: collections.abc.Sequence[str], frame: str) -> list[bool]:
+        """Whether each text has a word of the vocabulary that does not stand in `frame`."""
+        words_of = self._words().build_analyzer()
+        known = self.vocabulary.keys() - set(words_of(frame))
+        return [not known.isdisjoint(words_of(text)) for text in texts]
+
+    def _words(self) -> Any:
+        # One that was fitted before there were pieces, or without any, knows whole runs of characters alone.
+        pieces = any(word.startswith(scripts.MARK) for word in self.vocabulary)
+        return _vectorizer(pieces, vocabulary=self.vocabulary)
 
     def save(self, folder: pathlib.Path) -> None:
         """Writes two files."""
@@ -75,6 +84,10 @@ class LsaEncoder(Encoder):
         model = load(folder)
         items, users = model(item_texts), model(user_texts)
         return Vectors(items, np.arange(len(items)), users, np.arange(len(users)), {}, model.save)
+
+    def reads_words(self, folder: pathlib.Path, texts: Texts, frame: str) -> list[bool]:
+        """Whether each text has a word of the vocabulary."""
+        return load(folder).knows(texts, frame)
 
 
 def load(folder: pathlib.Path) -> Lsa:
