@@ -51,12 +51,22 @@ def test_without_the_setting_they_are_not_there(source, tmp_path):
     assert list(pipeline.prepare_data(config, tmp_path / 'all').item_ids) == sorted(map(item_id, range(ITEMS)))
 
 
-@pytest.mark.parametrize('settings', [{'data__items_file': ''}, {'data__items_file': 'others.jsonl'}])
-def test_a_method_that_reads_texts_is_refused_before_any_is_written(source, tmp_path, settings):
-    (source / 'others.jsonl').write_text('{"item": "other", "title": "Other"}\n')
-    with pytest.raises(UserError, match='nothing is known about any of its 36 items, and method grasp reads texts .*'
-                                        'data.items_file=FILE.*model.method=none') as error:
-        pipeline.run_pipeline(tiny_config(source, model__method='grasp', **settings), tmp_path)
+@pytest.mark.parametrize(('lines', 'words'), [
+    (None, 'name a table of items with data.items_file=FILE'),
+    (['{"item": "other", "title": "Other"}'], r"others.jsonl describes none of them: the interactions have 'a/b .*' "
+     r"and it has 'other': give the table of these items \(data.items_file\) or write ids alike"),
+    ([json.dumps({'item': f'"I{number:03d}"', 'title': 'Other'}) for number in range(36)],
+     r"others.jsonl describes none of them: the interactions have 'i000' and it has '\"I000\"' \(ids that differ "
+     r'only in leading zeros, .*: 35\): write ids alike'),
+    ([json.dumps({'item': item_id(number), 'title': ''}) for number in range(36)],
+     'others.jsonl has their ids and no value beside them: fill its other columns')])
+def test_a_method_that_reads_texts_is_refused_before_any_is_written(source, tmp_path, lines, words):
+    if lines:
+        (source / 'others.jsonl').write_text('\n'.join(lines) + '\n')
+    config = tiny_config(source, model__method='grasp', data__items_file='others.jsonl' if lines else '')
+    with pytest.raises(UserError, match=f'nothing is known about any of its 36 items, and method grasp reads texts .*'
+                                        f'{words}, or train on the interactions alone with model.method=none') as error:
+        pipeline.run_pipeline(config, tmp_path)
     assert 'beauty' not in str(error.value) and not (tmp_path / 'describe').exists()
     assert (tmp_path / 'prepare').exists()
 

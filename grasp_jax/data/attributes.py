@@ -22,7 +22,7 @@ def gather(frame: pd.DataFrame, names: Sequence[str], ids: Sequence[str], path: 
 
     Args:
       frame: one row per id, any columns; its index is the number of the row.
-      names: of the columns.
+      names: of the columns in the result; those of the frame are for messages.
       ids: of the rows.
       path, id_column: where they stand, for messages.
     """
@@ -31,8 +31,8 @@ def gather(frame: pd.DataFrame, names: Sequence[str], ids: Sequence[str], path: 
     for row, identity, cells in zip(rows, ids, frame.itertuples(index=False, name=None), strict=True):
         described.add(row, identity, {name: value for name, value in zip(names, map(_plain, cells), strict=True)
                                       if value not in (None, '', [], {})})
-    described.warn(path, 'row', f'{id_column}s')
-    _empty(described.found, described.rows, path)
+    described.warn(path, 'row', f'ids of column {id_column!r}')
+    _empty(described.found, described.rows, path, dict(zip(names, map(str, frame.columns), strict=True)))
     return described.found
 
 
@@ -78,8 +78,10 @@ def _fullness(values: dict[str, Any]) -> int:
     return sum(value is not None for value in map(nothing.without_nothing, values.values()))
 
 
-def _empty(found: dict[str, dict[str, Any]], rows: dict[str, int | str], path: RowLocations) -> None:
-    """Takes away texts that read as nothing, and those that may where a column has them twice, and says so."""
+def _empty(found: dict[str, dict[str, Any]], rows: dict[str, int | str], path: RowLocations,
+           written: dict[str, str]) -> None:
+    """Takes away texts that read as nothing, and those that may where a column has them twice, and says so; `written`
+    has the columns' names as they are in the table."""
     perhaps = collections.Counter(
         (name, value.casefold()) for values in found.values() for name, value in values.items()
         if isinstance(value, str) and nothing.may_be_nothing(value))
@@ -90,7 +92,7 @@ def _empty(found: dict[str, dict[str, Any]], rows: dict[str, int | str], path: R
             left = nothing.without_nothing(value)
             if left == value and not (isinstance(value, str) and perhaps[name, value.casefold()] > 1):
                 continue
-            example = example if count else (name, str(value)[:60], rows[identity])
+            example = example if count else (written[name], str(value)[:60], rows[identity])
             count += 1
             if left in (None, [], {}) or left == value:
                 del values[name]

@@ -57,8 +57,12 @@ class Text(NamedTuple):
     separator: str
 
 
-def _header(path: pathlib.Path, separator: str) -> tuple[list[str], int]:
-    """The names of the columns and how many lines stand before and in them that are no row."""
+def header(path: pathlib.Path, separator: str) -> tuple[list[str], int]:
+    """The names of the columns and how many lines stand before and in them that are no row.
+
+    Raises:
+      ValueError, OSError: unreadable or empty.
+    """
     with json_lines.opened(path) as raw, io.TextIOWrapper(raw, 'utf-8-sig', newline='') as text:
         blank = 0
         for names in csv.reader(text, delimiter=separator):
@@ -81,7 +85,7 @@ def read(path: pathlib.Path, separator: str, columns: Collection[str], ids: Coll
       UserError: a row has too few or too many cells, or a column is there twice.
       ValueError, OSError: what else cannot be read.
     """
-    names, above = _header(path, separator)
+    names, above = header(path, separator)
     repeated = next((name for name in names if name and names.count(name) > 1), None)
     if repeated is not None:
         raise UserError(f'{path}: has two columns {repeated!r}; rename one')
@@ -89,14 +93,15 @@ def read(path: pathlib.Path, separator: str, columns: Collection[str], ids: Coll
         kept = [place for place, name in enumerate(names) if name in columns]
     else:
         # Row numbers, as pandas writes them: under no name, or under the one that it gives when it reads such a column.
-        kept = [place for place, name in enumerate(names) if name and not _is_row_number(name)]
+        kept = [place for place, name in enumerate(names) if name and not is_row_number(name)]
     long: list[LongRow] = []
     batches = [blocks.encoded(batch, ids) for batch in _batches(path, separator, names, above, kept, long)]
     schema = pyarrow.schema([(names[place], pyarrow.large_string()) for place in kept])
     return Text(blocks.table(batches, schema, ids), long, tuple(names), separator)
 
 
-def _is_row_number(name: str) -> bool:
+def is_row_number(name: str) -> bool:
+    """Whether a column has the name that pandas gives to one without."""
     middle = name.removeprefix('Unnamed: ').partition('_level_')
     return name.startswith('Unnamed: ') and middle[0].isdigit() and (not middle[1] or middle[2].isdigit())
 

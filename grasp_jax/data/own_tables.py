@@ -15,9 +15,10 @@ from grasp_jax.common import json_lines
 from grasp_jax.common.errors import UserError
 from grasp_jax.data import attributes, ids, interaction_log, spellings, times
 from grasp_jax.data.row_locations import RowLocations
-from grasp_jax.data.table_files import read_table
+from grasp_jax.data.table_files import column_names, read_table
 
 LOG = logging.getLogger(__name__)
+_NAMED = 10  # columns that are not read
 
 
 def read_interactions(path: pathlib.Path, config: ml_collections.ConfigDict) -> interaction_log.InteractionLog:
@@ -40,9 +41,18 @@ def read_interactions(path: pathlib.Path, config: ml_collections.ConfigDict) -> 
         raise UserError(f'{path}: holds no interactions; fill it or name another file')
     users, items = (_checked_ids(frame, places, config, key) for key in ('user_column', 'item_column'))
     stamps = times.read(_column(frame, places, config, 'time_column'), places)
+    _say_what_is_not_read(path, names)
     del frame
     pyarrow.default_memory_pool().release_unused()  # what comes next does not take its memory from there
     return interaction_log.from_codes(users.codes, items.codes, stamps, users.ids.to_pylist(), items.ids.to_pylist())
+
+
+def _say_what_is_not_read(path: pathlib.Path, names: list[str]) -> None:
+    others = [name for name in column_names(path) if name not in names]
+    if others:
+        more = f' and {len(others) - _NAMED} more' if len(others) > _NAMED else ''
+        LOG.info('%s: its columns %s%s are not read; each row counts as a purchase, so rows that are none (returns, '
+                 'cancellations) have to be taken out before', path, ', '.join(map(repr, others[:_NAMED])), more)
 
 
 def _checked_ids(frame: pd.DataFrame, path: RowLocations, config: ml_collections.ConfigDict, key: str,
@@ -112,13 +122,13 @@ def _warn_of_spellings(asked: pyarrow.Array, known: pyarrow.Array, found: int, p
         return
     if met is None:
         lacking = asked.filter(pc.invert(pc.is_in(asked, known)))
-        others = known.filter(pc.invert(pc.is_in(known, asked)))
-        one, other, why = lacking[0].as_py(), (others if len(others) else known)[0].as_py(), ''
+        other = '' if found else f' and begins with {known[0].as_py()!r}'
+        LOG.warning('%s: describes %d of the %d ids in the interactions: it lacks %r%s; if it is the right table, add '
+                    'rows for the others', path, found, len(asked), lacking[0].as_py(), other)
     else:
-        one, other = met.one, met.other
-        why = f' (ids that differ only in {spellings.WAYS}: {met.number})'
-    LOG.warning('%s: describes %d of the %d ids in the interactions; they have %r and this table %r%s: if these are '
-                'two ways to write one id, write it alike', path, found, len(asked), one, other, why)
+        LOG.warning('%s: describes %d of the %d ids in the interactions; they have %r and this table %r (ids that '
+                    'differ only in %s: %d): if these are two ways to write one id, write it alike', path, found,
+                    len(asked), met.one, met.other, spellings.WAYS, met.number)
 
 
 def read_inter(path: pathlib.Path) -> interaction_log.InteractionLog:

@@ -74,12 +74,7 @@ class SourceReader:
         if 'items' not in self._files:
             raise UserError('data.keep_unsold asks for items that no user bought yet, and there is no table of '
                             'items to know them from; name one with data.items_file')
-        path = self._files['items']
-        if self._of_amazon(path):
-            described = amazon.described_items(path, amazon.layout_of(self._config))
-        else:
-            described = own_tables.described_ids(path, self._named(path), 'item_column')
-        unsold = sorted(set(described) - set(sold))
+        unsold = sorted(set(_described(self._files['items'], self._config)) - set(sold))
         return [identity for identity, known in zip(unsold, self.item_attributes(unsold), strict=True) if known]
 
     def user_attributes(self, ids: list[str]) -> Sequence[dict[str, Any]]:
@@ -94,14 +89,41 @@ class SourceReader:
         return Lazy(len(ids), lambda place: found.get(ids[place], {}))
 
     def _of_amazon(self, path: pathlib.Path) -> bool:
-        return self._config.kind == 'amazon' and not recbole.is_atomic(path)
+        return _of_amazon(path, self._config)
 
     def _named(self, path: pathlib.Path) -> ml_collections.ConfigDict:
         """The section `data` with the names that the columns of a file have."""
-        return recbole.with_columns(self._config, path) if recbole.is_atomic(path) else self._config
+        return _named(path, self._config)
 
     def _of_table(self, path: pathlib.Path, column: str, ids: list[str]) -> dict[str, dict[str, Any]]:
         return plain_text.clean(own_tables.read_attributes(path, self._named(path), column, ids), path)
+
+
+def described_items(config: ml_collections.ConfigDict) -> tuple[pathlib.Path, list[str]] | None:
+    """The file that describes the items, and the ids that it has, sorted; None where there is none.
+
+    Args:
+      config: the full config.
+
+    Raises:
+      UserError: something in the file is wrong.
+    """
+    path = None if config.data.kind == 'shop' else sources.source_files(config).get('items')
+    return None if path is None else (path, sorted(_described(path, config.data)))
+
+
+def _described(path: pathlib.Path, config: ml_collections.ConfigDict) -> Collection[str]:
+    if _of_amazon(path, config):
+        return amazon.described_items(path, amazon.layout_of(config))
+    return own_tables.described_ids(path, _named(path, config), 'item_column')
+
+
+def _of_amazon(path: pathlib.Path, config: ml_collections.ConfigDict) -> bool:
+    return bool(config.kind == 'amazon') and not recbole.is_atomic(path)
+
+
+def _named(path: pathlib.Path, config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    return recbole.with_columns(config, path) if recbole.is_atomic(path) else config
 
 
 def _open_shop(config: ml_collections.ConfigDict) -> shop.Shop:

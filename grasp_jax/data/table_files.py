@@ -2,6 +2,7 @@
 
 import collections.abc
 import csv
+import json
 import pathlib
 import zlib
 from typing import Any, NamedTuple
@@ -102,6 +103,27 @@ def read_table(path: pathlib.Path, columns: Names = (), ids: Names = (), known: 
     frame = whole.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
     frame.index = pd.RangeIndex(1, len(frame) + 1)
     return Table(frame, _places(path, files, [len(table) for table in tables]))
+
+
+def column_names(path: pathlib.Path) -> list[str]:
+    """The columns of a table that `read_table` can read, of a folder those of its first part; in JSONL those of the
+    first line.
+
+    Raises:
+      UserError, ValueError, OSError: it cannot be read.
+    """
+    file = parts(path)[0] if path.is_dir() else path
+    if recbole.is_atomic(file):
+        return list(recbole.read_header(file).types)
+    kind = _kind(file)
+    if kind == 'parquet':
+        return [name for name in pyarrow.parquet.read_schema(file).names if not name.startswith('__index_level_')]
+    if kind in ('csv', 'tsv'):
+        names, _ = delimited.header(file, '\t' if kind == 'tsv' else ',')
+        return [name for name in names if name and not delimited.is_row_number(name)]
+    with json_lines.opened(file) as lines:
+        first = next((line for line in lines if line.strip()), b'{}')
+    return list(json.loads(first.decode('utf-8-sig', 'replace')))
 
 
 def _places(path: pathlib.Path, files: list[pathlib.Path], rows: list[int]) -> RowLocations:

@@ -274,10 +274,15 @@ def _shown(given: Any) -> str:
 
 
 def _moment(value: Any) -> str:
-    """A time of a log as a person reads it: the number, and the date where it looks like a Unix time."""
+    """A time of a log as a person reads it: the number, and the date where it looks like a Unix time; of nanoseconds,
+    as which dates are read, the date alone."""
     number = float(value)
     shown = f'{int(number)}' if number.is_integer() else f'{number:.6g}' if abs(number) < 1e6 else f'{number:.1f}'
     unit = next(unit for border, unit in _UNITS if abs(number) < border)
     if number < 1e8:  # before 1973: rather the number of a day or a place
         return shown
-    return f'{shown} ({datetime.datetime.fromtimestamp(number / unit, datetime.UTC):%Y-%m-%d %H:%M})'
+    if unit < 10**9:
+        return f'{shown} ({datetime.datetime.fromtimestamp(number / unit, datetime.UTC):%Y-%m-%d %H:%M})'
+    date = datetime.datetime.fromtimestamp(int(value) // unit, datetime.UTC)
+    return f'{date:%Y-%m-%d}' if not date.hour + date.minute + date.second else (
+        f'{date:%Y-%m-%d %H:%M}' if not date.second else f'{date:%Y-%m-%d %H:%M:%S}')

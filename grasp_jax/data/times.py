@@ -16,8 +16,8 @@ _BLOCK = 1 << 20  # rows of text that are looked at together
 _NUMBER = r'^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$'
 _EXPONENT = r'^[+-]?\d(?:[.,](?P<digits>\d*))?e\+?(?P<power>\d+)$'
 _NO_DATE = pd.NaT.value
-_REMEDY = ('not a time; give numbers that grow with time (as Unix seconds) or ISO 8601 dates (of the years 1678 to '
-           '2261) in the whole column; a row without a time, or with a stand-in for one, has to go')
+_REMEDY = ('not a time; give numbers that grow with time (as Unix seconds) or ISO 8601 dates (as 2024-01-31, of '
+           'the years 1678 to 2261) in the whole column; a row without a time, or with a stand-in for one, has to go')
 
 
 def read(values: pd.Series, path: RowLocations) -> np.ndarray:

@@ -135,12 +135,12 @@ def first_line(report: Tree) -> str:
     names = [baselines.NAMES[name] for name in found['behind']]
     among = f' of {table["users"]:,} users' if table['users'] < report['counts']['users'] else ''
     figures = f'{PROTOCOL} {metric}{among} {mine:.2f}%, {baselines.NAMES[found["best"]]} {best:.2f}% ({by})'
-    unsure = '' if found['mark'] else ', no significant difference'
     if names:
-        return f'Behind {_listed(names)}: {figures}{unsure}'
+        unsure = '' if found['mark'] else ', though not significantly' + ' behind the best of them' * (len(names) > 1)
+        return f'Behind {_listed(names)}{unsure}: {figures}'
     count = len(table) - 2  # less users and model
     if not found['mark']:
-        return f'Not clearly ahead of every baseline: {figures}{unsure}'
+        return f'Not clearly ahead of every baseline: {figures}, no significant difference'
     return f'Ahead of all {count} baselines: {figures}'
 
 

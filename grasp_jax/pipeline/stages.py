@@ -4,7 +4,6 @@ Each leaves an artefact that the next one reads; what is there and still fits is
 """
 
 import dataclasses
-import itertools
 import logging
 import pathlib
 import time
@@ -32,8 +31,8 @@ from grasp_jax.models.spec import model_spec
 from grasp_jax.pipeline import cold_start as cold_ranking
 from grasp_jax.pipeline import refresh
 from grasp_jax.pipeline.checks import check_config, check_devices, warn_of_cut_offs
+from grasp_jax.pipeline.known_items import require_texts
 from grasp_jax.retrieval.neighbours import USER_NEIGHBOURS, retrieve
-from grasp_jax.texts import domains
 from grasp_jax.texts.describe import ITEMS as ITEM_TEXTS
 from grasp_jax.texts.describe import USERS as USER_TEXTS
 from grasp_jax.texts.describe import describe, load_texts, stage_settings
@@ -229,7 +228,7 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
         return Knowledge(dataset, None, PretrainedInputs(), stages.facts, digest, stages.contents, folder)
     encoder = encoder_of(config)
     if encoder.reads_texts:
-        _require_texts(dataset, config)
+        require_texts(dataset, config)
     known = refresh.before(folder)
     answers = answers_folder(config, folder)
 
@@ -279,27 +278,6 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
     tables = FrozenVectors(users=found.users, users_similar=found.users_similar, items=found.items,
                            items_similar=found.items_similar)
     return Knowledge(dataset, tables, pretrained, stages.facts, digest, stages.contents, folder)
-
-
-def _require_texts(dataset: Dataset, config: ml_collections.ConfigDict) -> None:
-    """Refuses a method that reads texts where there is nothing to write about any item.
-
-    Raises:
-      UserError: names the remedy.
-    """
-    name, method = config.data.name or 'the data set', config.model.method
-    spec = domains.load(config.text.domain)
-    read = {column for _, column in spec.fields + spec.sentences}
-    if any(attributes and (spec.extra or read & set(attributes)) for attributes in dataset.item_attributes):
-        return
-    columns = sorted(set().union(*itertools.islice(filter(None, dataset.item_attributes), 1000)))
-    if columns:
-        raise UserError(f'{name}: its items have {", ".join(columns)}, and texts of the domain {config.text.domain} '
-                        f'are made of {", ".join(sorted(read))}; use text.domain=shop, which reads all '
-                        'columns, or model.method=none')
-    raise UserError(f'{name}: nothing is known about any of its {len(dataset.item_ids):,} items, and method {method} '
-                    'reads texts about them; name a table of items with data.items_file=FILE, or train on '
-                    'the interactions alone with model.method=none')
 
 
 def answers_folder(config: ml_collections.ConfigDict, folder: pathlib.Path) -> pathlib.Path:

@@ -17,7 +17,7 @@ def test_of_an_item_described_twice_the_fuller_row_counts(tmp_path, config, capl
     assert read(tmp_path, config, text, {'a', 'b'}) == {
         'a': {'title': 'Shirt', 'size': 'S'}, 'b': {'title': 'Sock', 'size': '1'}}
     assert len(caplog.messages) == 1
-    assert "4 rows describe products again and differently, as row 3 'a'; the fullest row" in caplog.text
+    assert "4 rows describe ids of column 'product' again and differently, as row 3 'a'; the fullest row" in caplog.text
     assert 'here row 3' in caplog.text
 
 
@@ -39,3 +39,11 @@ def test_unknown_is_a_title_once_and_nothing_twice(tmp_path, config, caplog):
     found = read(tmp_path, config, 'product,title,brand\na,Unknown,unknown\nb,Nana,Unknown\nc,Nonesuch,N\n', 'abc')
     assert found == {'a': {'title': 'Unknown'}, 'b': {'title': 'Nana'}, 'c': {'title': 'Nonesuch', 'brand': 'N'}}
     assert len(caplog.messages) == 1 and "2 values read as nothing, as 'unknown' in column 'brand'" in caplog.text
+
+
+def test_messages_name_columns_as_the_table_does(tmp_path, config, caplog):
+    config.item_column = 'Artikel'
+    found = read(tmp_path, config, 'Artikel, Marke ,Größe\na,N/A,S\na,,\nb,B,nan\n', {'a', 'b'})
+    assert found == {'a': {'größe': 'S'}, 'b': {'marke': 'B'}}
+    assert "1 rows describe ids of column 'Artikel' again and differently, as row 2 'a'" in caplog.text
+    assert "2 values read as nothing, as 'N/A' in column 'Marke' of row 1" in caplog.text

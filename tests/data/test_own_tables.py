@@ -139,6 +139,45 @@ def test_ids_that_another_table_writes_otherwise_are_said(tmp_path, config, capl
     assert 'describes 1 of the 3 ids in the interactions; they have \'1\' and this table \'1.0\'' in caplog.text
 
 
+def test_a_table_that_lacks_ids_gets_no_hint_of_spelling(tmp_path, config, caplog):
+    path = tmp_path / 'products.csv'
+    path.write_text('product,title\nK00001,Soap\nK00002,Oil\n')
+    own_tables.read_attributes(path, config, 'item_column', [f'K0000{number}' for number in range(1, 8)])
+    assert "describes 2 of the 7 ids in the interactions: it lacks 'K00003'; if it is the right table" in caplog.text
+    caplog.clear()
+    own_tables.read_attributes(path, config, 'item_column', ['x', 'y'])
+    assert "describes 0 of the 2 ids in the interactions: it lacks 'x' and begins with 'K00001'; if" in caplog.text
+    assert 'two ways' not in caplog.text and 'differ only' not in caplog.text
+
+
+@pytest.mark.parametrize('name', ['r.csv', 'r.csv.gz', 'r.tsv', 'r.parquet', 'r.jsonl', 'r.jsonl.gz', 'parts'])
+def test_columns_that_are_not_read_are_said(save, tmp_path, config, caplog, name):
+    caplog.set_level('INFO')
+    frame = ROWS.assign(Menge=[1, -1, 2])
+    if name == 'parts':
+        (tmp_path / name).mkdir()
+        save(frame, tmp_path / name / 'one.csv')
+    else:
+        save(frame, tmp_path / name)
+    own_tables.read_interactions(tmp_path / name, config)
+    said = [line for line in caplog.messages if 'not read' in line]
+    assert said == [f"{tmp_path / name}: its columns 'note', 'Menge' are not read; each row counts as a purchase, so "
+                    'rows that are none (returns, cancellations) have to be taken out before']
+    assert not [record for record in caplog.records if record.levelname == 'WARNING']
+    caplog.clear()
+    save(ROWS.drop(columns='note'), tmp_path / f'clean_{name}' if name != 'parts' else tmp_path / 'clean.csv')
+    own_tables.read_interactions(next(tmp_path.glob('clean*')), config)
+    assert not [line for line in caplog.messages if 'not read' in line]
+
+
+def test_of_many_columns_that_are_not_read_ten_are_named(save, tmp_path, config, caplog):
+    caplog.set_level('INFO')
+    path = tmp_path / 'r.csv'
+    save(pd.DataFrame({**ROWS.drop(columns='note'), **{f'c{number}': ['x'] * 3 for number in range(14)}}), path)
+    own_tables.read_interactions(path, config)
+    assert "'c9' and 4 more are not read" in caplog.text
+
+
 @pytest.mark.parametrize('value', [1.5, 1e300, float('inf')])
 @pytest.mark.parametrize('name', ['r.jsonl', 'r.parquet'])
 def test_a_number_that_is_no_id_is_refused(save, tmp_path, config, name, value):

@@ -21,7 +21,7 @@ def test_iso_dates_order_like_the_moments_they_name(save, tmp_path, config, name
     log = own_tables.read_interactions(save(frame, tmp_path / name), config)
     assert np.issubdtype(log.times.dtype, np.integer) and log.times.argsort().tolist() == [1, 0, 2]
     frame.loc[1, 'when'] = 'Sunday'
-    with pytest.raises(UserError, match=r"row .*column 'when' is 'Sunday', not a time; .* ISO 8601"):
+    with pytest.raises(UserError, match=r"row .*column 'when' is 'Sunday', not a time; .*8601 dates .as 2024-01-31"):
         own_tables.read_interactions(save(frame, tmp_path / name), config)
 
 

@@ -326,3 +326,17 @@ def test_leave_one_out_is_what_it_was(tmp_path):
     assert (tmp_path / 'made' / 'dataset.json').read_text().count(':') == 2  # name and num_items
     before = {key: value for key, value in default().data.to_dict().items() if key not in ('split', 'split_times')}
     assert time_split.stage_settings(default().data.to_dict()) == before
+
+
+@pytest.mark.parametrize(('moment', 'seconds', 'date'), [
+    ('2024-01-01', '1704067200 (2024-01-01 00:00)', '2024-01-01'),
+    ('2024-01-01T12:30:00', '1704112200 (2024-01-01 12:30)', '2024-01-01 12:30'),
+    ('2024-01-01T00:00:07', '1704067207 (2024-01-01 00:00)', '2024-01-01 00:00:07')])
+def test_moments_are_dates_where_the_log_has_dates(moment, seconds, date):
+    for unit, words in ((1, seconds), (10**9, date)):
+        log = made_log([('a', f'i{day}', (1704000000 + day * 86400) * unit) for day in range(9)])
+        found = filters.sequences(log, data_config(split_times=(moment, '2024-01-05')))
+        said = time_split.facts(found.interactions, found.by_time)
+        assert said['moments'][0] == words and f'training before {words}, validation' in time_split.described(said)
+    with pytest.raises(UserError, match='the log runs from 2023-12-31 05:20 to 2024-01-08 05:20; give'):
+        filters.sequences(log, data_config(split_times=('2024-01-02', '2025-01-01')))

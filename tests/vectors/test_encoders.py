@@ -181,6 +181,9 @@ def _header(shape):
     (_nan, r'item\.npy, row 17: .*NaN'),
     (lambda folder: np.save(folder / 'user.npy', np.zeros((25, 5), np.float32)), r'user\.npy: .*5 wide, 6'),
     (_both(slice(0, 39), ITEM_IDS[:39]), r"item\.txt: 1 ids .*missing.*'i39'"),
+    (_ids(lambda ids: [f'"{each.upper()}"' for each in ids]),
+     r"item\.txt: 40 ids of the data set are missing, as 'i\d+', where this file has '\"I\d+\"' \(ids that differ only "
+     r'in leading zeros, .*: 40\); write ids as the interactions do'),
     (_both([*range(40), 0], [*ITEM_IDS, 'i3']), r"item\.txt, line 41: id 'i3' was on line 4"),
     (_ids(lambda ids: ids[:5] + [''] + ids[6:]), r'item\.txt, line 6: is empty'),
     (_ids(lambda ids: ids + ['extra']), r'item\.npy: has 40 rows, 41'),

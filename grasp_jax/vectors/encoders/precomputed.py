@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import ml_collections
 import numpy as np
+import pyarrow
 
 from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
-from grasp_jax.data import sources
+from grasp_jax.data import sources, spellings
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.vectors.encoders.base import Encoder, Texts, Vectors, register
@@ -118,8 +119,12 @@ def open_matched(vectors: pathlib.Path, ids: pathlib.Path, wanted: Sequence[str]
     row_of = {identity: row for row, identity in enumerate(listed)}
     missing = [identity for identity in wanted if identity not in row_of]
     if missing:
-        raise UserError(f'{ids}: {len(missing)} ids of the data set are missing, the first is {missing[0]!r}; '
-                        f'encode them too and add their rows to {vectors.name}')
+        absent = f'{ids}: {len(missing)} ids of the data set are missing, '
+        met = spellings.between(*(pyarrow.array(some, pyarrow.large_string()) for some in (missing, listed)))
+        if met:
+            raise UserError(f'{absent}as {met.one!r}, where this file has {met.other!r} (ids that differ only in '
+                            f'{spellings.WAYS}: {met.number}); write ids as the interactions do')
+        raise UserError(f'{absent}the first is {missing[0]!r}; encode them too and add their rows to {vectors.name}')
     if len(listed) > len(wanted):  # as of items that the filter left out
         known = set(wanted)
         row = next(row for row, identity in enumerate(listed) if identity not in known)
