@@ -51,8 +51,9 @@ def _say_what_is_not_read(path: pathlib.Path, names: list[str]) -> None:
     others = [name for name in column_names(path) if name not in names]
     if others:
         more = f' and {len(others) - _NAMED} more' if len(others) > _NAMED else ''
-        LOG.info('%s: its columns %s%s are not read; each row counts as a purchase, so rows that are none (returns, '
-                 'cancellations) have to be taken out before', path, ', '.join(map(repr, others[:_NAMED])), more)
+        LOG.info('%s: its columns %s%s are not read; each row counts as an interaction, so rows that are none '
+                 '(returns, cancellations) have to be taken out before', path,
+                 ', '.join(map(repr, others[:_NAMED])), more)
 
 
 def _checked_ids(frame: pd.DataFrame, path: RowLocations, config: ml_collections.ConfigDict, key: str,

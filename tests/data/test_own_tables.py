@@ -161,8 +161,8 @@ def test_columns_that_are_not_read_are_said(save, tmp_path, config, caplog, name
         save(frame, tmp_path / name)
     own_tables.read_interactions(tmp_path / name, config)
     said = [line for line in caplog.messages if 'not read' in line]
-    assert said == [f"{tmp_path / name}: its columns 'note', 'Menge' are not read; each row counts as a purchase, so "
-                    'rows that are none (returns, cancellations) have to be taken out before']
+    assert said == [f"{tmp_path / name}: its columns 'note', 'Menge' are not read; each row counts as an interaction, "
+                    'so rows that are none (returns, cancellations) have to be taken out before']
     assert not [record for record in caplog.records if record.levelname == 'WARNING']
     caplog.clear()
     save(ROWS.drop(columns='note'), tmp_path / f'clean_{name}' if name != 'parts' else tmp_path / 'clean.csv')

@@ -141,7 +141,7 @@ def test_with_and_without_seen_items_are_not_compared(tmp_path, capsys):
     row = next(line for line in printed.splitlines() if line.startswith('there'))
     assert row.endswith('another evaluate.repeats') and '**' not in row
     assert command.main([*both, '--plot', str(tmp_path / 'picture.png')]) == 2
-    assert 'another evaluate.repeats' in capsys.readouterr().err
+    assert 'another --config.evaluate.repeats' in capsys.readouterr().err
     old = json.loads((tmp_path / 'hidden/report.json').read_text())
     del old['protocol']['repeats']  # as in reports of before
     (tmp_path / 'hidden/report.json').write_text(json.dumps(old))
