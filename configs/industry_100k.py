@@ -21,9 +21,9 @@ def get_config(recipe: str = '') -> ml_collections.ConfigDict:
     config.text.domain = 'industry'
     config.encode.update({'kind': 'hashed', 'width': 4096, 'dtype': 'float16'})
     # Neighbours of the same category, looked for in few directions first.
-    config.retrieve.update({'item_group': 'categories', 'reduce_to': 128, 'sample': 10_000})
-    config.train.update({'tables': 'host', 'epoch_steps': 200, 'max_epochs': 1})
+    config.retrieve.update({'item_group': 'categories', 'pca_dim': 128, 'sample': 10_000})
+    config.train.update({'vector_placement': 'host', 'steps_per_epoch': 200, 'max_epochs': 1})
     if config.train.loss == 'softmax':
         config.train.loss = 'sampled_softmax'  # of that many items
-    config.evaluate.update({'users': 1000, 'select_by': 'sampled'})
+    config.evaluate.update({'max_users': 1000, 'selection_protocol': 'sampled'})
     return config

@@ -23,6 +23,6 @@ def get_config(recipe: str = '') -> ml_collections.ConfigDict:
         'user_column': 'customer', 'item_column': 'product', 'time_column': 'when',
         # Users and items with fewer interactions leave, until nothing changes.
         'filter': 'k_core', 'min_user': 3, 'min_item': 1})
-    config.train.min_epoch_steps = 100  # so that small data get as many steps as big ones
+    config.train.min_steps_per_epoch = 100  # so that small data get as many steps as big ones
     config.text.domain = 'shop'  # wording of the texts: beauty, fashion, shop, industry, or a .toml file of yours
     return config

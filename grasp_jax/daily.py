@@ -58,7 +58,8 @@ def main(argv: Sequence[str]) -> None:
     previous, workdir = pathlib.Path(_PREVIOUS.value or ''), pathlib.Path(_WORKDIR.value or '')
     config = changed(_CONFIG.value, {'train.start_from': str(previous), 'train.max_epochs': _EPOCHS.value})
     before, token = load_report(previous), os.environ.get(_TOKEN.value, '')
-    require_same_protocol(before, config.evaluate)
+    evaluate = config.evaluate
+    require_same_protocol(before, {'select_by': evaluate.selection_protocol, 'targets': evaluate.targets})
     if _OUT.value:
         from grasp_jax.serving.bundle import require_place
         require_place(pathlib.Path(_OUT.value))
@@ -104,16 +105,16 @@ def require_same_protocol(before: dict[str, Any], now: Mapping[str, Any]) -> Non
 
     Args:
       before: report of the run before.
-      now: `select_by` and `targets` of the new one, as its config or its report has them.
+      now: `select_by` and `targets` of the new one, as reports call them.
 
     Raises:
       UserError: names the setting that differs.
     """
-    for key in ('select_by', 'targets'):
+    for key, setting in (('select_by', 'selection_protocol'), ('targets', 'targets')):
         old, new = (protocol.get(key, _TARGETS) for protocol in (before['protocol'], now))
         if old != new:
-            raise UserError(f'evaluate.{key}={new}: the run before was picked by {old}; the two cannot be compared, '
-                            'use the same')
+            raise UserError(f'evaluate.{setting}={new}: the run before was picked by {old}; the two cannot be '
+                            'compared, use the same')
 
 
 def require_willing(service: str, bundle: pathlib.Path, token: str) -> None:

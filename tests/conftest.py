@@ -2,6 +2,8 @@
 
 import atexit
 import contextlib
+import ctypes
+import gc
 import importlib.metadata
 import json
 import os
@@ -35,6 +37,23 @@ import pytest
 from tests.tiny_runs import finished, gated, plain, untrained  # noqa: F401 (fixtures that several folders of tests share)
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+_LARGE = 1.2e9  # bytes of a process from which on the programs of a finished module of tests go
+
+
+@pytest.fixture(scope='module', autouse=True)
+def small_process():
+    """Compiled programs pile up in a process that runs hundreds of tests; those of before are found on the disk."""
+    yield
+    if 'jax' in sys.modules and _resident() > _LARGE:
+        sys.modules['jax'].clear_caches()
+        gc.collect()
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL('libc.so.6').malloc_trim(0)
+
+
+def _resident():
+    statm = pathlib.Path('/proc/self/statm')
+    return int(statm.read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE') if statm.exists() else 0
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def test_a_run_that_fell_is_not_exported():
     daily.require_no_fall(report(0.30), report(0.28), most=0.1)
     with pytest.raises(UserError, match='fell from 30.00 to 20.00.*--max_fall=0.33'):
         daily.require_no_fall(report(0.30), report(0.20), most=0.1)
-    with pytest.raises(UserError, match='select_by=full'):
+    with pytest.raises(UserError, match='selection_protocol=full'):
         daily.require_no_fall(report(0.30), report(0.30, 'full'), most=0.1)
 
 
@@ -126,8 +126,9 @@ def test_what_the_service_would_refuse_is_said_before_anything_is_made(gated, tm
             done = run(daily_command(gated, tmp_path, f'--out={out}', f'--service={address}'), GRASP_JAX_TOKEN=token)
             assert done.returncode == 2 and words in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
             assert not (tmp_path / 'tuesday').exists() and TOKEN not in done.stderr
-        done = run(daily_command(gated, tmp_path, f'--out={allowed}', '--config.evaluate.select_by=full'))
-        assert done.returncode == 2 and 'evaluate.select_by=full: the run before was picked by sampled' in done.stderr
+        done = run(daily_command(gated, tmp_path, f'--out={allowed}', '--config.evaluate.selection_protocol=full'))
+        words = 'evaluate.selection_protocol=full: the run before was picked by sampled'
+        assert done.returncode == 2 and words in done.stderr
         assert not (tmp_path / 'tuesday').exists()
         before = health(address)
         daily.require_willing(address, allowed, TOKEN)

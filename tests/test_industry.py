@@ -16,9 +16,9 @@ def done(tmp_path_factory):
     config = load('industry_100k')
     config.data.scale = 0.002
     config.encode.width = 64
-    config.retrieve.update({'reduce_to': 24, 'sample': 500})
+    config.retrieve.update({'pca_dim': 24, 'sample': 500})
     config.model.update({'hidden_size': 8, 'max_length': 20})
-    config.train.epoch_steps = 1
+    config.train.steps_per_epoch = 1
     config.evaluate.update({'users': 40})
     return workdir, run_pipeline(config, workdir)
 

@@ -27,7 +27,7 @@ def source(tmp_path_factory):
 @pytest.mark.parametrize('settings', [
     {'model__method': 'grasp'},
     {'model__method': 'none', 'model__backbone': 'gru4rec', 'train__loss': 'sampled_softmax',
-     'train__shared_negatives': True, 'train__popularity': 0.5, 'evaluate__ks': (1, 10, 38, 500)}])
+     'train__shared_negatives': True, 'train__negative_popularity': 0.5, 'evaluate__ks': (1, 10, 38, 500)}])
 def test_items_that_nobody_bought_are_trained_beside_ranked_and_recommended(source, tmp_path, settings, caplog):
     config = tiny_config(source, data__keep_unsold=True, train__max_epochs=1, **settings)
     report = pipeline.run_pipeline(config, tmp_path)

@@ -31,7 +31,7 @@ def small(folder, log, **train):
     config = config_of(folder, log, 'lsa')
     config.model.update({'method': 'grasp_id', 'backbone': 'gru4rec', 'hidden_size': 8, 'max_length': 12,
                          'num_layers': 1})
-    config.train.update({'batch_size': 8, 'max_epochs': 2, 'steps_per_call': 2, 'seeds': (1,), 'average': 0.9,
+    config.train.update({'batch_size': 8, 'max_epochs': 2, 'scan_steps': 2, 'seeds': (1,), 'ema_decay': 0.9,
                          'learning_rate': 1e-2, 'mesh': (1, -1), **train})
     return config
 
@@ -109,7 +109,7 @@ def test_tuesday_goes_on_from_monday(home, monday, tmp_path, caplog):
 @pytest.mark.parametrize('average', (0.0, 0.5))
 def test_where_means_are_others_it_begins_with_what_monday_ranks_with(home, tmp_path, average):
     """Parameters alone: an optimiser that another mean belongs to is no start."""
-    config = small(home / 'data1', rows(), seeds=(5,), start_from=str(home / 'monday'), average=average)
+    config = small(home / 'data1', rows(), seeds=(5,), start_from=str(home / 'monday'), ema_decay=average)
     run = run_on(config, prepare_knowledge(config, home / 'monday'))
     state, fresh = first_state(run, 5, tmp_path / 'seed5'), run.fresh_state(5)
     expected = ranked(small(home / 'data1', rows()), home / 'monday', home / 'monday')
@@ -203,8 +203,8 @@ def test_another_model_is_refused_before_anything_is_made(home, tmp_path, sectio
 
 
 def test_what_is_for_training_alone_may_differ(home, tmp_path):
-    config = small(home / 'data2', changed_log(), start_from=str(home / 'monday'), average=0.0, learning_rate=1e-4)
-    config.model.update({'dropout': 0.1, 'id_start': 'text'})
+    config = small(home / 'data2', changed_log(), start_from=str(home / 'monday'), ema_decay=0.0, learning_rate=1e-4)
+    config.model.update({'dropout': 0.1, 'id_init': 'text'})
     run = run_on(config, prepare_knowledge(config, home / 'tuesday'))
     same(load(run, 1).ranked, ranked(small(home / 'data1', rows()), home / 'monday', home / 'monday'))
 

@@ -20,14 +20,14 @@ from tests.tiny_runs import ITEMS, item_id, tiny_config, write_table
 
 METHODS = {
     'none': {'model__method': 'none'},
-    'grasp_id': {'model__method': 'grasp_id', 'model__gate': 'none', 'model__id_start': 'text'},
+    'grasp_id': {'model__method': 'grasp_id', 'model__gate': 'none', 'model__id_init': 'text'},
     'similar': {'model__method': 'llm_esr'},
     'unsold': {'model__method': 'grasp', 'data__keep_unsold': True},
     # With what the recipe strong is made of.
     'llm_init': {'model__method': 'llm_init', 'model__backbone': 'gru4rec', 'train__loss': 'softmax',
-                 'train__average': 0.9, 'evaluate__select_by': 'full'},
+                 'train__ema_decay': 0.9, 'evaluate__selection_protocol': 'full'},
     'rlmrec': {'model__method': 'rlmrec', 'model__backbone': 'bert4rec', 'train__loss': 'sampled_softmax',
-               'train__negatives': 8, 'train__shared_negatives': True, 'train__popularity': 0.5},
+               'train__negatives': 8, 'train__shared_negatives': True, 'train__negative_popularity': 0.5},
 }
 OF_EVERY_EPOCH = ('none', 'grasp_id', 'similar', 'unsold')
 
@@ -129,7 +129,8 @@ def test_every_command_goes_on_from_a_split_by_time(sources, tmp_path, caplog):
 
 @pytest.mark.parametrize('method', ['none', 'unsold'])
 def test_all_items_of_the_window_are_looked_for(sources, tmp_path, method):
-    config = config_of(sources / 'data', evaluate__targets='all', evaluate__select_by='full', **METHODS[method])
+    config = config_of(sources / 'data', evaluate__targets='all', evaluate__selection_protocol='full',
+                       **METHODS[method])
     report = run_pipeline(config, tmp_path)
     known, lists = dataset.load(tmp_path / 'prepare').interactions, load_lists(tmp_path / 'seed42')
     recall = []

@@ -106,4 +106,4 @@ def gated(finished):
 @pytest.fixture(scope='session')
 def plain(finished):
     """A run whose items look alike to everybody, which reads texts and knows ids."""
-    return finished(model__method='grasp_id', model__gate='none', model__id_start='text')
+    return finished(model__method='grasp_id', model__gate='none', model__id_init='text')

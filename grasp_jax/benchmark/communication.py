@@ -68,14 +68,14 @@ class Collective:
                             'all-to-all': (n - 1) / n, 'collective-permute': 1}[self.kind]
 
 
-def measure(size: Size, backbone: str, shapes: list[tuple[int, int]], table_dtype: str) -> Iterator[dict[str, Any]]:
+def measure(size: Size, backbone: str, shapes: list[tuple[int, int]], vector_dtype: str) -> Iterator[dict[str, Any]]:
     """Compiles the step of SASRec + GRASP and the like for each mesh and yields what its devices send.
 
     Args:
       size: sizes of a workload; `batch_size` is that of a device.
       backbone: of the model.
       shapes: ('data', 'model') of the meshes.
-      table_dtype: of the tables on the devices.
+      vector_dtype: of the tables on the devices.
 
     Raises:
       UserError: fewer devices are simulated than a mesh has.
@@ -85,7 +85,7 @@ def measure(size: Size, backbone: str, shapes: list[tuple[int, int]], table_dtyp
         if devices > jax.device_count():
             raise UserError(f'a mesh of {devices} devices, and {jax.device_count()} are there; simulate them with '
                             f'XLA_FLAGS=--xla_force_host_platform_device_count={devices}')
-        found = collectives(compiled_text(size, backbone, shape, table_dtype))
+        found = collectives(compiled_text(size, backbone, shape, vector_dtype))
         by_kind: dict[str, float] = {}
         for each in found:
             by_kind[each.kind] = by_kind.get(each.kind, 0.0) + each.sent
@@ -94,7 +94,7 @@ def measure(size: Size, backbone: str, shapes: list[tuple[int, int]], table_dtyp
                'sent_mb_in_all': sum(by_kind.values()) / 1e6}
 
 
-def compiled_text(size: Size, backbone: str, shape: tuple[int, int], table_dtype: str) -> str:
+def compiled_text(size: Size, backbone: str, shape: tuple[int, int], vector_dtype: str) -> str:
     """The optimised HLO of a call of `train_steps`."""
     mesh = make_mesh(shape, jax.devices()[:math.prod(shape)])
     config = config_of(size, backbone=backbone, gate='calibrated', user_context='prefix')
@@ -102,8 +102,8 @@ def compiled_text(size: Size, backbone: str, shape: tuple[int, int], table_dtype
     model = Recommender(dataclasses.replace(spec, table_mesh=table_mesh(mesh)))
     users = size.batch_size * mesh.size
     rows = math.ceil(size.batch_size * size.mean_length / spec.row_width) + 1
-    items = jax.ShapeDtypeStruct((padded_rows(size.items + 1), size.width), jnp.dtype(table_dtype))
-    nobody = jax.ShapeDtypeStruct((0, size.width), jnp.dtype(table_dtype))
+    items = jax.ShapeDtypeStruct((padded_rows(size.items + 1), size.width), jnp.dtype(vector_dtype))
+    nobody = jax.ShapeDtypeStruct((0, size.width), jnp.dtype(vector_dtype))
     tables: Any = FrozenVectors(*(nobody, nobody, items, items))  # type: ignore[arg-type]
     state = jax.eval_shape(functools.partial(init_state, model, train_spec(config), seed=0), tables)
     nothing, lengths = np.zeros((_STEPS, users), np.int32), np.full((_STEPS, users), round(size.mean_length), np.int32)

@@ -31,7 +31,7 @@ def measure(run: TrainingSetup, epochs: Epochs, state: TrainState,
     result: dict[str, Any] = {}
     theirs = reference.parts() if reference is not None else {}
     product, product_flops = timing.matmul()
-    wide = run.model.spec.gated and run.model.spec.space == 'llm'
+    wide = run.model.spec.gated and run.model.spec.gate_space == 'llm'
     for name, program in _ours(run, epochs, state).items():
         programs: dict[str, Callable[[], Any]] = {'grasp_jax': functools.partial(_repeat, program)}
         if name in theirs:

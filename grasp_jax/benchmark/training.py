@@ -59,7 +59,7 @@ def measure(size: workload.Size, backbone: str, method: str, interactions: Inter
       UserError: the reference is asked for and the vectors stay on the host.
     """
     config = workload.config_of(size, backbone=backbone, method=method, **options.settings)
-    config.train.steps_per_call = options.steps
+    config.train.scan_steps = options.steps
     tables = tables if methods.named(method).uses_vectors else None
     run = make_training_setup(config, make_mesh(tuple(config.train.mesh)), interactions, {}, tables,
                               workload.pretrained_of(size, model_spec(config, size.items, size.width)))
@@ -77,7 +77,7 @@ def measure(size: workload.Size, backbone: str, method: str, interactions: Inter
         programs[THEIRS] = reference.step
     label = f'{backbone} + {method}'
     seconds = timing.alternate(programs, options.rounds, label=label)
-    found: dict[str, dict[str, Any]] = {OURS: timing.summary(seconds[OURS], trainer.steps_per_call)}
+    found: dict[str, dict[str, Any]] = {OURS: timing.summary(seconds[OURS], trainer.scan_steps)}
     if reference is not None:
         found[THEIRS] = timing.summary(seconds[THEIRS])
     for name, times in found.items():
@@ -104,14 +104,14 @@ class _Trainer:
         chunks = self.epochs.chunks(0)
         first = next(chunks)
         # Chunks are of equal length, but for an epoch's last one, which is passed over: it is another program.
-        self.steps_per_call = len(first.steps.users.user)
+        self.scan_steps = len(first.steps.users.user)
         self._chunks: Iterator[Chunk] = itertools.chain([first], chunks)
 
     def steps(self) -> None:
         """One call's worth of steps; planning an epoch falls to the call that begins it."""
         while True:
             for chunk in self._chunks:
-                if len(chunk.steps.users.user) == self.steps_per_call:
+                if len(chunk.steps.users.user) == self.scan_steps:
                     self.state, losses = self.epochs.dispatch(self.state, chunk)
                     np.asarray(losses)
                     return

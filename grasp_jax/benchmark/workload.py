@@ -62,7 +62,7 @@ def config_of(size: Size, **model: object) -> ml_collections.ConfigDict:
     config = default()
     config.data.name = 'benchmark'
     config.model.update({'gate': 'paper', 'user_context': 'text', 'max_length': size.max_length, **model})
-    config.train.update({'batch_size': size.batch_size, 'tables': size.tables})
+    config.train.update({'batch_size': size.batch_size, 'vector_placement': size.tables})
     return config
 
 

@@ -15,7 +15,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from grasp_jax.common.errors import UserError
-from grasp_jax.config import recipes
+from grasp_jax.config import old_keys, recipes
 
 LOG = logging.getLogger(__name__)
 _SETTING = re.compile(r'--?(?P<name>config\.[^=]+)(=.*)?', re.DOTALL)
@@ -114,6 +114,8 @@ def _last_ones(argv: Sequence[str]) -> list[str]:
     given: dict[str, list[int]] = {}
     for place, word in enumerate(words):
         if match := _SETTING.fullmatch(word):
+            if now := old_keys.RENAMED.get(match['name'].removeprefix('config.')):
+                raise UserError(f'--{match["name"]}: is called --config.{now} now')
             given.setdefault(match['name'], []).append(place)
     for name, places in given.items():
         if len(places) > 1:

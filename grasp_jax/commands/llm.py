@@ -64,7 +64,7 @@ def export_batches(config: ml_collections.ConfigDict, folder: pathlib.Path, targ
     """Writes what is left to be asked as files in `target`."""
     asked = prompts_of(config, folder)
     with AnswerStore(answers_folder(config, folder) / STORE) as store:
-        left = prompt_runner.pending(asked.prompts(), store, server.limits_from(config).tries)
+        left = prompt_runner.pending(asked.prompts(), store, server.limits_from(config).max_attempts)
         files, number = batch_files.export(left, asked.model, store, target, requests_per_file)
     print(f'{number:,} prompts in {len(files)} files in {target}' if files else 'nothing is left to be asked')
 
@@ -81,7 +81,7 @@ def import_batches(config: ml_collections.ConfigDict, folder: pathlib.Path, file
     asked = prompts_of(config, folder)
     with AnswerStore(answers_folder(config, folder) / STORE) as store:
         found = batch_files.load(paths, asked.prompts(), asked.model, store, asked.domain.keep_after)
-        left = sum(1 for _ in prompt_runner.pending(asked.prompts(), store, server.limits_from(config).tries))
+        left = sum(1 for _ in prompt_runner.pending(asked.prompts(), store, server.limits_from(config).max_attempts))
     print(f'{found.accepted:,} answers taken in, {found.known:,} were known, {found.strangers:,} belong to other '
           'prompts')
     for reason, number in found.rejected.most_common():

@@ -8,7 +8,7 @@ import ml_collections
 
 from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
-from grasp_jax.config import default
+from grasp_jax.config import default, old_keys
 
 FILE = 'config.json'
 
@@ -45,7 +45,7 @@ def load(workdir: pathlib.Path) -> tuple[ml_collections.ConfigDict, pathlib.Path
     try:
         config = default()
         with config.unlocked():
-            _fill(config, found['config'], '')
+            _fill(config, old_keys.named_now('', found['config']), '')
         return config, workdir / str(found['stages'])
     except UserError:
         raise

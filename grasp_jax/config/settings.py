@@ -10,7 +10,7 @@ from typing import Any
 import ml_collections
 
 from grasp_jax.common.errors import UserError
-from grasp_jax.config import recipes
+from grasp_jax.config import old_keys, recipes
 
 
 def default(recipe: str = '', usual: str = 'paper') -> ml_collections.ConfigDict:
@@ -61,8 +61,8 @@ def changed(config: ml_collections.ConfigDict, settings: Mapping[str, Any]) -> m
             place[key] = value
         except (KeyError, AttributeError) as error:
             guess = re.search(r'Did you mean "(\w+)', str(error))
-            near = f' (did you mean {guess[1]}?)' if guess else ''
-            raise UserError(f'there is no setting {name!r}{near}; grasp_jax/config/settings.py lists '
+            near = old_keys.hint(name) or (f'did you mean {guess[1]}?' if guess else '')
+            raise UserError(f'there is no setting {name!r}{near and f" ({near})"}; grasp_jax/config/settings.py lists '
                             'them all') from error
         except TypeError as error:
             raise UserError(f'{name}={value!r}: {" ".join(str(error).split())}') from error
@@ -124,7 +124,7 @@ def _data() -> dict:
 def _text() -> dict:
     return {
         'domain': 'beauty',  # the wording: beauty | fashion | shop | industry, or a .toml file like those
-        'writer': 'template',  # template (the filled template is the text) | model (a language model writes it)
+        'source': 'template',  # template (the filled template is the text) | model (a language model writes it)
         'history': 'train',  # experiments: train | all (leaks the answers on purpose, and the audit refuses it)
         'held_out': 0,  # experiments: newest training items that a user's text leaves out
         'leave_out': '',  # attributes of items and users that go into no text, as 'last_purchase,also_bought'
@@ -138,7 +138,7 @@ def _llm() -> dict:
         'model': '',  # name of the model on the server
         'revision': '',  # of the model, if you pin one; the program does not use answers of another revision
         'base_url': '',  # of a compatible server, as http://localhost:8000/v1; empty: OpenAI's
-        'key_variable': 'OPENAI_API_KEY',  # environment variable with the key, in capitals; the key is stored nowhere
+        'api_key_env': 'OPENAI_API_KEY',  # environment variable with the key, in capitals; the key is stored nowhere
         'temperature': 0.0,  # of sampling; below 0: not sent
         'seed': 0,  # of sampling; below 0: not sent
         'max_tokens': 300,  # most tokens of an answer
@@ -147,7 +147,7 @@ def _llm() -> dict:
         'requests_per_minute': 0,  # rate limit; 0: none
         'tokens_per_minute': 0,  # rate limit; 0: none
         'timeout': 120.0,  # seconds that an answer may take
-        'tries': 3,  # tries of a prompt whose answer is empty, cut off or a refusal; then the template is the text
+        'max_attempts': 3,  # of a prompt whose answer is empty, cut off or a refusal; then the template is the text
         'max_usd': 0.0,  # cap on the cost of all answers in the store, US dollars; 0: none
         'max_requests': 0,  # cap on the requests of this run, every try counted; 0: none
         # Model, US dollars per million tokens of prompts and of answers. Prices of 2025, check them.
@@ -175,7 +175,7 @@ def _encode() -> dict:
         'batch_size': 64,  # texts of a request or a pass
         'seed': 0,  # lsa and hashed: of the random numbers
         'corrupt': {
-            'who': 'users',  # experiments: whose vectors are made wrong, users | items | both
+            'target': 'users',  # experiments: whose vectors are made wrong, users | items | both
             'kind': 'swap',  # experiments: swap (another one's vector) | noise (a random vector)
             'share': 0.0,  # experiments: share of the vectors that is made wrong
             'seed': 0,  # experiments: of the choice
@@ -189,8 +189,8 @@ def _retrieve() -> dict:
         'method': 'auto',  # exact | scann | auto (scann for tables from 2,000 rows if it is installed)
         'item_group': '',  # name of an item attribute: neighbours only among items that share it
         'user_group': '',  # name of a user attribute: neighbours only among users that share it
-        'reduce_to': 0,  # wide vectors: main directions (PCA) in which candidates are searched; 0: the whole vectors
-        'candidates': 100,  # with reduce_to: candidates of each row that are compared by their whole vectors
+        'pca_dim': 0,  # wide vectors: main directions (PCA) in which candidates are searched; 0: the whole vectors
+        'candidates': 100,  # with pca_dim: candidates of each row that are compared by their whole vectors
         'sample': 1000,  # rows on which the recall against the exact search is measured
     }
 
@@ -200,7 +200,7 @@ def _model() -> dict:
         'backbone': 'sasrec',  # sasrec | gru4rec | bert4rec
         # none (id embeddings) | llm_init | rlmrec | llm_esr | grasp | grasp_id (GRASP with an id embedding beside it)
         'method': 'grasp',
-        'id_start': 'random',  # grasp_id: random | text (embeddings start from reduced vectors, as those of llm_init)
+        'id_init': 'random',  # grasp_id: random | text (embeddings start from reduced vectors, as those of llm_init)
         'hidden_size': 64,  # width of states and item representations
         'num_layers': 0,  # 0: the backbone's usual number, 2 transformer blocks or 1 recurrent layer
         'num_heads': 1,  # of attention in transformer blocks
@@ -208,15 +208,15 @@ def _model() -> dict:
         'max_length': 100,  # newest items of a history that the model reads
         'gate': 'calibrated',  # paper (as printed) | calibrated | softmax | none
         'fusion_size': 0,  # width of the hidden layer of GRASP's MLP; 0: twice the hidden size
-        'space': 'llm',  # where gates compare: llm (the vectors, as printed) | hidden (after learned adapters)
+        'gate_space': 'llm',  # where gates compare: llm (the vectors, as printed) | hidden (after learned adapters)
         # What gates see of the user: text (as printed: the whole training history) | prefix (only the items so far) |
         # both (with text dropout).
         'user_context': 'prefix',
         'use_similar': True,  # Eq. 4's similar level, for the ablation
         'use_global': True,  # Eq. 4's global level, for the ablation
         'alignment': 'contrastive',  # rlmrec: contrastive | generative
-        'auxiliary_weight': -1.0,  # rlmrec, llm_esr: weight of the loss of its own; below 0: the usual 0.01 and 0.1
-        'auxiliary_temperature': 0.2,  # rlmrec: temperature of the contrastive loss
+        'aux_loss_weight': -1.0,  # rlmrec, llm_esr: weight of the loss of its own; below 0: the usual 0.01 and 0.1
+        'aux_loss_temperature': 0.2,  # rlmrec: temperature of the contrastive loss
     }
 
 
@@ -227,14 +227,14 @@ def _train() -> dict:
         'loss': 'bce',  # bce | gbce | sampled_softmax | softmax (over all items; not with a gate)
         'negatives': 1,  # items drawn for each position, or for each batch with shared_negatives
         'shared_negatives': False,  # whether all positions of a batch share their negatives
-        'popularity': 0.0,  # shared negatives are drawn by popularity to this power, and corrected for it; 0: uniform
+        'negative_popularity': 0.0,  # power of popularity by which shared negatives are drawn (corrected for); 0: even
         'temperature': 1.0,  # the loss divides scores by it
-        'calibration': 0.75,  # gbce: t, 0 to 1
+        'gbce_t': 0.75,  # gbce: t, 0 to 1
         'softmax_dtype': 'float32',  # softmax: of the factors of scores; bfloat16 is faster on devices with its units
         'learning_rate': 1e-3,  # of Adam
         'weight_decay': 0.0,  # decoupled, as in AdamW
         # EMA decay per step. Validation and test use the averaged parameters. 0 disables averaging.
-        'average': 0.0,
+        'ema_decay': 0.0,
         'max_epochs': 200,  # epochs at most
         'patience': 20,  # epochs without a better validation NDCG@10 that end the run
         'seeds': (42,),  # of initialisation, order, negatives and dropout; one run each
@@ -243,18 +243,18 @@ def _train() -> dict:
         'start_from': '',
         'mask_prob': 0.2,  # bert4rec: share of positions hidden in training
         'mask_last_prob': 0.1,  # bert4rec: share of sequences in which only the last item is hidden
-        'last_only': 0,  # newest items of each training sequence that are targets; 0: all
-        'epoch_steps': 0,  # steps between two validations, each time with other users; 0: all users once
+        'supervise_last': 0,  # newest items of each training sequence that are targets; 0: all
+        'steps_per_epoch': 0,  # steps between two validations, each time with other users; 0: all users once
         # Least steps of an epoch, which repeats all users until it has them. max_epochs and patience then mean as much
         # on small data as on big; 0: all users once.
-        'min_epoch_steps': 0,
-        'steps_per_call': 200,  # training steps on the device between two looks of the host at the loss
+        'min_steps_per_epoch': 0,
+        'scan_steps': 200,  # training steps on the device between two looks of the host at the loss
         'mesh': (-1, 1),  # devices along 'data' and 'model'; -1 takes the remaining ones
         # Micro-batches of equal size for each batch. Results are then bit-identical on any number of devices that
         # divides it, and training is slower. 0 disables it.
-        'parts': 0,
-        'tables': 'auto',  # where text vectors live: device | host (memory-mapped) | auto (host if they do not fit)
-        'table_dtype': '',  # of text vectors on the devices: float32 | bfloat16 | float16; empty: as stored
+        'micro_batches': 0,
+        'vector_placement': 'auto',  # of text vectors: device | host (memory-mapped) | auto (host if they do not fit)
+        'vector_dtype': '',  # of text vectors on the devices: float32 | bfloat16 | float16; empty: as stored
         'chunk_mb': 512.0,  # tables on the host: device memory for the rows of one call's steps
         # Where each epoch's values are shown: some of tensorboard (if it is installed), mlflow and wandb. They stay on
         # this machine unless MLFLOW_TRACKING_URI or WANDB_MODE=online is set. See docs/guides/tracking.md.
@@ -267,7 +267,7 @@ def _evaluate() -> dict:
         'negatives': 100,  # stored items that the sampled protocol ranks the test item among
         'seed': 42,  # of the stored negatives, and of cold items and users
         'ks': (1, 3, 5, 10, 20),  # cut-offs of NDCG@k and HR@k
-        'select_by': 'sampled',  # protocol of the validation NDCG@10 that picks the epoch: sampled | full
+        'selection_protocol': 'sampled',  # protocol of the validation NDCG@10 that picks the epoch: sampled | full
         # Whether full ranking and later lists keep the items of a user's history as candidates, for data in which
         # people buy the same thing again. See docs/concepts/evaluation.md.
         'repeats': False,
@@ -277,7 +277,7 @@ def _evaluate() -> dict:
         'head_user': 0,  # training interactions from which a user is head; 0: the top 20%, with ties
         'head_item': 0,  # training interactions from which an item is head; 0: the top 20%, with ties
         'users_per_batch': 256,  # users that are ranked together
-        'users': 0,  # number of ranked users, evenly spread; 0: all
+        'max_users': 0,  # number of ranked users, evenly spread; 0: all
         'cold_items': 0.0,  # cold start: share of the items that leaves training and is ranked afterwards
         'cold_users': 0.0,  # cold start: share of the users that leaves training and is ranked afterwards
     }

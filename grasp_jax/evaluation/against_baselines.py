@@ -56,7 +56,7 @@ def ranks_of(stages: pathlib.Path, dataset: Dataset, config: ConfigDict,
 
 
 def _sample(dataset: Dataset, config: ConfigDict) -> baselines.Sample:
-    return baselines.ranked(dataset.interactions, dataset.negatives['test'], config.evaluate.users,
+    return baselines.ranked(dataset.interactions, dataset.negatives['test'], config.evaluate.max_users,
                             depth=_depth(config), repeats=config.evaluate.repeats)
 
 
@@ -64,7 +64,7 @@ def _kept(stages: pathlib.Path, stage: str, config: ConfigDict) -> pathlib.Path:
     """The file of what was made from a stage; its name holds a fingerprint of all that it depends on."""
     manifest = artefacts.read_json(stages / stage / artefacts.MANIFEST)
     files = {name: mark for name, mark in manifest['files'].items() if not name.startswith(f'{artefacts.EXPORT}/')}
-    asked = [_VERSION, manifest['fingerprint'], files, config.evaluate.users, config.evaluate.repeats]
+    asked = [_VERSION, manifest['fingerprint'], files, config.evaluate.max_users, config.evaluate.repeats]
     asked += [_depth(config)] if _depth(config) else []
     mark = hashlib.sha256(artefacts.json_text(asked, sort_keys=True).encode()).hexdigest()
     return stages / FOLDER / f'{stage}-{mark[:16]}.npz'

@@ -69,7 +69,7 @@ def ranked(interactions: Interactions, negatives: np.ndarray, count: int = 0, sp
     Args:
       interactions: all sequences.
       negatives: int32, one row for each evaluated user.
-      count: as `evaluate.users`; 0: all.
+      count: as `evaluate.max_users`; 0: all.
       split: 'valid' or 'test'.
       depth: places of lists that are looked at for all items of a window; 0: the next item alone is looked for.
       repeats: whether items of the history are among the former.

@@ -35,28 +35,28 @@ def described(config: ConfigDict, interactions: Interactions, stages: Mapping[st
     fewest, most = min(section.negatives, left), min(section.negatives, most_left)
     drawn = f'{most}' if fewest == most else f'{fewest} to {most}'
     all_of_them = most_left <= section.negatives and not section.repeats and interactions.ends is None
-    of_steps = f' of at least {config.train.min_epoch_steps} steps' if config.train.min_epoch_steps else ''
+    of_steps = f' of at least {config.train.min_steps_per_epoch} steps' if config.train.min_steps_per_epoch else ''
     by_time = stages.get('prepare', {}).get('split')
     split = time_split.described(by_time) if by_time else (
         'leave-one-out: the last item of a user tests, the one before validates, the rest trains; users with fewer '
         'than 3 interactions only train')
     everything = section.targets == 'all'
     the_target = 'the next item' if everything else 'the target'
-    of_all = ', all items of the window' if everything and section.select_by == 'full' else ''
+    of_all = ', all items of the window' if everything and section.selection_protocol == 'full' else ''
     return {
-        'split': split + (f'; {section.users} evenly spread users are ranked' if section.users else ''),
+        'split': split + (f'; {section.max_users} evenly spread users are ranked' if section.max_users else ''),
         'sampled': f'{the_target} among itself and {drawn} negatives, drawn once (seed {section.seed}) '
                    'from the items the user never interacted with, the same for every model'
                    + (', which are all there are: in the test both protocols are one' if all_of_them else '')
                    + ('; it does not ask which of the items that the user had comes again' if section.repeats else ''),
         **_full(interactions, section),
         'ties': _TIES + ('; in lists the smaller number comes first' if everything else ''),
-        'selection': f'the epoch with the best validation NDCG@10 ({section.select_by}{of_all}), patience '
+        'selection': f'the epoch with the best validation NDCG@10 ({section.selection_protocol}{of_all}), patience '
                      f'{config.train.patience} epochs{of_steps}; the test items are looked at once, with that epoch',
         'groups': groups.described(config), 'warning': _warning(
             section.ks, {'sampled': fewest, 'full': interactions.num_items - 1 if section.repeats else left}),
         'negatives': section.negatives, 'fewest_negatives': fewest, 'most_negatives': most,
-        'negatives_seed': section.seed, 'select_by': section.select_by, 'repeats': section.repeats,
+        'negatives_seed': section.seed, 'select_by': section.selection_protocol, 'repeats': section.repeats,
         'targets': section.targets,
         'candidates': _candidates(interactions, section)}
 
@@ -74,7 +74,7 @@ def _full(interactions: Interactions, section: ConfigDict) -> dict[str, str]:
 def _of_window(interactions: Interactions, section: ConfigDict) -> dict[str, str]:
     """What `full` means where all items of a window are looked for."""
     all_users = interactions.evaluated_users()
-    counts = windows.wanted(interactions, all_users[evenly_spread(len(all_users), section.users)], 'test',
+    counts = windows.wanted(interactions, all_users[evenly_spread(len(all_users), section.max_users)], 'test',
                             section.repeats).counts
     some, none = counts[counts > 0], int((counts == 0).sum())
     less, new = ('', '') if section.repeats else (" less those in the user's input", ' and did not have before')
@@ -102,7 +102,7 @@ def _warning(ks: Sequence[int], fewest: dict[str, int]) -> str | None:
 
 def _candidates(interactions: Interactions, section: ConfigDict) -> str:
     """Fingerprint of the users, their targets and the settings that decide the candidates."""
-    more = (f'{section.users} users ' if section.users else '') + ('repeats ' if section.repeats else '')
+    more = (f'{section.max_users} users ' if section.max_users else '') + ('repeats ' if section.repeats else '')
     more += 'all ' if section.targets == 'all' else ''
     digest = hashlib.sha256(f'{interactions.num_items} {section.negatives} {section.seed} {more}'.encode())
     digest.update(np.ascontiguousarray(interactions.indptr, np.int64).tobytes())

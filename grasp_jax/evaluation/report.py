@@ -13,7 +13,7 @@ Keys of report.json (fractions, not percent; null where a group is empty):
 | `seeds`, `seed` | all seeds of the run; `seed` only where there is one |
 | `command` | the command that makes this report again, where it is known |
 | `data` | `users`, `items`, `interactions`, `mean_length`, `density`, `evaluated_users` |
-| `protocol` | sentences on `split`, `sampled`, `full`, `ties`, `selection`, `groups`; `warning` of cut-offs that ties alone can reach, null where there are none; `negatives` asked for, `fewest_negatives` and `most_negatives` that a user got (a small catalogue has no more), `negatives_seed`; `select_by`, the protocol of the validation figures; `repeats`, whether items of a user's input are candidates of full ranking; `targets`, `next` or `all`; `candidates`, a fingerprint that two reports share when users, test items, negatives and `repeats` are the same |
+| `protocol` | sentences on `split`, `sampled`, `full`, `ties`, `selection`, `groups`; `warning` of cut-offs that ties alone can reach, null where there are none; `negatives` asked for, `fewest_negatives` and `most_negatives` that a user got (a small catalogue has no more), `negatives_seed`; `selection_protocol`, the protocol of the validation figures; `repeats`, whether items of a user's input are candidates of full ranking; `targets`, `next` or `all`; `candidates`, a fingerprint that two reports share when users, test items, negatives and `repeats` are the same |
 | `thresholds` | `head_user`, `head_item`: training interactions from which a user or item is head |
 | `counts` | evaluated users in all and in each group; `without_negatives` and `without_candidates`, users with nothing to be ranked against under the sampled and the full protocol, who are left out of its means |
 | `test.sampled`, `test.full` | `NDCG@k`, `HR@k` for each k, `MRR`: all evaluated users under either protocol; with `evaluate.targets=all` those of `test.full` are about all items of the window, and `Recall@k` stands beside them |
@@ -93,7 +93,7 @@ def write_report(
     runs, all_ranks, counts, known = [], [], {}, beyond_accuracy.known_of(interactions, vectors)
     for seed, run_dir, history in zip(config.train.seeds, run_dirs, histories, strict=True):
         ranks = metrics.load_ranks(run_dir)
-        _require_data_set(run_dir, ranks, interactions, config.evaluate.users)
+        _require_data_set(run_dir, ranks, interactions, config.evaluate.max_users)
         ranks = alone.without(ranks, interactions, config.evaluate.repeats)
         masks = groups.group_masks(interactions, ranks.users, ranks.targets, config)
         counts = {'users': len(ranks.users), **{name: int(mask.sum()) for name, mask in masks.items()},
@@ -196,7 +196,8 @@ def _names(config: ConfigDict) -> Tree:
         'recipe': config.train.recipe, 'start_from': config.train.start_from or None, **_seeds(seeds),
         'encoder': config.encode.kind if facts.uses_vectors else None,
         'vectors_from': origin(config) if facts.uses_vectors else None,
-        **{key: config.model[key] if facts.gated else None for key in ('gate', 'space', 'user_context')}}
+        **{key: config.model[name] if facts.gated else None for key, name in (
+            ('gate', 'gate'), ('space', 'gate_space'), ('user_context', 'user_context'))}}
 
 
 def _seeds(seeds: list[int]) -> Tree:

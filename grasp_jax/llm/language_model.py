@@ -28,7 +28,7 @@ class LanguageModel:
     Attributes:
       name, revision: of the model.
       base_url: of the server; empty for OpenAI's.
-      key_variable: name of the environment variable with the server's key.
+      api_key_env: name of the environment variable with the server's key.
       temperature, seed: of sampling; below 0: not sent.
       max_tokens: of an answer.
       extra: more entries of a request's body.
@@ -38,7 +38,7 @@ class LanguageModel:
     name: str
     revision: str
     base_url: str
-    key_variable: str
+    api_key_env: str
     temperature: float
     seed: int
     max_tokens: int
@@ -77,12 +77,12 @@ class LanguageModel:
         Raises:
           UserError: OpenAI's server is asked without a key.
         """
-        key = os.environ.get(self.key_variable, '').strip()
+        key = os.environ.get(self.api_key_env, '').strip()
         if not key.isascii() or not key.isprintable():
-            raise UserError(f'the environment variable {self.key_variable} holds characters that no key has; set it '
+            raise UserError(f'the environment variable {self.api_key_env} holds characters that no key has; set it '
                             'anew')
         if not key and not self.base_url:
-            raise UserError(f'no key for the language model: set the environment variable {self.key_variable}, or '
+            raise UserError(f'no key for the language model: set the environment variable {self.api_key_env}, or '
                             'llm.base_url for a server that needs none')
         # The address always: the client would take another one from the environment, and send the key there.
         return {'api_key': key or NO_KEY, 'base_url': self.base_url or OPENAI}
@@ -122,15 +122,15 @@ def from_config(config: ml_collections.ConfigDict, name: str | None = None) -> L
     if reserved:
         raise UserError(f'llm.extra: {min(reserved)!r} is set by the program; use the other settings of '
                         'the section llm')
-    if not _VARIABLE.fullmatch(section.key_variable):
-        raise UserError('llm.key_variable: give the name of the environment variable that holds the key, as '
+    if not _VARIABLE.fullmatch(section.api_key_env):
+        raise UserError('llm.api_key_env: give the name of the environment variable that holds the key, as '
                         'OPENAI_API_KEY, never the key itself')
     if address.username or address.password or address.query or address.fragment:
         raise UserError('llm.base_url: give the address without name, password or anything behind ? or #, and '
-                        f'the key in the environment variable {section.key_variable}')
+                        f'the key in the environment variable {section.api_key_env}')
     if section.max_tokens < 1:
         raise UserError(f'llm.max_tokens={section.max_tokens}: must be 1 or more')
-    return LanguageModel(name, section.revision, section.base_url, section.key_variable, section.temperature,
+    return LanguageModel(name, section.revision, section.base_url, section.api_key_env, section.temperature,
                          section.seed, section.max_tokens, extra, _prices(section.prices).get(name))
 
 

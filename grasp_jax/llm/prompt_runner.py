@@ -1,7 +1,7 @@
 """Asks a language model many things at once; every answer is kept the moment it arrives.
 
-An answer that is empty, cut off or a refusal is asked for again, up to `Limits.tries` times in all runs together; after
-that the prompt stays unanswered and its caller falls back to a text of its own.
+An answer that is empty, cut off or a refusal is asked for again, up to `Limits.max_attempts` times in all runs;
+after that the prompt stays unanswered and its caller falls back to a text of its own.
 """
 
 import asyncio
@@ -108,7 +108,7 @@ class PromptRunner:
             call goes on from there.
           RequestsHalted, KeyboardInterrupt: a signal came; the same.
         """
-        if next(pending(prompts(), self._store, self._limits.tries), None) is None:
+        if next(pending(prompts(), self._store, self._limits.max_attempts), None) is None:
             return
         with artefacts.lock(self._store.path.parent, f'.{self._store.path.name}.asking'):
             self._run(prompts, what)
@@ -124,7 +124,7 @@ class PromptRunner:
         self._spent_before = self._model.cost(totals.usage)
         self._budget = Budget(self._server, self._spent_before)
         with Bar(total=total, initial=total - left, desc=what, unit='prompt', mininterval=0.5) as self._bar:
-            self._server.work(self._one, pending(prompts(), self._store, self._limits.tries))
+            self._server.work(self._one, pending(prompts(), self._store, self._limits.max_attempts))
             if self._held and self._before and not self._server.stopped:
                 self._server.work(lambda _: self._ask_again(), iter([None]))
         left = self._count(prompts)[1] if self._server.stopped else 0
@@ -138,7 +138,7 @@ class PromptRunner:
     def _count(self, prompts: Callable[[], Iterable[Prompt]]) -> tuple[int, int]:
         """How many different prompts there are, and how many of them are left."""
         seen: set[str] = set()
-        left = sum(1 for _ in pending(prompts(), self._store, self._limits.tries, seen))
+        left = sum(1 for _ in pending(prompts(), self._store, self._limits.max_attempts, seen))
         return len(seen), left
 
     def _price(self) -> str:
@@ -160,7 +160,7 @@ class PromptRunner:
         """Asks until there is an answer or no try is left; returns a refusal that is final."""
         before = self._store.rejections([prompt.key]).get(prompt.key, NONE)
         cut_off = before.cut_off
-        for _ in range(before.tries, self._limits.tries):
+        for _ in range(before.tries, self._limits.max_attempts):
             begin = time.monotonic()
             reply = await self._pay_for(self._model.with_room(2 ** cut_off), prompt.messages)
             if reply.final:

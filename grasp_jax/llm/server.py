@@ -39,7 +39,7 @@ class Limits:
       concurrency: requests under way at once.
       requests_per_minute, tokens_per_minute: as the server allows.
       timeout: seconds that an answer may take.
-      tries: of one prompt.
+      max_attempts: of one prompt.
       max_usd: dollars that the answers in the store may have cost.
       max_requests: requests of this run.
     """
@@ -48,7 +48,7 @@ class Limits:
     requests_per_minute: int
     tokens_per_minute: int
     timeout: float
-    tries: int
+    max_attempts: int
     max_usd: float
     max_requests: int
 
@@ -59,7 +59,7 @@ def _from(lowest: int, *names: str) -> list[Rule]:
 
 LIMIT_RULES: tuple[Rule, ...] = (
     *_from(1, 'concurrency'), *_from(0, 'requests_per_minute', 'tokens_per_minute'), positive('llm.timeout'),
-    *_from(1, 'tries'), *_from(0, 'max_usd', 'max_requests'))
+    *_from(1, 'max_attempts'), *_from(0, 'max_usd', 'max_requests'))
 
 
 def limits_from(config: ml_collections.ConfigDict) -> Limits:
@@ -232,7 +232,7 @@ class Server:
         openai, name = self._openai, self.model.name
         if isinstance(error, (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)):
             raise UserError(f'the server of {name!r} refuses ({error.status_code}): {self._line(error)}; check '
-                            f'llm.model, base_url and ${self.model.key_variable}') from error
+                            f'llm.model, base_url and ${self.model.api_key_env}') from error
         if isinstance(error, openai.APIStatusError):
             if error.status_code == 402 or getattr(error, 'code', None) == 'insufficient_quota':
                 raise UserError(f'the server of {name!r}: {self._line(error)}; answers are kept') from error

@@ -21,10 +21,10 @@ from grasp_jax.models.methods.base import Method
 _CHOICES = {
     'backbone': ('sasrec', 'gru4rec', 'bert4rec'),
     'gate': ('paper', 'calibrated', 'softmax', 'none'),
-    'space': ('llm', 'hidden'),
+    'gate_space': ('llm', 'hidden'),
     'user_context': ('text', 'prefix', 'both'),
     'alignment': ('contrastive', 'generative'),
-    'id_start': ('random', 'text'),
+    'id_init': ('random', 'text'),
 }
 # As in the papers of the backbones.
 USUAL_LAYERS = {'sasrec': 2, 'gru4rec': 1, 'bert4rec': 2}
@@ -37,10 +37,10 @@ def _usual_weight(method: str) -> float:
 MODEL_RULES: tuple[Rule, ...] = (
     among('model.method', methods.names),
     *(among(f'model.{key}', choices) for key, choices in _CHOICES.items()),
-    never(lambda config: config.model.auxiliary_weight > 0 and not _usual_weight(config.model.method), lambda config:
-          f'model.auxiliary_weight={config.model.auxiliary_weight}: method {config.model.method} has no auxiliary '
+    never(lambda config: config.model.aux_loss_weight > 0 and not _usual_weight(config.model.method), lambda config:
+          f'model.aux_loss_weight={config.model.aux_loss_weight}: method {config.model.method} has no auxiliary '
           f'loss, {" and ".join(filter(_usual_weight, methods.names()))} have; leave it out'),
-    number('model.auxiliary_temperature', lambda value: value > 0, 'above 0'),
+    number('model.aux_loss_temperature', lambda value: value > 0, 'above 0'),
     number('model.hidden_size', lambda value: value >= 1, 'at least 1'),
     number('model.fusion_size', lambda value: value >= 0, 'at least 1'),  # 0: as usual
     number('model.num_layers', lambda value: value >= 0, 'at least 1'),  # 0: as usual
@@ -66,14 +66,14 @@ class ModelSpec:
     max_length: int
     gate: str
     fusion_size: int
-    space: str
+    gate_space: str
     user_context: str
     use_similar: bool
     use_global: bool
     alignment: str
-    auxiliary_weight: float
-    auxiliary_temperature: float
-    id_start: str
+    aux_loss_weight: float
+    aux_loss_temperature: float
+    id_init: str
     num_items: int
     llm_width: int  # E; 0 where no LLM vectors are used
     table_mesh: Mesh | None = None  # devices over which tables are split by rows; None: whole tables everywhere
@@ -111,7 +111,7 @@ class ModelSpec:
     @property
     def gate_scores_are_constant(self) -> bool:
         """Whether the arguments of the gates depend on frozen vectors alone, and so stay what they are in training."""
-        return self.items_depend_on_user and self.space == 'llm'
+        return self.items_depend_on_user and self.gate_space == 'llm'
 
     @property
     def uses_user_vectors(self) -> bool:
@@ -131,12 +131,12 @@ class ModelSpec:
     @property
     def uses_similar_users(self) -> bool:
         """Whether training needs the sequences of similar users."""
-        return self.facts.uses_similar_users and self.auxiliary_weight > 0
+        return self.facts.uses_similar_users and self.aux_loss_weight > 0
 
     @property
     def uses_last_states(self) -> bool:
         """Whether the method's own loss reads the states that users are ranked by."""
-        return self.facts.trains_with_last_states(self) and self.auxiliary_weight > 0
+        return self.facts.trains_with_last_states(self) and self.aux_loss_weight > 0
 
     @property
     def mask_slots(self) -> int:
@@ -179,6 +179,6 @@ def model_spec(config: ml_collections.ConfigDict, num_items: int, llm_width: int
     values: dict[str, Any] = config.model.to_dict()
     values['num_layers'] = values['num_layers'] or USUAL_LAYERS[values['backbone']]
     values['fusion_size'] = values['fusion_size'] or 2 * values['hidden_size']
-    if values['auxiliary_weight'] < 0:
-        values['auxiliary_weight'] = _usual_weight(values['method'])
+    if values['aux_loss_weight'] < 0:
+        values['aux_loss_weight'] = _usual_weight(values['method'])
     return ModelSpec(num_items=num_items, llm_width=llm_width, **values)

@@ -37,8 +37,8 @@ def check_devices(config: ml_collections.ConfigDict) -> None:
       UserError: names the setting and the remedy.
     """
     shape = tuple(config.train.mesh)
-    if shape != (-1, 1) or config.train.parts:
-        check_micro_batches(config.train.parts, model_spec(config, num_items=1), make_mesh(shape))
+    if shape != (-1, 1) or config.train.micro_batches:
+        check_micro_batches(config.train.micro_batches, model_spec(config, num_items=1), make_mesh(shape))
 
 
 def warn_of_cut_offs(ks: Sequence[int], items: int) -> None:

@@ -63,22 +63,23 @@ SPLIT_RULES: tuple[Rule, ...] = (
 
 CORRUPTION_RULES: tuple[Rule, ...] = (
     among('encode.corrupt.kind', corruption.KINDS),
-    among('encode.corrupt.who', corruption.WHO),
+    among('encode.corrupt.target', corruption.TARGETS),
     share('encode.corrupt.share'),
     not_negative('encode.corrupt.seed'),
 )
 
 NUMBER_RULES: tuple[Rule, ...] = (
     *map(positive, (
-        'train.batch_size', 'train.max_epochs', 'train.patience', 'train.steps_per_call', 'train.chunk_mb',
+        'train.batch_size', 'train.max_epochs', 'train.patience', 'train.scan_steps', 'train.chunk_mb',
         'train.learning_rate', 'evaluate.negatives', 'evaluate.users_per_batch', 'retrieve.k', 'retrieve.candidates',
         'retrieve.sample', 'encode.width', 'encode.batch_size', 'text.max_chars')),
     *map(not_negative, (
-        'train.weight_decay', 'train.last_only', 'train.epoch_steps', 'train.min_epoch_steps', 'evaluate.seed',
-        'evaluate.users', 'evaluate.head_user', 'evaluate.head_item', 'encode.seed', 'encode.dimensions',
-        'retrieve.reduce_to')),
+        'train.weight_decay', 'train.supervise_last', 'train.steps_per_epoch', 'train.min_steps_per_epoch',
+        'evaluate.seed',
+        'evaluate.max_users', 'evaluate.head_user', 'evaluate.head_item', 'encode.seed', 'encode.dimensions',
+        'retrieve.pca_dim')),
     *map(share, (
-        'train.calibration', 'train.mask_prob', 'train.mask_last_prob', 'train.popularity', 'evaluate.cold_items',
+        'train.gbce_t', 'train.mask_prob', 'train.mask_last_prob', 'train.negative_popularity', 'evaluate.cold_items',
         'evaluate.cold_users')),
     number('data.scale', lambda value: value > 0, 'above 0, and 1 but for the synthetic shop'),
     never(lambda config: config.data.scale != 1 and config.data.kind != 'shop', lambda config:
@@ -91,9 +92,9 @@ def _is_mesh(shape: tuple[object, ...]) -> bool:
 
 
 TRAINING_RULES: tuple[Rule, ...] = (
-    among('evaluate.select_by', ('sampled', 'full')),
-    among('train.tables', TABLES),
-    among('train.table_dtype', TABLE_DTYPES),
+    among('evaluate.selection_protocol', ('sampled', 'full')),
+    among('train.vector_placement', TABLES),
+    among('train.vector_dtype', TABLE_DTYPES),
     among('train.softmax_dtype', SOFTMAX_DTYPES),
     never(lambda config: not _is_mesh(tuple(config.train.mesh)), lambda config:
           f'train.mesh={tuple(config.train.mesh)}: give devices along data and along model, as (-1, 1)'),
@@ -117,7 +118,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def _written(config: Config) -> bool:
-    return bool(config.text.writer == 'model')
+    return bool(config.text.source == 'model')
 
 
 def _asks_server(config: Config) -> bool:
@@ -134,7 +135,7 @@ TEXT_RULES: tuple[Rule, ...] = (
     *describe.TEXT_RULES,
     asked(encoder_of),
     never(lambda config: _written(config) and not encoder_of(config).reads_texts,
-          'text.writer=model writes texts, but precomputed vectors were made from others; use another encode.kind'),
+          'text.source=model writes texts, but precomputed vectors were made from others; use another encode.kind'),
     never(lambda config: not encoder_of(config).reads_texts and (config.text.history != 'train'
                                                                  or config.text.held_out),
           'text.history and text.held_out change texts, but precomputed vectors were made from others; use '
@@ -142,7 +143,7 @@ TEXT_RULES: tuple[Rule, ...] = (
     encode.DTYPE_RULE,
     asked(lambda config: encoder_of(config).check()),
     among('retrieve.method', neighbours.METHODS, UNKNOWN),
-    never(lambda config: config.retrieve.reduce_to and config.retrieve.candidates < config.retrieve.k, lambda config:
+    never(lambda config: config.retrieve.pca_dim and config.retrieve.candidates < config.retrieve.k, lambda config:
           f'retrieve.candidates={config.retrieve.candidates}: must be at least k, {config.retrieve.k}'),
     asked(lambda config: _written(config) and language_model.from_config(config)),
     asked(lambda config: encoder_of(config).needs_server and language_model.from_config(config, config.encode.model)),

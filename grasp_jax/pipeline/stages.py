@@ -15,7 +15,7 @@ import numpy as np
 
 from grasp_jax.common import artefacts, kept_warnings
 from grasp_jax.common.errors import UserError
-from grasp_jax.config import changed, saved_config
+from grasp_jax.config import changed, old_keys, saved_config
 from grasp_jax.data import cold_start, time_split
 from grasp_jax.data import dataset as dataset_files
 from grasp_jax.data.dataset import Dataset
@@ -240,7 +240,7 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
 
     digest = stages.run('describe', stage_settings(config), [digest], write_texts)
     texts = []
-    if config.text.writer == 'model':  # no two answers are alike, so what follows depends on the texts themselves
+    if config.text.source == 'model':  # no two answers are alike, so what follows depends on the texts themselves
         texts = [artefacts.file_checksum(folder / 'describe' / name) for name in (ITEM_TEXTS, USER_TEXTS)]
 
     earlier = [] if known is None else [known.marks['encode'], known.marks['retrieve']]
@@ -262,7 +262,8 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
     inputs = [digest, *texts, *encoder.checksums(), *earlier]
     digest = stages.run('encode', encoder.fingerprint(), inputs, encode_texts)
     encoder.require_same(stages.facts['encode'], folder / 'encode')
-    digest = stages.run('retrieve', config.retrieve.to_dict(), [digest], find_neighbours)
+    settings = old_keys.first_named('retrieve', config.retrieve.to_dict())
+    digest = stages.run('retrieve', settings, [digest], find_neighbours)
     found = load_tables(folder / 'encode', folder / 'retrieve', dataset.interactions.num_users,
                         dataset.interactions.num_items)
     spec, pretrained = model_spec(config, dataset.interactions.num_items, found.width), PretrainedInputs()

@@ -15,7 +15,7 @@ DATASETS = {'beauty': 'configs/beauty.py:minilm', 'fashion': 'configs/fashion.py
 _WITHOUT_TEXTS = ('fashion',)
 SEEDS = (42, 43, 44)
 # The equations as printed: the gate of Eq. 3 on the LLM vectors, the user's whole text as context.
-PRINTED = {'model.method': 'grasp', 'model.gate': 'paper', 'model.space': 'llm', 'model.user_context': 'text'}
+PRINTED = {'model.method': 'grasp', 'model.gate': 'paper', 'model.gate_space': 'llm', 'model.user_context': 'text'}
 # Rows of table 4 that are runs of table 2.
 _SHARED = {'printed': 'sasrec_grasp_printed', 'calibrated_prefix': 'sasrec_grasp'}
 _PUBLISHED_METHODS = {'none': 'none', 'rlmrec': 'rlmrec', 'llm_init': 'llminit', 'llm_esr': 'llm_esr'}
@@ -71,7 +71,7 @@ def overall(dataset: str, recipe: str = 'paper') -> list[Cell]:
             cells.append(Cell(f'{backbone}_grasp_id_ungated_text', f'{with_ids} from texts, no gate', name,
                               (dataset, backbone, 'grasp'),
                               {'model.backbone': backbone, 'model.method': 'grasp_id', 'model.gate': 'none',
-                               'model.id_start': 'text'}, ours=True))
+                               'model.id_init': 'text'}, ours=True))
     return cells
 
 
@@ -99,9 +99,9 @@ def ablation(dataset: str = 'beauty', recipe: str = 'paper') -> list[Cell]:
         ('calibrated_prefix', 'calibrated gate, prefix', None,
          {'model.gate': 'calibrated', 'model.user_context': 'prefix'}),
         ('printed_prefix', 'printed gate, prefix', None, {'model.user_context': 'prefix'}),
-        ('hidden_text', 'gate in the hidden space', None, {'model.space': 'hidden'}),
+        ('hidden_text', 'gate in the hidden space', None, {'model.gate_space': 'hidden'}),
         ('hidden_prefix', 'gate in the hidden space, prefix', None,
-         {'model.space': 'hidden', 'model.user_context': 'prefix'})]
+         {'model.gate_space': 'hidden', 'model.user_context': 'prefix'})]
     return [Cell(_SHARED.get(name, f'ablation_{name}'), label, BACKBONES['sasrec'],
                  published if dataset == 'beauty' else None,
                  {'model.backbone': 'sasrec', **PRINTED, **settings}, ours=name != 'no_attention')
@@ -114,11 +114,11 @@ def leaks() -> list[Cell]:
     Texts are encoded by LSA, as they have to be written anew.
     """
     spaces = {'printed': {'model.gate': 'paper'}, 'calibrated': {'model.gate': 'calibrated'},
-              'hidden': {'model.gate': 'paper', 'model.space': 'hidden'}}
+              'hidden': {'model.gate': 'paper', 'model.gate_space': 'hidden'}}
     contexts: dict[str, tuple[str, dict[str, Any]]] = {
         'text': ('whole-history text', {}), 'prefix': ('prefix mean', {'model.user_context': 'prefix'}),
         'both': ('prefix mean + text with dropout', {'model.user_context': 'both'}),
-        'held_out': ('text without the last 2, only these supervised', {'text.held_out': 2, 'train.last_only': 2}),
+        'held_out': ('text without the last 2, only these supervised', {'text.held_out': 2, 'train.supervise_last': 2}),
         'leaky': ('LEAKY: text names the answers', {'text.history': 'all', 'text.audit': False})}
     return [Cell(f'leak_{gate}_{context}', label, f'{gate} gate', None,
                  {'model.backbone': 'sasrec', **PRINTED, 'encode.kind': 'lsa', **space, **change}, ours=True)
@@ -193,7 +193,7 @@ def corruptions(dataset: str) -> dict[str, Callable[[float], dict[str, Any]]]:
 
 
 def _corrupt(who: str, kind: str, share: float) -> dict[str, Any]:
-    return {'encode.corrupt.who': who, 'encode.corrupt.kind': kind, 'encode.corrupt.share': share}
+    return {'encode.corrupt.target': who, 'encode.corrupt.kind': kind, 'encode.corrupt.share': share}
 
 
 def curves(recipe: str = 'paper') -> list[Cell]:

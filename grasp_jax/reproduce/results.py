@@ -75,7 +75,7 @@ def write_case_study(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
     """
     reports = runs.reports(cells, seeds, folder)
     done = [cell for cell in cells if cell.name in reports]
-    if not any('encode.corrupt.who' in cell.settings for cell in done):  # else it is not said whose text is wrong
+    if not any('encode.corrupt.target' in cell.settings for cell in done):  # else it is not said whose text is wrong
         raise _nothing('figure3', seeds, folder)
     configs = [runs.config_of(cell, base, recipe, reports[cell.name]['seeds'], changes) for cell in done]
     found, wrong = case_study.matching_scores(done, configs, folder)
@@ -116,7 +116,7 @@ def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
                   robustness.as_markdown(rows, protocol)]
     gates = []
     for line in rows:
-        if line.cell.ours and 'encode.corrupt.who' in line.cell.settings:  # else it is not said whose text is wrong
+        if line.cell.ours and 'encode.corrupt.target' in line.cell.settings:  # else it is not said whose text is wrong
             config = runs.config_of(line.cell, base, recipe, line.report['seeds'], changes)
             gates.append((line.cell, robustness.measure_gates(config, folder / line.cell.name,
                                                               runs.stages_of(config, folder))))

@@ -13,7 +13,7 @@ import ml_collections
 
 from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
-from grasp_jax.config import changed, recipes
+from grasp_jax.config import changed, old_keys, recipes
 from grasp_jax.evaluation.report import load_report, of_seeds
 from grasp_jax.models.spec import model_spec
 from grasp_jax.pipeline.stages import prepare_knowledge, run_on, run_pipeline
@@ -68,7 +68,7 @@ def config_of(cell: Cell, base: ml_collections.ConfigDict, recipe: str, seeds: S
             raise UserError(f'--changes: {key} is what the row {cell.label!r} is about; leave it out')
     config = ml_collections.ConfigDict(base.to_dict())
     recipes.apply(config, recipe)
-    config = changed(config, {'model.id_start': 'random', **cell.settings, **changes})  # as the rows' papers have it
+    config = changed(config, {'model.id_init': 'random', **cell.settings, **changes})  # as the rows' papers have it
     if 'train.loss' not in changes and config.train.loss == 'softmax' and model_spec(
         config, num_items=1).items_depend_on_user:
         config.train.loss = 'sampled_softmax'  # with a gate the whole catalogue costs too much
@@ -196,7 +196,8 @@ def _odd_one(stated: Mapping[pathlib.Path, Any]) -> tuple[pathlib.Path, pathlib.
 def stages_of(config: ml_collections.ConfigDict, folder: pathlib.Path) -> pathlib.Path:
     """The folder of prepared data and tables that all cells with the same ones share; other tables would push them
     out of it."""
-    what = {section: config[section].to_dict() for section in ('data', 'text', 'encode', 'retrieve')}
+    what = {section: old_keys.first_named(section, config[section].to_dict())
+            for section in ('data', 'text', 'encode', 'retrieve')}
     return folder.parent / 'stages' / artefacts.fingerprint('stages', what, [])[:8]
 
 

@@ -48,7 +48,7 @@ def retrieve(dataset: Dataset, encode_folder: pathlib.Path, config: ml_collectio
                                              dataset.interactions.num_items)
     item_groups = groups_of(dataset.item_attributes, settings.item_group, 'item_group')
     user_groups = groups_of(dataset.user_attributes, settings.user_group, 'user_group')
-    disk.require(folder, items.nbytes + users.nbytes + 4 * settings.reduce_to * (len(items) + len(users)), 'retrieve',
+    disk.require(folder, items.nbytes + users.nbytes + 4 * settings.pca_dim * (len(items) + len(users)), 'retrieve',
                  'make room or choose a --workdir on another disk')
     kept = artefacts.unfinished(folder)
     item_ids, item_facts = _search(items[1:], settings, item_groups, kept / 'items')
@@ -203,7 +203,7 @@ def groups_of(attributes: collections.abc.Sequence[collections.abc.Mapping[str, 
 def _search(vectors: np.ndarray, settings: ml_collections.ConfigDict, groups: np.ndarray | None,
             kept: pathlib.Path) -> tuple[np.ndarray, dict[str, Any]]:
     start = time.monotonic()
-    narrow = 0 < settings.reduce_to < vectors.shape[1]
+    narrow = 0 < settings.pca_dim < vectors.shape[1]
     if narrow:
         found = _narrowly(vectors, settings, groups, kept)
     else:
@@ -212,7 +212,7 @@ def _search(vectors: np.ndarray, settings: ml_collections.ConfigDict, groups: np
     # What really ran: with small groups only, ScaNN leaves everything to the exact search.
     approximate = resolve(settings.method, len(vectors)) == 'scann' and largest >= SCANN_FROM
     facts = {'method': 'scann' if approximate else 'exact',
-             'width': settings.reduce_to if narrow else vectors.shape[1], 'seconds': round(time.monotonic() - start, 2),
+             'width': settings.pca_dim if narrow else vectors.shape[1], 'seconds': round(time.monotonic() - start, 2),
              'rows': len(vectors), 'rows_without_neighbours': int((found == exact.NONE).all(axis=1).sum()),
              'recall': None, 'recall_rows': 0}
     if groups is not None:
@@ -231,7 +231,7 @@ def _narrowly(vectors: np.ndarray, settings: ml_collections.ConfigDict, groups: 
         by_size[len(members) >= SCANN_FROM].append(members)
     units = by_size[True] + ([np.concatenate(by_size[False])] if by_size[False] else [])
     kept.mkdir(exist_ok=True)
-    return pca_search.nearest(vectors, settings.k, settings.reduce_to, settings.candidates,
+    return pca_search.nearest(vectors, settings.k, settings.pca_dim, settings.candidates,
                               lambda some, count, their: neighbours(some, count, settings.method, their), units, groups,
                               kept)
 

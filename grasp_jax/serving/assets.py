@@ -191,10 +191,10 @@ def _best_params(folder: pathlib.Path, seed: int, config: ml_collections.ConfigD
 
 def ranked_on_host(spec: TrainSpec, state: TrainState) -> Any:
     """`ranked_params` as numpy arrays, without a program to compile, seconds long."""
-    if not spec.average:
+    if not spec.ema_decay:
         return jax.tree.map(np.asarray, state.params)
     mean = state.optimizer[-1]
-    correction = np.float32(1 - np.float32(spec.average) ** int(mean.count))
+    correction = np.float32(1 - np.float32(spec.ema_decay) ** int(mean.count))
     return jax.tree.map(lambda leaf: np.asarray(leaf) / correction, mean.ema)
 
 

@@ -118,7 +118,7 @@ def texts_of(rows: Sequence[Record], config: ml_collections.ConfigDict) -> list[
     left_out = listed(config.text.get('leave_out', ''))
     for identity, attributes in rows:
         text = clean(attributes.get(TEXT))
-        if not text and config.text.writer == 'model':
+        if not text and config.text.source == 'model':
             raise UserError(f'new item {identity!r}: a language model wrote the texts of this run; give its text in a '
                             'column `text`, or run --mode=refresh with the new catalogue')
         found.append(text or cut(item_text(less(attributes, left_out), domain), config.text.max_chars))

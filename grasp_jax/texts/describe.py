@@ -15,6 +15,7 @@ from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
 from grasp_jax.common.lazy import json_lines
 from grasp_jax.common.progress import Bar
+from grasp_jax.config import old_keys
 from grasp_jax.config.rules import among, not_negative, require
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.texts import answer_columns, audit, domains, llm_texts, prompts
@@ -24,7 +25,7 @@ ITEMS = 'item_texts.jsonl'
 USERS = 'user_texts.jsonl'
 ITEMS_SENT, USERS_SENT = 'item_prompts.jsonl', 'user_prompts.jsonl'  # filled templates that a language model was sent
 TEXT_RULES = (
-    among('text.writer', ('template', 'model'), '{name}={value!r}: choose template or model'),
+    among('text.source', ('template', 'model'), '{name}={value!r}: choose template or model'),
     among('text.history', ('train', 'all'), '{name}={value!r}: choose train or all'),
     not_negative('text.held_out'))
 
@@ -48,7 +49,7 @@ def describe(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathli
     Raises:
       UserError: a setting is wrong, a text leaks a held-out item, or the language model's server cannot be used.
     """
-    by_model = config.text.writer == 'model'
+    by_model = config.text.source == 'model'
     files = (ITEMS_SENT, USERS_SENT) if by_model else (ITEMS, USERS)
     ids = (dataset.item_ids, dataset.user_ids)
     cut = [_write(folder / file, names, *texts) for file, names, *texts in zip(
@@ -90,7 +91,7 @@ def describe(dataset: Dataset, config: ml_collections.ConfigDict, folder: pathli
         if 1 < len(written[0]) and len(set(written[0])) == 1:
             raise UserError(f'{dataset.name}: the language model says the same of all items ({written[0][0][:80]!r}), '
                             'which tells nothing of them; use another model or wording, or '
-                            'text.writer=template')
+                            'text.source=template')
     return facts
 
 
@@ -113,9 +114,9 @@ def stage_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
     found = config.text.to_dict()
     if not found['leave_out']:  # as before there was such a setting
         del found['leave_out']
-    if found.pop('writer') == 'model':
-        found['llm'] = {key: config.llm[key] for key in ('model', 'revision', 'temperature', 'seed', 'max_tokens',
-                                                         'extra', 'tries')}
+    if found.pop('source') == 'model':
+        found['llm'] = old_keys.first_named('llm', {key: config.llm[key] for key in (
+            'model', 'revision', 'temperature', 'seed', 'max_tokens', 'extra', 'max_attempts')})
     if config.text.domain not in domains.NAMES:
         found['domain_file'] = artefacts.file_checksum(domains.path_of(config.text.domain))
     return {**found, 'version': domains.load(config.text.domain).version}

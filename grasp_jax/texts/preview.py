@@ -51,7 +51,7 @@ def estimate(asked: PromptSet, config: ml_collections.ConfigDict, store: pathlib
         known = Tokens.learned(totals)
         left = tokens = 0
         seen: set[str] = set()
-        for prompt in prompt_runner.pending(asked.prompts(), responses, limits.tries, seen):
+        for prompt in prompt_runner.pending(asked.prompts(), responses, limits.max_attempts, seen):
             left += 1
             tokens += known.of(prompt.messages)
     answer = asked.model.max_tokens if known.answer is None else known.answer

@@ -58,13 +58,13 @@ def draw_samples(model: Recommender, spec: TrainSpec, shape: batches.BatchSizes,
         if model.spec.masks_inputs:
             masked = sampling.draw_hidden(mask_key, packed, model.spec.hidden_share)
         is_target = (packed.segment > 0) & ~sampling.is_last(packed)
-        if spec.last_only:
-            is_target &= sampling.from_the_end(packed) <= spec.last_only
+        if spec.supervise_last:
+            is_target &= sampling.from_the_end(packed) <= spec.supervise_last
         targets = sampling.targets_everywhere(is_target, shape.groups)
     else:
         masked = sampling.draw_cloze_mask(mask_key, packed, spec.mask_prob, spec.mask_last_prob)
-        if spec.last_only:
-            masked &= sampling.from_the_end(packed) < spec.last_only
+        if spec.supervise_last:
+            masked &= sampling.from_the_end(packed) < spec.supervise_last
         targets = sampling.find_targets(masked, shape.groups, shape.targets)
     if not spec.own_negatives:
         count = 0 if spec.loss == 'softmax' else spec.negatives

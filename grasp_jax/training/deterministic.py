@@ -59,7 +59,7 @@ Loss = Callable[[Any, Any, PackedRows, StepSamples, jax.Array], jax.Array]  # pa
 
 
 def check_micro_batches(parts: int, spec: ModelSpec, mesh: Mesh) -> None:
-    """Checks `config.train.parts` against the model and the devices.
+    """Checks `config.train.micro_batches` against the model and the devices.
 
     Raises:
       UserError: names the setting and the remedy.
@@ -67,12 +67,12 @@ def check_micro_batches(parts: int, spec: ModelSpec, mesh: Mesh) -> None:
     if not parts:
         return
     if parts < 0 or parts % mesh.size:
-        raise UserError(f'train.parts={parts}: must be a multiple of the number of devices, {mesh.size}, or 0')
+        raise UserError(f'train.micro_batches={parts}: must be a multiple of the number of devices, {mesh.size}, or 0')
     if mesh.shape['model'] > 1:
-        raise UserError(f'train.parts={parts}: every device needs whole tables; use '
+        raise UserError(f'train.micro_batches={parts}: every device needs whole tables; use '
                         'train.mesh="(-1,1)" or parts=0')
-    if spec.auxiliary_weight:
-        raise UserError(f'train.parts={parts}: {spec.method} compares items or users across the batch; use '
+    if spec.aux_loss_weight:
+        raise UserError(f'train.micro_batches={parts}: {spec.method} compares items or users across the batch; use '
                         'parts=0 or another method')
 
 

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
-from grasp_jax.config import default, saved_config
+from grasp_jax.config import default, old_keys, saved_config
 from grasp_jax.distributed import processes
 from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.models.recommender import Recommender
@@ -88,8 +88,9 @@ def find(config: ml_collections.ConfigDict, seed: int) -> Earlier:
     # The file of the work folder names the settings of its last command; the seed's own are those of the parameters.
     manifest = artefacts.read_json(pathlib.Path(name) / f'seed{chosen}' / artefacts.MANIFEST)
     known = default()
-    known.model.update({key: value for key, value in manifest['config']['model'].items() if key in known.model})
-    known.train.average = manifest['config']['train'].get('average', known.train.average)
+    earlier = old_keys.named_now('', manifest['config'])
+    known.model.update({key: value for key, value in earlier['model'].items() if key in known.model})
+    known.train.ema_decay = earlier['train'].get('ema_decay', known.train.ema_decay)
     found = Earlier(name, chosen, known, stages)
     if not (found.folder / 'checkpoints').is_dir():
         raise found.refused(f'{found.folder} has no checkpoints, as of runs that are handed on; make it anew in '

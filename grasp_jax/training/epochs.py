@@ -82,7 +82,7 @@ class Epochs:
         self._key = step_key(seed)
         self._targets = target_count(run.model, self._spec)
         self.shape = batches.usual_shape(self.sequences, self._settings.batch_size, seed,
-                                         self._settings.parts or run.mesh.size, self._targets)
+                                         self._settings.micro_batches or run.mesh.size, self._targets)
         self._similar = None
         if run.model.spec.uses_similar_users:
             assert run.pretrained.similar_users is not None
@@ -100,18 +100,18 @@ class Epochs:
 
     @property
     def passes(self) -> int:
-        """How often an epoch runs over all users: as often as `min_epoch_steps` takes."""
-        return max(1, -(-self._settings.min_epoch_steps // self._pass_steps))
+        """How often an epoch runs over all users: as often as `min_steps_per_epoch` takes."""
+        return max(1, -(-self._settings.min_steps_per_epoch // self._pass_steps))
 
     @property
     def steps(self) -> int:
-        """Steps of an epoch: all of its passes, or the first `epoch_steps` batches of them."""
+        """Steps of an epoch: all of its passes, or the first `steps_per_epoch` batches of them."""
         whole = self.passes * self._pass_steps
-        return min(self._settings.epoch_steps or whole, whole)
+        return min(self._settings.steps_per_epoch or whole, whole)
 
     def users(self, epoch: int) -> int:
         """Users of an epoch, each as often as it comes."""
-        if not self._settings.epoch_steps:
+        if not self._settings.steps_per_epoch:
             return self.passes * len(self.sequences.users)
         return int(np.count_nonzero(self.plan(epoch).placement.length))  # empty places may lie in any batch
 
@@ -163,7 +163,7 @@ class Epochs:
         if self._similar is not None:
             similar = self._similar.plan(plan, self.shape.groups, tuple(rows for rows, _ in self.shape.similar))
             shape = shape._replace(similar=tuple((each.num_rows, each.width) for each in similar))
-        size = self._settings.steps_per_call
+        size = self._settings.scan_steps
         if self._run.host is not None:
             size = min(size, self._host_steps(shape, self._run.host))
 

@@ -42,7 +42,7 @@ def train(run: TrainingSetup, seed: int, folder: pathlib.Path,
       UserError: the loss is no longer a number, or no user has two training interactions.
       RunInterrupted: SIGTERM or a preemption notice came, and the state is saved.
     """
-    settings, spec, protocol = run.config.train, train_spec(run.config), run.config.evaluate.select_by
+    settings, spec, protocol = run.config.train, train_spec(run.config), run.config.evaluate.selection_protocol
     epochs = Epochs(run, seed)
     validate = run.evaluator('valid')
     wanted = _wanted(run, validate.users, 'valid')

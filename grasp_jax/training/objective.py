@@ -19,7 +19,7 @@ def batch_loss(params: Any, model: Recommender, spec: TrainSpec, data: DeviceDat
     def loss(model: Recommender) -> jax.Array:
         encoded = model(data.tables, batch.users, batch.packed, drawn.masked, train=True)
         ranking = ranking_loss(model, spec, data, batch, drawn, encoded)
-        weight = model.spec.auxiliary_weight
+        weight = model.spec.aux_loss_weight
         if not weight:
             return ranking
         return ranking + weight * model.auxiliary(data.tables, batch.users, batch.packed, drawn, encoded, batch.last,
@@ -49,5 +49,5 @@ def ranking_loss(model: Recommender, spec: TrainSpec, data: DeviceData, batch: B
         return losses.binary_cross_entropy(positive, negative, weight)
     if spec.loss == 'gbce':
         share = min(1.0, spec.negatives / max(model.spec.num_items - 1, 1))
-        return losses.generalised_bce(positive, negative, weight, share, spec.calibration)
+        return losses.generalised_bce(positive, negative, weight, share, spec.gbce_t)
     return losses.sampled_softmax(positive, negative, weight)

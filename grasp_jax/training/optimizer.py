@@ -10,7 +10,7 @@ from grasp_jax.training.train_spec import TrainSpec
 def make_optimizer(spec: TrainSpec) -> optax.GradientTransformation:
     """Adam, decoupled weight decay and a mean of the parameters where asked for."""
     adam = optax.adamw(spec.learning_rate, weight_decay=spec.weight_decay)
-    return optax.chain(adam, keep_mean(spec.average)) if spec.average else adam
+    return optax.chain(adam, keep_mean(spec.ema_decay)) if spec.ema_decay else adam
 
 
 def keep_mean(decay: float) -> optax.GradientTransformation:

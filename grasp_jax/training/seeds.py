@@ -9,7 +9,7 @@ from typing import Any
 import ml_collections
 
 from grasp_jax.common import artefacts
-from grasp_jax.config import default
+from grasp_jax.config import default, old_keys
 from grasp_jax.distributed import processes
 from grasp_jax.ranking.lists import Lists, depth_of, save_lists
 from grasp_jax.ranking.metrics import RANKS_FILE, finished_seeds, load_ranks, save_ranks
@@ -22,7 +22,7 @@ __all__ = ['claim_run', 'finished_seeds', 'train_and_test']
 
 LOG = logging.getLogger(__name__)
 # Settings that change how a run is carried out, not what comes out of it.
-_EXECUTION_ONLY_KEYS = ('recipe', 'seeds', 'steps_per_call', 'mesh', 'tables', 'chunk_mb', 'sinks')
+_EXECUTION_ONLY_KEYS = ('recipe', 'seeds', 'scan_steps', 'mesh', 'vector_placement', 'chunk_mb', 'sinks')
 # Settings that shape the report alone: of a finished run they may change.
 _OF_THE_REPORT = {'evaluate': ('ks', 'head_user', 'head_item')}
 
@@ -70,7 +70,8 @@ def claim_run(folder: pathlib.Path, config: ml_collections.ConfigDict, inputs: S
     settings = {'model': config.model.to_dict(), 'evaluate': config.evaluate.to_dict(), 'train': train}
     # A new setting's default leaves things as they were, so that runs from before it stay what they are.
     free = {**_OF_THE_REPORT, **({'train': growing.SETTINGS} if may_grow else {})}
-    artefacts.claim(folder, settings, inputs, default().to_dict(), free, made_of)
+    artefacts.claim(folder, old_keys.first_named('', settings), inputs, old_keys.first_named('', default().to_dict()),
+                    free, made_of)
 
 
 def _train_and_test(run: TrainingSetup, seed: int, folder: pathlib.Path, inputs: str, made_of: str) -> pathlib.Path:

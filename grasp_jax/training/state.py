@@ -65,7 +65,7 @@ def key_of_step(key: jax.Array, step: jax.Array) -> jax.Array:
 
 def ranked_params(spec: TrainSpec, state: TrainState) -> Any:
     """What a state ranks with: its parameters, or their mean over the steps so far."""
-    if not spec.average:
+    if not spec.ema_decay:
         return state.params
     mean: optax.EmaState = state.optimizer[-1]
-    return optax.tree.bias_correction(mean.ema, spec.average, mean.count)
+    return optax.tree.bias_correction(mean.ema, spec.ema_decay, mean.count)

@@ -44,8 +44,8 @@ def train_steps(model: Recommender, spec: TrainSpec, mesh: Mesh, shape: batches.
 
 def loss_and_gradient(params: Any, model: Recommender, spec: TrainSpec, mesh: Mesh, data: DeviceData, batch: Batch,
                       drawn: StepSamples, dropout_key: jax.Array) -> tuple[jax.Array, Any]:
-    """`batch_loss` and its gradient, in micro-batches where `spec.parts` asks for that."""
-    if not spec.parts:
+    """`batch_loss` and its gradient, in micro-batches where `spec.micro_batches` asks for that."""
+    if not spec.micro_batches:
         return jax.value_and_grad(batch_loss)(params, model, spec, data, batch, drawn, dropout_key)
 
     def loss(params: Any, known: Any, packed: batches.PackedRows, drawn: StepSamples, key: jax.Array) -> jax.Array:
@@ -53,4 +53,4 @@ def loss_and_gradient(params: Any, model: Recommender, spec: TrainSpec, mesh: Me
         return batch_loss(params, model, spec, data, Batch(users, packed, last), drawn, key)
 
     known = data, batch.users, batch.last
-    return deterministic.value_and_grad(loss, mesh, spec.parts, params, known, batch.packed, drawn, dropout_key)
+    return deterministic.value_and_grad(loss, mesh, spec.micro_batches, params, known, batch.packed, drawn, dropout_key)

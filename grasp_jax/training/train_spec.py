@@ -13,18 +13,18 @@ class TrainSpec:
 
     learning_rate: float
     weight_decay: float
-    average: float
+    ema_decay: float
     mask_prob: float
     mask_last_prob: float
     loss: str
     negatives: int
     shared_negatives: bool
-    popularity: float
+    negative_popularity: float
     temperature: float
-    calibration: float
+    gbce_t: float
     softmax_dtype: str
-    last_only: int
-    parts: int
+    supervise_last: int
+    micro_batches: int
 
     @property
     def own_negatives(self) -> int:

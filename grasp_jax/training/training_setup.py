@@ -86,11 +86,12 @@ class TrainingSetup:
           UserError: no user has another candidate, so that no epoch could be picked.
         """
         given = (self.model, self.mesh, self.data, self.interactions, split, self.negatives[split],
-                 self.config.evaluate.users_per_batch, self.config.evaluate.users, self.config.evaluate.repeats)
+                 self.config.evaluate.users_per_batch, self.config.evaluate.max_users, self.config.evaluate.repeats)
         found = Evaluator(*given) if self.host is None else StreamedEvaluator(*given, host=self.host)
         settings = self.config.evaluate
-        nobody = found.alone[settings.select_by].all() or (found.alone['sampled'].all() and not settings.repeats)
-        if split == 'valid' and nobody:
+        no_candidates = found.alone[settings.selection_protocol].all() or (
+            found.alone['sampled'].all() and not settings.repeats)
+        if split == 'valid' and no_candidates:
             raise UserError(f'{self.config.data.name or "the data set"}: none of its {len(found.users):,} evaluated '
                             'users has an item that could stand against the held-out one, as they have every item; '
                             'give more items')
@@ -130,15 +131,15 @@ def make_training_setup(config: ml_collections.ConfigDict, mesh: Mesh, interacti
     spec = model_spec(config, interactions.num_items, width)
     model = Recommender(dataclasses.replace(spec, table_mesh=table_mesh(mesh)))
     require(RECIPE_RULES, config)
-    check_micro_batches(config.train.parts, model.spec, mesh)
+    check_micro_batches(config.train.micro_batches, model.spec, mesh)
     items, cumulative = put_replicated((np.asarray(interactions.items, np.int32), _cumulative(config, interactions)),
                                        mesh)
     if tables is None or not spec.uses_vectors_in_forward:
         return TrainingSetup(config, model, mesh, DeviceData(items, None, cumulative),
                              interactions, negatives, pretrained=pretrained)
     settings, needs_users = config.train, model.spec.uses_user_vectors
-    dtype = jnp.dtype(settings.table_dtype or min(tables.items.dtype, np.dtype(np.float32)))
-    where = settings.tables
+    dtype = jnp.dtype(settings.vector_dtype or min(tables.items.dtype, np.dtype(np.float32)))
+    where = settings.vector_placement
     if where == 'auto':
         fit = fit_on_devices(tables, mesh, dtype.itemsize, needs_users, keys_kept=spec.gate_scores_are_constant)
         where = 'device' if processes.all_say(fit) else 'host'
@@ -146,7 +147,7 @@ def make_training_setup(config: ml_collections.ConfigDict, mesh: Mesh, interacti
         data = DeviceData(items, put_tables(tables, mesh, needs_users, dtype), cumulative)
         return TrainingSetup(config, model, mesh, data, interactions, negatives, pretrained=pretrained)
     require_rules_of_host(config, spec)
-    LOG.info('vectors stay on the host; the rows of a chunk of steps travel (train.tables)')
+    LOG.info('vectors stay on the host; the rows of a chunk of steps travel (train.vector_placement)')
     host = HostVectors(tables, mesh, needs_users, dtype)
     nothing = np.zeros(0, np.int32)
     padding = host.fetch(nothing, nothing, ROW_MULTIPLE, ROW_MULTIPLE)
@@ -163,7 +164,7 @@ def _forget_programs() -> None:
 
 def _cumulative(config: ml_collections.ConfigDict, interactions: Interactions) -> np.ndarray | None:
     """Cumulated chances of items as negatives, see `draws.cumulated`; None where all have the same."""
-    power = config.train.popularity
+    power = config.train.negative_popularity
     if not power:
         return None
     return cumulated(np.maximum(interactions.train_item_counts()[1:], 1) ** float(power))

@@ -123,7 +123,7 @@ def load(run: TrainingSetup, seed: int) -> Start:
     has_table = 'embedding' in ranked.get('encoder', {})
     ids = list(dataset_files.load(earlier.stages / 'prepare').item_ids) if has_table else []
     note = {'folder': earlier.name, 'seed': earlier.seed, 'epoch': epoch + 1, 'digest': _digest(ranked, ids)}
-    return Start(note, state, ranked, earlier.config.train.average, ids)
+    return Start(note, state, ranked, earlier.config.train.ema_decay, ids)
 
 
 def _digest(params: Any, item_ids: Sequence[str]) -> str:
@@ -158,7 +158,7 @@ def first_state(run: TrainingSetup, seed: int, folder: pathlib.Path) -> TrainSta
         new = int((known[1:] == 0).sum())
         what += f'; {new:,} new items, {new - lonely(known, neighbours):,} of them begin as their neighbours'
     LOG.info('seed %d begins with the %s', seed, what)
-    return goes_on(start, fresh, train_spec(run.config).average, known, neighbours)
+    return goes_on(start, fresh, train_spec(run.config).ema_decay, known, neighbours)
 
 
 def _matched(run: TrainingSetup, start: Start) -> tuple[np.ndarray, np.ndarray | None]:

@@ -37,7 +37,7 @@ def write(study: Any, config: ml_collections.ConfigDict, folder: pathlib.Path) -
     title = f'Search {study.study_name}: {config.data.name}, {backbone}, {method}'
     kept, several = sum(not is_stopped(trial) for trial in trials), 's' * (len(trials) > 1)
     state = (f'{len(trials)} trial{several}, {kept} of them trained to the end and {len(trials) - kept} stopped early; '
-             f'validation NDCG@10 ({config.evaluate.select_by}), %, seed {config.train.seeds[0]}.')
+             f'validation NDCG@10 ({config.evaluate.selection_protocol}), %, seed {config.train.seeds[0]}.')
     settings = {name: round(value, 12) if isinstance(value, float) else value  # 0.3, not 0.30000000000000004
                 for name, value in trials[0].user_attrs['settings'].items()}
     flags = ' '.join(f'--config.{name}={value}' for name, value in settings.items())

@@ -11,7 +11,7 @@ import ml_collections
 
 from grasp_jax.common import artefacts
 from grasp_jax.common.errors import Diverged, RunInterrupted, UserError
-from grasp_jax.config import changed, default
+from grasp_jax.config import changed, default, old_keys
 from grasp_jax.tune.spaces import SPACES, start_of
 
 LOG = logging.getLogger(__name__)
@@ -122,7 +122,8 @@ def _claim(workdir: pathlib.Path, config: ml_collections.ConfigDict, space: str)
     """A study is about one config; another one's trials would be taken for its own."""
     settings = config.to_dict()
     del settings['llm'], settings['data']['source']  # who wrote the texts and where the files lie is no matter here
-    artefacts.claim(workdir, settings, [space], default().to_dict())
+    artefacts.claim(workdir, old_keys.first_named('', settings), [space],
+                    old_keys.first_named('', default().to_dict()))
 
 
 def _check_start(space: str, config: ml_collections.ConfigDict, settings: dict[str, Any]) -> None:

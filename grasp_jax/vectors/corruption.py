@@ -13,7 +13,7 @@ import numpy as np
 from grasp_jax.vectors import vector_files
 
 KINDS = ('swap', 'noise')
-WHO = ('users', 'items', 'both')
+TARGETS = ('users', 'items', 'both')
 CORRUPTED = {'users': 'users_corrupted.npy', 'items': 'items_corrupted.npy'}
 
 

@@ -9,6 +9,6 @@ def origin(config: ml_collections.ConfigDict) -> str:
     """What made the vectors of a config, whose method reads such, in one phrase.
 
     Args:
-      config: the full config; reads `encode`, `text.writer` and `llm.model`.
+      config: the full config; reads `encode`, `text.source` and `llm.model`.
     """
     return encoder_of(config).origin()

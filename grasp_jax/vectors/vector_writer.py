@@ -54,7 +54,7 @@ def write_table(folder: pathlib.Path, name: str, source: Table, rows: np.ndarray
     """
     path, offset = (folder / vector_files.ITEMS, 1) if name == 'items' else (folder / vector_files.USERS, 0)
     dial = settings.corrupt
-    if not dial.share or dial.who not in (name, 'both'):
+    if not dial.share or dial.target not in (name, 'both'):
         return _write(path, source, rows, offset, settings)
     who = corruption.chosen(len(rows), dial.share, dial.seed)
     corruption.write_mask(folder, name, len(rows), who)

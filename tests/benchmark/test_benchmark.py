@@ -180,11 +180,11 @@ def test_vectors_that_nothing_can_be_searched_in_are_refused(tmp_path, content):
 def test_a_call_is_the_same_program_whatever_an_epoch_ends_with(tiny):
     run = make_training_setup(workload.config_of(TINY), make_mesh((1, 1), _one()), tiny[0], {}, tiny[1])
     with run.config.unlocked():
-        run.config.train.steps_per_call = len(Epochs(run, 0).plan(0)) - 1
+        run.config.train.scan_steps = len(Epochs(run, 0).plan(0)) - 1
     trainer = training._Trainer(run)
     for call in range(1, 4):
         trainer.steps()
-        assert int(trainer.state.step) == call * trainer.steps_per_call, 'the short end of an epoch is passed over'
+        assert int(trainer.state.step) == call * trainer.scan_steps, 'the short end of an epoch is passed over'
 
 
 @pytest.mark.parametrize('ending', ['parquet', 'csv'])

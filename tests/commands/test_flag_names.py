@@ -21,7 +21,8 @@ PACKAGE = pathlib.Path(grasp_jax.__file__).parent
 @pytest.mark.parametrize(('said', 'shown'), [
     ('train.loss=5: choose bce', '--config.train.loss=5: choose bce'),
     ('lower train.learning_rate.', 'lower --config.train.learning_rate.'),
-    ("train.tables='host': model.gate='softmax' is", "--config.train.tables='host': --config.model.gate='softmax' is"),
+    ("train.vector_placement='host': model.gate='softmax' is",
+     "--config.train.vector_placement='host': --config.model.gate='softmax' is"),
     ('(train.mesh), data.shop.seed=1; encode.corrupt.share=2',
      '(--config.train.mesh), --config.data.shop.seed=1; --config.encode.corrupt.share=2'),
     ('evaluate.ks="(1,10)"', '--config.evaluate.ks="(1,10)"')])

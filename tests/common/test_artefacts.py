@@ -168,10 +168,10 @@ def test_a_folder_is_built_by_one_at_a_time(tmp_path):
 
 
 def test_a_setting_that_came_later_leaves_a_claimed_folder_its_owner_at_its_usual_value_alone(tmp_path):
-    usual = {'train': {'lr': 9, 'average': 0.0}}
+    usual = {'train': {'lr': 9, 'ema_decay': 0.0}}
     artefacts.claim(tmp_path / 'seed42', {'train': {'lr': 1}}, ['x'])
-    artefacts.claim(tmp_path / 'seed42', {'train': {'lr': 1, 'average': 0.0}}, ['x'], usual)
-    for other in ({'lr': 1, 'average': 0.5}, {'lr': 9, 'average': 0.0}):
+    artefacts.claim(tmp_path / 'seed42', {'train': {'lr': 1, 'ema_decay': 0.0}}, ['x'], usual)
+    for other in ({'lr': 1, 'ema_decay': 0.5}, {'lr': 9, 'ema_decay': 0.0}):
         with pytest.raises(UserError, match='was made with another config'):
             artefacts.claim(tmp_path / 'seed42', {'train': other}, ['x'], usual)
 

@@ -59,34 +59,35 @@ def test_the_strong_recipe_passes_the_door(name):
 
 @pytest.mark.parametrize('settings', [{'model.gate': 'none', 'train.loss': 'softmax'}, {'model.gate': 'softmax'}])
 def test_what_tables_on_the_host_cannot_do_is_refused_at_the_door(settings):
-    with pytest.raises(UserError, match="train.tables='host'"):
-        check_config(changed(default(), {'train.tables': 'host', **settings}))
+    with pytest.raises(UserError, match="train.vector_placement='host'"):
+        check_config(changed(default(), {'train.vector_placement': 'host', **settings}))
 
 
 @pytest.mark.parametrize(('section', 'key', 'value', 'word'), [
     ('model', 'gate', 'open', 'calibrated'), ('model', 'method', 'magic', 'grasp'),
     ('model', 'dropout', 1.0, 'below 1'), ('encode', 'kind', 'precomputed', 'item_vectors=FILE'),
-    ('model', 'num_heads', 3, 'divide'), ('train', 'patience', 0, 'above 0'), ('evaluate', 'select_by', 'luck', 'full'),
+    ('model', 'num_heads', 3, 'divide'), ('train', 'patience', 0, 'above 0'),
+    ('evaluate', 'selection_protocol', 'luck', 'full'),
     ('model', 'max_length', 0, 'at least 1'), ('train', 'seeds', (), r'as \(42'),
     ('train', 'seeds', (-1,), 'from 0 on'), ('train', 'seeds', (1, 1), 'different'),
     ('evaluate', 'ks', (), r'as \(1, 5'), ('evaluate', 'ks', ('10',), 'from 1 on'),
     ('evaluate', 'ks', (0,), 'from 1 on'), ('evaluate', 'head_item', -1, '0 or more'),
     ('train', 'weight_decay', float('nan'), 'finite'), ('train', 'learning_rate', float('inf'), 'finite'),
-    ('train', 'temperature', float('inf'), 'finite'), ('model', 'auxiliary_weight', float('nan'), 'finite'),
+    ('train', 'temperature', float('inf'), 'finite'), ('model', 'aux_loss_weight', float('nan'), 'finite'),
     ('train', 'seeds', (5, 5 + 2 ** 32), 'below 4294967296'), ('train', 'mesh', (True, 1), 'along data'),
-    ('train', 'popularity', 50.0, 'from 0 to 1'), ('train', 'mask_prob', 1.5, 'from 0 to 1'),
-    ('text', 'writer', 'poet', 'template or model'), ('encode', 'kind', 'lsaa', 'choose one of hashed'),
+    ('train', 'negative_popularity', 50.0, 'from 0 to 1'), ('train', 'mask_prob', 1.5, 'from 0 to 1'),
+    ('text', 'source', 'poet', 'template or model'), ('encode', 'kind', 'lsaa', 'choose one of hashed'),
     ('encode', 'dtype', 'int8', 'float16'), ('retrieve', 'method', 'magic', 'scann'),
     ('encode', 'batch_size', 0, 'above 0'), ('train', 'mesh', (1,), 'along data and along model'),
     ('train', 'mesh', (0, 1), 'along data'), ('model', 'dropout', 0.9999999, 'clearly below 1'),
-    ('model', 'auxiliary_weight', 0.1, 'method grasp has no auxiliary loss'),
-    ('evaluate', 'seed', -1, '0 or more'), ('evaluate', 'users', -1, '0 or more'),
-    ('train', 'epoch_steps', -1, '0 or more'), ('train', 'min_epoch_steps', -1, '0 or more'),
+    ('model', 'aux_loss_weight', 0.1, 'method grasp has no auxiliary loss'),
+    ('evaluate', 'seed', -1, '0 or more'), ('evaluate', 'max_users', -1, '0 or more'),
+    ('train', 'steps_per_epoch', -1, '0 or more'), ('train', 'min_steps_per_epoch', -1, '0 or more'),
     ('data', 'scale', 0.5, 'synthetic shop')])
 def test_settings_that_cannot_work_are_refused(section, key, value, word):
     config = default()
     config[section].update({key: value})
-    if key == 'popularity':
+    if key == 'negative_popularity':
         config.train.update({'shared_negatives': True, 'loss': 'sampled_softmax'})
     with pytest.raises(UserError, match=word) as caught:
         check_config(config)
@@ -95,10 +96,10 @@ def test_settings_that_cannot_work_are_refused(section, key, value, word):
 
 def test_settings_that_do_not_go_together_are_refused():
     config = default()
-    config.train.update({'shared_negatives': True, 'popularity': 0.5})
+    config.train.update({'shared_negatives': True, 'negative_popularity': 0.5})
     for loss in ('bce', 'gbce'):
         config.train.loss = loss
-        with pytest.raises(UserError, match='train.popularity=0.5: is corrected for in'):
+        with pytest.raises(UserError, match='train.negative_popularity=0.5: is corrected for in'):
             check_config(config)
     config = default()
     config.model.backbone = 'bert4rec'
@@ -107,7 +108,7 @@ def test_settings_that_do_not_go_together_are_refused():
         check_config(config)
 
 
-@pytest.mark.parametrize('settings', [{'writer': 'model'}, {'held_out': 1}, {'history': 'all'}])
+@pytest.mark.parametrize('settings', [{'source': 'model'}, {'held_out': 1}, {'history': 'all'}])
 def test_settings_of_texts_that_nobody_encodes_are_refused(settings):
     config = default()
     config.encode.update({'kind': 'precomputed', 'item_vectors': 'items.npy', 'item_ids': 'items.txt'})
@@ -120,11 +121,11 @@ def test_settings_of_texts_that_nobody_encodes_are_refused(settings):
     ('prices', ('mine', 0.15, 0.60), 'in one pair of brackets'),
     ('prices', (('mine', 0.1),), 'no model with its price'),
     ('prices', (('mine', float('nan'), 0.1),), 'no model'), ('max_usd', float('nan'), 'a finite number'),
-    ('key_variable', 'sk-secret', 'never the key itself'), ('base_url', 'http://me:secret@host/v1', 'without name'),
+    ('api_key_env', 'sk-secret', 'never the key itself'), ('base_url', 'http://me:secret@host/v1', 'without name'),
     ('extra', '{"n": 2}', "'n' is set by the program"), ('model', '', 'is missing')])
 def test_settings_of_the_language_model_are_looked_at_before_anything_is_asked(key, value, word):
     config = default()
-    config.text.writer = 'model'
+    config.text.source = 'model'
     config.llm.update({'model': 'mine', key: value})
     with pytest.raises(UserError, match=word) as caught:
         check_config(config)
@@ -134,8 +135,8 @@ def test_settings_of_the_language_model_are_looked_at_before_anything_is_asked(k
 
 
 def test_small_data_get_as_many_steps_as_big_ones_where_they_are_somebodys_own_alone():
-    assert [name for name in SHIPPED if load(name).train.min_epoch_steps] == ['own_data']
-    assert load('own_data:paper').train.min_epoch_steps == load('own_data').train.min_epoch_steps
+    assert [name for name in SHIPPED if load(name).train.min_steps_per_epoch] == ['own_data']
+    assert load('own_data:paper').train.min_steps_per_epoch == load('own_data').train.min_steps_per_epoch
 
 
 def test_defaults_are_plain_values():

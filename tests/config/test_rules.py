@@ -16,8 +16,8 @@ from grasp_jax.training.recipe import RECIPE_RULES
     (rules.among('train.loss', lambda: ['bce'], rules.UNKNOWN), 'x', "train.loss='x' is not known; choose one of bce"),
     (rules.positive('train.batch_size'), 0, 'train.batch_size=0: must be above 0'),
     (rules.not_negative('data.shop.seed'), -1, 'data.shop.seed=-1: must be 0 or more'),
-    (rules.share('train.popularity'), 1.5, 'train.popularity=1.5: must be from 0 to 1'),
-    (rules.share('train.popularity'), float('nan'), 'train.popularity=nan: must be from 0 to 1'),
+    (rules.share('train.negative_popularity'), 1.5, 'train.negative_popularity=1.5: must be from 0 to 1'),
+    (rules.share('train.negative_popularity'), float('nan'), 'train.negative_popularity=nan: must be from 0 to 1'),
     (rules.positive('train.learning_rate'), float('nan'), 'train.learning_rate=nan: must be above 0'),
     (rules.finite('train'), float('inf'), 'train.weight_decay=inf: must be a finite number'),
     (rules.whole_numbers('train.seeds', 0, '(1, 2)'), (1, 1),
@@ -57,7 +57,7 @@ def test_a_model_is_refused_alike_with_and_without_the_pipeline():
 
 def test_usual_sizes_are_taken_where_none_is_given():
     spec = model_spec(changed(default(), {'model.method': 'rlmrec'}), num_items=5)
-    assert (spec.num_layers, spec.fusion_size, spec.auxiliary_weight) == (2, 128, 0.01)
+    assert (spec.num_layers, spec.fusion_size, spec.aux_loss_weight) == (2, 128, 0.01)
 
 
 def test_names_of_settings_are_those_of_the_config():
@@ -68,7 +68,7 @@ def test_names_of_settings_are_those_of_the_config():
 def test_prompts_can_be_shown_without_a_model_and_leave_the_config_alone(tmp_path, capsys):
     config = changed(default(), {
         'data.kind': 'shop', 'data.name': 'shop', 'data.shop.customers': 40, 'data.shop.products': 30,
-        'data.min_user': 1, 'data.min_item': 1, 'text.writer': 'model', 'text.domain': 'shop'}).lock()
+        'data.min_user': 1, 'data.min_item': 1, 'text.source': 'model', 'text.domain': 'shop'}).lock()
     before = config.to_dict()
     llm.show_prompts(config, tmp_path, 2)
     assert config.to_dict() == before and config.is_locked and 'item' in capsys.readouterr().out

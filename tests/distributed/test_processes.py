@@ -105,7 +105,7 @@ def test_the_others_are_told_of_an_error_and_not_of_a_signal_that_they_got_as_we
 
 def test_without_parts_two_processes_are_one_but_for_rounding(small_run, folders, small_processes):
     alone, together = folders
-    loop.train(small_run(train={'max_epochs': 1, 'steps_per_call': 2}), 0, alone)
+    loop.train(small_run(train={'max_epochs': 1, 'scan_steps': 2}), 0, alone)
     outputs(small_processes(together, 1, 2, 0))
     [one], [two] = read_metrics(alone), read_metrics(together)
     for key in ('loss', 'valid_ndcg10', 'valid_hr10'):
@@ -114,7 +114,7 @@ def test_without_parts_two_processes_are_one_but_for_rounding(small_run, folders
 
 def test_two_processes_are_one_and_a_signal_to_either_stops_both(small_run, folders, small_processes):
     alone, together = folders
-    run = small_run(train={'max_epochs': 2, 'steps_per_call': 2, 'parts': 2})
+    run = small_run(train={'max_epochs': 2, 'scan_steps': 2, 'micro_batches': 2})
     best = loop.train(run, 0, alone)
     lists = loop.test_ranks(run, 0, alone, best, depth=6)[1].ravel().tolist()
     assert all(f'lists {lists}' in text for text in outputs(small_processes(together, 2, 2, 2)))
@@ -136,7 +136,7 @@ def test_two_processes_are_one_and_a_signal_to_either_stops_both(small_run, fold
     assert 4 <= done < 5000
 
     # One process takes over from two, after the same steps.
-    longer = small_run(train={'max_epochs': done + 1, 'patience': 60, 'steps_per_call': 2, 'parts': 2})
+    longer = small_run(train={'max_epochs': done + 1, 'patience': 60, 'scan_steps': 2, 'micro_batches': 2})
     loop.train(longer, 0, together)
     lines = read_metrics(together)
     assert [line['epoch'] for line in lines] == list(range(1, done + 2))

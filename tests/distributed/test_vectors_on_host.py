@@ -29,17 +29,17 @@ def trained(run, epochs=2):
 
 @pytest.mark.parametrize('settings', [
     {'user_context': 'text'}, {'user_context': 'prefix', 'backbone': 'gru4rec'},
-    {'user_context': 'text', 'backbone': 'bert4rec', 'space': 'hidden'}], ids=str)
+    {'user_context': 'text', 'backbone': 'bert4rec', 'gate_space': 'hidden'}], ids=str)
 def test_training_is_the_same_bit_for_bit(small_run, settings):
-    device, device_losses = trained(small_run(train={'tables': 'device'}, **settings))
+    device, device_losses = trained(small_run(train={'vector_placement': 'device'}, **settings))
     for chunk_mb in (0.005, 512.0) if settings['user_context'] == 'prefix' else (0.005,):
-        host, host_losses = trained(small_run(train={'tables': 'host', 'chunk_mb': chunk_mb}, **settings))
+        host, host_losses = trained(small_run(train={'vector_placement': 'host', 'chunk_mb': chunk_mb}, **settings))
         assert device_losses == host_losses
         jax.tree.map(np.testing.assert_array_equal, device, host)
 
 
 def test_what_is_left_of_an_epoch_gets_the_rows_that_the_whole_one_gets(small_run):
-    epochs = Epochs(small_run(train={'tables': 'host', 'chunk_mb': 0.005}), 0)
+    epochs = Epochs(small_run(train={'vector_placement': 'host', 'chunk_mb': 0.005}), 0)
     for epoch in (0, 1):
         whole, left = list(epochs.chunks(epoch)), list(epochs.chunks(epoch, 4))
         assert len(whole) == 6 and len(left) == 2
@@ -47,14 +47,14 @@ def test_what_is_left_of_an_epoch_gets_the_rows_that_the_whole_one_gets(small_ru
 
 
 def test_a_mesh_shares_the_rows(small_run):
-    _, losses = trained(small_run(train={'tables': 'device'}), epochs=1)
-    _, shared = trained(small_run(mesh=(2, 4), train={'tables': 'host'}), epochs=1)
+    _, losses = trained(small_run(train={'vector_placement': 'device'}), epochs=1)
+    _, shared = trained(small_run(mesh=(2, 4), train={'vector_placement': 'host'}), epochs=1)
     np.testing.assert_allclose(losses, shared, rtol=1e-5)
 
 
 def test_small_memory_makes_many_chunks(small_run):
-    chunks = {chunk_mb: len(list(Epochs(small_run(train={'tables': 'host', 'chunk_mb': chunk_mb}), 0).chunks(0)))
-              for chunk_mb in (0.005, 512.0)}
+    runs = {size: small_run(train={'vector_placement': 'host', 'chunk_mb': size}) for size in (0.005, 512.0)}
+    chunks = {size: len(list(Epochs(run, 0).chunks(0))) for size, run in runs.items()}
     assert chunks == {0.005: 6, 512.0: 1}
 
 
@@ -63,7 +63,7 @@ def test_small_memory_makes_many_chunks(small_run):
 def test_ranks_are_the_same(small_run, backbone, context):
     ranks, lists = {}, {}
     for where in ('device', 'host'):
-        run = small_run(train={'tables': where}, user_context=context, backbone=backbone, max_length=5)
+        run = small_run(train={'vector_placement': where}, user_context=context, backbone=backbone, max_length=5)
         ranks[where], lists[where] = run.evaluator('test').ranks_and_lists(run.fresh_state(0).params, True, depth=12)
     assert len(ranks['host'].full) > 32, 'more than one batch'
     np.testing.assert_allclose(ranks['host'].sampled, ranks['device'].sampled)
@@ -85,7 +85,7 @@ def test_ties_count_half_wherever_the_tables_are(small_run, small_data, monkeypa
         twins = twins._replace(**{name: table})
     ranks, lists = {}, {}
     for where in ('device', 'host'):
-        run = small_run(train={'tables': where}, other=twins, user_context='text', max_length=5)
+        run = small_run(train={'vector_placement': where}, other=twins, user_context='text', max_length=5)
         found, best = run.evaluator('test').ranks_and_lists(run.fresh_state(0).params, True, depth=40)
         ranks[where], lists[where] = found.full, best
     histories = [set(run.interactions.sequence(user, 'test')) for user in run.evaluator('test').users]
@@ -101,7 +101,7 @@ def test_ties_count_half_wherever_the_tables_are(small_run, small_data, monkeypa
 def test_gates_and_scores_of_targets_are_the_same_and_those_of_one_user_at_a_time(small_run, context):
     gates, scores = {}, {}
     for where in ('device', 'host'):
-        run = small_run(train={'tables': where}, user_context=context, max_length=5)
+        run = small_run(train={'vector_placement': where}, user_context=context, max_length=5)
         evaluator, params = run.evaluator('test'), run.fresh_state(0).params
         gates[where], items = candidate_gates(evaluator, params)
         scores[where] = target_scores(evaluator, params)
@@ -155,7 +155,7 @@ def test_the_score_of_a_target_is_the_one_that_gives_its_rank(small_run, setting
 def test_a_softmax_over_all_items_is_refused_with_tables_on_the_host(small_run, monkeypatch):
     monkeypatch.setattr('grasp_jax.training.training_setup.fit_on_devices', lambda *_, **__: False)
     with pytest.raises(UserError, match='model.gate=softmax'):
-        small_run(train={'tables': 'auto'}, gate='softmax').evaluator('test')
+        small_run(train={'vector_placement': 'auto'}, gate='softmax').evaluator('test')
 
 
 def test_rows_that_were_asked_for_lie_at_their_slots():
@@ -208,6 +208,6 @@ def test_tables_that_are_larger_than_the_memory_stay_on_the_host():
 @pytest.mark.parametrize(('dtype', 'where'), (('bfloat16', 'device'), ('float16', 'host')))
 def test_tables_in_half_precision_train_about_the_same(small_run, dtype, where):
     exact, losses = trained(small_run())
-    half, half_losses = trained(small_run(train={'tables': where, 'table_dtype': dtype}))
+    half, half_losses = trained(small_run(train={'vector_placement': where, 'vector_dtype': dtype}))
     np.testing.assert_allclose(losses, half_losses, rtol=1e-2)
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(half))

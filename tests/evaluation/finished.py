@@ -20,7 +20,7 @@ def run(workdir, shop, seeds=(42,), method='grasp', best=0.3, unmasked=True, dep
     config.train.max_epochs = max_epochs
     config.evaluate.update(evaluate)
     users, targets = shop.evaluated_users(), shop.targets('test')
-    chosen = evenly_spread(len(users), config.evaluate.users)
+    chosen = evenly_spread(len(users), config.evaluate.max_users)
     users, targets = users[chosen], targets[chosen]
     run_dirs = [workdir / f'seed_{seed}' for seed in seeds]
     for seed, run_dir in zip(seeds, run_dirs, strict=True):

@@ -124,9 +124,9 @@ def test_baselines_are_ranked_once_for_what_was_prepared(tmp_path, shop, monkeyp
         again = against_baselines.ranks_of(tmp_path, known, config, vectors)
         assert np.array_equal(again['content'].full, whole['content'].full)
         assert 'content' not in against_baselines.ranks_of(tmp_path, known, config)  # of a method that reads no texts
-    config.evaluate.users = 20
+    config.evaluate.max_users = 20
     assert len(against_baselines.ranks_of(tmp_path, known, config)['popularity'].users) == 20
-    config.evaluate.users = 0
+    config.evaluate.max_users = 0
     manifest = artefacts.read_json(tmp_path / 'prepare' / artefacts.MANIFEST)
     artefacts.write_json(tmp_path / 'prepare' / artefacts.MANIFEST, {**manifest, 'fingerprint': 'another'})
     with monkeypatch.context() as patch, pytest.raises(AssertionError, match='they are there'):
@@ -193,17 +193,17 @@ def test_what_is_not_finished_is_said_everywhere(tmp_path, shop, capsys):
 
 
 def test_full_ranking_comes_first_where_it_picked_the_epoch(tmp_path, shop, capsys):
-    for select_by, order in (('full', ['full', 'sampled']), ('sampled', ['sampled', 'full'])):
-        found = run(tmp_path / select_by, shop, select_by=select_by,
+    for selection_protocol, order in (('full', ['full', 'sampled']), ('sampled', ['sampled', 'full'])):
+        found = run(tmp_path / selection_protocol, shop, selection_protocol=selection_protocol,
                     baselines=baselines.by_counts(shop, baselines.ranked(shop, draw_negatives(shop, 100, 42))))
-        for text in (report.render_terminal(found), (tmp_path / select_by / 'report.md').read_text()):
+        for text in (report.render_terminal(found), (tmp_path / selection_protocol / 'report.md').read_text()):
             lines = text.splitlines()
             values = [line.replace('|', ' ').split() for line in lines]
             assert [words[1] for words in values if words[:1] == ['NDCG']][:2] == order
             for start in ('group, %', 'baselines, %'):
                 head = next(line for line in lines if line.removeprefix('| ').startswith(start))
                 assert head.index(f'NDCG@10 {order[0]}') < head.index(f'NDCG@10 {order[1]}')
-        assert command.main([str(tmp_path / select_by)]) == 0
+        assert command.main([str(tmp_path / selection_protocol)]) == 0
         head = capsys.readouterr().out.splitlines()[0]
         assert head.index(f'NDCG@10 {order[0]}') < head.index(f'NDCG@10 {order[1]}') and f'gain, {order[0]}' in head
     with (tmp_path / 'full/report.json').open() as file:

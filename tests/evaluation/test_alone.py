@@ -70,5 +70,5 @@ def test_nothing_to_pick_an_epoch_by_is_refused():
     with pytest.raises(UserError, match='none of its 6 evaluated users has an item that could stand against'):
         run_of(shop).evaluator('valid')
     with pytest.raises(UserError, match='none of its 6 evaluated users'):
-        run_of(shop, **{'evaluate.select_by': 'full'}).evaluator('valid')  # the test item is no such item of the test
-    run_of(shop, repeats=True, **{'evaluate.select_by': 'full'}).evaluator('valid')
+        run_of(shop, **{'evaluate.selection_protocol': 'full'}).evaluator('valid')  # it is no such item of the test
+    run_of(shop, repeats=True, **{'evaluate.selection_protocol': 'full'}).evaluator('valid')

@@ -103,7 +103,7 @@ def test_ranks_are_those_with_seen_items_too_on_several_devices_and_from_the_hos
                for own, user in zip(lists, ranks.users, strict=True))
     others = [run_of(True, 4, **settings)]
     if settings.get('model.gate') != 'softmax' and settings.get('model.method') != 'none':
-        others.append(run_of(True, **{**settings, 'train.tables': 'host'}))
+        others.append(run_of(True, **{**settings, 'train.vector_placement': 'host'}))
     for other in others:
         again, same = other.evaluator('test').ranks_and_lists(params, full=True, depth=8)
         np.testing.assert_array_equal(again.full, ranks.full)

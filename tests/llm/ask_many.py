@@ -27,7 +27,7 @@ def questions(config, count):
 def config_for(url, settings=None):
     """A config whose language model is the scripted server."""
     config = default()
-    config.text.writer = 'model'
+    config.text.source = 'model'
     config.llm.update({'model': 'scripted', 'base_url': url, 'concurrency': 64, **(settings or {})})
     return config
 

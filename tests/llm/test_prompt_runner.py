@@ -169,7 +169,8 @@ def test_caps_stop_and_the_next_call_goes_on(scripted, tmp_path):
 
 def test_no_try_passes_the_cap(scripted, tmp_path):
     """Answers that are cut off cost twice as much the next time, and are looked at one by one."""
-    settings = {'max_usd': 0.25, 'prices': (('scripted', 0.0, 1000.0),), 'max_tokens': 4, 'tries': 9, 'concurrency': 1}
+    settings = {'max_usd': 0.25, 'prices': (('scripted', 0.0, 1000.0),), 'max_tokens': 4, 'max_attempts': 9,
+                'concurrency': 1}
     for faults in ({'long_answers': True}, {'long_answers': True, 'delay': 0.01}):
         folder = tmp_path / f'out{len(faults)}'
         with scripted(faults) as (url, _), pytest.raises(UserError, match='max_usd=0.25 leaves no room'):
@@ -178,7 +179,7 @@ def test_no_try_passes_the_cap(scripted, tmp_path):
             assert 0.2 < responses.totals('scripted').usage.completion / 1000 <= 0.25
     with scripted({'long_answers': True}) as (url, log):
         with pytest.raises(UserError, match='max_requests=5 is reached'):
-            write(config_for(url, {'max_tokens': 2, 'max_requests': 5, 'tries': 2}), 20, tmp_path / 'few')
+            write(config_for(url, {'max_tokens': 2, 'max_requests': 5, 'max_attempts': 2}), 20, tmp_path / 'few')
         assert len(log()) == 5, 'tries are requests'
 
 
@@ -222,7 +223,7 @@ def test_cut_answers_get_more_room(scripted, tmp_path):
         items, _, facts = write(config_for(url, {'max_tokens': 6}), 2, tmp_path / 'roomy')
         assert facts['fallbacks'] == 0 and len(log()) == 4 and items[0].endswith('.')
     with scripted({'long_answers': True}) as (url, log):
-        items, _, facts = write(config_for(url, {'max_tokens': 2, 'tries': 2}), 2, tmp_path / 'tight')
+        items, _, facts = write(config_for(url, {'max_tokens': 2, 'max_attempts': 2}), 2, tmp_path / 'tight')
         assert facts['fallback_reasons'] == {'cut off': 2} and items == [
             'The item has the following attributes: name is Thing 0.']
     with scripted({'long_answers': True}) as (url, log):  # after a stop the room goes on from where it was

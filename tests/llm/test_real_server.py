@@ -86,7 +86,7 @@ def wait_for(address, server, seconds=120):
 
 def config_for(served, tmp_path):
     config = default()
-    config.text.writer = 'model'
+    config.text.source = 'model'
     config.llm.update({'model': str(served[1]), 'base_url': served[0], 'concurrency': 4, 'max_tokens': 100,
                        'store': str(tmp_path / 'llm')})
     return config

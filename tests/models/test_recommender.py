@@ -16,9 +16,9 @@ ALL = (*CAUSAL, 'bert4rec')
 KINDS = [{'method': 'none'}, {'gate': 'paper', 'user_context': 'text'},
          {'gate': 'calibrated', 'user_context': 'prefix'},
          {'gate': 'softmax', 'user_context': 'text'}, {'gate': 'softmax', 'user_context': 'prefix'}, {'gate': 'none'},
-         {'gate': 'paper', 'space': 'hidden', 'user_context': 'prefix'},
-         {'gate': 'paper', 'space': 'hidden', 'user_context': 'text'},
-         {'method': 'llm_esr'}, {'method': 'grasp_id', 'user_context': 'both', 'space': 'hidden'}]
+         {'gate': 'paper', 'gate_space': 'hidden', 'user_context': 'prefix'},
+         {'gate': 'paper', 'gate_space': 'hidden', 'user_context': 'text'},
+         {'method': 'llm_esr'}, {'method': 'grasp_id', 'user_context': 'both', 'gate_space': 'hidden'}]
 CANDIDATES = [4, 9, 17, 30]
 
 
@@ -197,7 +197,7 @@ def test_level_switches_cut_their_level_off(small):
 @pytest.mark.parametrize('space', ('llm', 'hidden'))
 def test_grasp_starts_about_as_small_as_an_id_embedding(space):
     config = default()
-    config.model.space = space
+    config.model.gate_space = space
     vectors = np.random.default_rng(0).normal(size=(2, 300, 384)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
     vectors[:, 0] = 0

@@ -8,8 +8,8 @@ from grasp_jax.pipeline.stages import run_pipeline
 
 
 @pytest.mark.parametrize(('train', 'word'), [({'mesh': (64, 1)}, 'train.mesh=(64, 1)'),
-                                             ({'parts': -1}, 'train.parts=-1'),
-                                             ({'mesh': (-1, 2), 'parts': 8}, 'whole tables')])
+                                             ({'micro_batches': -1}, 'train.micro_batches=-1'),
+                                             ({'mesh': (-1, 2), 'micro_batches': 8}, 'whole tables')])
 def test_a_mesh_that_does_not_fit_the_devices_is_said_before_the_stages(train, word, tmp_path):
     config = default()
     config.train.update(train)

@@ -45,7 +45,7 @@ def config_of(folder, log, kind, url=''):
     config.evaluate.negatives = 10
     config.train.max_epochs = 1
     if url:
-        config.text.writer = 'model'
+        config.text.source = 'model'
         config.encode.model = 'vectors'
         config.llm.update({'model': 'scripted', 'base_url': url})
     return config

@@ -161,7 +161,7 @@ def test_some_users_get_the_ranks_that_they_get_among_all():
     negatives = {'test': draw_negatives(interactions, 9, seed=1)}
     found = []
     for count in (0, 7, 100):
-        config.evaluate.users = count
+        config.evaluate.max_users = count
         run = make_training_setup(config, make_mesh((1, 1), jax.devices()[:1]), interactions, negatives, None)
         found.append(run.evaluator('test')(run.fresh_state(0).params, full=True))
     everybody, some, more = found
@@ -173,7 +173,7 @@ def test_some_users_get_the_ranks_that_they_get_among_all():
 @pytest.mark.parametrize('settings', (
     {'gate': 'calibrated', 'user_context': 'prefix'}, {'gate': 'softmax', 'user_context': 'text'},
     {'method': 'grasp_id', 'backbone': 'bert4rec'}, {'gate': 'paper', 'user_context': 'text', 'backbone': 'gru4rec'},
-    {'space': 'hidden'}), ids=str)
+    {'gate_space': 'hidden'}), ids=str)
 def test_ranks_of_a_later_epoch_are_those_of_gate_scores_made_anew(settings, monkeypatch):
     run = small_run({'method': 'grasp', **settings})
     keeping = run.evaluator('valid')

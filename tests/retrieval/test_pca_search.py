@@ -20,7 +20,7 @@ def vectors_of(rows=900, width=96, dtype=np.float32):
 
 def settings_of(**values):
     settings = default().retrieve
-    settings.update({'k': 5, 'method': 'exact', 'reduce_to': 8, 'candidates': 40, **values})
+    settings.update({'k': 5, 'method': 'exact', 'pca_dim': 8, 'candidates': 40, **values})
     return settings
 
 
@@ -92,4 +92,4 @@ def test_the_number_of_processors_changes_no_direction(tmp_path):
 
 def test_too_few_candidates_are_refused():
     with pytest.raises(UserError, match='retrieve.candidates=4: must be at least k, 5'):
-        check_config(changed(default(), {'retrieve.k': 5, 'retrieve.reduce_to': 8, 'retrieve.candidates': 4}))
+        check_config(changed(default(), {'retrieve.k': 5, 'retrieve.pca_dim': 8, 'retrieve.candidates': 4}))

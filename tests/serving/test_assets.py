@@ -21,7 +21,7 @@ from tests.tiny_runs import tiny_config
 
 
 def test_the_mean_of_the_parameters_is_the_same_without_a_compiled_program():
-    config = load_spec(average=0.9)
+    config = load_spec(ema_decay=0.9)
     small = Small(method='none')
     state = init_state(small.model, config, None, 0)
     mean = state.optimizer[-1]._replace(count=jnp.asarray(7), ema=jax.tree.map(lambda leaf: leaf + 0.3, state.params))

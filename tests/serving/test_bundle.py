@@ -20,7 +20,7 @@ from tests.tiny_runs import item_id
 
 FORMS = (  # every method, backbone, gate and sight of users, each a few times
     {}, {'model__gate': 'none', 'model__backbone': 'bert4rec'},
-    {'model__gate': 'paper', 'model__space': 'hidden', 'model__backbone': 'gru4rec'},
+    {'model__gate': 'paper', 'model__gate_space': 'hidden', 'model__backbone': 'gru4rec'},
     {'model__user_context': 'text', 'encode__dtype': 'float16'},
     {'model__user_context': 'both', 'model__method': 'grasp_id', 'model__backbone': 'bert4rec'},
     {'model__method': 'none', 'model__backbone': 'gru4rec'}, {'model__method': 'llm_init'},

@@ -19,9 +19,9 @@ from grasp_jax.serving import engine as engines
 from grasp_jax.serving import scoring
 from tests.tiny_runs import ODD, USERS
 
-METHODS = ({}, {'model__gate': 'none'}, {'model__space': 'hidden'},
+METHODS = ({}, {'model__gate': 'none'}, {'model__gate_space': 'hidden'},
            {'model__user_context': 'text'}, {'model__method': 'none'}, {'model__method': 'llm_init'},
-           {'model__method': 'llm_esr'}, {'model__method': 'grasp_id', 'model__id_start': 'text'},
+           {'model__method': 'llm_esr'}, {'model__method': 'grasp_id', 'model__id_init': 'text'},
            {'model__backbone': 'bert4rec'}, {'model__backbone': 'gru4rec'},
            {'model__method': 'rlmrec', 'model__alignment': 'generative'})
 

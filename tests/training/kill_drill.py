@@ -21,7 +21,7 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PARTS = 4
-COMMON = ('--config=configs/demo.py', '--config.train.patience=1000', f'--config.train.parts={PARTS}')
+COMMON = ('--config=configs/demo.py', '--config.train.patience=1000', f'--config.train.micro_batches={PARTS}')
 
 
 def start(count, workdir, stages, epochs, log):
@@ -71,7 +71,8 @@ def parameters(workdir, stages, epochs):
     from grasp_jax.pipeline.stages import prepare_knowledge, run_on
     from grasp_jax.reproduce.runs import load_config
     from grasp_jax.training.checkpoints import Checkpoints
-    config = changed(load_config(str(ROOT / 'configs/demo.py')), {'train.max_epochs': epochs, 'train.parts': PARTS})
+    config = changed(load_config(str(ROOT / 'configs/demo.py')), {
+        'train.max_epochs': epochs, 'train.micro_batches': PARTS})
     run = run_on(config, prepare_knowledge(config, stages))
     with Checkpoints(workdir / 'seed42' / 'checkpoints') as found:
         state = found.load(epochs - 1, run.state_shapes(42), run.mesh)

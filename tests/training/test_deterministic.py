@@ -21,14 +21,14 @@ CASES = [{'method': 'grasp', 'gate': 'calibrated', 'user_context': 'prefix'},
 @pytest.mark.parametrize('train', [{}, STRONG], ids=('own', 'shared'))
 def test_parts_add_up_to_the_batch(small_run, settings, train):
     """Without dropout, which depends on the number of parts."""
-    run = small_run(mesh=(4, 1), dropout=0.0, train={'parts': 8, **train}, **settings)
+    run = small_run(mesh=(4, 1), dropout=0.0, train={'micro_batches': 8, **train}, **settings)
     batch, drawn, key, state = first_batch(run)
     found = []
     for parts in (8, 0):
         spec = train_spec(run.config)
         call = jax.jit(loss_and_gradient, static_argnums=(1, 2, 3))
-        found.append(call(state.params, run.model, type(spec)(**{**vars(spec), 'parts': parts}), run.mesh, run.data,
-                          batch, drawn, key))
+        spec = type(spec)(**{**vars(spec), 'micro_batches': parts})
+        found.append(call(state.params, run.model, spec, run.mesh, run.data, batch, drawn, key))
     (loss, gradients), (plain_loss, plain) = found
     np.testing.assert_allclose(loss, plain_loss, rtol=1e-6)
     for a, b in zip(jax.tree.leaves(gradients), jax.tree.leaves(plain), strict=True):
@@ -40,7 +40,7 @@ def test_one_device_and_four_give_the_same_bits(small_run, settings):
     """Wherever the vectors lie."""
     found = []
     for devices, tables in ((1, 'device'), (4, 'host')):
-        run = small_run(mesh=(devices, 1), train={'parts': 4, 'tables': tables}, **settings)
+        run = small_run(mesh=(devices, 1), train={'micro_batches': 4, 'vector_placement': tables}, **settings)
         state, losses = Epochs(run, 0).run(0, run.fresh_state(0), lambda share: None)
         found.append(jax.device_get((state, losses)))
     for a, b in zip(jax.tree.leaves(found[0]), jax.tree.leaves(found[1]), strict=True):
@@ -48,7 +48,7 @@ def test_one_device_and_four_give_the_same_bits(small_run, settings):
 
 
 def test_every_part_has_dropout_of_its_own(small_run):
-    run = small_run(method='none', train={'parts': 4})
+    run = small_run(method='none', train={'micro_batches': 4})
     batch, drawn, key, _ = first_batch(run)
     value, gradient = value_and_grad(lambda params, known, packed, drawn, key: params * jax.random.uniform(key),
                                      run.mesh, 4, np.float32(2), None, batch.packed, drawn, key)
@@ -63,7 +63,7 @@ def test_every_part_has_dropout_of_its_own(small_run):
     ((1, 1), 4, {'method': 'llm_esr'}, 'across the batch')])
 def test_what_cannot_be_done_in_parts_is_refused(small_run, mesh, parts, settings, message):
     with pytest.raises(UserError, match=message):
-        small_run(mesh=mesh, train={'parts': parts}, **settings)
+        small_run(mesh=mesh, train={'micro_batches': parts}, **settings)
 
 
 def test_the_softmax_equals_the_librarys_also_in_its_gradient():

@@ -85,11 +85,11 @@ def test_a_line_fits_a_narrow_terminal():
 
 
 def test_a_run_writes_each_epoch_once_into_a_log(small_run, tmp_path, capfd):
-    loop.train(small_run(method='none', train={'max_epochs': 3, 'steps_per_call': 4}), 0, tmp_path)
+    loop.train(small_run(method='none', train={'max_epochs': 3, 'scan_steps': 4}), 0, tmp_path)
     shown = capfd.readouterr().err
     lines = [line for line in shown.splitlines() if line.startswith('seed 0')]
     assert '\r' not in shown and sum('compiling' in line for line in lines) == 1
     epochs = [line for line in lines if 'valid NDCG@10 (sampled)' in line]
     assert [re.match(r'seed 0: (\d) of 3 epochs \[', line)[1] for line in epochs] == ['1', '2', '3']
-    loop.train(small_run(method='none', train={'max_epochs': 3, 'steps_per_call': 4}), 0, tmp_path)
+    loop.train(small_run(method='none', train={'max_epochs': 3, 'scan_steps': 4}), 0, tmp_path)
     assert 'epochs' not in capfd.readouterr().err, 'there is nothing to do'

@@ -34,7 +34,7 @@ def test_a_transfer_inside_a_chunk_would_be_noticed(small_run):
 
 
 def test_an_epoch_reports_its_progress_and_losses(small_run):
-    run = small_run(train={'steps_per_call': 2})
+    run = small_run(train={'scan_steps': 2})
     epochs, state, shares = Epochs(run, 0), run.fresh_state(0), []
     chunks = list(epochs.chunks(0))
     losses = []
@@ -48,15 +48,16 @@ def test_an_epoch_reports_its_progress_and_losses(small_run):
 
 @pytest.mark.parametrize('at_least', [0, 5, 6])
 def test_an_epoch_that_has_enough_steps_stays_as_it_is(small_run, at_least):
-    epochs, before = (Epochs(small_run(train={'min_epoch_steps': least}), 0) for least in (at_least, 0))
+    epochs, before = (Epochs(small_run(train={'min_steps_per_epoch': least}), 0) for least in (at_least, 0))
     assert (epochs.steps, epochs.passes, epochs.users(0)) == (6, 1, before.users(0))
     for one, two in zip(epochs.plan(1).placement, before.plan(1).placement, strict=True):
         np.testing.assert_array_equal(one, two)
 
 
 @pytest.mark.parametrize(('settings', 'steps', 'passes'), [
-    ({'min_epoch_steps': 7}, 12, 2), ({'min_epoch_steps': 13}, 18, 3),
-    ({'min_epoch_steps': 13, 'epoch_steps': 8}, 8, 3), ({'min_epoch_steps': 13, 'epoch_steps': 40}, 18, 3)])
+    ({'min_steps_per_epoch': 7}, 12, 2), ({'min_steps_per_epoch': 13}, 18, 3),
+    ({'min_steps_per_epoch': 13, 'steps_per_epoch': 8}, 8, 3),
+    ({'min_steps_per_epoch': 13, 'steps_per_epoch': 40}, 18, 3)])
 def test_an_epoch_of_too_few_steps_runs_over_all_users_again(small_run, settings, steps, passes):
     epochs, single = Epochs(small_run(train=settings), 0), Epochs(small_run(), 0)
     assert (epochs.steps, epochs.passes, len(epochs.plan(1))) == (steps, passes, steps)
@@ -72,7 +73,7 @@ def test_one_epoch_of_two_passes_is_two_epochs_of_one(small_run, method):
     """Whatever shares out the steps, the same ones are done: parameters, losses and draws agree bit for bit."""
     states, losses = [], []
     for least, count in ((0, 4), (12, 2)):
-        run = small_run(method=method, train={'min_epoch_steps': least, 'steps_per_call': 4})
+        run = small_run(method=method, train={'min_steps_per_epoch': least, 'scan_steps': 4})
         epochs, state, found = Epochs(run, 0), run.fresh_state(0), []
         for epoch in range(count):
             state, these = epochs.run(epoch, state, lambda share: None)

@@ -88,7 +88,7 @@ def test_a_run_whose_epochs_are_several_passes_grows_as_well(small_run, tmp_path
     found = []
     for folder, ends in ((tmp_path / 'grown', [(1, 1), (3, 1), (3, 9)]), (tmp_path / 'through', [(3, 9)])):
         for end in ends:
-            run, _ = train(small_run, folder, *end, min_epoch_steps=8)
+            run, _ = train(small_run, folder, *end, min_steps_per_epoch=8)
         found.append(left(run, folder))
     assert_equal(*found)
     assert [line[1] for line in found[0][0]] == [12, 24, 36]

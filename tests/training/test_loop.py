@@ -64,7 +64,7 @@ def test_the_run_ends_when_validation_stops_rising_and_keeps_the_best(small_run,
 
 
 def test_a_short_epoch_is_the_beginning_of_a_whole_one_and_the_next_has_other_users(small_run):
-    short, whole = (Epochs(small_run(train={'epoch_steps': steps}), 0) for steps in (2, 0))
+    short, whole = (Epochs(small_run(train={'steps_per_epoch': steps}), 0) for steps in (2, 0))
     assert short.steps == 2 and whole.steps == 6 and whole.users(0) == len(whole.sequences.users)
     assert short.users(0) == 30, 'empty places lie in all batches'
     np.testing.assert_array_equal(short.plan(0).placement.user, whole.plan(0).placement.user[:2])
@@ -86,14 +86,14 @@ def test_two_runs_in_one_folder_take_turns(small_run, tmp_path):
     assert (tmp_path / 'test_ranks.npz').exists()
 
 
-@pytest.mark.parametrize('steps_per_call', (200, 2))
-def test_stopping_and_going_on_equals_going_through(small_run, final_state, tmp_path, steps_per_call):
+@pytest.mark.parametrize('scan_steps', (200, 2))
+def test_stopping_and_going_on_equals_going_through(small_run, final_state, tmp_path, scan_steps):
     through, parts = tmp_path / 'through', tmp_path / 'parts'
     run = small_run()
     loop.train(run, 0, make(through))
-    short = small_run(train={'max_epochs': 2, 'steps_per_call': steps_per_call})
+    short = small_run(train={'max_epochs': 2, 'scan_steps': scan_steps})
     loop.train(short, 0, make(parts))
-    loop.train(small_run(train={'steps_per_call': steps_per_call}), 0, parts)
+    loop.train(small_run(train={'scan_steps': scan_steps}), 0, parts)
     one, two = final_state(run, through, 3), final_state(run, parts, 3)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -128,7 +128,7 @@ def test_a_notice_saves_inside_an_epoch_and_the_run_goes_on_bit_for_bit(small_ru
                                                                         after):
     """SIGTERM between any two chunks; three chunks of two steps are an epoch."""
     through, told = make(tmp_path / 'through'), make(tmp_path / 'told')
-    run = small_run(train={'steps_per_call': 2})
+    run = small_run(train={'scan_steps': 2})
     loop.train(run, 0, through)
 
     class Told(loop.PreemptionGuard):
@@ -167,7 +167,7 @@ def test_a_notice_saves_inside_an_epoch_and_the_run_goes_on_bit_for_bit(small_ru
 
 
 def test_the_speed_of_an_epoch_that_goes_on_is_that_of_the_steps_since_then(small_run, tmp_path, monkeypatch):
-    run = small_run(method='none', train={'max_epochs': 2, 'steps_per_call': 2})
+    run = small_run(method='none', train={'max_epochs': 2, 'scan_steps': 2})
     users = Epochs(run, 0).users(0)
     asked = itertools.count()
     with monkeypatch.context() as patch, pytest.raises(RunInterrupted):
@@ -218,15 +218,15 @@ def test_a_line_of_the_log_that_is_no_epoch_is_refused(tmp_path, line):
 
 
 def test_parameters_that_overflow_in_the_last_step_are_said(small_run, tmp_path):
-    run = small_run(method='none', train={'epoch_steps': 1, 'max_epochs': 1, 'learning_rate': float('inf')})
+    run = small_run(method='none', train={'steps_per_epoch': 1, 'max_epochs': 1, 'learning_rate': float('inf')})
     with pytest.raises(UserError, match='parameters are no numbers after step 1 of epoch 1; lower train.learni'):
         loop.train(run, 0, tmp_path)
     assert not list((tmp_path / 'checkpoints').glob('[0-9]*'))
 
 
 def test_validation_is_by_the_protocol_and_the_parameters_that_the_config_says(small_run, final_state, tmp_path):
-    run = small_run(method='none', train={'max_epochs': 1, 'average': 0.9})
-    run.config.evaluate.select_by = 'full'
+    run = small_run(method='none', train={'max_epochs': 1, 'ema_decay': 0.9})
+    run.config.evaluate.selection_protocol = 'full'
     best = loop.train(run, 0, tmp_path)
     state = final_state(run, tmp_path, 0)
     ranks = run.evaluator('valid')(ranked_params(train_spec(run.config), state), full=True)

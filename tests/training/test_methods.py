@@ -15,7 +15,7 @@ from grasp_jax.training.objective import ranking_loss
 from grasp_jax.training.state import key_of_step, ranked_params
 from grasp_jax.training.train_spec import train_spec
 
-STRONG = {'loss': 'sampled_softmax', 'negatives': 8, 'shared_negatives': True, 'popularity': 0.5}
+STRONG = {'loss': 'sampled_softmax', 'negatives': 8, 'shared_negatives': True, 'negative_popularity': 0.5}
 
 
 def first_batch(run):
@@ -82,11 +82,11 @@ def test_methods_without_an_auxiliary_loss_have_none(small_run, settings):
 
 
 def test_id_embeddings_start_from_the_reduced_vectors(small_run):
-    for settings in ({'method': 'llm_init'}, {'method': 'grasp_id', 'id_start': 'text'}):
+    for settings in ({'method': 'llm_init'}, {'method': 'grasp_id', 'id_init': 'text'}):
         run = small_run(**settings)
         found = np.asarray(run.fresh_state(0).params['encoder']['embedding'])
         np.testing.assert_array_equal(found[:41], run.pretrained.start)
-    for settings in ({'method': 'rlmrec', 'id_start': 'text'}, {'method': 'grasp_id'}):
+    for settings in ({'method': 'rlmrec', 'id_init': 'text'}, {'method': 'grasp_id'}):
         other = small_run(**settings).fresh_state(0).params['encoder']['embedding']
         assert np.abs(found[:41] - other[:41]).max() > 0.01
 
@@ -100,7 +100,7 @@ def losses_of(run, epochs=1):
 
 
 def test_host_tables_change_nothing(small_run):
-    found = [losses_of(small_run(method='llm_esr', backbone='bert4rec', train={**STRONG, 'tables': tables}))
+    found = [losses_of(small_run(method='llm_esr', backbone='bert4rec', train={**STRONG, 'vector_placement': tables}))
              for tables in ('device', 'host')]
     assert found[0] == found[1]
 
@@ -134,7 +134,7 @@ def loss_of(run, params, batch, drawn):
 
 def test_a_true_item_among_the_shared_negatives_does_not_count(small_run):
     """With one item in the catalogue to draw, targets of that item have no negative, and their loss is zero."""
-    run = small_run(method='none', train={**STRONG, 'popularity': 0.0, 'negatives': 400})
+    run = small_run(method='none', train={**STRONG, 'negative_popularity': 0.0, 'negatives': 400})
     batch, drawn, key, state = first_batch(run)
     true = np.asarray(drawn.targets.pick(jnp.roll(batch.packed.items, -1, 1)))
     exist = np.asarray(drawn.targets.exist)
@@ -157,7 +157,7 @@ def test_a_true_item_among_a_positions_own_negatives_does_not_count(small_run, b
 
 @pytest.mark.parametrize('backbone', ('sasrec', 'bert4rec'))
 def test_only_the_newest_items_are_targets_where_that_is_asked_for(small_run, backbone):
-    run = small_run(method='none', backbone=backbone, train={'last_only': 2, 'mask_prob': 0.9})
+    run = small_run(method='none', backbone=backbone, train={'supervise_last': 2, 'mask_prob': 0.9})
     batch, drawn, _, _ = first_batch(run)
     items, segment = np.asarray(batch.packed.items), np.asarray(batch.packed.segment)
     causal = backbone != 'bert4rec'
@@ -172,8 +172,8 @@ def test_only_the_newest_items_are_targets_where_that_is_asked_for(small_run, ba
 
 @pytest.mark.parametrize(('train', 'settings', 'message'), [
     ({'loss': 'hinge'}, {}, 'choose one of bce'), ({'negatives': 0}, {}, 'must be at least 1'),
-    ({'temperature': 0.0}, {}, 'must be above 0'), ({'average': 1.0}, {}, 'below 1'),
-    ({'popularity': 0.5}, {}, 'unless train.shared_negatives'),
+    ({'temperature': 0.0}, {}, 'must be above 0'), ({'ema_decay': 1.0}, {}, 'below 1'),
+    ({'negative_popularity': 0.5}, {}, 'unless train.shared_negatives'),
     ({'loss': 'softmax'}, {}, 'look alike to every user'),
     (STRONG, {'gate': 'softmax'}, 'depends on what is scored together')], ids=str)
 def test_settings_that_do_not_go_together_are_refused(small_run, train, settings, message):
@@ -182,13 +182,13 @@ def test_settings_that_do_not_go_together_are_refused(small_run, train, settings
 
 
 def test_a_mean_of_the_parameters_is_kept_beside_them_and_ranked_with(small_run):
-    plain, averaged = (small_run(method='none', train={'average': decay, 'steps_per_call': 1}) for decay in (0.0, 0.8))
+    plain, averaged = (small_run(method='none', train={'ema_decay': decay, 'scan_steps': 1}) for decay in (0.0, 0.8))
     seen = {}
     for run in (plain, averaged):
         epochs, state = Epochs(run, 0), run.fresh_state(0)
         for chunk in itertools.islice(epochs.chunks(0), 3):
             state, _ = epochs.dispatch(state, chunk)
-            seen.setdefault(run.config.train.average, []).append(jax.tree.map(np.asarray, state.params))
+            seen.setdefault(run.config.train.ema_decay, []).append(jax.tree.map(np.asarray, state.params))
         last = ranked_params(train_spec(run.config), state)
     jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5), seen[0.0], seen[0.8])
     weights = 0.8 ** np.array([2, 1, 0])

@@ -59,7 +59,7 @@ def test_both_the_true_item_and_negatives_are_corrected_for_how_often_they_are_d
 
 
 def test_gbce_knows_which_share_of_the_catalogue_is_drawn(small_run):
-    run = small_run(method='none', train={'loss': 'gbce', 'negatives': 4, 'calibration': 0.5})
+    run = small_run(method='none', train={'loss': 'gbce', 'negatives': 4, 'gbce_t': 0.5})
     loss, scores, true, negatives = found_and_scores(run)
     share = 4 / (run.model.spec.num_items - 1)
     expected = losses.generalised_bce(scores[None, :, 0], scores[None, :, 1:], np.ones((1, len(true))), share, 0.5)
@@ -69,7 +69,7 @@ def test_gbce_knows_which_share_of_the_catalogue_is_drawn(small_run):
 def test_a_methods_own_loss_counts_by_its_weight(small_run):
     found, loss = [], jax.jit(batch_loss, static_argnums=(1, 2))
     for weight in (0.5, 1.0, 2.0):
-        run = small_run(method='rlmrec', auxiliary_weight=weight)
+        run = small_run(method='rlmrec', aux_loss_weight=weight)
         batch, drawn, key, state = first_batch(run)
         found.append(float(loss(state.params, run.model, train_spec(run.config), run.data, batch, drawn, key)))
     assert found[1] - found[0] > 0.01
@@ -77,14 +77,14 @@ def test_a_methods_own_loss_counts_by_its_weight(small_run):
 
 
 def test_the_usual_weights_of_a_methods_own_loss_are_those_of_its_paper(small_run):
-    found = {method: small_run(method=method).model.spec.auxiliary_weight for method in ('rlmrec', 'llm_esr', 'grasp')}
+    found = {method: small_run(method=method).model.spec.aux_loss_weight for method in ('rlmrec', 'llm_esr', 'grasp')}
     assert found == {'rlmrec': 0.01, 'llm_esr': 0.1, 'grasp': 0.0}
 
 
 def test_weight_decay_shrinks_parameters_beside_the_step(small_run):
     before, after = [], []
     for decay in (0.0, 0.1):
-        run = small_run(method='none', train={'weight_decay': decay, 'steps_per_call': 1})
+        run = small_run(method='none', train={'weight_decay': decay, 'scan_steps': 1})
         epochs, state = Epochs(run, 0), run.fresh_state(0)
         before.append(jax.tree.map(np.asarray, state.params))
         after.append(epochs.dispatch(state, next(epochs.chunks(0)))[0].params)

@@ -69,7 +69,7 @@ def test_many_new_items_are_as_they_are_one_by_one(monkeypatch):
 @pytest.mark.parametrize('average', (0.0, 0.9))
 def test_an_optimiser_begins_the_same_whatever_the_parameters(small_run, average):
     """So that of a fresh state the parameters alone need be replaced."""
-    run = small_run(method='none', train={'average': average, 'weight_decay': 0.1})
+    run = small_run(method='none', train={'ema_decay': average, 'weight_decay': 0.1})
     state = run.fresh_state(0)
     other = jax.tree.map(lambda leaf: leaf + 1, state.params)
     begun = make_optimizer(train_spec(run.config)).init(other)

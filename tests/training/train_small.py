@@ -19,7 +19,7 @@ if __name__ == '__main__':
     processes.join(coordinator, int(number), int(process))
     data = conftest.small_data.__wrapped__()
     run = conftest.small_run.__wrapped__(data)(mesh=(int(number), 1), train={
-        'max_epochs': int(epochs), 'patience': 10_000, 'steps_per_call': 2, 'parts': int(parts)})
+        'max_epochs': int(epochs), 'patience': 10_000, 'scan_steps': 2, 'micro_batches': int(parts)})
     try:
         best = loop.train(run, 0, pathlib.Path(folder))
         ranks, lists = loop.test_ranks(run, 0, pathlib.Path(folder), best, depth=6)

@@ -101,8 +101,8 @@ def test_a_study_is_about_one_config(config, tmp_path):
 
 
 def test_parts_that_do_not_fit_are_said_before_the_stages(config, tmp_path):
-    with pytest.raises(UserError, match=r'train\.parts=-1'):
-        search(changed(config, {'train.parts': -1}), 'small', 1, tmp_path, tmp_path / 'stages')
+    with pytest.raises(UserError, match=r'train\.micro_batches=-1'):
+        search(changed(config, {'train.micro_batches': -1}), 'small', 1, tmp_path, tmp_path / 'stages')
     assert not list(tmp_path.iterdir()), 'nothing is begun'
 
 

@@ -27,10 +27,10 @@ def table(dataset, folder, **dial):
 
 
 @pytest.mark.parametrize('kind', corruption.KINDS)
-@pytest.mark.parametrize('who', corruption.WHO)
+@pytest.mark.parametrize('who', corruption.TARGETS)
 def test_the_share_that_is_asked_for_is_wrong_and_the_rest_is_not(dataset, tmp_path, kind, who):
     clean = table(dataset, tmp_path / 'clean')
-    found = table(dataset, tmp_path / 'wrong', kind=kind, who=who, share=0.3)
+    found = table(dataset, tmp_path / 'wrong', kind=kind, target=who, share=0.3)
     for name, offset, before, after in zip(('users', 'items'), (0, 1), clean, found, strict=True):
         moved = np.abs(before - after).max(1) > 1e-6
         mask = tmp_path / 'wrong' / corruption.CORRUPTED[name]
@@ -47,7 +47,7 @@ def test_the_share_that_is_asked_for_is_wrong_and_the_rest_is_not(dataset, tmp_p
 @pytest.mark.parametrize('kind', corruption.KINDS)
 def test_items_are_as_wrong_alone_as_together_with_users(dataset, tmp_path, kind):
     # The hallucination curve takes one run for both, where a method reads no texts of users.
-    alone, both = (table(dataset, tmp_path / who, kind=kind, who=who, share=0.3)[1] for who in ('items', 'both'))
+    alone, both = (table(dataset, tmp_path / who, kind=kind, target=who, share=0.3)[1] for who in ('items', 'both'))
     np.testing.assert_array_equal(alone, both)
 
 
@@ -62,7 +62,8 @@ def test_a_larger_share_holds_a_smaller_one():
 
 
 @pytest.mark.parametrize(('settings', 'message'), [
-    ({'kind': 'lies'}, 'choose one of swap'), ({'who': 'me'}, 'choose one of users'), ({'share': 1.5}, 'from 0 to 1'),
+    ({'kind': 'lies'}, 'choose one of swap'), ({'target': 'me'}, 'choose one of users'),
+    ({'share': 1.5}, 'from 0 to 1'),
     ({'seed': -1}, '0 or more')])
 def test_wrong_settings_are_refused(settings, message):
     config = default()

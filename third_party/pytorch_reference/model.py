@@ -175,7 +175,7 @@ class Recommender(nn.Module):
 
     def __init__(self, spec: Any, tables: Any = None):
         super().__init__()
-        printed = (spec.gate, spec.space, spec.user_context, spec.use_similar, spec.use_global)
+        printed = (spec.gate, spec.gate_space, spec.user_context, spec.use_similar, spec.use_global)
         if spec.method == 'grasp' and printed != ('paper', 'llm', 'text', True, True):
             raise ValueError(f'the reference has the equations as printed only, not {printed}')
         self.encoder = IdEncoder(spec) if spec.method == 'none' else GraspEncoder(spec, tables)

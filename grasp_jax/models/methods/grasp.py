@@ -27,7 +27,7 @@ from grasp_jax.models.spec import ModelSpec
 from grasp_jax.models.user_context import NO_GATES, Context, prefix_context, text_context
 
 # Keys of the `model` section that the gates and the MLP depend on.
-GATE_SETTINGS = ('gate', 'fusion_size', 'space', 'user_context', 'use_similar', 'use_global')
+GATE_SETTINGS = ('gate', 'fusion_size', 'gate_space', 'user_context', 'use_similar', 'use_global')
 
 
 class ItemFeatures(NamedTuple):
@@ -52,7 +52,7 @@ class GraspEncoder(GatedItemEncoder):
     def setup(self) -> None:
         """Makes the parameters."""
         hidden, inner, width = self.spec.hidden_size, self.spec.fusion_size, self.spec.llm_width
-        if self.spec.space == 'hidden':
+        if self.spec.gate_space == 'hidden':
             # One [E, H] kernel for vectors and one for their neighbours' means, on either side of the gate.
             self.item_adapter = self.param('item_adapter', ADAPTER_INIT, (2, width, hidden))
             self.user_adapter = self.param('user_adapter', ADAPTER_INIT, (2, width, hidden))
@@ -75,7 +75,7 @@ class GraspEncoder(GatedItemEncoder):
 
     def encode_items(self, looked_up: Pair, dtype: str = 'float32') -> ItemFeatures:
         """Vectors [..., E] -> keys [..., D] and projections [..., F]: all E-wide products on items."""
-        keys = _adapt(self.item_adapter, looked_up, dtype) if self.spec.space == 'hidden' else looked_up
+        keys = _adapt(self.item_adapter, looked_up, dtype) if self.spec.gate_space == 'hidden' else looked_up
         if not self.spec.items_depend_on_user:
             return ItemFeatures(None, attention.project_ungated(keys, self.fusion_kernel, self._switch(), dtype))
         return ItemFeatures(keys, attention.project(keys, self.fusion_kernel))
@@ -105,7 +105,7 @@ class GraspEncoder(GatedItemEncoder):
 
     def _of_user(self, known: Pair) -> Pair:
         """Vectors as the gates read them; the adapters are linear, so they may come before a mean."""
-        return _adapt(self.user_adapter, known) if self.spec.space == 'hidden' else known
+        return _adapt(self.user_adapter, known) if self.spec.gate_space == 'hidden' else known
 
     def pair_features(self, context: Context, items: ItemFeatures, together: jax.Array | None = None) -> jax.Array:
         """Hidden layer of Eq. 5's MLP, [..., F]; `together` as in `attention.gates`."""

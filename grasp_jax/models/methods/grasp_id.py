@@ -27,7 +27,7 @@ class GraspIdEncoder(GatedItemEncoder):
     """GRASP with an id branch: the representation of Eq. 5 plus a trained embedding of the item's id.
 
     Text tells apart what differs in words; what only behaviour tells is left to the embedding. Its
-    features stand beside those of GRASP, so that folding and scoring stay what they are. With `id_start` text it starts
+    features stand beside those of GRASP, so that folding and scoring stay what they are. With `id_init` text it starts
     from the item's vector reduced to H, like that of LLMInit.
     """
 
@@ -113,7 +113,7 @@ class GRASPWithIds(Method):
 
     def starts_from_text(self, spec: ModelSpec) -> bool:
         """Where that is asked for."""
-        return spec.id_start == 'text'
+        return spec.id_init == 'text'
 
     def item_encoder(self, spec: ModelSpec) -> GraspIdEncoder:
         """Makes the item encoder."""

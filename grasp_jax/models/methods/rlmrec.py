@@ -67,7 +67,7 @@ class Alignment(nn.Module):
           user_vectors: [B, E] of the same users.
           user_mask: bool [B].
         """
-        temperature = self.spec.auxiliary_temperature
+        temperature = self.spec.aux_loss_temperature
         # An item that stands in the batch several times is no negative of itself.
         others = (ids[:, None] != ids[None]) & (ids > 0)[None]
         apart = ~jnp.eye(len(states), dtype=bool) & user_mask[None]
@@ -85,7 +85,7 @@ class Alignment(nn.Module):
         """
         others = (ids[:, None] != ids[None]) & (ids > 0)[None]
         return info_nce(self.of_states(states), item_vectors, others, hidden & (ids > 0),
-                        self.spec.auxiliary_temperature)
+                        self.spec.aux_loss_temperature)
 
 
 def info_nce(queries: jax.Array, keys: jax.Array, others: jax.Array,

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 import ml_collections
 import numpy as np
 
+from grasp_jax.config import old_keys
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.vectors import vector_store
 from grasp_jax.vectors.vector_store import VectorStore
@@ -137,7 +138,7 @@ class Encoder(abc.ABC):
 
     def fingerprint(self) -> dict[str, Any]:
         """The settings that its vectors depend on, texts and files aside."""
-        found: dict[str, Any] = self.settings.to_dict()
+        found = old_keys.first_named('encode', self.settings.to_dict())
         del found['dimensions']  # of servers' models alone
         return found
 
@@ -151,7 +152,7 @@ class Encoder(abc.ABC):
 
     def origin(self) -> str:
         """Where its vectors come from, in one phrase for logs, reports and plots."""
-        if self.config.text.writer == 'model':
+        if self.config.text.source == 'model':
             return f'{self.words} over texts that the language model {self.config.llm.model} wrote'
         return f'{self.words} over the {"filled templates" if self.is_model else "texts, no language model"}'
 
