@@ -19,7 +19,7 @@ def done(tmp_path_factory):
     config.retrieve.update({'pca_dim': 24, 'sample': 500})
     config.model.update({'hidden_size': 8, 'max_length': 20})
     config.train.steps_per_epoch = 1
-    config.evaluate.update({'users': 40})
+    config.evaluate.update({'max_users': 40})
     return workdir, run_pipeline(config, workdir)
 
 

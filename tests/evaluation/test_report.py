@@ -36,7 +36,7 @@ def test_values_are_those_of_the_ranks(workdirs, shop):
 
 
 def test_where_some_users_are_ranked_the_report_counts_them_alone(tmp_path, shop):
-    found = run(tmp_path, shop, users=30)
+    found = run(tmp_path, shop, max_users=30)
     assert found['data']['evaluated_users'] == found['counts']['users'] == 30 and found['data']['users'] == 120
     assert '30 users evaluated' in report.render_terminal(found)
     everybody = run(tmp_path / 'all', shop)
