@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from test_configs import load
 
 from grasp_jax.data import dataset
 from grasp_jax.pipeline.stages import run_pipeline
+from tests.config.test_configs import load
 
 
 @pytest.fixture(scope='module')

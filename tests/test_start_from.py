@@ -8,7 +8,6 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from test_refresh import changed_log, config_of, rows
 
 from grasp_jax.common.errors import RunInterrupted, UserError
 from grasp_jax.config import changed
@@ -23,6 +22,7 @@ from grasp_jax.training.seeds import train_and_test
 from grasp_jax.training.state import ranked_params
 from grasp_jax.training.train_spec import train_spec
 from grasp_jax.training.warm_start import first_state, load
+from tests.pipeline.test_refresh import changed_log, config_of, rows
 
 NEW = 'i0015'
 

@@ -3,7 +3,6 @@
 import jax
 import numpy as np
 import pytest
-from test_methods import STRONG, first_batch
 
 from grasp_jax.common.errors import UserError
 from grasp_jax.models.transformer import masked_softmax
@@ -11,6 +10,7 @@ from grasp_jax.training.deterministic import value_and_grad
 from grasp_jax.training.epochs import Epochs
 from grasp_jax.training.step import loss_and_gradient
 from grasp_jax.training.train_spec import train_spec
+from tests.training.test_methods import STRONG, first_batch
 
 CASES = [{'method': 'grasp', 'gate': 'calibrated', 'user_context': 'prefix'},
          {'method': 'grasp', 'backbone': 'gru4rec', 'user_context': 'text'},
