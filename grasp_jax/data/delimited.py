@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import logging
 import pathlib
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from grasp_jax.common import json_lines
 from grasp_jax.common.errors import UserError
 from grasp_jax.data import blocks
 
+LOG = logging.getLogger(__name__)
 _BLOCKS = (1 << 22, 1 << 26, 1 << 30)  # bytes read at once; a row has to fit
 
 
@@ -86,6 +88,7 @@ def read(path: pathlib.Path, separator: str, columns: Collection[str], ids: Coll
       ValueError, OSError: what else cannot be read.
     """
     names, above = header(path, separator)
+    names = _fitting(path, separator, names)
     repeated = next((name for name in names if name and names.count(name) > 1), None)
     if repeated is not None:
         raise UserError(f'{path}: has two columns {repeated!r}; rename one')
@@ -98,6 +101,27 @@ def read(path: pathlib.Path, separator: str, columns: Collection[str], ids: Coll
     batches = [blocks.encoded(batch, ids) for batch in _batches(path, separator, names, above, kept, long)]
     schema = pyarrow.schema([(names[place], pyarrow.large_string()) for place in kept])
     return Text(blocks.table(batches, schema, ids), long, tuple(names), separator)
+
+
+def _fitting(path: pathlib.Path, separator: str, names: list[str]) -> list[str]:
+    """The names as wide as the first row, where the header alone ends in separators."""
+    named = max((place for place, name in enumerate(names, 1) if name), default=0)
+    if named in (0, len(names)):
+        return names
+    LOG.info('%s: what its header has no name for, behind the column %r, is not read', path, names[named - 1])
+    width = _width_of_first_row(path, separator)
+    return names[:width] if width is not None and named <= width else names
+
+
+def _width_of_first_row(path: pathlib.Path, separator: str) -> int | None:
+    """Cells of the first row below the header; None where there is none, or a quote makes it too long."""
+    with json_lines.opened(path) as raw, io.TextIOWrapper(raw, 'utf-8-sig', newline='') as text:
+        rows = filter(None, csv.reader(text, delimiter=separator))
+        next(rows)
+        try:
+            return len(next(rows, ())) or None
+        except csv.Error:
+            return None
 
 
 def is_row_number(name: str) -> bool:

@@ -1,6 +1,7 @@
 """What a file of text can hide: stray quotes, rows of another length, packing, names."""
 
 import gzip
+import logging
 
 import pytest
 
@@ -56,6 +57,39 @@ def test_a_row_of_another_length_is_refused(tmp_path, config, name, line, words)
     (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith('.gz') else text.encode())
     with pytest.raises(UserError, match=rf'{name}, row 61: .*{words}'):
         own_tables.read_interactions(tmp_path / name, config)
+
+
+@pytest.mark.parametrize('ends', [(',', ','), (',', ''), (',,', ''), (',,', ','), (', ', ''), (',', ',7')])
+@pytest.mark.parametrize('name', ['r.csv', 'r.tsv', 'r.csv.gz'])
+def test_a_header_that_ends_in_a_separator_is_read_and_said(tmp_path, config, caplog, name, ends):
+    caplog.set_level(logging.INFO)
+    head, row = ends
+    plain, text = HEAD + BODY, HEAD[:-1] + head + '\n' + BODY.replace('\n', row + '\n')
+    for place, written in (('plain', plain), ('ends', text)):
+        (tmp_path / place).mkdir()
+        written = written.replace(',', '\t') if '.tsv' in name else written
+        packed = gzip.compress(written.encode()) if name.endswith('.gz') else written.encode()
+        (tmp_path / place / name).write_bytes(packed)
+    expected = own_tables.read_interactions(tmp_path / 'plain' / name, config)
+    assert not caplog.messages
+    found = own_tables.read_interactions(tmp_path / 'ends' / name, config)
+    assert (found.users.tolist(), found.items.tolist(), found.user_ids, found.times.tolist()) == (
+        expected.users.tolist(), expected.items.tolist(), expected.user_ids, expected.times.tolist())
+    said = [record for record in caplog.records if 'has no name for' in record.message]
+    assert len(said) == 1 and said[0].levelname == 'INFO' and "behind the column 'when', is not read" in said[0].message
+
+
+def test_items_with_such_a_header_get_no_empty_attribute(tmp_path, config):
+    (tmp_path / 'i.csv').write_text('product,title,\na,Oil\nb,Soap\n')
+    assert own_tables.read_attributes(tmp_path / 'i.csv', config, 'item_column', ['a', 'b']) == {
+        'a': {'title': 'Oil'}, 'b': {'title': 'Soap'}}
+
+
+@pytest.mark.parametrize('line', ['u1,p1', 'u1,p1,5,', 'u1,p1,5,6'])
+def test_below_such_a_header_a_row_of_another_length_is_refused(tmp_path, config, line):
+    (tmp_path / 'r.csv').write_text(HEAD[:-1] + ',\n' + BODY + line + '\n')
+    with pytest.raises(UserError, match=r'r\.csv, row 61: '):
+        own_tables.read_interactions(tmp_path / 'r.csv', config)
 
 
 @pytest.mark.parametrize('name', ['LOG.CSV', 'Log.Csv.GZ', 'log.csv', 'log.csv.gz'])

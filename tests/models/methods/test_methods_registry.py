@@ -88,7 +88,7 @@ def test_a_method_that_is_not_registered_is_no_choice():
 
 
 def test_every_file_is_a_method_that_says_what_it_needs():
-    assert methods.names() == NAMES
+    assert set(NAMES) <= set(methods.names())
     assert [name for name in NAMES if methods.is_plain(name)] == ['none']
     assert len({methods.label(name) for name in NAMES}) == len(NAMES)
     for name in NAMES:
