@@ -30,7 +30,7 @@ def sampled(trial: Any) -> Settings:
         'train.loss': loss,
         'train.shared_negatives': True,
         'train.negatives': trial.suggest_categorical('negatives', [256, 512, 1024]),
-        'train.negative_popularity': trial.suggest_categorical('popularity', [0.0, 0.5]) if corrected else 0.0,
+        'train.negative_popularity': trial.suggest_categorical('negative_popularity', [0.0, 0.5]) if corrected else 0.0,
         'train.temperature': trial.suggest_float('temperature', 0.3, 2.0, log=True),
         'train.learning_rate': trial.suggest_float('learning_rate', 3e-4, 3e-3, log=True),
         'model.dropout': trial.suggest_float('dropout', 0.1, 0.6, step=0.1),

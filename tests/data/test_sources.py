@@ -69,7 +69,7 @@ def test_nowhere_names_all_ways(config, tmp_path, monkeypatch):
         sources.locate(config)
     assert [way in str(error.value) for way in THREE_WAYS] == [True, True, False]  # it is no public data set
     monkeypatch.setenv('GRASP_JAX_DATA', str(tmp_path))
-    with pytest.raises(UserError, match=rf'\$GRASP_JAX_DATA is {tmp_path}, which has no folder toy; config'):
+    with pytest.raises(UserError, match=rf'\$GRASP_JAX_DATA is {tmp_path}, which has no folder toy; data'):
         sources.locate(config)
     config.data.category = 'Toy'
     config.data.source = str(tmp_path / 'absent')

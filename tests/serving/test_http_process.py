@@ -103,7 +103,7 @@ def test_a_port_that_is_taken_is_named(untrained, module):
 
 def test_who_listens_to_everybody_without_a_token_is_warned(untrained, tmp_path):
     with running(tmp_path, f'--workdir={untrained()}', *FEW, '--host=0.0.0.0', wait=False) as service:
-        service.wait_for('warning: everybody who reaches --host=0.0.0.0 can ask')
+        service.wait_for('warning: anyone who reaches --host=0.0.0.0 can ask')
     with running(tmp_path, f'--workdir={untrained()}', *FEW, '--host=0.0.0.0', token='one', wait=False) as service:
         service.wait_for('made ready at')
         assert 'warning' not in service.said()
