@@ -103,8 +103,8 @@ def compiled_text(size: Size, backbone: str, shape: tuple[int, int], vector_dtyp
     users = size.batch_size * mesh.size
     rows = math.ceil(size.batch_size * size.mean_length / spec.row_width) + 1
     items = jax.ShapeDtypeStruct((padded_rows(size.items + 1), size.width), jnp.dtype(vector_dtype))
-    nobody = jax.ShapeDtypeStruct((0, size.width), jnp.dtype(vector_dtype))
-    tables: Any = FrozenVectors(*(nobody, nobody, items, items))  # type: ignore[arg-type]
+    no_users = jax.ShapeDtypeStruct((0, size.width), jnp.dtype(vector_dtype))
+    tables: Any = FrozenVectors(*(no_users, no_users, items, items))  # type: ignore[arg-type]
     state = jax.eval_shape(functools.partial(init_state, model, train_spec(config), seed=0), tables)
     nothing, lengths = np.zeros((_STEPS, users), np.int32), np.full((_STEPS, users), round(size.mean_length), np.int32)
     row = np.broadcast_to(np.arange(users, dtype=np.int32) // size.batch_size * rows, lengths.shape)  # of its device

@@ -103,7 +103,7 @@ def by_counts(interactions: Interactions, sample: Sample, repeats: bool = False)
     Example:
       >>> bought = Interactions(np.array([0, 4, 8]), np.array([1, 2, 3, 4, 4, 3, 2, 1]), num_items=5)
       >>> found = by_counts(bought, ranked(bought, negatives=np.array([[5], [5]])))
-      >>> found['popularity'].full.tolist()  # nobody bought item 5
+      >>> found['popularity'].full.tolist()  # no user bought item 5
       [1.0, 1.0]
       >>> found['transitions'].full.tolist()  # nothing follows item 3 or 2 in training: a tie with item 5
       [1.5, 1.5]

@@ -56,7 +56,7 @@ from grasp_jax.evaluation.report_markdown import render_markdown, render_termina
 from grasp_jax.models import methods
 from grasp_jax.ranking import alone, metrics
 from grasp_jax.ranking.lists import LISTS_FILE, load_lists
-from grasp_jax.vectors.origin import origin
+from grasp_jax.vectors.encoders import encoder_of
 
 __all__ = ['load_report', 'render_markdown', 'render_terminal', 'write_report']
 
@@ -195,7 +195,7 @@ def _names(config: ConfigDict) -> Tree:
         'dataset': config.data.name, 'method': config.model.method, 'backbone': config.model.backbone,
         'recipe': config.train.recipe, 'start_from': config.train.start_from or None, **_seeds(seeds),
         'encoder': config.encode.kind if facts.uses_vectors else None,
-        'vectors_from': origin(config) if facts.uses_vectors else None,
+        'vectors_from': encoder_of(config).origin() if facts.uses_vectors else None,
         **{key: config.model[name] if facts.gated else None for key, name in (
             ('gate', 'gate'), ('space', 'gate_space'), ('user_context', 'user_context'))}}
 

@@ -75,9 +75,8 @@ NUMBER_RULES: tuple[Rule, ...] = (
         'retrieve.sample', 'encode.width', 'encode.batch_size', 'text.max_chars')),
     *map(not_negative, (
         'train.weight_decay', 'train.supervise_last', 'train.steps_per_epoch', 'train.min_steps_per_epoch',
-        'evaluate.seed',
-        'evaluate.max_users', 'evaluate.head_user', 'evaluate.head_item', 'encode.seed', 'encode.dimensions',
-        'retrieve.pca_dim')),
+        'evaluate.seed', 'evaluate.max_users', 'evaluate.head_user', 'evaluate.head_item', 'encode.seed',
+        'encode.dimensions', 'retrieve.pca_dim')),
     *map(share, (
         'train.gbce_t', 'train.mask_prob', 'train.mask_last_prob', 'train.negative_popularity', 'evaluate.cold_items',
         'evaluate.cold_users')),

@@ -64,7 +64,7 @@ def rank_candidates(model: Recommender, mesh: Mesh, look_up: Callable[[Any, jax.
                     states: jax.Array, context: Context, targets: jax.Array, negatives: jax.Array) -> jax.Array:
     """Ranks [B] of targets [B] among their negatives [B, N], a few users at a time.
 
-    `look_up` gives the features of ids from `known`, the parameters and whatever else it reads; `context` is what
+    `look_up` gives the features of ids from `known`, the parameters and what else it reads; `context` is what
     `Recommender.score` takes.
 
     On a CPU the E-wide rows of a few users' candidates fit the cache: three times faster than all at once, measured

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,7 +35,7 @@ class Attributes:
         """The name as the run writes it, case aside; None where none of its items has the attribute."""
         return name if name in self.counts else self._folded.get(name.casefold())
 
-    @property
+    @functools.cached_property
     def _folded(self) -> dict[str, str]:
         return {name.casefold(): name for name in self.counts}
 

@@ -3,7 +3,7 @@
 import pytest
 
 from grasp_jax.config import default
-from grasp_jax.vectors.origin import origin
+from grasp_jax.vectors.encoders import encoder_of
 
 
 @pytest.mark.parametrize(('settings', 'said'), [
@@ -18,4 +18,4 @@ from grasp_jax.vectors.origin import origin
 def test_the_origin_of_vectors_is_said_plainly(settings, said):
     config = default()
     config.update_from_flattened_dict({'model.method': 'grasp', **settings})
-    assert origin(config) == said
+    assert encoder_of(config).origin() == said

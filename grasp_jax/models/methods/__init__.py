@@ -21,8 +21,7 @@ def names() -> tuple[str, ...]:
       >>> 'grasp' in names()
       True
     """
-    files = (module.name for module in pkgutil.iter_modules(__path__))
-    return tuple(sorted({*files, *_registered} - {'base'}))
+    return tuple(sorted({*_files(), *_registered}))
 
 
 def named(name: str) -> Method:
@@ -72,6 +71,11 @@ def register(method: Method) -> None:
 def unregister(name: str) -> None:
     """Takes a method out again that `register` added."""
     del _registered[name]
+
+
+@functools.cache
+def _files() -> frozenset[str]:
+    return frozenset(module.name for module in pkgutil.iter_modules(__path__)) - {'base'}
 
 
 @functools.cache

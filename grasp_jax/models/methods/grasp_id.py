@@ -27,7 +27,7 @@ class GraspIdEncoder(GatedItemEncoder):
     """GRASP with an id branch: the representation of Eq. 5 plus a trained embedding of the item's id.
 
     Text tells apart what differs in words; what only behaviour tells is left to the embedding. Its
-    features stand beside those of GRASP, so that folding and scoring stay what they are. With `id_init` text it starts
+    features are joined to those of GRASP, so that folding and scoring stay what they are. With `id_init` text it starts
     from the item's vector reduced to H, like that of LLMInit.
     """
 

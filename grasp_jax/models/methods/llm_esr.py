@@ -140,7 +140,7 @@ class LLMESR(Method):
     def auxiliary_loss(self, model: 'Recommender', inputs: 'AuxiliaryInputs') -> jax.Array:
         """`distillation` of the users' last states, from those of their similar users as they are ranked by."""
         states, there = model.users_last_states(inputs)
-        # Everybody is in rows of one width; what is picked in the others does not count.
+        # Each user is in rows of one width; what is picked in the others does not count.
         exist = jnp.sum(jnp.stack([each.ends.exist for each in inputs.similar]), 0).reshape(len(inputs.users), -1)
         found = [model.last_states(inputs.tables, each, train=False) * each.ends.exist[:, None]
                  for each in inputs.similar]
