@@ -272,10 +272,8 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
                             lambda partial: reduce_items(found.items, spec.hidden_size, partial))
         pretrained = PretrainedInputs(start=load_reduced(folder / f'reduce{spec.hidden_size}'))
     if spec.uses_similar_users:
-        pretrained = pretrained._replace(
-    similar_users=np.load(
-        folder / 'retrieve' / USER_NEIGHBOURS,
-         allow_pickle=False))
+        pretrained = pretrained._replace(similar_users=np.load(folder / 'retrieve' / USER_NEIGHBOURS,
+                                                               allow_pickle=False))
     tables = FrozenVectors(users=found.users, users_similar=found.users_similar, items=found.items,
                            items_similar=found.items_similar)
     return Knowledge(dataset, tables, pretrained, stages.facts, digest, stages.contents, folder)

@@ -69,13 +69,20 @@ def config_of(cell: Cell, base: ml_collections.ConfigDict, recipe: str, seeds: S
     config = ml_collections.ConfigDict(base.to_dict())
     recipes.apply(config, recipe)
     config = changed(config, {'model.id_init': 'random', **cell.settings, **changes})  # as the rows' papers have it
-    if 'train.loss' not in changes and config.train.loss == 'softmax' and model_spec(
-        config, num_items=1).items_depend_on_user:
-        config.train.loss = 'sampled_softmax'  # with a gate the whole catalogue costs too much
-        if config.model.gate == 'softmax':
-            config.train.shared_negatives = False  # it depends on what is scored together
+    if 'train.loss' not in changes:
+        _fit_loss_to_gate(config)
     config.train.seeds = tuple(seeds)
     return config
+
+
+def _fit_loss_to_gate(config: ml_collections.ConfigDict) -> None:
+    """Of a softmax over all items makes one over negatives where a gate makes items look different to every user, which
+    would cost too much. `run_cells` says so."""
+    if config.train.loss != 'softmax' or not model_spec(config, num_items=1).items_depend_on_user:
+        return
+    config.train.loss = 'sampled_softmax'
+    if config.model.gate == 'softmax':
+        config.train.shared_negatives = False  # this gate depends on what is scored together
 
 
 def run_cells(cells: Sequence[Cell], base: ml_collections.ConfigDict, recipe: str, seeds: Sequence[int],
@@ -96,6 +103,9 @@ def run_cells(cells: Sequence[Cell], base: ml_collections.ConfigDict, recipe: st
         fresh += bool(missing)
         if missing:
             config = config_of(cell, base, recipe, sorted({*seeds, *finished_seeds(workdir)}), changes)
+            if config.train.loss == 'sampled_softmax':
+                LOG.info('%s: its loss is a softmax over %d negatives, not over all items', cell.label,
+                         config.train.negatives)
             run_pipeline(config, workdir, stages_of(config, folder), every_seed=True)
         left = sum(bool(seeds_left(folder / other.name, seeds)) for other in cells[number:])
         if fresh and left:
