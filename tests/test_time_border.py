@@ -20,7 +20,7 @@ from tests.tiny_runs import ITEMS, item_id, tiny_config, write_table
 
 METHODS = {
     'none': {'model__method': 'none'},
-    'grasp_id': {'model__method': 'grasp_id', 'model__gate': 'none', 'model__id_init': 'text'},
+    'grasp_id': {'model__method': 'grasp_id', 'model__gate': 'none', 'model__id_init': 'smoothed'},
     'similar': {'model__method': 'llm_esr'},
     'unsold': {'model__method': 'grasp', 'data__keep_unsold': True},
     # With what the recipe strong is made of.

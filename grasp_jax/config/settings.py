@@ -200,7 +200,9 @@ def _model() -> dict:
         'backbone': 'sasrec',  # sasrec | gru4rec | bert4rec
         # none (id embeddings) | llm_init | rlmrec | llm_esr | grasp | grasp_id (GRASP with an id embedding beside it)
         'method': 'grasp',
-        'id_init': 'random',  # grasp_id: random | text (embeddings start from reduced vectors, as those of llm_init)
+        # grasp_id: random | text (embeddings start from reduced vectors, as those of llm_init) | smoothed (from vectors
+        # that are mixed with those of what is bought together)
+        'id_init': 'random',
         'hidden_size': 64,  # width of states and item representations
         'num_layers': 0,  # 0: the backbone's usual number, 2 transformer blocks or 1 recurrent layer
         'num_heads': 1,  # of attention in transformer blocks

@@ -32,6 +32,7 @@ from grasp_jax.pipeline import cold_start as cold_ranking
 from grasp_jax.pipeline import refresh
 from grasp_jax.pipeline.checks import check_config, check_devices, warn_of_cut_offs
 from grasp_jax.pipeline.known_items import require_texts
+from grasp_jax.retrieval import bought_together
 from grasp_jax.retrieval.neighbours import USER_NEIGHBOURS, retrieve
 from grasp_jax.texts.describe import ITEMS as ITEM_TEXTS
 from grasp_jax.texts.describe import USERS as USER_TEXTS
@@ -268,9 +269,11 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
                         dataset.interactions.num_items)
     spec, pretrained = model_spec(config, dataset.interactions.num_items, found.width), PretrainedInputs()
     if spec.starts_from_text:
-        digest = stages.run(f'reduce{spec.hidden_size}', {'width': spec.hidden_size}, [digest],
-                            lambda partial: reduce_items(found.items, spec.hidden_size, partial))
-        pretrained = PretrainedInputs(start=load_reduced(folder / f'reduce{spec.hidden_size}'))
+        settings = {'width': spec.hidden_size, **({'smoothed': bought_together.WINDOW} if spec.starts_smoothed else {})}
+        digest = stages.run(spec.start_stage, settings, [digest], lambda partial: reduce_items(
+            bought_together.smoothed_over(dataset.interactions, found.items) if spec.starts_smoothed else found.items,
+            spec.hidden_size, partial))
+        pretrained = PretrainedInputs(start=load_reduced(folder / spec.start_stage))
     if spec.uses_similar_users:
         pretrained = pretrained._replace(similar_users=np.load(folder / 'retrieve' / USER_NEIGHBOURS,
                                                                allow_pickle=False))

@@ -170,7 +170,7 @@ def require_same(cells: Sequence[Cell], base: ml_collections.ConfigDict, recipe:
     for cell in cells:
         config = config_of(cell, base, recipe, seeds, changes)
         spec = model_spec(config, num_items=1)
-        read = f'reduce{spec.hidden_size}' if spec.starts_from_text else 'retrieve' if spec.uses_vectors else 'prepare'
+        read = spec.start_stage if spec.starts_from_text else 'retrieve' if spec.uses_vectors else 'prepare'
         for seed in finished_seeds(folder / cell.name):
             run_dir = folder / cell.name / f'seed{seed}'
             inputs = _inputs(run_dir)

@@ -208,7 +208,7 @@ def _require_stages(folder: pathlib.Path, stages: pathlib.Path, config: ml_colle
     last = stages / names[-1]
     spec = model_spec(config, 1)
     if spec.starts_from_text:
-        last = stages / f'reduce{spec.hidden_size}'
+        last = stages / spec.start_stage
         if not last.is_dir():
             return  # needed to train, not to serve
     mark = artefacts.read_json(last / artefacts.MANIFEST)['fingerprint']

@@ -59,9 +59,10 @@ class Method(abc.ABC):
         """Further modules, by the name of the recommender's attribute that holds each (and of their parameters)."""
         return {}
 
-    def starts_from_text(self, spec: ModelSpec) -> bool:
-        """Whether the id table starts from LLM vectors that are reduced to the hidden size."""
-        return False
+    def id_start(self, spec: ModelSpec) -> str:
+        """What id embeddings start from, as the setting `id_init`: random numbers, LLM vectors that are reduced to the
+        hidden size (text), or such after they were smoothed over what is bought together."""
+        return 'random'
 
     def trains_with_user_vectors(self, spec: ModelSpec) -> bool:
         """Whether its own loss reads the vectors of users."""

@@ -111,9 +111,9 @@ class GRASPWithIds(Method):
     gated = True
     settings = GATE_SETTINGS
 
-    def starts_from_text(self, spec: ModelSpec) -> bool:
-        """Where that is asked for."""
-        return spec.id_init == 'text'
+    def id_start(self, spec: ModelSpec) -> str:
+        """What is asked for."""
+        return spec.id_init
 
     def item_encoder(self, spec: ModelSpec) -> GraspIdEncoder:
         """Makes the item encoder."""

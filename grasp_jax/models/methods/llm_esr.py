@@ -115,9 +115,9 @@ class LLMESR(Method):
     default_auxiliary_weight = 0.1
     colour = 'orange'
 
-    def starts_from_text(self, spec: ModelSpec) -> bool:
-        """Always: the embeddings of the id's view."""
-        return True
+    def id_start(self, spec: ModelSpec) -> str:
+        """Always from texts: the embeddings of the id's view."""
+        return 'text'
 
     def trains_with_last_states(self, spec: ModelSpec) -> bool:
         """Always."""

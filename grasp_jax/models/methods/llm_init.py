@@ -17,9 +17,9 @@ class LLMInit(Method):
     uses_vectors = True
     colour = 'teal'
 
-    def starts_from_text(self, spec: ModelSpec) -> bool:
-        """Always."""
-        return True
+    def id_start(self, spec: ModelSpec) -> str:
+        """Always from texts."""
+        return 'text'
 
     def item_encoder(self, spec: ModelSpec) -> IdEncoder:
         """Makes the item encoder."""
