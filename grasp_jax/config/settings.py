@@ -198,9 +198,10 @@ def _retrieve() -> dict:
 def _model() -> dict:
     return {
         'backbone': 'sasrec',  # sasrec | gru4rec | bert4rec
-        # none (id embeddings) | llm_init | rlmrec | llm_esr | grasp | grasp_id (GRASP with an id embedding beside it)
+        # none (id embeddings) | llm_init | rlmrec | llm_esr | grasp | grasp_id (GRASP with an id embedding beside it) |
+        # grasp_mixture (both as two views that learn apart)
         'method': 'grasp',
-        # grasp_id: random | text (embeddings start from reduced vectors, as those of llm_init) | smoothed (from vectors
+        # grasp_id, grasp_mixture: random | text (embeddings start from reduced vectors, as those of llm_init) | smoothed (from vectors
         # that are mixed with those of what is bought together)
         'id_init': 'random',
         'hidden_size': 64,  # width of states and item representations

@@ -1,5 +1,6 @@
 """The loss of a batch: the recipe's loss over the targets, and the method's own."""
 
+import functools
 from typing import Any
 
 import jax
@@ -31,13 +32,38 @@ def batch_loss(params: Any, model: Recommender, spec: TrainSpec, data: DeviceDat
 
 def ranking_loss(model: Recommender, spec: TrainSpec, data: DeviceData, batch: Batch, drawn: StepSamples,
                  encoded: Encoded) -> jax.Array:
-    """The recipe's loss over the targets (Eq. 6 under the paper's recipe)."""
-    weight = drawn.targets.exist.astype(jnp.float32)
+    """The recipe's loss over the targets (Eq. 6 under the paper's recipe), or the sum of those of views that learn
+    apart."""
     items = batch.packed.items
     true = drawn.targets.pick(jnp.roll(items, -1, 1) if model.spec.causal else items)
+    apart = model.spec.num_views if model.spec.facts.views_learn_apart else 1
     if spec.loss == 'softmax':
-        queries, catalogue = model.softmax_terms(data.tables, encoded, drawn, spec.softmax_dtype)
-        return losses.full_softmax(queries / spec.temperature, true - 1, catalogue, weight, spec.softmax_dtype)
+        terms = model.softmax_terms(data.tables, encoded, drawn, spec.softmax_dtype)
+        weight = drawn.targets.exist.astype(jnp.float32)
+        found = [losses.full_softmax(queries / spec.temperature, true - 1, catalogue, weight, spec.softmax_dtype)
+                 for queries, catalogue in zip(*(jnp.split(term, apart, -1) for term in terms), strict=True)]
+    else:
+        found = [candidates_loss(model, spec, data, true, drawn, encoded._replace(states=states))
+                 for states in states_of_views(encoded.states, apart)]
+    return functools.reduce(jnp.add, found)
+
+
+def states_of_views(states: jax.Array, apart: int) -> list[jax.Array]:
+    """Of states [..., V * H] one copy for each view in which all others are zero, so that they have no say in a score.
+
+    Example:
+      >>> [found.tolist() for found in states_of_views(jnp.array([1.0, 2.0]), 2)]
+      [[1.0, 0.0], [0.0, 2.0]]
+    """
+    views = jnp.split(states, apart, -1)
+    return [jnp.concatenate([view if place == own else jnp.zeros_like(view) for place, view in enumerate(views)], -1)
+            for own in range(apart)]
+
+
+def candidates_loss(model: Recommender, spec: TrainSpec, data: DeviceData, true: jax.Array, drawn: StepSamples,
+                    encoded: Encoded) -> jax.Array:
+    """The recipe's loss of the scores of true items [G, T] and negatives."""
+    weight = drawn.targets.exist.astype(jnp.float32)
     scores = model.score_targets(data.tables, encoded, drawn) / spec.temperature
     positive, negative = scores[..., 0], scores[..., 1:]
     drawn_ids = drawn.negatives if spec.own_negatives else drawn.negatives[None, None]

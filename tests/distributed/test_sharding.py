@@ -25,6 +25,7 @@ def few_steps(run):
     ((2, 4), {'method': 'none'}),
     ((8, 1), {'gate': 'calibrated', 'user_context': 'prefix', 'backbone': 'bert4rec'}),
     ((1, 8), {'gate': 'calibrated', 'user_context': 'prefix', 'backbone': 'bert4rec'}),
+    ((2, 4), {'method': 'grasp_mixture'}),
     ((2, 4), {'method': 'llm_esr'}), ((2, 4), {'method': 'llm_esr', 'backbone': 'bert4rec'}),
     ((4, 2), {'method': 'rlmrec', 'backbone': 'bert4rec'}),
     ((2, 4), {'backbone': 'gru4rec', 'method': 'grasp_id', 'user_context': 'text'})], ids=str)

@@ -18,7 +18,8 @@ KINDS = [{'method': 'none'}, {'gate': 'paper', 'user_context': 'text'},
          {'gate': 'softmax', 'user_context': 'text'}, {'gate': 'softmax', 'user_context': 'prefix'}, {'gate': 'none'},
          {'gate': 'paper', 'gate_space': 'hidden', 'user_context': 'prefix'},
          {'gate': 'paper', 'gate_space': 'hidden', 'user_context': 'text'},
-         {'method': 'llm_esr'}, {'method': 'grasp_id', 'user_context': 'both', 'gate_space': 'hidden'}]
+         {'method': 'llm_esr'}, {'method': 'grasp_id', 'user_context': 'both', 'gate_space': 'hidden'},
+         {'method': 'grasp_mixture'}]
 CANDIDATES = [4, 9, 17, 30]
 
 

@@ -21,7 +21,8 @@ from tests.tiny_runs import ODD, USERS
 
 METHODS = ({}, {'model__gate': 'none'}, {'model__gate_space': 'hidden'},
            {'model__user_context': 'text'}, {'model__method': 'none'}, {'model__method': 'llm_init'},
-           {'model__method': 'llm_esr'}, {'model__method': 'grasp_id', 'model__id_init': 'text'},
+           {'model__method': 'llm_esr'}, {'model__method': 'grasp_mixture', 'model__id_init': 'smoothed'},
+           {'model__method': 'grasp_id', 'model__id_init': 'text'},
            {'model__backbone': 'bert4rec'}, {'model__backbone': 'gru4rec'},
            {'model__method': 'rlmrec', 'model__alignment': 'generative'})
 

@@ -32,6 +32,7 @@ class Method(abc.ABC):
       gated: whether an item's representation goes through the gates of Eq. 4; then its encoder is a
         `GatedItemEncoder`.
       num_views: representations of an item that stand side by side, 1 or 2.
+      views_learn_apart: whether each view has the recipe's loss for itself; else their scores are added first.
       default_auxiliary_weight: of its own loss, as in its paper; 0: it has none.
       settings: keys of the `model` section, beside those of every method, that its trained parameters depend on.
       colour: in plots where each method has its own, a key of `evaluation.plots.PALETTE`.
@@ -47,6 +48,7 @@ class Method(abc.ABC):
     training_modules: ClassVar[tuple[str, ...]] = ()
     gated: ClassVar[bool] = False
     num_views: ClassVar[int] = 1
+    views_learn_apart: ClassVar[bool] = False
     default_auxiliary_weight: ClassVar[float] = 0.0
     settings: ClassVar[tuple[str, ...]] = ()
     colour: ClassVar[str] = 'plum'

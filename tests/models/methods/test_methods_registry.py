@@ -20,7 +20,7 @@ from grasp_jax.pipeline.stages import run_pipeline
 from tests.tiny_runs import tiny_config, write_table
 
 PACKAGE = pathlib.Path(grasp_jax.__file__).parent
-NAMES = ('grasp', 'grasp_id', 'llm_esr', 'llm_init', 'none', 'rlmrec')
+NAMES = ('grasp', 'grasp_id', 'grasp_mixture', 'llm_esr', 'llm_init', 'none', 'rlmrec')
 # The rows of reproduced tables are methods by name; one command of the benchmark is called as a method is.
 MAY_NAME_METHODS = ('models/methods/', 'reproduce/grid.py', 'benchmark/__main__.py')
 
@@ -81,7 +81,7 @@ def test_a_method_of_one_class_runs_from_a_config_to_a_report(toy, tmp_path, bac
 
 
 def test_a_method_that_is_not_registered_is_no_choice():
-    with pytest.raises(grasp_jax.UserError, match="method='toy': choose one of grasp, grasp_id, llm_esr, llm_init"):
+    with pytest.raises(grasp_jax.UserError, match="method='toy': choose one of grasp, grasp_id, grasp_mixture"):
         model_spec(changed(default(), {'model.method': 'toy'}), 9)
     with pytest.raises(ValueError, match='a method grasp already'):
         methods.register(type('Other', (Toy,), {'name': 'grasp'})())
