@@ -201,8 +201,8 @@ def _model() -> dict:
         # none (id embeddings) | llm_init | rlmrec | llm_esr | grasp | grasp_id (GRASP with an id embedding beside it) |
         # grasp_mixture (both as two views that learn apart)
         'method': 'grasp',
-        # grasp_id, grasp_mixture: random | text (embeddings start from reduced vectors, as those of llm_init) | smoothed (from vectors
-        # that are mixed with those of what is bought together)
+        # grasp_id, grasp_mixture: random | text (embeddings start from reduced vectors, as those of llm_init) |
+        # smoothed (from vectors that are mixed with those of what is bought together)
         'id_init': 'random',
         'hidden_size': 64,  # width of states and item representations
         'num_layers': 0,  # 0: the backbone's usual number, 2 transformer blocks or 1 recurrent layer
