@@ -46,6 +46,7 @@ def test_a_service_that_is_not_there_is_one_line(service, words, tmp_path):
         daily.swap(service, tmp_path, '')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('flags', 'words'), [
     (('--config=configs/demo.py', '--workdir=x'), '--previous is missing'),
     (('--config=configs/demo.py', '--previous=x'), '--workdir is missing'),
@@ -108,6 +109,7 @@ def run(command, **variables):
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_what_the_service_would_refuse_is_said_before_anything_is_made(gated, tmp_path):
     """Its own folder of models, the place of the bundle and the token are asked for at once."""
     (tmp_path / 'models').mkdir()
@@ -145,6 +147,7 @@ def test_a_service_that_is_down_is_asked_again_at_the_end(tmp_path, caplog):
     assert 'http://127.0.0.1:1: cannot be reached' in line and 'asked again when the bundle is there' in line
 
 
+@pytest.mark.slow
 def test_one_command_from_new_data_to_a_service_that_knows_it(gated, tmp_path):
     tuesday(gated.parent / 'data', tmp_path / 'data')
     command = daily_command(gated, tmp_path, f'--out={tmp_path / "models" / "tuesday"}')

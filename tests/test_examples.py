@@ -54,6 +54,7 @@ def needs_demo(test):
     return any('runs/demo' in each.source for each in test.examples)
 
 
+@pytest.mark.slow
 def test_examples_of_functions(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tests = [test for test in TESTS if not needs_demo(test)]
@@ -68,6 +69,7 @@ def folder_of_the_demo(tmp_path, monkeypatch):
     run_pipeline(changed(demo.get_config(), {'train.max_epochs': 1, 'model.num_layers': 1}), pathlib.Path('runs/demo'))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('folder_of_the_demo')
 def test_examples_of_a_run():
     tests = [test for test in TESTS if needs_demo(test)]

@@ -9,6 +9,8 @@ from grasp_jax.data import dataset
 from grasp_jax.pipeline.stages import run_pipeline
 from tests.config.test_configs import load
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def done(tmp_path_factory):

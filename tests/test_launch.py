@@ -127,6 +127,7 @@ def test_one_that_ends_by_a_signal_leaves_the_others_time_to_end(launch):
     assert process.returncode == 143 and 'saved' in notes.read_text()
 
 
+@pytest.mark.slow
 def test_who_waits_is_told_once(launch):
     process, notes = launch(2, '''
         if [[ $* == *--process=1* ]]; then echo ready >>"$NOTES"; exec sleep 60; fi

@@ -77,6 +77,7 @@ def beauty(shop, tmp_path, *flags, variant=':minilm'):
                 data=shop.parent)
 
 
+@pytest.mark.slow
 def test_a_whole_run_and_a_second_call_that_redoes_nothing(shop, tmp_path):
     code, first, said = beauty(shop, tmp_path)
     assert code == 0, said
@@ -97,12 +98,14 @@ def test_a_whole_run_and_a_second_call_that_redoes_nothing(shop, tmp_path):
     refuses(code, said, 'work/retrieve', 'k: 10 -> 3')
 
 
+@pytest.mark.slow
 def test_missing_data_names_the_ways_that_there_are(tmp_path):
     code, _, said = call('--config=configs/fashion.py', f'--workdir={tmp_path}')
     refuses(code, said, 'config.data.source', 'GRASP_JAX_DATA')
     assert 'download' not in said  # it has no public address
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('flags', 'words'), [
     (['--config=configs/demo.py', '--config.model.backbnoe=sasrec'], ['backbnoe']),
     (['--config=configs/demo.py', '--config.model.backbone=lstm'], ['config.model.backbone', 'lstm', 'gru4rec']),
@@ -131,6 +134,7 @@ def test_what_is_wrong_on_the_command_line(flags, words, tmp_path):
     refuses(code, said, *words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('content', 'words'), [
     ('def get_config(:\n', ['invalid syntax']), ('import nothing_of_this_name\n', ['nothing_of_this_name']),
     ('def get_config():\n    return {}\n', ['my.py', 'no ConfigDict']),
@@ -204,6 +208,7 @@ def pickled(folder):
     return ['item_embeddings_minilm.npy']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('spoil', [spoil_gzip, drop_user, spoil_time, plant_nan, other_width, missing_id,
                                    missing_user, pickled], ids=lambda spoil: spoil.__name__)
 def test_what_is_wrong_in_the_data(shop, tmp_path, spoil):

@@ -24,6 +24,7 @@ def source(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('settings', [
     {'model__method': 'grasp'},
     {'model__method': 'none', 'model__backbone': 'gru4rec', 'train__loss': 'sampled_softmax',

@@ -24,6 +24,8 @@ from grasp_jax.training.train_spec import train_spec
 from grasp_jax.training.warm_start import first_state, load
 from tests.pipeline.test_refresh import changed_log, config_of, rows
 
+pytestmark = pytest.mark.slow
+
 NEW = 'i0015'
 
 
@@ -184,6 +186,7 @@ def test_a_seed_that_has_nothing_yet_does_not_begin_with_other_parameters_than_i
         run_pipeline(config, tmp_path / 'work', home / 'tuesday')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('section', 'settings', 'word'), (
     ('model', {'method': 'grasp'}, "model.method='grasp_id', not 'grasp'"),
     ('model', {'backbone': 'sasrec'}, "model.backbone='gru4rec', not 'sasrec'"),

@@ -18,6 +18,8 @@ from grasp_jax.serving.assets import open_folder
 from grasp_jax.serving.recommender import Recommender
 from tests.tiny_runs import ITEMS, item_id, tiny_config, write_table
 
+pytestmark = pytest.mark.slow
+
 METHODS = {
     'none': {'model__method': 'none'},
     'grasp_id': {'model__method': 'grasp_id', 'model__gate': 'none', 'model__id_init': 'smoothed'},

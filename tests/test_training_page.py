@@ -39,6 +39,7 @@ def plan():
     return batches.ordered_plan(sequences, np.arange(3), 3)
 
 
+@pytest.mark.slow
 def test_the_batch_of_three_users_is_packed_as_shown(plan):
     placement = batches.RowPlacement(*(jnp.asarray(field[0]) for field in plan.placement))
     packed = batches.pack_rows(jnp.asarray(ITEMS), placement, plan.num_rows, plan.width)

@@ -21,6 +21,7 @@ def code_of(notebook):
     return '\n\n'.join(''.join(cell['source']) for cell in cells(notebook) if cell['cell_type'] == 'code')
 
 
+@pytest.mark.slow
 def test_every_cell_runs():
     code = code_of(NOTEBOOK)
     checks = """
@@ -35,6 +36,7 @@ assert why.item_id == 'brand-new' and len(why.nearest_in_history) > 0
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_the_equations_by_hand_are_those_of_the_code():
     names = {}
     exec(compile(code_of(ROOT / 'docs' / 'tutorials' / 'equations.ipynb'), 'equations.ipynb', 'exec'), names)

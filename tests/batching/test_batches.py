@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from grasp_jax.batching import batches
 
@@ -25,6 +26,7 @@ def test_first_fit_keeps_everybody_apart_and_inside():
     assert needed <= 1.25 * lengths.sum(1).max() / WIDTH + 1
 
 
+@pytest.mark.slow
 def test_rows_hold_the_newest_items_of_every_user_once(sequences):
     flat = np.arange(1, sequences.lengths.sum() + 1)
     plan = batches.epoch_plan(sequences, 32, seed=1, epoch=0)

@@ -21,6 +21,7 @@ def packed_batch(sequences, num_items):
     return batches.pack_rows(jnp.asarray(flat), one(plan, 0), plan.num_rows, WIDTH)
 
 
+@pytest.mark.slow
 def test_training_negatives_are_outside_the_sequence_and_uniform(sequences):
     packed = packed_batch(sequences, 60)
     negatives = np.asarray(sampling.draw_training_negatives(jax.random.key(0), packed, 60, 40))
@@ -42,6 +43,7 @@ def test_a_negative_has_four_draws_to_miss_the_users_own_items():
     assert abs(np.mean(np.asarray(negatives) <= 15) - (15 / 20) ** 4) < 0.015
 
 
+@pytest.mark.slow
 def test_cloze_masks_hide_the_asked_share_or_the_last_item(sequences):
     packed = packed_batch(sequences, 60)
     there = np.asarray(packed.segment > 0)
@@ -54,6 +56,7 @@ def test_cloze_masks_hide_the_asked_share_or_the_last_item(sequences):
         assert position[row, column] == position[segment == segment[row, column]].max()
 
 
+@pytest.mark.slow
 def test_a_user_has_the_last_item_hidden_alone_or_any_and_never_both(sequences):
     packed = packed_batch(sequences, 60)
     segment, position = np.asarray(packed.segment), np.asarray(packed.position)
@@ -79,12 +82,14 @@ def test_targets_are_listed_once_each_and_in_order(groups):
     np.testing.assert_array_equal(np.asarray(everywhere.pick(field))[np.asarray(everywhere.exist)], wanted)
 
 
+@pytest.mark.slow
 def test_targets_beyond_the_last_place_are_left_out():
     targets = sampling.find_targets(jnp.ones((2, 8), bool), 1, 5)
     assert targets.exist.all()
     np.testing.assert_array_equal(targets.pick(jnp.arange(16).reshape(2, 8))[0], np.arange(5))
 
 
+@pytest.mark.slow
 def test_the_gradient_of_picking_targets_is_that_of_plain_indexing():
     counts = jax.random.bernoulli(jax.random.key(1), 0.3, (4, WIDTH))
     values = jax.random.normal(jax.random.key(2), (4, WIDTH, 3))
@@ -100,6 +105,7 @@ def test_the_gradient_of_picking_targets_is_that_of_plain_indexing():
     np.testing.assert_allclose(jax.grad(picked)(values), jax.grad(plain)(values), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_places_for_cloze_targets_suffice_and_are_not_many_too_many(sequences):
     for epoch in range(3):
         plan = batches.epoch_plan(sequences, 64, 0, epoch, row_multiple=2)

@@ -84,6 +84,7 @@ def test_tables_that_do_not_fit_the_disk_are_refused_at_once(monkeypatch):
         workload.tables_of(workload.SIZES['industry'])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('backbone', 'method'), (('sasrec', 'grasp'), ('bert4rec', 'none')))
 def test_both_sides_compute_the_same_loss_and_every_part_is_timed(tiny, monkeypatch, backbone, method):
     pytest.importorskip('torch', reason='needs the [reference] extra')
@@ -113,6 +114,7 @@ def test_both_sides_compute_the_same_loss_and_every_part_is_timed(tiny, monkeypa
     assert '200 users, 300 items' in text and f'{row["ratio"]:.1f}' in text
 
 
+@pytest.mark.slow
 def test_training_is_measured_without_the_reference_and_with_tables_on_the_host(tiny):
     size = dataclasses.replace(TINY, tables='host')
     # More steps than an epoch has: a call then ends with the epoch.
@@ -146,6 +148,7 @@ def test_wide_operations_are_counted_from_the_shapes(tiny):
     assert substeps.wide_flops(run, shape) == 2 * forward
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('backbone', 'method'), (('sasrec', 'grasp'), ('bert4rec', 'grasp'), ('gru4rec', 'none')))
 def test_both_sides_rank_by_the_same_scores(tiny, monkeypatch, backbone, method):
     pytest.importorskip('torch', reason='needs the [reference] extra')
@@ -177,6 +180,7 @@ def test_vectors_that_nothing_can_be_searched_in_are_refused(tmp_path, content):
         retrieval.load(str(path), 10)
 
 
+@pytest.mark.slow
 def test_a_call_is_the_same_program_whatever_an_epoch_ends_with(tiny):
     run = make_training_setup(workload.config_of(TINY), make_mesh((1, 1), _one()), tiny[0], {}, tiny[1])
     with run.config.unlocked():
@@ -187,6 +191,7 @@ def test_a_call_is_the_same_program_whatever_an_epoch_ends_with(tiny):
         assert int(trainer.state.step) == call * trainer.scan_steps, 'the short end of an epoch is passed over'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('ending', ['parquet', 'csv'])
 def test_a_made_up_table_is_prepared(ending):
     found = preparation.measure(20_000, ending)
@@ -196,6 +201,7 @@ def test_a_made_up_table_is_prepared(ending):
     assert '20,000' in text and f'{found["users"]:,}' in text
 
 
+@pytest.mark.slow
 def test_the_sweep_draws_its_picture(tmp_path):
     base = dataclasses.replace(TINY, users=100)
     rows = list(sweep.measure(1, 2, False, base, {'items': (100,), 'length': (10,)}))
@@ -218,6 +224,7 @@ def test_the_export_holds_what_the_other_trainer_reads(tiny, tmp_path):
     assert '--max_len 20' in llm_esr.command(TINY, 'sasrec', '/there')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('arguments', 'message'), (
     (['fly'], 'name one of train, evaluate, retrieve, sweep, llm_esr'), (['train', '--size=huge'], '--size=huge'),
     (['retrieve', '--size=tiny', '--vectors=nowhere.npy'], '--vectors=nowhere.npy'),

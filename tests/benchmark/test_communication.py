@@ -30,6 +30,7 @@ def test_collectives_of_known_programs():
     assert communication.collectives(text(lambda x: x + 1, PartitionSpec('data'), PartitionSpec('data'))) == []
 
 
+@pytest.mark.slow
 def test_gradients_and_rows_of_tables_are_all_that_travels():
     size = SIZES['tiny']
     alone, data, both = communication.measure(size, 'sasrec', [(1, 1), (8, 1), (2, 4)], 'float32')
@@ -42,6 +43,7 @@ def test_gradients_and_rows_of_tables_are_all_that_travels():
     np.testing.assert_allclose(both['sent_mb']['all-reduce'], data['sent_mb']['all-reduce'], rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('backbone', ('gru4rec', 'bert4rec'))
 def test_every_backbone_is_compiled(backbone):
     alone, data = communication.measure(SIZES['tiny'], backbone, [(1, 1), (2, 1)], 'float32')

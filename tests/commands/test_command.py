@@ -34,6 +34,7 @@ def test_tracebacks_of_orbax_are_left_out_and_its_messages_stay(path, shown, tra
         assert ('Traceback' in logging.Formatter().format(record)) == traceback
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('arguments', [
     ('grasp_jax.main', '--config=configs/demo.py', '--help'), ('grasp_jax.reproduce', '--table=2', '--plan'),
     ('grasp_jax.compare', 'RUN')], ids=('main', 'reproduce', 'compare'))

@@ -52,6 +52,7 @@ def test_every_setting_has_a_name():
     config.update_from_flattened_dict({'data.shop.seed': 1, 'train.loss': 'gbce'})  # of these names
 
 
+@pytest.mark.slow
 def test_the_library_names_the_setting_and_a_command_the_flag():
     config = default()
     config.train.loss = 'huber'
@@ -62,6 +63,7 @@ def test_the_library_names_the_setting_and_a_command_the_flag():
     assert ended.returncode == 2 and ended.stderr.startswith("error: --config.train.loss='huber': choose one of")
 
 
+@pytest.mark.slow
 def test_no_message_of_the_library_speaks_of_a_flag_of_the_config():
     """Messages are texts; docstrings are not looked at, nor what speaks to the terminal alone."""
     own = ('commands/', 'main.py', 'recommend.py', 'tune/report.py', 'evaluation/report_markdown.py')

@@ -219,6 +219,7 @@ def test_a_popular_item_is_no_crowd(caplog, log):
     assert 'so many are of one' not in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['amazon_beauty_5core', 'amazon_fashion', 'movielens_small'])
 def test_there_is_no_crowd_in_real_data(real_data, caplog, name):
     kind = {'amazon_beauty_5core': 'amazon', 'amazon_fashion': 'inter'}.get(name, 'table')

@@ -69,6 +69,7 @@ def test_head_is_the_top_fifth_with_ties_or_a_threshold():
     assert head_mask(np.zeros(0, int), 0).shape == (0,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('users', 'items', 'mean', 'count'), [
     (300, 25_000, 10, 100), (300, 300, 60, 100), (300, 90, 10, 100), (300, 3000, 5, 20), (5, 50_000, 2000, 100),
     (100, 20_000, 5, 2000), (0, 10, 5, 3)])

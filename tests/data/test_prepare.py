@@ -122,6 +122,7 @@ def test_own_tables(tmp_path):
     assert sum(path.stat().st_size for path in EXAMPLE.iterdir()) < 60_000
 
 
+@pytest.mark.slow
 def test_beauty_5_core(real_data, tmp_path):
     config = make_config(name='amazon_beauty_5core', source=str(real_data('amazon_beauty_5core')))
     facts = prepare.prepare(config, tmp_path)

@@ -15,6 +15,7 @@ NOTES = BODY.replace('\n', ',fine\n')
 STRAY = 'u1,"p1,1700000000\n'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('text', 'row'), [
     (HEAD + STRAY + BODY, 1), (HEAD + BODY + STRAY + BODY, 61), (HEAD + BODY + '"u1,p1,1700000000\n' + BODY, 61),
     (HEAD + BODY + 'u1,p1,"1700000000\n' + BODY, 61), (HEAD + BODY + STRAY + BODY + STRAY + BODY, 61),

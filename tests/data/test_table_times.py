@@ -80,6 +80,7 @@ def test_true_is_no_time(save, tmp_path, config, name):
         own_tables.read_interactions(path, config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('day', ['2024-02-29', '2023-02-29', '1700-01-01', '2198-11-30', '2024-13-01', '1969-11-30'])
 def test_dates_are_read_alike_beside_unusual_ones(tmp_path, config, day):
     """A date of another century in the block makes pandas read it, else Arrow does."""

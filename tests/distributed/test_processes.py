@@ -67,6 +67,7 @@ def state_of(run, folder, epoch):
         return jax.device_get(checkpoints.load(epoch, run.state_shapes(0), run.mesh).params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('process', 'flag', 'said'), [
     (None, '--config.data.source=/no/such/folder', "error: data set 'own_data' was not found"),  # the second one waits
     (1, '--config.train.batch_size=0', 'error: --config.train.batch_size=0')])  # the first one is at work
@@ -103,6 +104,7 @@ def test_the_others_are_told_of_an_error_and_not_of_a_signal_that_they_got_as_we
     assert len(waited) == waits
 
 
+@pytest.mark.slow
 def test_without_parts_two_processes_are_one_but_for_rounding(small_run, folders, small_processes):
     alone, together = folders
     loop.train(small_run(train={'max_epochs': 1, 'scan_steps': 2}), 0, alone)
@@ -112,6 +114,7 @@ def test_without_parts_two_processes_are_one_but_for_rounding(small_run, folders
         np.testing.assert_allclose(one[key], two[key], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_and_a_signal_to_either_stops_both(small_run, folders, small_processes):
     alone, together = folders
     run = small_run(train={'max_epochs': 2, 'scan_steps': 2, 'micro_batches': 2})

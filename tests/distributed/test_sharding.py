@@ -21,6 +21,7 @@ def few_steps(run):
     return jax.device_get(state.params), np.asarray(losses), ranks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('mesh', 'settings'), [
     ((2, 4), {'method': 'none'}),
     ((8, 1), {'gate': 'calibrated', 'user_context': 'prefix', 'backbone': 'bert4rec'}),
@@ -38,6 +39,7 @@ def test_one_device_equals_eight(small_run, mesh, settings):
     assert np.mean(ranks.full == sharded_ranks.full) > 0.98
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('backbone', 'meshes'), [('sasrec', [(7, 1)]), ('gru4rec', [(7, 1)]),
                                                   ('bert4rec', [(7, 1), (2, 2)])])
 def test_more_devices_get_the_same_batches_and_draws(small_run, backbone, meshes):
@@ -52,6 +54,7 @@ def test_more_devices_get_the_same_batches_and_draws(small_run, backbone, meshes
         np.testing.assert_allclose(losses[0], other, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_tables_are_split_over_the_model_axis(small_run):
     run = small_run(mesh=(2, 4), method='none')
     embedding = run.fresh_state(0).params['encoder']['embedding']
@@ -69,6 +72,7 @@ def test_a_mesh_that_does_not_fit_is_refused():
         make_mesh((2, 3), jax.devices()[:6])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('gate', ('calibrated', 'none'))
 def test_shared_negatives_are_scored_where_their_positions_are(small_run, gate):
     """Gradients and losses are summed over the devices; nothing else travels."""

@@ -27,6 +27,7 @@ def trained(run, epochs=2):
     return jax.device_get(state.params), losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('settings', [
     {'user_context': 'text'}, {'user_context': 'prefix', 'backbone': 'gru4rec'},
     {'user_context': 'text', 'backbone': 'bert4rec', 'gate_space': 'hidden'}], ids=str)
@@ -46,6 +47,7 @@ def test_what_is_left_of_an_epoch_gets_the_rows_that_the_whole_one_gets(small_ru
         jax.tree.map(np.testing.assert_array_equal, [chunk.data for chunk in whole[4:]], [chunk.data for chunk in left])
 
 
+@pytest.mark.slow
 def test_a_mesh_shares_the_rows(small_run):
     _, losses = trained(small_run(train={'vector_placement': 'device'}), epochs=1)
     _, shared = trained(small_run(mesh=(2, 4), train={'vector_placement': 'host'}), epochs=1)
@@ -58,6 +60,7 @@ def test_small_memory_makes_many_chunks(small_run):
     assert chunks == {0.005: 6, 512.0: 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('backbone', ('sasrec', 'bert4rec'))
 @pytest.mark.parametrize('context', ('text', 'prefix'))
 def test_ranks_are_the_same(small_run, backbone, context):
@@ -75,6 +78,7 @@ def test_ranks_are_the_same(small_run, backbone, context):
     assert len(np.unique(ranks['host'].full)) > 10
 
 
+@pytest.mark.slow
 def test_ties_count_half_wherever_the_tables_are(small_run, small_data, monkeypatch):
     """Items come in twins of equal vectors, so that every full rank ends in a half."""
     monkeypatch.setattr('grasp_jax.ranking.streamed._ITEMS', 32)  # twins and targets in different calls
@@ -97,6 +101,7 @@ def test_ties_count_half_wherever_the_tables_are(small_run, small_data, monkeypa
     np.testing.assert_array_equal(lists['host'], lists['device'])  # twins by the smaller id, from whichever block
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('context', ('text', 'prefix'))
 def test_gates_and_scores_of_targets_are_the_same_and_those_of_one_user_at_a_time(small_run, context):
     gates, scores = {}, {}
@@ -126,6 +131,7 @@ def test_gates_and_scores_of_targets_are_the_same_and_those_of_one_user_at_a_tim
     assert np.ptp(gates['device'], axis=0).min() > 1e-3 and np.std(scores['device']) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('settings', ({'method': 'none'}, {'gate': 'softmax'}, {'gate': 'calibrated'}), ids=str)
 def test_the_score_of_a_target_is_the_one_that_gives_its_rank(small_run, settings):
     """Each candidate takes the place of the target once; so many of them score higher."""
@@ -205,6 +211,7 @@ def test_tables_that_are_larger_than_the_memory_stay_on_the_host():
          keys_kept=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('dtype', 'where'), (('bfloat16', 'device'), ('float16', 'host')))
 def test_tables_in_half_precision_train_about_the_same(small_run, dtype, where):
     exact, losses = trained(small_run())

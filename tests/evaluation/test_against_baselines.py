@@ -76,6 +76,7 @@ def test_of_many_users_a_sample_is_compared_with_the_model_on_the_same_ones():
     assert against_baselines.beside([own], {}, KS) == (None, None)
 
 
+@pytest.mark.slow
 def test_report_pages_and_comparison_show_the_baselines(tmp_path, shop, capsys):
     negatives = draw_negatives(shop, 100, 42)
     found = baselines.by_counts(shop, baselines.ranked(shop, negatives))
@@ -149,6 +150,7 @@ def prepared(folder, shop):
     return dataset_files.load(folder / 'prepare')
 
 
+@pytest.mark.slow
 def test_ten_lists_have_the_titles_of_the_stored_lists(tmp_path, shop):
     known: Dataset = prepared(tmp_path, shop)
     found = run(tmp_path / 'run', shop, best=0.02, dataset=known)['examples']
@@ -180,6 +182,7 @@ def test_a_run_that_max_epochs_ended_while_it_got_better_is_not_finished(values,
     assert History(epochs, values, values, values, 1.0).is_unfinished(config) == unfinished
 
 
+@pytest.mark.slow
 def test_what_is_not_finished_is_said_everywhere(tmp_path, shop, capsys):
     found = run(tmp_path / 'short', shop, seeds=(1, 2), max_epochs=3)
     assert found['unfinished'] == [1, 2]
@@ -192,6 +195,7 @@ def test_what_is_not_finished_is_said_everywhere(tmp_path, shop, capsys):
     assert long['unfinished'] == [] and 'not finished' not in report.render_terminal(long)
 
 
+@pytest.mark.slow
 def test_full_ranking_comes_first_where_it_picked_the_epoch(tmp_path, shop, capsys):
     for selection_protocol, order in (('full', ['full', 'sampled']), ('sampled', ['sampled', 'full'])):
         found = run(tmp_path / selection_protocol, shop, selection_protocol=selection_protocol,
@@ -210,6 +214,7 @@ def test_full_ranking_comes_first_where_it_picked_the_epoch(tmp_path, shop, caps
         assert json.load(file)['standing']['best'] in baselines.NAMES
 
 
+@pytest.mark.slow
 def test_pictures_say_what_made_the_vectors(tmp_path, shop):
     found = run(tmp_path, shop)
     assert plots.subtitle(found, 'test').endswith('vectors: LSA over the texts, no language model')

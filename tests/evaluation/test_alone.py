@@ -47,6 +47,7 @@ def run_of(shop, repeats=False, **settings):
                                'valid': negatives, 'test': negatives}, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('repeats', [False, True])
 def test_means_are_those_of_the_others(repeats):
     shop = small(0)

@@ -44,6 +44,7 @@ def plain_rank(scores, target, others):
         abs(scores[item] - scores[target]) <= 1e-6 for item in others) / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('repeats', [False, True])
 def test_ranks_are_those_of_plain_loops(repeats):
     for seed in range(3):

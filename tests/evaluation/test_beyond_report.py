@@ -18,6 +18,8 @@ from grasp_jax.ranking.lists import LISTS_FILE, Lists, load_lists, save_lists
 from tests.evaluation.finished import run
 from tests.tiny_runs import tiny_config, write_table
 
+pytestmark = pytest.mark.slow
+
 KS = (1, 3, 5, 10, 20)
 
 

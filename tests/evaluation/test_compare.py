@@ -10,6 +10,7 @@ from grasp_jax.evaluation import compare, plots, report
 from tests.evaluation.finished import run
 
 
+@pytest.mark.slow
 def test_comparison_table_tests_only_what_can_be_compared(workdirs, tmp_path, shop, capsys):
     run(tmp_path / 'other', shop, seed=7)  # other negatives
     out = tmp_path / 'table.md'
@@ -36,6 +37,7 @@ def test_comparison_table_tests_only_what_can_be_compared(workdirs, tmp_path, sh
     assert capsys.readouterr().err.count('\n') == 1
 
 
+@pytest.mark.slow
 def test_head_and_tail_from_other_borders_are_not_set_side_by_side(workdirs, tmp_path, capsys):
     for workdir, name, least in zip(workdirs, ('first', 'second'), (4, 5), strict=True):
         shutil.copytree(workdir, tmp_path / name)
@@ -55,6 +57,7 @@ def test_head_and_tail_from_other_borders_are_not_set_side_by_side(workdirs, tmp
     assert 'head items from 4 and from 5' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_runs_among_other_candidates_are_not_drawn_side_by_side(workdirs, tmp_path, capsys):
     shutil.copytree(workdirs[1], tmp_path / 'other')
     found = report.load_report(workdirs[1])
@@ -64,6 +67,7 @@ def test_runs_among_other_candidates_are_not_drawn_side_by_side(workdirs, tmp_pa
     assert 'other candidates' in capsys.readouterr().err and not (tmp_path / 'picture.png').exists()
 
 
+@pytest.mark.slow
 def test_runs_are_compared_at_a_cut_off_that_all_report(workdirs, shop, tmp_path, monkeypatch, capsys):
     run(tmp_path / 'few', shop, method='llm_init', ks=(1, 5))
     run(tmp_path / 'none', shop, method='rlmrec', ks=(7,))
@@ -110,6 +114,7 @@ def test_folders_of_one_name_are_told_apart(workdirs, tmp_path, capsys):
     assert compare.run_names(workdirs) == ['plain', 'grasp'] and compare.run_names([workdirs[0]] * 2) == ['plain'] * 2
 
 
+@pytest.mark.slow
 def test_some_seeds_are_compared_alone(tmp_path, shop, capsys):
     for name, best in (('weak', 0.6), ('strong', 0.3)):
         run(tmp_path / name, shop, seeds=(42, 43), best=best)

@@ -12,6 +12,8 @@ from grasp_jax.distributed.sharding import make_mesh
 from grasp_jax.training.training_setup import make_training_setup
 from tests.ranking.test_evaluator import all_scores
 
+pytestmark = pytest.mark.slow
+
 ITEMS = 30
 
 

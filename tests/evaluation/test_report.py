@@ -20,6 +20,7 @@ from tests.evaluation.finished import run
 PICTURES = ('training_curve.png', 'metric_by_k.png', 'groups.png')
 
 
+@pytest.mark.slow
 def test_values_are_those_of_the_ranks(workdirs, shop):
     workdir = workdirs[0]
     found = report.load_report(workdir)
@@ -35,6 +36,7 @@ def test_values_are_those_of_the_ranks(workdirs, shop):
     assert found['data']['users'] == 120 and found['data']['evaluated_users'] == len(shop.evaluated_users())
 
 
+@pytest.mark.slow
 def test_where_some_users_are_ranked_the_report_counts_them_alone(tmp_path, shop):
     found = run(tmp_path, shop, max_users=30)
     assert found['data']['evaluated_users'] == found['counts']['users'] == 30 and found['data']['users'] == 120
@@ -43,6 +45,7 @@ def test_where_some_users_are_ranked_the_report_counts_them_alone(tmp_path, shop
     assert found['protocol']['candidates'] != everybody['protocol']['candidates']
 
 
+@pytest.mark.slow
 def test_ranks_of_before_there_was_an_unmasked_protocol_make_a_report_without_it(tmp_path, shop):
     old = run(tmp_path / 'old', shop, seeds=(1, 2), unmasked=False)
     assert old['test']['full_unmasked'] is None and old['std']['test']['full_unmasked'] is None
@@ -63,6 +66,7 @@ def test_ranks_of_before_there_was_an_unmasked_protocol_make_a_report_without_it
     assert 'seen items too' not in report.render_terminal(old) + report.render_markdown(old)
 
 
+@pytest.mark.slow
 def test_groups_together_are_all_users(workdirs):
     for found in map(report.load_report, workdirs):
         counts = found['counts']
@@ -74,6 +78,7 @@ def test_groups_together_are_all_users(workdirs):
                 assert np.dot(sizes, values) / sum(sizes) == pytest.approx(found['test'][protocol]['NDCG@10'])
 
 
+@pytest.mark.slow
 def test_several_seeds_give_mean_and_deviation(workdirs):
     found = report.load_report(workdirs[1])
     assert 'seed' not in found and [part['seed'] for part in found['runs']] == [42, 43, 44]
@@ -83,6 +88,7 @@ def test_several_seeds_give_mean_and_deviation(workdirs):
     assert found['training'] == {'seconds': 18.0, 'epochs': 9}
 
 
+@pytest.mark.slow
 def test_what_a_report_says_of_some_seeds_is_what_a_report_on_them_says(tmp_path, shop):
     several = run(tmp_path / 'several', shop, seeds=(1, 2, 3))
     for seeds in ((2,), (1, 3), (1, 2, 3)):
@@ -94,6 +100,7 @@ def test_what_a_report_says_of_some_seeds_is_what_a_report_on_them_says(tmp_path
     assert report.of_seeds(several, (9,)) is None
 
 
+@pytest.mark.slow
 def test_seeds_of_other_vectors_are_named(tmp_path, shop):
     for seed, made_of in ((1, 'a'), (2, 'b'), (3, 'a'), (4, '')):
         (tmp_path / f'seed_{seed}').mkdir()
@@ -127,6 +134,7 @@ def test_pictures_are_pictures(workdirs, tmp_path):
         assert not list(path.parent.glob('*.partial'))
 
 
+@pytest.mark.slow
 def test_an_empty_group_is_null_in_json_and_a_dash_on_the_page(tmp_path, shop):
     found = run(tmp_path, shop, seeds=(1, 2), head_user=1000)
     text = (tmp_path / 'report.json').read_text()
@@ -161,6 +169,7 @@ def test_few_negatives_are_warned_of(workdirs, tmp_path, shop, monkeypatch):
     assert report.load_report(workdirs[0])['protocol']['warning'] is None
 
 
+@pytest.mark.slow
 def test_versions_are_those_that_the_seeds_were_made_with(tmp_path, shop):
     today = run(tmp_path / 'new', shop)['versions']
     for seed, jax in ((42, '0.1'), (43, '0.2')):
@@ -169,6 +178,7 @@ def test_versions_are_those_that_the_seeds_were_made_with(tmp_path, shop):
     assert run(tmp_path / 'old', shop, seeds=(42, 43))['versions'] == {**today, 'jax': '0.1 and 0.2'}
 
 
+@pytest.mark.slow
 def test_where_all_items_are_negatives_the_protocols_are_said_to_be_one(tmp_path, shop):
     most = numbers_of_negatives(shop)[1]
     for count, one in ((most, True), (most - 1, False)):
@@ -183,6 +193,7 @@ def test_of_the_small_example_of_own_data_one_cut_off_can_be_reached_by_ties_alo
     assert metrics.tied_hits(config.evaluate.ks, numbers_of_negatives(example)[0]) == [20]
 
 
+@pytest.mark.slow
 def test_ranks_of_another_data_set_are_refused(tmp_path, shop):
     run(tmp_path, shop)
     less = Interactions(shop.indptr[:-10], shop.items[:shop.indptr[-11]], shop.num_items)

@@ -125,6 +125,7 @@ def test_they_are_left_out_of_comparisons(tmp_path):
     assert gains[1] == pytest.approx(100 * (two - one), abs=0.006) and gains[0] != gains[1]
 
 
+@pytest.mark.slow
 def test_with_and_without_seen_items_are_not_compared(tmp_path, capsys):
     shop = regulars(100, 30, 0)
     for name, repeats in (('hidden', False), ('there', True)):

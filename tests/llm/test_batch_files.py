@@ -25,6 +25,7 @@ def engine(path, wrapped=True):
     return [json.dumps(line) + '\n' for line in reversed(lines)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('wrapped', [True, False])
 def test_files_give_the_table_of_the_direct_path(scripted, tmp_path, wrapped):
     config, count = config_for('http://localhost:1/v1'), 120

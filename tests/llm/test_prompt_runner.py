@@ -20,6 +20,7 @@ HERE = pathlib.Path(__file__).parent
 DRILL = {'429': 0.05, '500': 0.05, 'dropped': 0.02, 'cut': 0.02, 'empty': 0.01, 'slow': 0.02}
 
 
+@pytest.mark.slow
 def test_answers_are_asked_for_once(scripted, tmp_path):
     with scripted() as (url, log):
         first = write(config_for(url), 30, tmp_path / 'out')
@@ -34,6 +35,7 @@ def test_answers_are_asked_for_once(scripted, tmp_path):
         assert write(config_for(url), 30, tmp_path / 'out')[:2] == first[:2] and log() == []
 
 
+@pytest.mark.slow
 def test_faults_change_nothing_but_the_empty_answers(scripted, tmp_path):
     with scripted() as (url, _):
         clean = write(config_for(url), 400, tmp_path / 'clean')
@@ -53,6 +55,7 @@ def test_faults_change_nothing_but_the_empty_answers(scripted, tmp_path):
             assert text == right if not fell_back else text.startswith('The ')
 
 
+@pytest.mark.slow
 def test_kills_lose_nothing_that_was_paid_for(scripted, tmp_path):
     count, rng = 800, random.Random(0)
     store = tmp_path / 'out' / 'store.sqlite'
@@ -82,6 +85,7 @@ def test_kills_lose_nothing_that_was_paid_for(scripted, tmp_path):
         assert responses.is_sound()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('number', 'code'), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
 def test_a_signal_waits_for_answers_that_are_paid_for(scripted, tmp_path, number, code):
     store = tmp_path / 'out' / 'store.sqlite'
@@ -97,6 +101,7 @@ def test_a_signal_waits_for_answers_that_are_paid_for(scripted, tmp_path, number
         assert stored(store) == set(log()) and 100 <= len(log()) < 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('count', 'faults', 'settings'), [
     (10, {'delay': 2.0}, {}),  # the last answers are under way: nothing is left to ask, yet the run ends
     (100, {'delay': 2.0}, {'max_requests': 10}),  # a cap is reached, the answers below it are under way
@@ -126,6 +131,7 @@ def test_a_cap_holds_where_prompts_take_more_than_was_estimated(scripted, tmp_pa
         assert len(log()) > 20
 
 
+@pytest.mark.slow
 def test_two_runs_on_one_store_pay_once_and_share_a_cap(scripted, tmp_path):
     settings = json.dumps({'max_usd': 1.0, 'prices': [['scripted', 1000.0, 0.0]], 'concurrency': 4})
     with scripted({'delay': 0.05}) as (url, log):
@@ -148,6 +154,7 @@ def stored(path):
     return {json.loads(request)['messages'][-1]['content'] for request, in rows}
 
 
+@pytest.mark.slow
 def test_caps_stop_and_the_next_call_goes_on(scripted, tmp_path):
     prices = (('scripted', 1000.0, 0.0),)
     with scripted({'delay': 0.01}) as (url, log):
@@ -167,6 +174,7 @@ def test_caps_stop_and_the_next_call_goes_on(scripted, tmp_path):
         assert len(log()) == 100
 
 
+@pytest.mark.slow
 def test_no_try_passes_the_cap(scripted, tmp_path):
     """Answers that are cut off cost twice as much the next time, and are looked at one by one."""
     settings = {'max_usd': 0.25, 'prices': (('scripted', 0.0, 1000.0),), 'max_tokens': 4, 'max_attempts': 9,
@@ -183,6 +191,7 @@ def test_no_try_passes_the_cap(scripted, tmp_path):
         assert len(log()) == 5, 'tries are requests'
 
 
+@pytest.mark.slow
 def test_a_server_that_refuses_everything_ends_the_run_and_settles_nothing(scripted, tmp_path):
     for fault, word in (({'refuses': 400}, 'refuses every prompt .error 400: .*no such thing'),
                         ({'refuses': 402}, 'no such thing; answers are kept')):

@@ -20,7 +20,8 @@ from grasp_jax.pipeline.stages import run_pipeline
 from grasp_jax.texts import describe, llm_texts, preview
 
 COMMAND = pathlib.Path(sys.executable).with_name('transformers')
-pytestmark = pytest.mark.skipif(not COMMAND.exists(), reason='the extra [server] is not installed')
+pytestmark = [pytest.mark.slow,
+              pytest.mark.skipif(not COMMAND.exists(), reason='the extra [server] is not installed')]
 
 
 @pytest.fixture(scope='module')

@@ -44,6 +44,7 @@ def test_attention_weighs_a_vector_by_one_number():
     np.testing.assert_allclose(equations.attention(q, v), by_hand, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('kind', 'similar', 'both'), list(itertools.product(GATES, (True, False), (True, False))))
 def test_factorised_equals_plain_for_values_and_gradients(weights, kind, similar, both):
     user, item = pair(0, 3, 5), pair(1, 3, 5)
@@ -94,6 +95,7 @@ def test_softmax_gates_sum_to_one_over_what_is_there():
     np.testing.assert_allclose(jnp.sum(attention.gates(scores, 'softmax'), 1), np.ones((2, 3)), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_softmax_over_sets_per_item_looks_at_its_own_set_only():
     scores = jax.random.normal(jax.random.key(0), (1, 4, 3))
     past = jnp.tril(jnp.ones((1, 4, 4), bool))

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from grasp_jax.models import equations
 from grasp_jax.models.equations import MLP, Pair
@@ -10,6 +11,7 @@ from grasp_jax.models.losses import binary_cross_entropy
 from grasp_jax.models.user_context import Context
 
 
+@pytest.mark.slow
 def test_grasp_as_printed_is_eq_3_to_5(small):
     """Every user with every item."""
     model = small(gate='paper', user_context='text')
@@ -39,6 +41,7 @@ def test_grasp_as_printed_is_eq_3_to_5(small):
                                rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_loss_is_eq_6():
     positive, negative = (jax.random.normal(jax.random.key(len(shape)), shape) for shape in ((2, 3), (2, 3, 4)))
     scores = jnp.concatenate([positive.ravel(), negative.ravel()])

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from grasp_jax.batching.sampling import cumulated, draw_shared_negatives
 from grasp_jax.models import losses, plain_forms
@@ -15,6 +16,7 @@ def test_equals_the_equation_by_hand():
     np.testing.assert_allclose(binary_cross_entropy(positive, negative, np.ones((1, 1))), by_hand, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_masked_equals_subset_for_value_and_gradient():
     positive = jax.random.normal(jax.random.key(0), (2, 6))
     negative = jax.random.normal(jax.random.key(1), (2, 6, 3))
@@ -54,6 +56,7 @@ def test_log_chance_is_relative_to_a_uniform_draw():
     np.testing.assert_allclose(found, np.log(4 * np.array([[0.5, 0.125], [0.125, 0.25]])), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_corrected_for_the_draw_the_true_chances_are_learned():
     """Zipf's law over 60 items, negatives drawn by the square root of how frequent they are."""
     true = 1 / np.arange(1, 61)
@@ -82,6 +85,7 @@ def test_corrected_for_the_draw_the_true_chances_are_learned():
     assert near < 0.02 < 0.05 < far
 
 
+@pytest.mark.slow
 def test_the_softmax_in_blocks_equals_the_plain_one(monkeypatch):
     queries, items = (jax.random.normal(jax.random.key(number), (size, 6)) for number, size in enumerate((7, 23)))
     monkeypatch.setitem(losses.SOFTMAX_BLOCKS, 'cpu', 5)  # four whole blocks and one that is filled up
@@ -94,6 +98,7 @@ def test_the_softmax_in_blocks_equals_the_plain_one(monkeypatch):
     jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5), fast, plain)
 
 
+@pytest.mark.slow
 def test_the_softmax_of_rounded_factors_equals_the_plain_one_of_them(monkeypatch):
     queries, items = (jax.random.normal(jax.random.key(number), (size, 6)) for number, size in enumerate((7, 23)))
     monkeypatch.setitem(losses.SOFTMAX_BLOCKS, 'cpu', 5)
@@ -111,6 +116,7 @@ def test_the_softmax_of_rounded_factors_equals_the_plain_one_of_them(monkeypatch
         assert (one != two).any(), 'chances are rounded'
 
 
+@pytest.mark.slow
 def test_all_items_as_negatives_make_the_sampled_softmax_the_full_one():
     queries, items = (jax.random.normal(jax.random.key(number), (size, 6)) for number, size in enumerate((4, 9)))
     true = np.array([3, 0, 8, 3])
@@ -123,6 +129,7 @@ def test_all_items_as_negatives_make_the_sampled_softmax_the_full_one():
     np.testing.assert_allclose(full, sampled, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_loss_of_rounded_factors_stays_above_zero():
     """An item far ahead of all others: its own score must be the one that is in the sum."""
     queries, items = 3 * jax.random.normal(jax.random.key(0), (2, 50, 64)) + 1

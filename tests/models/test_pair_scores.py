@@ -28,6 +28,7 @@ def assert_equal(one, two):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), one, two)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('size', (1, 3, 6))
 def test_chunks_equal_the_plain_form_also_in_the_gradient(monkeypatch, size):
     monkeypatch.setattr(pair_scores, '_chunk_size', lambda *_: size)
@@ -36,6 +37,7 @@ def test_chunks_equal_the_plain_form_also_in_the_gradient(monkeypatch, size):
                  scores_and_gradients(equations.plain_gated_scores, given))
 
 
+@pytest.mark.slow
 def test_groups_of_queries_share_the_items():
     query, gate, projected, bias = inputs(groups=2)
 
@@ -48,6 +50,7 @@ def test_groups_of_queries_share_the_items():
     assert_equal(fast, plain)
 
 
+@pytest.mark.slow
 def test_a_closed_layer_lets_no_gradient_through():
     query, gate, projected, bias = inputs()
     given = query, gate, projected, bias - 1e3

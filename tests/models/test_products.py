@@ -12,6 +12,7 @@ def found(form, *factors):
     return form(*factors), *jax.grad(lambda *both: (form(*both) ** 2).sum(), (0, 1))(*factors)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('rows', (1, 20, 23))
 def test_a_product_of_rounded_factors_equals_the_plain_one_of_them(monkeypatch, rows):
     monkeypatch.setattr(products, '_BLOCK', 5)

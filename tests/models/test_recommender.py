@@ -23,6 +23,7 @@ KINDS = [{'method': 'none'}, {'gate': 'paper', 'user_context': 'text'},
 CANDIDATES = [4, 9, 17, 30]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', KINDS, ids=str)
 @pytest.mark.parametrize('backbone', CAUSAL)
 def test_later_items_change_nothing_at_earlier_positions(small, backbone, kind):
@@ -33,6 +34,7 @@ def test_later_items_change_nothing_at_earlier_positions(small, backbone, kind):
     assert np.abs(before[3:] - after[3:]).min(0).max() > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('backbone', ALL)
 def test_prefix_context_of_the_gates_knows_nothing_of_later_items(small, backbone):
     model = small(backbone=backbone, user_context='prefix')
@@ -42,6 +44,7 @@ def test_prefix_context_of_the_gates_knows_nothing_of_later_items(small, backbon
         assert np.abs(old[0, 3:5] - new[0, 3:5]).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', ('none', 'grasp'))
 def test_bert4rec_sees_both_sides_but_not_what_is_masked(small, method):
     model = small(backbone='bert4rec', method=method, user_context='prefix')
@@ -55,6 +58,7 @@ def test_bert4rec_sees_both_sides_but_not_what_is_masked(small, method):
     np.testing.assert_array_equal(base, state([3, 1, 25, 1, 5]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('backbone', CAUSAL)
 def test_gradients_prove_causality(small, backbone):
     """The state at a position has zero gradient with respect to every later input."""
@@ -69,6 +73,7 @@ def test_gradients_prove_causality(small, backbone):
     assert (gradient[1:4] > 0).all() and (gradient[4:6] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', KINDS, ids=str)
 @pytest.mark.parametrize('backbone', ALL)
 def test_packing_and_padding_change_nothing(small, backbone, kind):
@@ -82,6 +87,7 @@ def test_packing_and_padding_change_nothing(small, backbone, kind):
     np.testing.assert_allclose(together[0], alone, rtol=2e-5, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', ('none', 'llm_esr'))
 @pytest.mark.parametrize('backbone', ALL)
 def test_last_states_alone_equal_those_among_all_in_rows_of_any_width(small, backbone, method):
@@ -100,6 +106,7 @@ def test_last_states_alone_equal_those_among_all_in_rows_of_any_width(small, bac
         np.testing.assert_allclose(model.call(last, packed), expected, rtol=2e-5, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', KINDS, ids=str)
 def test_scoring_all_items_equals_scoring_each_candidate(small, kind):
     model = small(**kind)
@@ -113,6 +120,7 @@ def test_scoring_all_items_equals_scoring_each_candidate(small, kind):
     np.testing.assert_allclose(everything, model.call(Recommender.score, states, context, each), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', KINDS, ids=str)
 def test_folding_the_last_layer_into_the_query_changes_nothing(small, kind):
     model = small(**kind)
@@ -133,6 +141,7 @@ def training_scores(model, tables, users, packed, drawn):
     return model.score_targets(tables, model(tables, users, packed, drawn.masked, train=False), drawn)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('backbone', ('sasrec', 'bert4rec'))
 @pytest.mark.parametrize('kind', KINDS, ids=str)
 def test_training_scores_put_the_true_item_first(small, kind, backbone):
@@ -159,6 +168,7 @@ def test_training_scores_put_the_true_item_first(small, kind, backbone):
 SHARED = [{'method': 'none'}, {'gate': 'none'}, {'method': 'grasp_id', 'gate': 'calibrated'}, {'method': 'llm_esr'}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', SHARED, ids=str)
 def test_negatives_that_all_positions_share_get_the_scores_of_each(small, kind):
     model = small(**kind)
@@ -184,6 +194,7 @@ def test_negatives_that_all_positions_share_get_the_scores_of_each(small, kind):
                                    rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_level_switches_cut_their_level_off(small):
     """Without the similar and the global level the neighbours' vectors have no say."""
     model = small(use_similar=False, use_global=False)
@@ -195,6 +206,7 @@ def test_level_switches_cut_their_level_off(small):
     assert np.abs(whole.encode(packed).states - whole.encode(packed, tables=moved).states).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('space', ('llm', 'hidden'))
 def test_grasp_starts_about_as_small_as_an_id_embedding(space):
     config = default()

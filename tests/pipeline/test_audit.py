@@ -28,6 +28,7 @@ def config():
     return config
 
 
+@pytest.mark.slow
 def test_a_clean_data_set_passes_and_says_what_was_looked_at(config, tmp_path):
     found = {check.what.split(' that')[0]: check.number for check in audit.audit(config, tmp_path)}
     assert len(found) == 4 and found['user texts'] == 60
@@ -130,6 +131,7 @@ def test_nobody_to_train_on_is_said(config, tmp_path):
         audit.audit(config, tmp_path / 'stages')
 
 
+@pytest.mark.slow
 def test_the_command_fails_on_texts_that_hold_the_answers(module, tmp_path):
     flags = ['--config=configs/demo.py', '--mode=audit', '--config.data.shop.customers=60']
     clean = module('main', *flags, f'--workdir={tmp_path}')

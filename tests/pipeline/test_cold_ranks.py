@@ -46,6 +46,7 @@ def test_where_people_buy_again_the_history_stays_and_who_is_alone_counts_nowher
     assert cold_start._summary('users', {'users_candidates': np.array([1])}, [1]) is None
 
 
+@pytest.mark.slow
 def test_a_run_with_repeats_ranks_cold_ones_among_all_items(finished):
     workdir = finished(evaluate__repeats=True, model__method='none', **SHARES)
     found = json.loads((workdir / 'report.json').read_text())
@@ -64,6 +65,7 @@ def test_chance_is_what_random_ranks_reach():
     assert expected['NDCG@5'] == pytest.approx(weights['NDCG@5'], rel=0.01)
 
 
+@pytest.mark.slow
 def test_a_report_has_both_beside_chance(finished):
     workdir = finished(**SHARES)
     report = json.loads((workdir / 'report.json').read_text())
@@ -79,6 +81,7 @@ def test_a_report_has_both_beside_chance(finished):
     assert again['users']['model'] == pytest.approx(found['users']['model'])
 
 
+@pytest.mark.slow
 def test_ids_alone_say_nothing_of_cold_items(finished):
     report = json.loads((finished(model__method='none', **SHARES) / 'report.json').read_text())
     assert report['cold_start']['items']['model'] is None and report['cold_start']['items']['chance']['HR@5'] > 0

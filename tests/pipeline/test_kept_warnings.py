@@ -47,6 +47,7 @@ def test_a_stage_that_is_up_to_date_says_its_warnings_again(source, tmp_path, ca
     assert 'warnings' not in artefacts.read_json(tmp_path / 'other/prepare' / artefacts.MANIFEST)['facts']
 
 
+@pytest.mark.slow
 def test_a_report_lists_the_warnings_of_all_stages_in_order(source, tmp_path, caplog):
     config = tiny_config(source, train__max_epochs=1)
     found = run_pipeline(config, tmp_path / 'work')

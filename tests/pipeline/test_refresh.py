@@ -74,6 +74,7 @@ def check_whole(folder, dataset, k=5, groups=None):
         np.testing.assert_allclose(means, vectors[truth].mean(1), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_only_what_changed_is_asked_and_embedded(scripted, tmp_path):
     with scripted() as (url, log):
         prepare_knowledge(config_of(tmp_path / 'data1', rows(), 'openai', url), tmp_path / 'monday')
@@ -101,6 +102,7 @@ def test_only_what_changed_is_asked_and_embedded(scripted, tmp_path):
     assert report['stages']['encode']['items_encoded'] == 1
 
 
+@pytest.mark.slow
 def test_nothing_changed_and_no_vector_is_kept_elsewhere(scripted, tmp_path):
     with scripted() as (url, _):
         config = config_of(tmp_path / 'data', rows(), 'openai', url)

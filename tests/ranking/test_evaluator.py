@@ -20,6 +20,7 @@ from grasp_jax.training.train_spec import train_spec
 from grasp_jax.training.training_setup import make_training_setup
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('backbone', ('sasrec', 'gru4rec', 'bert4rec'))
 def test_evaluator_equals_one_user_at_a_time(backbone):
     """Packed batches of several users give the ranks of a loop over unpacked users, empty places change nothing."""
@@ -63,6 +64,7 @@ def test_a_very_long_history_is_laid_out_only_where_all_items_are_ranked(monkeyp
     assert not any(2999 in array.shape for array in jax.tree.leaves(evaluator.batch(0)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', ('none', 'grasp'))
 def test_a_constant_scorer_lands_in_the_middle_under_both_protocols(method):
     run = small_run({'method': method})
@@ -76,6 +78,7 @@ def test_a_constant_scorer_lands_in_the_middle_under_both_protocols(method):
     assert run.evaluator('valid')(params, full=True).full_unmasked is None  # of no use there
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', ('grasp', 'grasp_id'))
 def test_the_softmax_gate_looks_at_all_candidates_of_a_protocol(method, monkeypatch):
     """The same full ranks in blocks, on several devices, and of a softmax over the very list of candidates."""
@@ -112,6 +115,7 @@ def test_the_softmax_gate_looks_at_all_candidates_of_a_protocol(method, monkeypa
     assert len(np.unique(whole.full)) > 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', ('none', 'grasp'))
 def test_lists_hold_no_item_of_the_input_and_are_the_same_on_several_devices(method):
     """Twenty places of 40 items: shares of 5 are shorter than a list, and equal scores go by the smaller id."""
@@ -151,6 +155,7 @@ def test_an_evaluation_keeps_the_vectors_once_and_only_for_gates(gate, tables, m
     assert needed.temp_size_in_bytes < size / 2
 
 
+@pytest.mark.slow
 def test_some_users_get_the_ranks_that_they_get_among_all():
     rng = np.random.default_rng(1)
     lengths = rng.integers(3, 9, 30)
@@ -170,6 +175,7 @@ def test_some_users_get_the_ranks_that_they_get_among_all():
         np.testing.assert_array_equal(getattr(some, field), getattr(everybody, field)[some.users])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('settings', (
     {'gate': 'calibrated', 'user_context': 'prefix'}, {'gate': 'softmax', 'user_context': 'text'},
     {'method': 'grasp_id', 'backbone': 'bert4rec'}, {'gate': 'paper', 'user_context': 'text', 'backbone': 'gru4rec'},

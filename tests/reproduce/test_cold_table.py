@@ -2,11 +2,14 @@
 
 import json
 
+import pytest
+
 from grasp_jax.reproduce import cold_table
 
 SHARES = {'evaluate__cold_items': 0.2, 'evaluate__cold_users': 0.2, 'evaluate__ks': (1, 3, 5, 10)}
 
 
+@pytest.mark.slow
 def test_a_table_has_each_model_and_the_baseline_once(finished, tmp_path, capsys):
     runs = [finished(**SHARES), finished(model__method='none', **SHARES)]
     assert cold_table.main([*map(str, runs), f'--out={tmp_path / "cold"}']) == 0
@@ -18,6 +21,7 @@ def test_a_table_has_each_model_and_the_baseline_once(finished, tmp_path, capsys
     assert 'times chance' in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_one_line(finished, capsys):
     assert cold_table.main([str(finished())]) == 2
     assert 'nothing was set aside' in capsys.readouterr().err

@@ -114,6 +114,7 @@ def test_the_runs_of_the_documents_are_whole():
     assert all(f'{path.rpartition("/")[0]}/manifest.json' in found.texts for path in found.ranks)
 
 
+@pytest.mark.slow
 def test_the_command(runs, tmp_path):
     for command in (['pack', runs, tmp_path / 'kept'], ['unpack', tmp_path / 'kept', tmp_path / 'back']):
         done = subprocess.run([sys.executable, '-m', 'grasp_jax.reproduce.kept', *map(str, command)], text=True,

@@ -24,6 +24,7 @@ def drawn(monkeypatch):
     return figures
 
 
+@pytest.mark.slow
 def test_the_leak_is_shown_on_validation_and_on_the_test(tmp_path, shop, drawn):
     cells = [cell for cell in grid.leaks() if cell.group in ('printed gate', 'hidden gate')][:6]
     tested = [run(tmp_path / cell.name, shop, seeds=(42, 43), best=0.1 + 0.1 * number)['runs'][0]['test']
@@ -40,6 +41,7 @@ def test_the_leak_is_shown_on_validation_and_on_the_test(tmp_path, shop, drawn):
         assert diamond.get_color() == line.get_color()
 
 
+@pytest.mark.slow
 def test_figure_4_has_a_panel_for_each_metric_under_each_protocol(tmp_path, shop, drawn):
     cells = [cell for cell in grid.curves() if cell.label in ('k = 1', 'k = 10', 'width 16', 'width 64')]
     tests = {cell.label: run(tmp_path / cell.name, shop, best=0.1 + 0.2 * number)['test']

@@ -131,6 +131,7 @@ def test_every_figure_stands_in_its_column(tmp_path):
             assert mean == pytest.approx(factor * share) and spread == pytest.approx(0.01 * mean), (protocol, column)
 
 
+@pytest.mark.slow
 def test_table_4_compares_every_row_with_the_one_without_attention(tmp_path):
     for name, best in (('ablation_no_attention', 2), ('sasrec_grasp_printed', 2), ('sasrec_grasp', 1)):
         finished(tmp_path, name, best)
@@ -180,6 +181,7 @@ def test_a_data_set_without_texts_runs_what_needs_none():
     assert len(grid.possible(grid.overall('beauty'), 'beauty')) == 21
 
 
+@pytest.mark.slow
 def test_gates_are_looked_at_only_where_it_is_known_whose_text_is_wrong(tmp_path):
     """A text that was written from a wrong profile is one of the shop's; no checkpoint is asked for."""
     cells, base = grid.robustness('demo', ['users_profile'], (50,)), runs.load_config(str(ROOT / 'configs/demo.py'))
@@ -190,6 +192,7 @@ def test_gates_are_looked_at_only_where_it_is_known_whose_text_is_wrong(tmp_path
     assert "the paper's figure" not in text
 
 
+@pytest.mark.slow
 def test_what_is_left_is_a_share_of_the_clean_figure(tmp_path):
     cells, base = grid.robustness('demo', ['items_noise'], (50,)), runs.load_config(str(ROOT / 'configs/demo.py'))
     for name, best in (('sasrec_llm_init', 1), ('sasrec_llm_init_items_noise_50', 4)):
@@ -214,6 +217,7 @@ def test_the_case_study_needs_a_run_on_wrong_texts(tmp_path):
         results.write_case_study(cells, base, 'paper', (1,), {}, tmp_path, tmp_path / 'figure3')
 
 
+@pytest.mark.slow
 def test_the_command_runs_a_grid_and_goes_on(module, tmp_path):
     flags = ('--table=2', '--dataset=demo', '--backbones=gru4rec', '--methods=none,llm_init', '--seeds=1',
              f'--workdir={tmp_path}', '--changes={"train.max_epochs": 1, "data.shop.customers": 200}')
@@ -242,6 +246,7 @@ def test_the_command_runs_a_grid_and_goes_on(module, tmp_path):
     assert mixed.returncode == 2 and 'train.max_epochs: 1 -> ' in mixed.stderr, 'runs with other settings'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('flags', 'message'), [
     ((), 'name either --table'), (('--table=2', '--figure=4'), 'name either --table'),
     (('--table=2', '--shard=3/2'), 'as 2/4'), (('--table=2', '--seeds=a'), 'give numbers'),
@@ -270,6 +275,7 @@ def test_mistakes_are_one_line(module, kept_runs, flags, message):
     assert found.returncode == 2 and found.stderr.count('\n') <= 2 and message in found.stderr, found.stderr
 
 
+@pytest.mark.slow
 def test_the_hallucination_curve_on_the_shop(module, tmp_path):
     flags = ('--figure=robustness', '--dataset=demo', '--kinds=users_swap', '--shares=100', '--seeds=1',
              '--methods=none,grasp',
@@ -304,6 +310,7 @@ def test_the_case_study_says_for_how_many_users_a_method_is_surer(tmp_path):
     assert (last['LLM-ESR', 'wrong'], last['LLM-ESR', 'right']) == ('-', '-') and '\nA remark.\n' in text
 
 
+@pytest.mark.slow
 def test_the_case_study_on_the_shop(module, tmp_path):
     found = module('reproduce', '--figure=3', '--dataset=demo', '--seeds=1', f'--workdir={tmp_path}',
                    QUICKLY)

@@ -77,6 +77,7 @@ def test_a_seed_that_no_report_is_about_is_left(tmp_path):
     assert runs.seeds_left(tmp_path / 'cell', (1, 2)) == [2]
 
 
+@pytest.mark.slow
 def test_a_report_is_about_the_seeds_that_another_grid_finishes_meanwhile_too(run, monkeypatch):
     """It began before this one's seed was done, so that it knows nothing of it."""
     written, begun, train_and_test, write_report = [], [], pipeline.train_and_test, pipeline.write_report
@@ -99,6 +100,7 @@ def test_a_report_is_about_the_seeds_that_another_grid_finishes_meanwhile_too(ru
     assert runs.seeds_left(folder, (1, 2)) == []
 
 
+@pytest.mark.slow
 def test_a_report_keeps_what_it_says_of_how_its_seeds_were_made(run):
     """As where results were handed on: the stages have to be made again."""
     folder = run(1)
@@ -163,6 +165,7 @@ def test_runs_on_other_inputs_are_not_set_side_by_side(tmp_path):
         runs.require_same(list(cells.values()), *shared, tmp_path)
 
 
+@pytest.mark.slow
 def test_what_is_run_now_is_not_set_beside_runs_on_other_data(module, tmp_path):
     changes = {'train.max_epochs': 1, 'model.num_layers': 1}
     base, cell = runs.load_config(str(ROOT / 'configs/demo.py')), grid.overall('demo')[0]
@@ -197,6 +200,7 @@ def stopped_in_training(folder, name, *flags):
     return process.returncode, said.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_grid_that_is_stopped_ends_with_the_code_that_is_asked_for(tmp_path):
     code, said = stopped_in_training(
         tmp_path, 'reproduce', '--table=2', '--dataset=demo', '--methods=none', '--seeds=1', f'--workdir={tmp_path}',

@@ -86,6 +86,7 @@ def test_scann_finds_what_exact_finds(rows, tree_above, least):
     assert neighbours.recall(vectors, found, sample=rows) >= least
 
 
+@pytest.mark.slow
 @needs_scann
 def test_scann_recall_on_beauty(real_data):
     vectors = np.load(real_data('amazon_beauty_5core') / 'item_embeddings_minilm.npy')

@@ -38,6 +38,7 @@ def test_few_directions_find_nearly_all_of_the_nearest(tmp_path, dtype, grouped)
     assert neighbours.recall(vectors, narrow, 900, groups) < 0.8
 
 
+@pytest.mark.slow
 def test_with_everybody_as_candidates_it_is_the_exact_search(tmp_path):
     vectors = np.concatenate([vectors_of(300), vectors_of(300)[:60]])  # with twins
     found, _ = neighbours._search(vectors, settings_of(candidates=359), None, tmp_path / 'kept')
@@ -46,6 +47,7 @@ def test_with_everybody_as_candidates_it_is_the_exact_search(tmp_path):
     assert all(len(set(row)) == 5 and number not in row for number, row in enumerate(found.tolist()))
 
 
+@pytest.mark.slow
 def test_large_and_small_groups_and_lonely_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(neighbours, 'SCANN_FROM', 100)
     vectors, groups = vectors_of(600), np.zeros(600, np.int64)

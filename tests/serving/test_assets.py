@@ -19,6 +19,8 @@ from grasp_jax.training.train_spec import train_spec
 from tests.models.conftest import Small
 from tests.tiny_runs import tiny_config
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_mean_of_the_parameters_is_the_same_without_a_compiled_program():
     config = load_spec(ema_decay=0.9)

@@ -62,6 +62,7 @@ def copy(bundled, tmp_path):
     return pathlib.Path(shutil.copytree(bundled()[1], tmp_path / 'copy'))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('settings', FORMS, ids=lambda settings: '_'.join(settings.values()) or 'gated')
 def test_a_bundle_answers_as_its_run_does_bit_for_bit(bundled, settings):
     of_run, of_bundle = (grasp_jax.Recommender.load(path) for path in bundled(**settings))
@@ -74,6 +75,7 @@ def test_a_bundle_answers_as_its_run_does_bit_for_bit(bundled, settings):
     assert of_run.explain(user=users[0], item=some[3]) == of_bundle.explain(user=users[0], item=some[3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('settings', FORMS, ids=lambda settings: '_'.join(settings.values()) or 'gated')
 def test_the_program_gives_the_scores_of_the_model(bundled, settings):
     folder = bundled(**settings)[1]
@@ -84,6 +86,7 @@ def test_the_program_gives_the_scores_of_the_model(bundled, settings):
     assert b'.py' not in (folder / opening.SCORER).read_bytes()  # names of files of the machine that made it
 
 
+@pytest.mark.slow
 def test_only_what_ranks_leaves_with_a_bundle(bundled):
     for settings, uses_user_vectors in (({}, False), (BY_TEXT, True), (BY_RLMREC, False)):
         folder = bundled(**settings)[1]
@@ -94,6 +97,7 @@ def test_only_what_ranks_leaves_with_a_bundle(bundled):
         'bundle.json', 'config.json', 'prepare', 'scorer.stablehlo', 'weights.safetensors'}
 
 
+@pytest.mark.slow
 def test_no_profile_of_a_user_and_no_folder_of_the_machine_leaves_with_a_bundle(untrained, tmp_path):
     workdir = untrained(data__kind='shop', data__source='', data__interactions_file='', data__items_file='',
                         data__shop__customers=60, data__shop__products=40, model__method='none')
@@ -104,6 +108,7 @@ def test_no_profile_of_a_user_and_no_folder_of_the_machine_leaves_with_a_bundle(
         export(untrained(), tmp_path / 'table')).values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('settings', [{}, TWO_VIEWS], ids=('gated', 'two_views'))
 def test_any_number_of_histories_goes_through_one_program(bundled, settings):
     folder = bundled(**settings)[1]
@@ -119,6 +124,7 @@ def test_any_number_of_histories_goes_through_one_program(bundled, settings):
     np.testing.assert_allclose(one, seven, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_manifest_says_what_the_program_takes(bundled):
     folder = bundled()[1]
     program, manifest = stablehlo.read(folder / opening.SCORER), opening.read_manifest(folder)
@@ -128,6 +134,7 @@ def test_the_manifest_says_what_the_program_takes(bundled):
     assert tuple(map(str, program.out_avals[0].shape)) == tuple(map(str, manifest['scorer']['result']['shape']))
 
 
+@pytest.mark.slow
 def test_a_script_without_this_package_gives_the_same_list(bundled):
     workdir, folder = bundled()
     model = grasp_jax.Recommender.load(workdir)
@@ -192,6 +199,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', DAMAGES)
 def test_a_damaged_bundle_is_refused_in_one_line(copy, name):
     damage, words = DAMAGES[name]
@@ -208,6 +216,7 @@ def test_a_bundle_holds_one_seed(bundled):
         grasp_jax.Recommender.load(folder, seed=43)
 
 
+@pytest.mark.slow
 def test_the_same_contents_are_left_and_others_replaced_only_where_asked_for(bundled, copy):
     (workdir, folder), (other, _) = bundled(), bundled(**FORMS[1])
     before, place = files(copy), copy.stat().st_ino
@@ -222,6 +231,7 @@ def test_the_same_contents_are_left_and_others_replaced_only_where_asked_for(bun
     assert [path.name for path in copy.parent.iterdir()] == [copy.name]
 
 
+@pytest.mark.slow
 def test_what_is_no_bundle_is_never_replaced_and_a_damaged_one_only_where_asked_for(bundled, copy, tmp_path):
     workdir, _ = bundled()
     (tmp_path / 'mine').mkdir()
@@ -236,6 +246,7 @@ def test_what_is_no_bundle_is_never_replaced_and_a_damaged_one_only_where_asked_
     assert bundle.open_bundle(export(workdir, copy, replace=True)).seed == 42
 
 
+@pytest.mark.slow
 def test_when_its_program_is_too_old_a_bundle_serves_and_is_renewed_from_itself(copy, caplog):
     edit(copy, lambda found: found['scorer'].update(expires='2020-01-31'))
     with caplog.at_level(logging.WARNING):
@@ -252,6 +263,7 @@ def test_when_its_program_is_too_old_a_bundle_serves_and_is_renewed_from_itself(
     assert not caplog.text
 
 
+@pytest.mark.slow
 def test_metrics_of_the_report_go_along(gated, tmp_path):
     report = json.loads((gated / 'report.json').read_text())
     test = opening.read_manifest(export(gated, tmp_path / 'bundle'))['test']
@@ -259,12 +271,14 @@ def test_metrics_of_the_report_go_along(gated, tmp_path):
     assert test['full'] == report['runs'][0]['test']['full']
 
 
+@pytest.mark.slow
 def test_a_softmax_gate_is_refused(untrained, tmp_path):
     with pytest.raises(UserError, match='its gate is softmax'):
         export(untrained(model__gate='softmax'), tmp_path / 'bundle')
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_wording_of_ones_own_goes_along(untrained, tmp_path):
     own = tmp_path / 'own.toml'
     own.write_text(domains.path_of('shop').read_text())

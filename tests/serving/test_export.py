@@ -13,6 +13,8 @@ from grasp_jax.serving import bundle, opening
 from tests.conftest import ROOT
 from tests.serving.bundled import export, files
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, '-m', 'grasp_jax.export']
 
 

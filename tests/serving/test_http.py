@@ -30,6 +30,7 @@ def check_list(said, frame):
     np.testing.assert_allclose([item['score'] for item in said['items']], frame.score, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('settings', [
     {}, {'k': 1}, {'k': 16}, {'filter_viewed': False}, {'exact': True},
     {'items_to_recommend': ['i001', ODD, 'i020'], 'k': 5}, {'items_to_exclude': ['i003', ODD]},
@@ -45,6 +46,7 @@ def test_lists_are_those_of_the_python_interface(service, model, settings):
         assert service.post('/recommend', history=model.history(user), **settings) == (status, said)
 
 
+@pytest.mark.slow
 def test_many_at_once_get_each_their_own(service, model):
     histories = [model.history(user)[:1 + place % 12] for place, user in enumerate(model.user_ids)]
     expected = [model.recommend(histories=[history], k=4) for history in histories]
@@ -60,6 +62,7 @@ def test_many_at_once_get_each_their_own(service, model):
     assert service.metric('grasp_jax_batch_size_count') - before < requests, 'some were scored together'
 
 
+@pytest.mark.slow
 def test_somebody_new_gets_what_most_people_chose(service, model):
     status, said = service.post('/recommend', history=[], k=3, items_to_exclude=['i001'])
     assert status == 200 and said['source'] == 'popularity'
@@ -134,6 +137,7 @@ def test_documents_name_every_route_and_the_page_asks_nobody_else(service):
     assert b'://' not in page.read()
 
 
+@pytest.mark.slow
 def test_new_items_are_found_and_recommended_and_nothing_is_compiled_for_a_request(untrained, tmp_path, monkeypatch):
     monkeypatch.setenv('JAX_LOG_COMPILES', '1')
     with running(tmp_path, f'--workdir={untrained()}', *FEW, '--max_new_items=3', token=TOKEN) as served:

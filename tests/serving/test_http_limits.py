@@ -11,6 +11,8 @@ import pytest
 from tests.serving.http_service import FEW, TOKEN, flood, quoted, read_all, running
 from tests.tiny_runs import ODD
 
+pytestmark = pytest.mark.slow
+
 LONG = '🙂' * 10_000
 
 

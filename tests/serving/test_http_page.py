@@ -67,6 +67,7 @@ def check_list(page, service, history):
     wait(page, lambda: shown(page) == expected)
 
 
+@pytest.mark.slow
 def test_a_history_is_clicked_together_and_the_list_follows(page, service):
     check_list(page, service, [])
     assert page.find_element('id', 'list-title').text == 'Chosen most'
@@ -86,6 +87,7 @@ def test_a_history_is_clicked_together_and_the_list_follows(page, service):
     assert not rows(page, '#trouble:not([hidden])')
 
 
+@pytest.mark.slow
 def test_a_click_says_why(page, service):
     search(page, 'thing03', 1)
     rows(page, '#found button')[0].click()
@@ -139,6 +141,7 @@ def test_it_fits_a_phone(page, service):
         page.execute_cdp_cmd('Emulation.clearDeviceMetricsOverride', {})
 
 
+@pytest.mark.slow
 def test_titles_are_text_and_no_other_address_is_asked(browser, untrained, tmp_path):
     with running(tmp_path, f'--workdir={untrained()}', *FEW, token=TOKEN) as service:
         assert service.post('/items', items=[{'item_id': EVIL, 'title': f'{KEPT} thing03'}])[0] == 200

@@ -35,6 +35,7 @@ def ask_until_the_door_is_shut(service):
         client.close()
 
 
+@pytest.mark.slow
 def test_sigterm_under_load_loses_nothing_and_ends_with_0(untrained, tmp_path):
     with running(tmp_path, f'--workdir={untrained()}', *FEW) as service:
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -47,6 +48,7 @@ def test_sigterm_under_load_loses_nothing_and_ends_with_0(untrained, tmp_path):
         assert 'ended; every request was answered' in service.said() and 'Traceback' not in service.said()
 
 
+@pytest.mark.slow
 def test_a_service_that_ends_is_no_longer_ready_and_a_request_that_is_half_there_is_answered(untrained, tmp_path):
     with running(tmp_path, f'--workdir={untrained()}', *FEW) as service, socket.create_connection(
             (service.host, service.port)) as client:
@@ -62,6 +64,7 @@ def test_a_service_that_ends_is_no_longer_ready_and_a_request_that_is_half_there
         assert service.process.wait(60) == 0
 
 
+@pytest.mark.slow
 def test_it_ends_well_also_while_it_starts_and_says_then_that_it_is_not_ready(untrained, tmp_path):
     with running(tmp_path, f'--workdir={untrained()}', *FEW, wait=False) as service:
         service.wait_for('made ready at http://127.0.0.1:')
@@ -80,6 +83,7 @@ def test_it_ends_well_also_while_it_starts_and_says_then_that_it_is_not_ready(un
         assert 'Traceback' not in service.said()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('flags', 'words'), [
     ((), '--workdir is missing'), (('--workdir=/nowhere',), '/nowhere'), (('--workdir=.', '--port=70000'), 'port'),
     (('--workdir={run}', '--seed=5'), 'seed 5 is not finished'), (('--workdir={run}', '--max_k=0'), 'max_k'),
@@ -101,6 +105,7 @@ def test_a_port_that_is_taken_is_named(untrained, module):
     assert ended.returncode == 2 and f'--port={port}: cannot be listened on' in ended.stderr
 
 
+@pytest.mark.slow
 def test_who_listens_to_everybody_without_a_token_is_warned(untrained, tmp_path):
     with running(tmp_path, f'--workdir={untrained()}', *FEW, '--host=0.0.0.0', wait=False) as service:
         service.wait_for('warning: anyone who reaches --host=0.0.0.0 can ask')

@@ -10,6 +10,8 @@ import pytest
 import grasp_jax
 from tests.serving.http_service import FEW, TOKEN, running
 
+pytestmark = pytest.mark.slow
+
 HISTORY = ['i001', 'i003', 'i004']
 
 

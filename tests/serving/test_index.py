@@ -27,6 +27,7 @@ def test_it_finds_the_largest_products_and_leaves_out_what_it_is_told():
     assert Index(items).search(states[:1], [np.arange(1, 2990)], 50) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['gated', 'plain'])
 def test_lists_by_an_index_hold_new_items_too(name, request, monkeypatch):
     workdir = request.getfixturevalue(name)

@@ -19,6 +19,8 @@ from grasp_jax.serving import engine as engines
 from grasp_jax.serving import scoring
 from tests.tiny_runs import ODD, USERS
 
+pytestmark = pytest.mark.slow
+
 METHODS = ({}, {'model__gate': 'none'}, {'model__gate_space': 'hidden'},
            {'model__user_context': 'text'}, {'model__method': 'none'}, {'model__method': 'llm_init'},
            {'model__method': 'llm_esr'}, {'model__method': 'grasp_mixture', 'model__id_init': 'smoothed'},
@@ -91,6 +93,7 @@ def test_a_list_does_not_depend_on_who_else_asks(name, request):
         np.testing.assert_allclose(alone.score, theirs.score, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_was_seen_is_left_out_unless_it_is_asked_for(gated):
     model = load(gated)
     seen = model.history('u00')
@@ -167,6 +170,7 @@ def test_candidates_that_are_scored_exactly_come_out_as_if_all_were(gated, monke
     pd.testing.assert_frame_equal(model.recommend(users=list(model.user_ids), k=3, exact=True), exact)
 
 
+@pytest.mark.slow
 def test_similar_items_are_nearest_by_cosine_and_never_the_item_itself(plain):
     model = load(plain)
     found = model.recommend_to_items(['i003'], k=5)

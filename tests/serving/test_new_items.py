@@ -23,6 +23,7 @@ def load(path):
     return grasp_jax.Recommender.load(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['gated', 'plain'])
 def test_an_item_of_the_same_text_stands_where_its_twin_does(name, request):
     model = load(request.getfixturevalue(name))
@@ -85,6 +86,7 @@ def test_others_scores_stay_what_they_are(gated):
     np.testing.assert_allclose(both.score_x, both.score_y, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_more_new_items_than_there_is_room_for(plain):
     model = load(plain)
     places = model._engine.catalogue.places
@@ -124,6 +126,7 @@ def test_what_cannot_be_added_is_refused_and_nothing_changes(gated, rows, words)
     assert not {'new', 'x', 'y'} & set(model.item_ids)
 
 
+@pytest.mark.slow
 def test_an_attribute_that_goes_into_no_text_does_not_describe_an_item(untrained):
     model = load(untrained(text__leave_out='brand'))
     with pytest.raises(UserError, match='which are title; it has brand'):
@@ -178,6 +181,7 @@ def test_whole_numbers_that_a_table_holds_as_floats_are_whole_ids(gated):
     assert load(gated).add_items(pd.DataFrame({'item': [17.0, 18.0], 'title': 'thing03'})) == ['17', '18']
 
 
+@pytest.mark.slow
 def test_the_command_refuses_and_warns_as_well(gated, module, tmp_path):
     table = tmp_path / 'new.csv'
     table.write_text('Artikel,Name,Preis\nx,thing03 of shelf0,3\n')
@@ -191,6 +195,7 @@ def test_the_command_refuses_and_warns_as_well(gated, module, tmp_path):
     assert found.returncode == 0 and found.stderr.count("no item of the run has 'preis'") == 1
 
 
+@pytest.mark.slow
 def test_a_long_text_is_cut_as_those_of_known_items_are(gated):
     config = changed(load_config(gated)[0], {'text.max_chars': 60})
     text, = new_items.texts_of([('new', {'title': 'thing03 of shelf0 and row3', 'brand': 'brand0'})], config)
@@ -198,11 +203,13 @@ def test_a_long_text_is_cut_as_those_of_known_items_are(gated):
     assert 0 < len(text) <= 60 < len(whole) and whole.startswith(f'{text} ')  # ends with a whole word
 
 
+@pytest.mark.slow
 def test_ids_alone_cannot_be_added(untrained):
     with pytest.raises(UserError, match='method none knows items by id alone'):
         load(untrained(model__method='none')).add_items([NEW])
 
 
+@pytest.mark.slow
 def test_precomputed_vectors_are_asked_for(untrained, tmp_path, gated):
     known = load(gated)._assets
     raw = np.array(known.vectors.items[1:], np.float32)

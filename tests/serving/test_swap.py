@@ -30,6 +30,7 @@ def hidden(target):
     return [path.name for path in target.parent.iterdir() if path.name.startswith('.')]
 
 
+@pytest.mark.slow
 def test_a_reader_finds_a_whole_folder_at_any_time(tmp_path):
     target, stop, seen = tmp_path / 'folder', threading.Event(), []
     fill(target, 'word0')

@@ -12,6 +12,8 @@ from tests.serving.http_service import FEW, running
 from tests.serving.test_bundle import ALONE, SCRIPT
 from tests.tiny_runs import item_id
 
+pytestmark = pytest.mark.slow
+
 HISTORY = [item_id(7), item_id(3), item_id(11), item_id(7)]
 
 

@@ -157,6 +157,7 @@ def test_attributes_that_know_nothing_are_let_through(attributes, tmp_path, capl
     assert not caplog.text
 
 
+@pytest.mark.slow
 def test_real_profiles_that_were_written_from_whole_histories_are_said(real_data, tmp_path):
     """Interests that a language model wrote of some readers, held-out books included."""
     from grasp_jax.pipeline.stages import prepare_data

@@ -1,9 +1,12 @@
 """What becomes of a language model's answers: the texts of items and users, and what is said of them."""
 
+import pytest
+
 from grasp_jax.llm.answer_store import AnswerStore
 from tests.llm.ask_many import config_for, questions, write
 
 
+@pytest.mark.slow
 def test_thoughts_and_fences_are_no_part_of_a_text(scripted, tmp_path):
     with scripted() as (url, _):
         clean = write(config_for(url), 30, tmp_path / 'clean')

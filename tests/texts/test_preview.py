@@ -11,6 +11,7 @@ from grasp_jax.texts import domains, llm_texts, preview
 from tests.llm.ask_many import config_for, questions
 
 
+@pytest.mark.slow
 def test_estimates_learn_from_the_servers_counts(scripted, tmp_path):
     with scripted() as (url, _):
         config = config_for(url, {'prices': (('scripted', 1.0, 2.0),), 'max_requests': 40})

@@ -27,6 +27,8 @@ torch = pytest.importorskip('torch', reason='needs the [reference] extra')
 from third_party.pytorch_reference import convert, train  # noqa: E402
 from third_party.pytorch_reference.model import Recommender as Reference  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 USERS, ITEMS, WIDTH = 24, 240, 20
 STEPS = 20
 KINDS = [(backbone, method) for backbone in ('sasrec', 'bert4rec', 'gru4rec') for method in ('none', 'grasp')]

@@ -11,6 +11,8 @@ torch = pytest.importorskip('torch', reason='needs the [reference] extra')
 from third_party.pytorch_reference import data, train  # noqa: E402
 from third_party.pytorch_reference.model import Recommender  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 ITEMS, LONGEST = 12, 6
 
 

@@ -15,6 +15,8 @@ from grasp_jax.training import checkpoints, loop
 from grasp_jax.training.checkpoints import Checkpoints, Interrupted
 from grasp_jax.training.metrics_log import read_metrics
 
+pytestmark = pytest.mark.slow
+
 _TRAINED = []  # the folder of the fixture `trained`, once it is there
 
 
@@ -112,6 +114,7 @@ def test_a_value_that_the_log_does_not_know_is_refused(trained, tmp_path):
         loop.train(trained, 0, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_log_that_lost_the_best_epoch_is_refused(trained, tmp_path):
     log = tmp_path / 'metrics.jsonl'
     log.write_text(''.join(log.read_text().splitlines(keepends=True)[:1]))
@@ -182,6 +185,7 @@ def spoil(folder, damage):
             path.write_bytes(content)
 
 
+@pytest.mark.slow
 def test_the_digest_of_a_state_is_the_same_without_a_compiled_program(small_run):
     state = small_run().fresh_state(0)
     assert checkpoints._digest_now(state) == int(checkpoints.digest(state))

@@ -17,6 +17,7 @@ CASES = [{'method': 'grasp', 'gate': 'calibrated', 'user_context': 'prefix'},
          {'method': 'none', 'backbone': 'bert4rec'}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('settings', CASES, ids=str)
 @pytest.mark.parametrize('train', [{}, STRONG], ids=('own', 'shared'))
 def test_parts_add_up_to_the_batch(small_run, settings, train):
@@ -35,6 +36,7 @@ def test_parts_add_up_to_the_batch(small_run, settings, train):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('settings', CASES, ids=str)
 def test_one_device_and_four_give_the_same_bits(small_run, settings):
     """Wherever the vectors lie."""
@@ -47,6 +49,7 @@ def test_one_device_and_four_give_the_same_bits(small_run, settings):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_every_part_has_dropout_of_its_own(small_run):
     run = small_run(method='none', train={'micro_batches': 4})
     batch, drawn, key, _ = first_batch(run)

@@ -15,6 +15,8 @@ from grasp_jax.training.state import key_of_step
 from grasp_jax.training.train_spec import train_spec
 from tests.training.test_methods import first_batch
 
+pytestmark = pytest.mark.slow
+
 PLACES = {'sasrec': {'': 1, 'SelfAttention': 2, 'FeedForward': 4},
           'bert4rec': {'': 3, 'SelfAttention': 2, 'FeedForward': 4}, 'gru4rec': {'': 1}}  # of two layers
 

@@ -84,6 +84,7 @@ def test_a_line_fits_a_narrow_terminal():
     assert max(map(len, shown)) == 79 and 'valid NDCG@10 (full) 12.34' in shown[-2]
 
 
+@pytest.mark.slow
 def test_a_run_writes_each_epoch_once_into_a_log(small_run, tmp_path, capfd):
     loop.train(small_run(method='none', train={'max_epochs': 3, 'scan_steps': 4}), 0, tmp_path)
     shown = capfd.readouterr().err

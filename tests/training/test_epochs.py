@@ -10,6 +10,7 @@ from grasp_jax.training.step import train_steps
 KINDS = [(backbone, method) for backbone in ('sasrec', 'gru4rec', 'bert4rec') for method in ('none', 'grasp')]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('backbone', 'method'), KINDS)
 def test_one_program_serves_all_epochs_and_nothing_travels_inside_a_chunk(small_run, backbone, method):
     run = small_run(backbone=backbone, method=method)
@@ -25,6 +26,7 @@ def test_one_program_serves_all_epochs_and_nothing_travels_inside_a_chunk(small_
     assert np.isfinite(losses).all() and int(state.step) == 36
 
 
+@pytest.mark.slow
 def test_a_transfer_inside_a_chunk_would_be_noticed(small_run):
     run = small_run(method='none')
     epochs, state = Epochs(run, 0), run.fresh_state(0)
@@ -33,6 +35,7 @@ def test_a_transfer_inside_a_chunk_would_be_noticed(small_run):
         epochs.dispatch(state, chunk._replace(steps=jax.device_get(chunk.steps)))
 
 
+@pytest.mark.slow
 def test_an_epoch_reports_its_progress_and_losses(small_run):
     run = small_run(train={'scan_steps': 2})
     epochs, state, shares = Epochs(run, 0), run.fresh_state(0), []
@@ -68,6 +71,7 @@ def test_an_epoch_of_too_few_steps_runs_over_all_users_again(small_run, settings
     np.testing.assert_array_equal(found, whole[:steps])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', ['none', 'llm_esr'])
 def test_one_epoch_of_two_passes_is_two_epochs_of_one(small_run, method):
     """Whatever shares out the steps, the same ones are done: parameters, losses and draws agree bit for bit."""

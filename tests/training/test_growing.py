@@ -76,6 +76,7 @@ def test_where_a_run_ends_is_where_its_loop_ends():
         assert growing.ends_after(values, *end) == first_end(values, *end), (values, end)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('ends', [[(2, 9), (4, 9), (8, 9)], [(8, 1), (8, 2), (8, 9)],
                                   [(3, 1), (8, 1), (8, 9)]], ids=str)
 def test_a_run_that_grew_equals_one_that_had_its_end_from_the_start(small_run, through, tmp_path, ends):
@@ -84,6 +85,7 @@ def test_a_run_that_grew_equals_one_that_had_its_end_from_the_start(small_run, t
         assert_equal(left(run, folder), through(small_run, *end))
 
 
+@pytest.mark.slow
 def test_a_run_whose_epochs_are_several_passes_grows_as_well(small_run, tmp_path):
     found = []
     for folder, ends in ((tmp_path / 'grown', [(1, 1), (3, 1), (3, 9)]), (tmp_path / 'through', [(3, 9)])):
@@ -94,6 +96,7 @@ def test_a_run_whose_epochs_are_several_passes_grows_as_well(small_run, tmp_path
     assert [line[1] for line in found[0][0]] == [12, 24, 36]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('step', ['forget_best', 'note_ranked', 'save_lists', 'save_ranks', 'train', 'test_ranks'])
 def test_a_kill_at_any_step_of_growing_leaves_a_folder_that_goes_on(small_run, through, tmp_path, monkeypatch, step):
     run, folder = train(small_run, tmp_path / 'seed0', 1)
@@ -116,6 +119,7 @@ def test_a_kill_at_any_step_of_growing_leaves_a_folder_that_goes_on(small_run, t
     assert_equal(left(*again), through(small_run, 8, 9))
 
 
+@pytest.mark.slow
 def test_a_run_that_grew_and_is_whole_is_up_to_date(small_run, tmp_path, monkeypatch):
     for end in (1, 8):
         train(small_run, tmp_path / 'seed0', end)
@@ -123,6 +127,7 @@ def test_a_run_that_grew_and_is_whole_is_up_to_date(small_run, tmp_path, monkeyp
     train(small_run, tmp_path / 'seed0', 8)
 
 
+@pytest.mark.slow
 def test_ranks_of_a_best_epoch_that_stays_are_not_made_again(small_run, tmp_path, monkeypatch):
     run, folder = train(small_run, tmp_path / 'seed0', 8)
     best, end = left(run, folder)[1].epoch + 1, len(read_metrics(folder))
@@ -134,6 +139,7 @@ def test_ranks_of_a_best_epoch_that_stays_are_not_made_again(small_run, tmp_path
     assert len(read_metrics(folder)) == end and left(run, folder)[1].epoch == best - 1
 
 
+@pytest.mark.slow
 def test_a_shorter_run_is_another_one_unless_it_ends_where_this_one_did(small_run, tmp_path):
     run, folder = train(small_run, tmp_path / 'seed0', 8, 1)
     done = len(read_metrics(folder))
@@ -147,6 +153,7 @@ def test_a_shorter_run_is_another_one_unless_it_ends_where_this_one_did(small_ru
     assert (folder / 'manifest.json').read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_killed_run_may_be_given_another_end_as_well(small_run, through, tmp_path):
     run, folder = train(small_run, tmp_path / 'seed0', 3)
     (folder / 'test_ranks.npz').unlink()  # as where the kill came before
@@ -154,6 +161,7 @@ def test_a_killed_run_may_be_given_another_end_as_well(small_run, through, tmp_p
     assert_equal(left(run, folder), through(small_run, 8, 9))
 
 
+@pytest.mark.slow
 def test_results_without_checkpoints_do_not_begin_afresh(small_run, tmp_path):
     _, folder = train(small_run, tmp_path / 'seed0', 2)
     shutil.rmtree(folder / 'checkpoints')
@@ -175,6 +183,7 @@ def test_nothing_else_may_change(small_run, tmp_path):
         seeds.claim_run(folder, longer.config, ['x'])
 
 
+@pytest.mark.slow
 def test_the_report_and_what_was_set_aside_follow(tmp_path):
     write_table(tmp_path / 'data')
     settings = {'evaluate__cold_users': 0.1, 'model__method': 'none'}

@@ -30,6 +30,7 @@ from grasp_jax.training.training_setup import make_training_setup
 HERE = pathlib.Path(__file__).resolve().parent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('backbone', 'epochs', 'rate'), (('sasrec', 3, 1e-2), ('gru4rec', 3, 1e-2),
                                                           ('bert4rec', 12, 5e-3)))
 @pytest.mark.parametrize('method', ('none', 'llm_init', 'rlmrec', 'llm_esr', 'grasp'))
@@ -46,6 +47,7 @@ def test_every_pair_learns(small_run, tmp_path, backbone, epochs, rate, method):
     assert (found.full >= 1).all() and (found.full <= run.interactions.num_items).all()
 
 
+@pytest.mark.slow
 def test_the_run_ends_when_validation_stops_rising_and_keeps_the_best(small_run, final_state, tmp_path):
     run = small_run(method='none', train={'max_epochs': 60, 'patience': 2, 'learning_rate': 3e-2})
     best = loop.train(run, 0, tmp_path)
@@ -63,6 +65,7 @@ def test_the_run_ends_when_validation_stops_rising_and_keeps_the_best(small_run,
         loop.train(run, 0, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_short_epoch_is_the_beginning_of_a_whole_one_and_the_next_has_other_users(small_run):
     short, whole = (Epochs(small_run(train={'steps_per_epoch': steps}), 0) for steps in (2, 0))
     assert short.steps == 2 and whole.steps == 6 and whole.users(0) == len(whole.sequences.users)
@@ -75,6 +78,7 @@ def test_a_short_epoch_is_the_beginning_of_a_whole_one_and_the_next_has_other_us
     np.testing.assert_allclose(losses, all_losses[:2], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_two_runs_in_one_folder_take_turns(small_run, tmp_path):
     run = small_run(method='none', train={'max_epochs': 1})
     with artefacts.lock(tmp_path):
@@ -86,6 +90,7 @@ def test_two_runs_in_one_folder_take_turns(small_run, tmp_path):
     assert (tmp_path / 'test_ranks.npz').exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('scan_steps', (200, 2))
 def test_stopping_and_going_on_equals_going_through(small_run, final_state, tmp_path, scan_steps):
     through, parts = tmp_path / 'through', tmp_path / 'parts'
@@ -100,6 +105,7 @@ def test_stopping_and_going_on_equals_going_through(small_run, final_state, tmp_
     assert [line['loss'] for line in read_metrics(through)] == [line['loss'] for line in read_metrics(parts)]
 
 
+@pytest.mark.slow
 def test_exact_resume_after_sigkill(small_run, final_state, tmp_path):
     """A process that trains is killed in the middle; the next one ends where an undisturbed one ends, bit for bit."""
     through, killed = make(tmp_path / 'through'), make(tmp_path / 'killed')
@@ -123,6 +129,7 @@ def test_exact_resume_after_sigkill(small_run, final_state, tmp_path):
     assert first == second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('after', [1, 2, 3, 5])
 def test_a_notice_saves_inside_an_epoch_and_the_run_goes_on_bit_for_bit(small_run, final_state, tmp_path, monkeypatch,
                                                                         after):
@@ -166,6 +173,7 @@ def test_a_notice_saves_inside_an_epoch_and_the_run_goes_on_bit_for_bit(small_ru
     assert [line['loss'] for line in read_metrics(through)] == [line['loss'] for line in read_metrics(told)]
 
 
+@pytest.mark.slow
 def test_the_speed_of_an_epoch_that_goes_on_is_that_of_the_steps_since_then(small_run, tmp_path, monkeypatch):
     run = small_run(method='none', train={'max_epochs': 2, 'scan_steps': 2})
     users = Epochs(run, 0).users(0)
@@ -178,6 +186,7 @@ def test_the_speed_of_an_epoch_that_goes_on_is_that_of_the_steps_since_then(smal
     assert [line['sequences_per_s'] for line in read_metrics(tmp_path)] == pytest.approx([users / 3, users])
 
 
+@pytest.mark.slow
 def test_a_notice_during_the_last_validation_ends_the_run_too(small_run, tmp_path, monkeypatch):
     run = small_run(train={'max_epochs': 2})
 
@@ -190,6 +199,7 @@ def test_a_notice_during_the_last_validation_ends_the_run_too(small_run, tmp_pat
     assert loop.train(run, 0, tmp_path).epoch in (0, 1) and len(read_metrics(tmp_path)) == 2
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_the_run(small_run, tmp_path):
     run = small_run(train={'learning_rate': 1e30})
     with pytest.raises(UserError, match='lower train.learning_rate'):
@@ -217,6 +227,7 @@ def test_a_line_of_the_log_that_is_no_epoch_is_refused(tmp_path, line):
         read_metrics(tmp_path)
 
 
+@pytest.mark.slow
 def test_parameters_that_overflow_in_the_last_step_are_said(small_run, tmp_path):
     run = small_run(method='none', train={'steps_per_epoch': 1, 'max_epochs': 1, 'learning_rate': float('inf')})
     with pytest.raises(UserError, match='parameters are no numbers after step 1 of epoch 1; lower train.learni'):
@@ -224,6 +235,7 @@ def test_parameters_that_overflow_in_the_last_step_are_said(small_run, tmp_path)
     assert not list((tmp_path / 'checkpoints').glob('[0-9]*'))
 
 
+@pytest.mark.slow
 def test_validation_is_by_the_protocol_and_the_parameters_that_the_config_says(small_run, final_state, tmp_path):
     run = small_run(method='none', train={'max_epochs': 1, 'ema_decay': 0.9})
     run.config.evaluate.selection_protocol = 'full'
@@ -236,6 +248,7 @@ def test_validation_is_by_the_protocol_and_the_parameters_that_the_config_says(s
     assert best.value != pytest.approx(summarise(other.full, (10,))['NDCG@10'], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_of_epochs_that_are_equally_good_the_first_is_the_best(small_run, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, '_validate', lambda *_: (0.5, 0.5))
     run = small_run(method='none', train={'max_epochs': 9, 'patience': 3})

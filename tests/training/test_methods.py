@@ -15,6 +15,8 @@ from grasp_jax.training.objective import ranking_loss
 from grasp_jax.training.state import key_of_step, ranked_params
 from grasp_jax.training.train_spec import train_spec
 
+pytestmark = pytest.mark.slow
+
 STRONG = {'loss': 'sampled_softmax', 'negatives': 8, 'shared_negatives': True, 'negative_popularity': 0.5}
 
 

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from grasp_jax.batching import batches
 from grasp_jax.config import default
@@ -10,6 +11,7 @@ from grasp_jax.models.spec import model_spec
 from grasp_jax.training.similar_users import SimilarUsers
 
 
+@pytest.mark.slow
 def test_each_place_holds_the_training_sequence_of_its_similar_user(small_data):
     interactions, _, _ = small_data
     config = default()

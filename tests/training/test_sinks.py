@@ -28,6 +28,7 @@ def trained(small_run, folder, *names, epochs=2):
     return read_metrics(folder)
 
 
+@pytest.mark.slow
 def test_mlflow_has_each_epoch_in_one_run_that_goes_on(small_run, tmp_path):
     for module in ('mlflow', 'sqlalchemy', 'alembic'):
         pytest.importorskip(module, reason='the extra [mlflow] is not installed')
@@ -56,6 +57,7 @@ def client_of(folder):
     return MlflowClient(f'sqlite:///{folder / "work" / "mlflow.db"}')
 
 
+@pytest.mark.slow
 def test_weights_and_biases_writes_offline_unless_told_otherwise(small_run, tmp_path):
     pytest.importorskip('wandb', reason='the extra [wandb] is not installed')
     lines = trained(small_run, tmp_path, 'wandb')
@@ -90,6 +92,7 @@ def wandb_history(path):
     return found
 
 
+@pytest.mark.slow
 def test_tensorboard_is_the_default_and_goes_without_a_word_where_it_is_not_installed(small_run, tmp_path, caplog):
     assert default().train.sinks == ('tensorboard',)
     trained(small_run, tmp_path, 'tensorboard')
@@ -107,6 +110,7 @@ def test_a_sink_that_is_not_there_is_refused_before_anything_is_made(monkeypatch
         check_config(changed(default(), {'train.sinks': names, 'model.method': 'none'}))
 
 
+@pytest.mark.slow
 def test_a_sink_that_cannot_be_opened_ends_the_run_in_one_line(small_run, tmp_path, monkeypatch):
     for module in ('mlflow', 'sqlalchemy', 'alembic'):
         pytest.importorskip(module, reason='the extra [mlflow] is not installed')

@@ -16,6 +16,8 @@ from grasp_jax.training.train_spec import train_spec
 from grasp_jax.training.training_setup import PretrainedInputs
 from tests.training.test_methods import STRONG, first_batch, own_loss
 
+pytestmark = pytest.mark.slow
+
 BACKBONES = ('sasrec', 'gru4rec', 'bert4rec')
 
 

@@ -66,6 +66,7 @@ def test_many_new_items_are_as_they_are_one_by_one(monkeypatch):
     assert warm_start.lonely(known, neighbours) == alone > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('average', (0.0, 0.9))
 def test_an_optimiser_begins_the_same_whatever_the_parameters(small_run, average):
     """So that of a fresh state the parameters alone need be replaced."""
@@ -77,6 +78,7 @@ def test_an_optimiser_begins_the_same_whatever_the_parameters(small_run, average
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_without_a_start_the_first_state_is_a_fresh_one(small_run, tmp_path):
     run = small_run(method='none')
     for one, two in zip(jax.tree.leaves(warm_start.first_state(run, 3, tmp_path)), jax.tree.leaves(run.fresh_state(3)),

@@ -11,6 +11,8 @@ from grasp_jax.training import loop
 from grasp_jax.tune import spaces
 from grasp_jax.tune.search import search
 
+pytestmark = pytest.mark.slow
+
 
 def interrupt_second(monkeypatch, error):
     """Ends the second training after its first epoch; returns the learning rate and the files found of every one."""

@@ -18,6 +18,7 @@ from grasp_jax.tune.search import search
 from tests.reproduce.test_runs import stopped_in_training
 
 
+@pytest.mark.slow
 def test_the_best_is_the_highest_and_a_weak_trial_is_stopped_early(config, tmp_path, monkeypatch):
     reached = iter((0.3, 0.5, 0.4, 0.45, 0.2, 0.6))
 
@@ -42,6 +43,7 @@ def test_a_space_that_does_not_go_with_the_config_is_said_before_the_stages(conf
     assert not list(tmp_path.iterdir()), 'nothing is begun'
 
 
+@pytest.mark.slow
 def test_settings_that_do_not_train_are_passed_over(config, tmp_path, monkeypatch):
     rates = iter((1e30, 1e-2))
 
@@ -54,6 +56,7 @@ def test_settings_that_do_not_train_are_passed_over(config, tmp_path, monkeypatc
     assert report.reached(study.trials[0]) == 0
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_stopped_early_is_said_to_be_and_is_not_the_best(config, tmp_path, monkeypatch, caplog):
     tries, train = [], loop.train
 
@@ -72,6 +75,7 @@ def test_a_trial_that_was_stopped_early_is_said_to_be_and_is_not_the_best(config
     assert said[1] == f'trial 1: stopped early, best so far {100 * study.best_value:.2f}%', said
 
 
+@pytest.mark.slow
 def test_the_command_waits_for_another_search_and_ends_with_the_best_settings(module, tmp_path):
     flags = ('--config=configs/demo.py:strong', '--config.data.shop.customers=80', '--config.train.max_epochs=1',
              '--config.model.method=none', '--trials=1', f'--workdir={tmp_path}', f'--out={tmp_path / "out"}')
@@ -86,6 +90,7 @@ def test_the_command_waits_for_another_search_and_ends_with_the_best_settings(mo
     assert {path.name for path in (tmp_path / 'out').iterdir()} == {'trials.md', 'trials.png'}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('flags', 'message'), [
     ((), '--config is missing'), (('--config=configs/demo.py', '--trials=0'), 'trials'),
     (('--config=configs/demo.py', '--space=wide'), 'strong')])
@@ -94,6 +99,7 @@ def test_mistakes_are_one_line(module, flags, message):
     assert found.returncode == 2 and found.stderr.count('\n') == 1 and message in found.stderr, found.stderr
 
 
+@pytest.mark.slow
 def test_a_study_is_about_one_config(config, tmp_path):
     search(config, 'small', 1, tmp_path, tmp_path)
     with pytest.raises(UserError, match='model.hidden_size: 8 -> 16'):
@@ -179,6 +185,7 @@ def test_every_space_names_settings_that_there_are(backbone):
             assert found.train.to_dict() == config.train.to_dict()
 
 
+@pytest.mark.slow
 def test_a_search_that_is_stopped_ends_with_the_code_that_is_asked_for(tmp_path):
     code, said = stopped_in_training(
         tmp_path, 'tune', '--config=configs/demo.py:strong', '--config.model.method=none',

@@ -94,6 +94,7 @@ def test_questions_for_a_name_are_found(code):
     assert _questions(ast.parse(code)) and not _questions(ast.parse("{'encode.kind': 'lsa'}"))
 
 
+@pytest.mark.slow
 def test_no_code_asks_for_an_encoder_by_name():
     asked = [f'{path.relative_to(PACKAGE)}:{line}' for path in sorted(PACKAGE.rglob('*.py'))
              for line in _questions(ast.parse(path.read_text())) if path.parent.name != 'encoders']

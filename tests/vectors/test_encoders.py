@@ -32,6 +32,7 @@ def test_lsa_is_deterministic_centred_and_of_unit_length(dataset, tmp_path, dtyp
     assert facts['width'] == 8 and facts['zero_items'] == facts['zero_users'] == 0
 
 
+@pytest.mark.slow
 def test_lsa_is_the_same_on_any_number_of_processors():
     rng = np.random.default_rng(0)
     texts = [' '.join(f'word{word}' for word in rng.zipf(1.3, size=40) % 4000) for _ in range(2000)]

@@ -1,6 +1,7 @@
 """Hashed vectors: a function of the text alone, alike where words are shared, different where texts are."""
 
 import numpy as np
+import pytest
 
 from grasp_jax.vectors.encoders.hashed import HashedVectors
 
@@ -8,6 +9,7 @@ TEXTS = ['a red steel bicycle pump', 'a blue steel bicycle pump', 'spicy noodle 
          'pump bicycle steel red a', '']
 
 
+@pytest.mark.slow
 def test_a_vector_depends_on_its_text_alone():
     vectors = HashedVectors(TEXTS, 512, 0)
     whole = vectors[np.arange(6)]

@@ -75,6 +75,7 @@ def test_what_follows_is_not_only_taste(made):
     assert forward > 2 * backward
 
 
+@pytest.mark.slow
 def test_hallucination_changes_profiles_and_nothing_else():
     shops = [shop.make(200, 60, share, seed=1) for share in (0.0, 0.25, 0.5, 1.0)]
     for made, share in zip(shops, (0.0, 0.25, 0.5, 1.0), strict=True):
@@ -89,6 +90,7 @@ def test_hallucination_changes_profiles_and_nothing_else():
     assert shop.make(200, 60, 0.29, seed=1).hallucinated.sum() == 58, 'not 57 for a product of 57.99999'
 
 
+@pytest.mark.slow
 def test_a_right_profile_names_the_tastes(made):
     named = 0
     for user, profile in enumerate(made.user_attributes):

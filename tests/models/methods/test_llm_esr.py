@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from grasp_jax.config import default
 from grasp_jax.models import plain_forms
@@ -10,6 +11,7 @@ from grasp_jax.models.methods import llm_esr
 from grasp_jax.models.spec import model_spec
 
 
+@pytest.mark.slow
 def test_the_adapter_in_one_product_equals_its_two_layers():
     rng = np.random.default_rng(0)
     given = [jnp.asarray(rng.normal(size=size), jnp.float32) for size in ((2, 5, 12), (12, 6), (6,), (6, 4), (4,))]
@@ -24,6 +26,7 @@ def test_the_adapter_in_one_product_equals_its_two_layers():
     np.testing.assert_allclose(llm_esr.adapter(*given), plain_forms.plain_adapter(*given), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_each_view_gets_what_it_asks_the_other_views_queries_for():
     """What is added to a view are its own values; the other view says where to look."""
     config = default()

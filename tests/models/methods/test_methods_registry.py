@@ -67,6 +67,7 @@ def toy():
     methods.unregister('toy')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('backbone', ('sasrec', 'bert4rec'))
 def test_a_method_of_one_class_runs_from_a_config_to_a_report(toy, tmp_path, backbone):
     write_table(tmp_path / 'data')
@@ -117,6 +118,7 @@ def asked_by_name(path):
                 yield f'{path.relative_to(PACKAGE)}:{node.lineno}'
 
 
+@pytest.mark.slow
 def test_nobody_else_asks_for_the_name_of_a_method():
     found = [line for path in sorted(PACKAGE.rglob('*.py')) for line in asked_by_name(path)]
     assert [line for line in found if not line.startswith(MAY_NAME_METHODS)] == []

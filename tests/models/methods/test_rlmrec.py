@@ -9,6 +9,8 @@ from grasp_jax.config import default
 from grasp_jax.models.methods.rlmrec import Adapter, Alignment, info_nce, unit
 from grasp_jax.models.spec import model_spec
 
+pytestmark = pytest.mark.slow
+
 
 def test_info_nce_by_hand():
     queries = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 2.0]])
