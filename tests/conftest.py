@@ -34,7 +34,13 @@ if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
 
 import pytest
 
-from tests.tiny_runs import finished, gated, plain, untrained  # noqa: F401 (fixtures that several folders of tests share)
+from tests.tiny_runs import (  # noqa: F401 (fixtures that several folders of tests share)
+    finished,
+    gated,
+    plain,
+    tiny_table,
+    untrained,
+)
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 _LARGE = 1.2e9  # bytes of a process from which on the programs of a finished module of tests go

@@ -148,8 +148,8 @@ def test_a_service_that_is_down_is_asked_again_at_the_end(tmp_path, caplog):
 
 
 @pytest.mark.slow
-def test_one_command_from_new_data_to_a_service_that_knows_it(gated, tmp_path):
-    tuesday(gated.parent / 'data', tmp_path / 'data')
+def test_one_command_from_new_data_to_a_service_that_knows_it(gated, tiny_table, tmp_path):
+    tuesday(tiny_table, tmp_path / 'data')
     command = daily_command(gated, tmp_path, f'--out={tmp_path / "models" / "tuesday"}')
     (tmp_path / 'models').mkdir()
     with serving(gated, tmp_path / 'models') as address:

@@ -2,13 +2,17 @@
 
 import csv
 import functools
+import hashlib
 import json
+import os
 import pathlib
+import shutil
 
 import jax
 import numpy as np
 import pytest
 
+from grasp_jax.common.artefacts import lock
 from grasp_jax.config import changed, default, saved_config
 from grasp_jax.pipeline.stages import prepare_knowledge, run_on, run_pipeline
 from grasp_jax.ranking.metrics import Ranks, save_ranks
@@ -54,47 +58,64 @@ def tiny_config(folder, **settings):
     return changed(config, {name.replace('__', '.'): value for name, value in settings.items()})
 
 
-@pytest.fixture(scope='session')
-def finished(tmp_path_factory):
-    """Makes (and keeps) the work folder of a finished run by its settings, as model__gate='none'."""
-    base = tmp_path_factory.mktemp('served')
-    write_table(base / 'data')
+def once(tmp_path_factory, name: str, fill) -> pathlib.Path:
+    """A folder that `fill(folder)` fills in one process; all workers of a test run read it."""
+    base = tmp_path_factory.getbasetemp()
+    base = (base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base) / 'shared'
+    with lock(base, f'{name}.lock'):
+        if not (base / f'{name}.done').exists():
+            shutil.rmtree(base / name, ignore_errors=True)
+            fill(base / name)
+            (base / f'{name}.done').touch()
+    return base / name
+
+
+def runs(tmp_path_factory, kind: str, fill):
+    """Makes (and keeps) the work folder of settings by `fill(config, folder)`: once, with a copy for each worker."""
+    own, data = tmp_path_factory.mktemp(kind), once(tmp_path_factory, 'data', write_table)
 
     @functools.cache
     def make(**settings):
-        workdir = base / f'run{len(list(base.iterdir()))}'
-        run_pipeline(tiny_config(base / 'data', **settings), workdir)
-        return workdir
+        name = f'{kind}_{hashlib.sha256(repr(sorted(settings.items())).encode()).hexdigest()[:12]}'
+        made = once(tmp_path_factory, name, lambda folder: fill(tiny_config(data, **settings), folder))
+        return pathlib.Path(shutil.copytree(made, own / name))
 
     return make
+
+
+def random_run(config, workdir: pathlib.Path) -> None:
+    workdir.mkdir()
+    saved_config.save(config, workdir, workdir)
+    known = prepare_knowledge(config, workdir)
+    run, folder = run_on(config, known), workdir / 'seed42'
+    claim_run(folder, config, [known.fingerprint], known.contents)
+    state = run.fresh_state(42)
+    noisy = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(jax.random.key(leaf.size), leaf.shape),
+                         state.params)
+    with Checkpoints(folder / 'checkpoints') as checkpoints:
+        checkpoints.save(0, state._replace(params=noisy), 0.5)
+    users = run.interactions.evaluated_users()
+    ranks = np.ones(len(users), np.float32)
+    save_ranks(folder, Ranks(users, run.interactions.targets('test'), ranks, ranks))
+
+
+@pytest.fixture(scope='session')
+def tiny_table(tmp_path_factory):
+    """The folder of the table that all these runs read."""
+    return once(tmp_path_factory, 'data', write_table)
+
+
+@pytest.fixture(scope='session')
+def finished(tmp_path_factory):
+    """Makes (and keeps) the work folder of a finished run by its settings, as model__gate='none'."""
+    return runs(tmp_path_factory, 'served', run_pipeline)
 
 
 @pytest.fixture(scope='session')
 def untrained(tmp_path_factory):
     """Makes (and keeps) a work folder as of a finished run whose parameters are random numbers: several times quicker,
     and as good where it does not matter what was learned."""
-    base = tmp_path_factory.mktemp('untrained')
-    write_table(base / 'data')
-
-    @functools.cache
-    def make(**settings):
-        config, workdir = tiny_config(base / 'data', **settings), base / f'run{len(list(base.iterdir()))}'
-        workdir.mkdir()
-        saved_config.save(config, workdir, workdir)
-        known = prepare_knowledge(config, workdir)
-        run, folder = run_on(config, known), workdir / 'seed42'
-        claim_run(folder, config, [known.fingerprint], known.contents)
-        state = run.fresh_state(42)
-        noisy = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(jax.random.key(leaf.size), leaf.shape),
-                             state.params)
-        with Checkpoints(folder / 'checkpoints') as checkpoints:
-            checkpoints.save(0, state._replace(params=noisy), 0.5)
-        users = run.interactions.evaluated_users()
-        ranks = np.ones(len(users), np.float32)
-        save_ranks(folder, Ranks(users, run.interactions.targets('test'), ranks, ranks))
-        return workdir
-
-    return make
+    return runs(tmp_path_factory, 'untrained', random_run)
 
 
 @pytest.fixture(scope='session')

@@ -71,10 +71,10 @@ def retrained(path):
     manifest.write_text(json.dumps({**found, 'fingerprint': 'another'}))
 
 
-def test_a_command_that_is_refused_leaves_the_config_of_the_run(copied, gated):
+def test_a_command_that_is_refused_leaves_the_config_of_the_run(copied, tiny_table):
     before = (copied / 'config.json').read_text()
     with pytest.raises(UserError, match='was made with another config'):
-        run_pipeline(tiny_config(gated.parent / 'data', model__gate='paper'), copied)
+        run_pipeline(tiny_config(tiny_table, model__gate='paper'), copied)
     assert (copied / 'config.json').read_text() == before and assets.open_folder(copied).spec.gate == 'calibrated'
 
 
