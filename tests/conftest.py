@@ -34,6 +34,7 @@ if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
 
 import pytest
 
+from tests.forked import Forks
 from tests.tiny_runs import (  # noqa: F401 (fixtures that several folders of tests share)
     finished,
     gated,
@@ -74,13 +75,29 @@ def real_data():
     return find
 
 
+@pytest.fixture(scope='session')
+def forks():
+    found = Forks(on_one_device())
+    yield found
+    found.close()
+
+
+def on_one_device() -> dict[str, str]:
+    return {**os.environ, 'XLA_FLAGS': os.environ['XLA_FLAGS_ONE_DEVICE']}
+
+
 @pytest.fixture
-def module():
-    """Runs `python -m grasp_jax.NAME FLAGS...` on one device, from the project's folder."""
+def module(forks):
+    """Runs `python -m grasp_jax.NAME FLAGS...` on one device, from the project's folder, quickly."""
+    return lambda name, *flags: forks.run(f'grasp_jax.{name}', flags, on_one_device())
+
+
+@pytest.fixture
+def new_process():
+    """Does the same as `module` in a process that begins with nothing."""
     def run(name: str, *flags: str) -> subprocess.CompletedProcess:
-        environment = {**os.environ, 'XLA_FLAGS': os.environ['XLA_FLAGS_ONE_DEVICE']}
         return subprocess.run([sys.executable, '-m', f'grasp_jax.{name}', *flags], capture_output=True, text=True,
-                              cwd=ROOT, env=environment, check=False)
+                              cwd=ROOT, env=on_one_device(), check=False)
 
     return run
 

@@ -46,7 +46,6 @@ def test_a_service_that_is_not_there_is_one_line(service, words, tmp_path):
         daily.swap(service, tmp_path, '')
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(('flags', 'words'), [
     (('--config=configs/demo.py', '--workdir=x'), '--previous is missing'),
     (('--config=configs/demo.py', '--previous=x'), '--workdir is missing'),

@@ -27,15 +27,27 @@ SMALL = ('--config.data.min_user=3', '--config.data.min_item=1', '--config.encod
          '--config.evaluate.negatives=3')
 
 
-def call(*flags, data=None):
-    """Runs the command; returns its exit code and what it said on standard error."""
-    environment = {**os.environ, 'GRASP_JAX_DATA': str(data)} if data else dict(os.environ)
-    environment.update({'XLA_FLAGS': os.environ['XLA_FLAGS_ONE_DEVICE'], 'HOME': HOME.name})
-    if not data:
-        environment.pop('GRASP_JAX_DATA', None)
-    done = subprocess.run([sys.executable, '-m', 'grasp_jax.main', *flags], cwd=ROOT, env=environment,
+@pytest.fixture
+def call(forks):
+    """Runs the command; returns its exit code and what it said on standard output and error."""
+    def run(*flags, data=None):
+        done = forks.run('grasp_jax.main', flags, environment(data))
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+def in_new_process(*flags, data=None):
+    """Does the same in a process that begins with nothing."""
+    done = subprocess.run([sys.executable, '-m', 'grasp_jax.main', *flags], cwd=ROOT, env=environment(data),
                           capture_output=True, text=True, timeout=300, check=False)
     return done.returncode, done.stdout, done.stderr
+
+
+def environment(data=None):
+    found = {**os.environ, 'XLA_FLAGS': os.environ['XLA_FLAGS_ONE_DEVICE'], 'HOME': HOME.name}
+    found.pop('GRASP_JAX_DATA', None)
+    return {**found, 'GRASP_JAX_DATA': str(data)} if data else found
 
 
 def refuses(code, stderr, *words):
@@ -72,14 +84,14 @@ def read(path):
     return [json.loads(line) for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
 
 
-def beauty(shop, tmp_path, *flags, variant=':minilm'):
+def beauty(call, shop, tmp_path, *flags, variant=':minilm'):
     return call(f'--config=configs/beauty.py{variant}', f'--workdir={tmp_path / "work"}', *SMALL, *flags,
                 data=shop.parent)
 
 
 @pytest.mark.slow
-def test_a_whole_run_and_a_second_call_that_redoes_nothing(shop, tmp_path):
-    code, first, said = beauty(shop, tmp_path)
+def test_a_whole_run_and_a_second_call_that_redoes_nothing(call, shop, tmp_path):
+    code, first, said = beauty(in_new_process, shop, tmp_path)
     assert code == 0, said
     epochs = [line for line in said.splitlines() if 'valid NDCG@10 (sampled)' in line]
     assert len(epochs) == 1 and epochs[0].startswith('seed 42: 1 of 1 epochs [')
@@ -88,24 +100,22 @@ def test_a_whole_run_and_a_second_call_that_redoes_nothing(shop, tmp_path):
     assert set(report['test']['groups']) == {'tail_user', 'head_user', 'tail_item', 'head_item', 'new_target', 'repeat'}
     assert {path.name for path in (tmp_path / 'work' / 'plots').iterdir()} >= {'training_curve.png'}
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / 'work').rglob('*.npy')}
-    code, second, said = beauty(shop, tmp_path)
+    code, second, said = beauty(call, shop, tmp_path)
     assert code == 0 and second == first and said.count('up to date') == 5
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / 'work').rglob('*.npy')}
     # The same folder with another config is refused, and says which setting differs.
-    code, _, said = beauty(shop, tmp_path, '--config.model.gate=paper')
+    code, _, said = beauty(call, shop, tmp_path, '--config.model.gate=paper')
     refuses(code, said, 'work/seed42', 'model.gate: calibrated -> paper', 'another --workdir')
-    code, _, said = beauty(shop, tmp_path, '--config.retrieve.k=3')
+    code, _, said = beauty(call, shop, tmp_path, '--config.retrieve.k=3')
     refuses(code, said, 'work/retrieve', 'k: 10 -> 3')
 
 
-@pytest.mark.slow
-def test_missing_data_names_the_ways_that_there_are(tmp_path):
+def test_missing_data_names_the_ways_that_there_are(call, tmp_path):
     code, _, said = call('--config=configs/fashion.py', f'--workdir={tmp_path}')
     refuses(code, said, 'config.data.source', 'GRASP_JAX_DATA')
     assert 'download' not in said  # it has no public address
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(('flags', 'words'), [
     (['--config=configs/demo.py', '--config.model.backbnoe=sasrec'], ['backbnoe']),
     (['--config=configs/demo.py', '--config.model.backbone=lstm'], ['config.model.backbone', 'lstm', 'gru4rec']),
@@ -129,12 +139,11 @@ def test_missing_data_names_the_ways_that_there_are(tmp_path):
     (['--config=configs/demo.py', '--stages=README.md'], ['README.md', 'File exists']),
     (['--config=tests/third_party/not_a_config.py'], ['not_a_config.py', 'no such file']),
     ([], ['--config'])], ids=' '.join)
-def test_what_is_wrong_on_the_command_line(flags, words, tmp_path):
+def test_what_is_wrong_on_the_command_line(call, flags, words, tmp_path):
     code, _, said = call(*flags, f'--workdir={tmp_path}')
     refuses(code, said, *words)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(('content', 'words'), [
     ('def get_config(:\n', ['invalid syntax']), ('import nothing_of_this_name\n', ['nothing_of_this_name']),
     ('def get_config():\n    return {}\n', ['my.py', 'no ConfigDict']),
@@ -149,7 +158,7 @@ def test_a_config_file_that_is_wrong_is_one_line(module, content, words, tmp_pat
         assert len(done.stderr) < 300  # and not a whole section of the config
 
 
-def test_help_is_no_error():
+def test_help_is_no_error(call):
     code, out, _ = call('--help')
     assert code == 0 and '--workdir' in out and 'Traceback' not in out
 
@@ -208,11 +217,10 @@ def pickled(folder):
     return ['item_embeddings_minilm.npy']
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('spoil', [spoil_gzip, drop_user, spoil_time, plant_nan, other_width, missing_id,
                                    missing_user, pickled], ids=lambda spoil: spoil.__name__)
-def test_what_is_wrong_in_the_data(shop, tmp_path, spoil):
+def test_what_is_wrong_in_the_data(call, shop, tmp_path, spoil):
     words = spoil(shop)
-    code, _, said = beauty(shop, tmp_path)
+    code, _, said = beauty(call, shop, tmp_path)
     refuses(code, said, *words)
     assert not (tmp_path / 'work' / 'report.json').exists()

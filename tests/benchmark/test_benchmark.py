@@ -224,7 +224,6 @@ def test_the_export_holds_what_the_other_trainer_reads(tiny, tmp_path):
     assert '--max_len 20' in llm_esr.command(TINY, 'sasrec', '/there')
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(('arguments', 'message'), (
     (['fly'], 'name one of train, evaluate, retrieve, sweep, llm_esr'), (['train', '--size=huge'], '--size=huge'),
     (['retrieve', '--size=tiny', '--vectors=nowhere.npy'], '--vectors=nowhere.npy'),

@@ -246,7 +246,6 @@ def test_the_command_runs_a_grid_and_goes_on(module, tmp_path):
     assert mixed.returncode == 2 and 'train.max_epochs: 1 -> ' in mixed.stderr, 'runs with other settings'
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(('flags', 'message'), [
     ((), 'name either --table'), (('--table=2', '--figure=4'), 'name either --table'),
     (('--table=2', '--shard=3/2'), 'as 2/4'), (('--table=2', '--seeds=a'), 'give numbers'),

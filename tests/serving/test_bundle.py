@@ -209,6 +209,7 @@ def test_a_damaged_bundle_is_refused_in_one_line(copy, name):
     assert '\n' not in str(caught.value) and str(copy) in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_bundle_holds_one_seed(bundled):
     folder = bundled()[1]
     assert bundle.open_bundle(folder, 42).seed == 42

@@ -83,7 +83,6 @@ def test_it_ends_well_also_while_it_starts_and_says_then_that_it_is_not_ready(un
         assert 'Traceback' not in service.said()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(('flags', 'words'), [
     ((), '--workdir is missing'), (('--workdir=/nowhere',), '/nowhere'), (('--workdir=.', '--port=70000'), 'port'),
     (('--workdir={run}', '--seed=5'), 'seed 5 is not finished'), (('--workdir={run}', '--max_k=0'), 'max_k'),

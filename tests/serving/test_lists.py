@@ -15,6 +15,8 @@ from grasp_jax.common.errors import UserError
 from grasp_jax.serving import lists
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def model(plain):
@@ -31,7 +33,6 @@ def read(path):
     return pd.read_parquet(path) if path.suffix == '.parquet' else pd.read_json(path, lines=True, dtype=False)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('ending', lists.ENDINGS)
 def test_a_file_holds_what_the_interface_gives(model, tmp_path, ending):
     out = tmp_path / f'lists{ending}'
@@ -106,7 +107,6 @@ def test_ids_come_from_a_file(tmp_path):
         lists.read_ids(path)
 
 
-@pytest.mark.slow
 def test_a_killed_command_ends_with_the_same_bytes(plain, tmp_path):
     environment = {**os.environ, 'XLA_FLAGS': os.environ['XLA_FLAGS_ONE_DEVICE']}
     command = [sys.executable, '-m', 'grasp_jax.recommend', f'--workdir={plain}', '--k=30', '--part_size=1']
@@ -125,7 +125,6 @@ def test_a_killed_command_ends_with_the_same_bytes(plain, tmp_path):
     assert done and out.read_bytes() == (tmp_path / 'whole.parquet').read_bytes()
 
 
-@pytest.mark.slow
 def test_the_command_prints_lists_as_people_read_them(gated, module, tmp_path):
     found = module('recommend', f'--workdir={gated}', '--n=1', '--k=2')
     assert found.returncode == 0 and 'user u00' in found.stdout and 'thing' in found.stdout
@@ -135,7 +134,6 @@ def test_the_command_prints_lists_as_people_read_them(gated, module, tmp_path):
     assert '(i003)' in similar.stdout and 'warning' not in similar.stderr, similar.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(('asks', 'given', 'most'), [
     (['--history=i001'], 36, 36), (['--history=i001'], 37, 36), (['--similar=i001'], 36, 35), (['--out'], 500, 36)])
 def test_more_items_than_there_are_are_said(plain, module, tmp_path, asks, given, most):
@@ -147,7 +145,6 @@ def test_more_items_than_there_are_are_said(plain, module, tmp_path, asks, given
                      f'out what is in the history are shorter; give at most --k={most}'] * (given > most)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(('flags', 'words'), [
     ((), '--workdir is missing'), (('--workdir=nowhere',), 'nowhere: there is no such folder'),
     (('--workdir=x', '--k=0'), '--k=0'), (('--workdir=x', '--out=a.txt'), '--out=a.txt'),

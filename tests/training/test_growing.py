@@ -171,6 +171,7 @@ def test_results_without_checkpoints_do_not_begin_afresh(small_run, tmp_path):
     assert len(read_metrics(folder)) == 2
 
 
+@pytest.mark.slow
 def test_nothing_else_may_change(small_run, tmp_path):
     _, folder = train(small_run, tmp_path / 'seed0', 2)
     with pytest.raises(UserError, match='train.batch_size: 16 -> 8'):

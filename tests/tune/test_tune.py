@@ -90,7 +90,6 @@ def test_the_command_waits_for_another_search_and_ends_with_the_best_settings(mo
     assert {path.name for path in (tmp_path / 'out').iterdir()} == {'trials.md', 'trials.png'}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(('flags', 'message'), [
     ((), '--config is missing'), (('--config=configs/demo.py', '--trials=0'), 'trials'),
     (('--config=configs/demo.py', '--space=wide'), 'strong')])
