@@ -1,6 +1,7 @@
 """Id embeddings that start from vectors smoothed over what is bought together."""
 
 import numpy as np
+import pytest
 
 from grasp_jax.pipeline.stages import prepare_knowledge
 from grasp_jax.retrieval.bought_together import smoothed_over
@@ -8,6 +9,7 @@ from grasp_jax.vectors.pca import load_reduced, reduce_items
 from tests.tiny_runs import tiny_config, write_table
 
 
+@pytest.mark.slow
 def test_the_start_is_reduced_from_smoothed_vectors_and_lies_beside_that_from_texts(tmp_path):
     write_table(tmp_path / 'data')
     config = tiny_config(tmp_path / 'data', model__method='grasp_id', model__gate='none', model__id_init='text')

@@ -35,6 +35,7 @@ def changed_part(params, name):
         leaf.size, dtype=leaf.dtype)).reshape(leaf.shape), encoder[name])}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('loss', 'backbone'), [
     ('softmax', 'sasrec'), ('softmax', 'bert4rec'), ('bce', 'sasrec'), ('sampled_softmax', 'gru4rec')])
 def test_what_one_view_learns_does_not_depend_on_the_other(small_run, loss, backbone):
@@ -48,6 +49,7 @@ def test_what_one_view_learns_does_not_depend_on_the_other(small_run, loss, back
         assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(plain[mine])) > 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('loss', LOSSES)
 def test_the_loss_is_the_sum_of_both_views(small_run, loss):
     run = small_run(method='grasp_mixture', train=LOSSES[loss])
@@ -58,6 +60,7 @@ def test_the_loss_is_the_sum_of_both_views(small_run, loss):
     np.testing.assert_allclose(together, of_ids + of_texts - 2 * nothing, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_score_is_the_sum_of_both_views(small_run):
     run = small_run(method='grasp_mixture')
     params = run.fresh_state(0).params
