@@ -25,6 +25,8 @@ os.environ['XLA_FLAGS'] = ' '.join((os.environ['XLA_FLAGS_GIVEN'], '--xla_force_
 os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ['JAX_NUMPY_RANK_PROMOTION'] = 'raise'
 os.environ.setdefault('MPLBACKEND', 'agg')
+# Which line of the code an operation comes from is noted at each of them; nothing here reads it.
+os.environ.setdefault('JAX_TRACEBACK_IN_LOCATIONS_LIMIT', '0')
 # What one process has compiled, the others find: workers and the commands that tests start. It lasts for one run.
 if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
     os.environ['JAX_COMPILATION_CACHE_DIR'] = tempfile.mkdtemp(prefix='grasp_jax_compiled_')
@@ -44,6 +46,7 @@ from tests.tiny_runs import (  # noqa: F401 (fixtures that several folders of te
 )
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+gc.set_threshold(200_000, 50, 100)  # tracing makes very many small objects that stay
 _LARGE = 1.2e9  # bytes of a process from which on the programs of a finished module of tests go
 
 

@@ -24,11 +24,14 @@ def first_batch(run):
     """The first batch of training, what is drawn for it, and the state before it."""
     epochs, state = Epochs(run, 0), run.fresh_state(0)
     chunk = next(epochs.chunks(0))
-    step = jax.tree.map(lambda field: jnp.asarray(field[0]), chunk.steps)
-    batch = make_batch(run.model, run.mesh, chunk.shape, run.data.items, step)
-    key = key_of_step(state.key, state.step)
-    drawn, key = draw_samples(run.model, train_spec(run.config), chunk.shape, batch.packed, key)
-    return batch, drawn, key, state
+
+    @jax.jit  # else each of its operations is compiled by itself
+    def make(step):
+        batch = make_batch(run.model, run.mesh, chunk.shape, run.data.items, step)
+        key = key_of_step(state.key, state.step)
+        return batch, *draw_samples(run.model, train_spec(run.config), chunk.shape, batch.packed, key)
+
+    return *make(jax.tree.map(lambda field: jnp.asarray(field[0]), chunk.steps)), state
 
 
 def reached(run):
