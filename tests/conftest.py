@@ -47,14 +47,26 @@ from tests.tiny_runs import (  # noqa: F401 (fixtures that several folders of te
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 gc.set_threshold(200_000, 50, 100)  # tracing makes very many small objects that stay
-_LARGE = 1.2e9  # bytes of a process from which on the programs of a finished module of tests go
+# Bytes of a process from which on compiled programs go: those of a finished module of tests, and those of a test.
+_LARGE, _TOO_LARGE = 1.2e9, 2.2e9
 
 
 @pytest.fixture(scope='module', autouse=True)
 def small_process():
     """Compiled programs pile up in a process that runs hundreds of tests; those of before are found on the disk."""
     yield
-    if 'jax' in sys.modules and _resident() > _LARGE:
+    _forget_programs(_LARGE)
+
+
+@pytest.fixture(autouse=True)
+def small_test():
+    """As `small_process`, within a module of many tests."""
+    yield
+    _forget_programs(_TOO_LARGE)
+
+
+def _forget_programs(large):
+    if 'jax' in sys.modules and _resident() > large:
         sys.modules['jax'].clear_caches()
         gc.collect()
         with contextlib.suppress(OSError, AttributeError):
