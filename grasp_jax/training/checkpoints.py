@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
@@ -20,6 +19,7 @@ from grasp_jax.common.errors import UserError
 from grasp_jax.distributed import processes
 from grasp_jax.distributed.sharding import state_shapes
 from grasp_jax.training.state import TrainState
+from grasp_jax.training.state_digest import digest, digest_on_host
 from grasp_jax.training.state_packing import FlatState, flat_shapes, pack, unpack
 
 LOG = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class _States:
         copy = pack(state)
         with self._writing(number):
             self._saving = number, self._checkpointer.save_async(number, copy._asdict(), metrics={
-                **metrics, 'digest': int(digest(state)), 'arrays': _arrays(state)})
+                **metrics, 'digest': int(digest(state, copy)), 'arrays': _arrays(state)})
 
     def _load(self, number: int, what: str, like: TrainState, mesh: Mesh) -> TrainState:
         where = f'{self._folder}: {what}'
@@ -115,7 +115,7 @@ class _States:
                 failure = failure if failure and not isinstance(failure, Damaged) else UserError(
                     f'{where} cannot be read by another process; nothing was moved, run again when it can')
             raise failure or Damaged(f'{where} is damaged (so another process says)')
-        if 'digest' in known and known['digest'] != _digest_now(state):
+        if 'digest' in known and known['digest'] != digest_on_host(state):
             raise Damaged(f'{where} is damaged (its numbers are others than were saved)')
         return state
 
@@ -222,30 +222,6 @@ class Interrupted(_States):
                 continue
             return state, np.asarray(metrics['losses'], np.float32), float(metrics.get('seconds', 0.0))
         return None
-
-
-@jax.jit
-def digest(state: TrainState) -> jax.Array:
-    """uint32 that a change of any number of a state changes; the same on any mesh."""
-    total = jnp.zeros((), jnp.uint32)
-    for number, leaf in enumerate(jax.tree.leaves(state)):
-        words = jax.lax.bitcast_convert_type(leaf, jnp.uint32).reshape(-1)
-        odd = 2 * jnp.arange(words.size, dtype=jnp.uint32) + 1  # an odd factor loses nothing modulo 2 ** 32
-        total = total * jnp.uint32(31) + jnp.sum((words ^ jnp.uint32(number)) * odd, dtype=jnp.uint32)
-    return total
-
-
-def _digest_now(state: TrainState) -> int:
-    """`digest` without a program to compile, seconds long, where this process has all numbers."""
-    if jax.process_count() > 1:
-        return int(digest(state))
-    total = np.zeros((), np.uint32)
-    with np.errstate(over='ignore'):
-        for number, leaf in enumerate(jax.tree.leaves(state)):
-            words = np.ascontiguousarray(np.asarray(leaf)).reshape(-1).view(np.uint32)
-            odd = 2 * np.arange(words.size, dtype=np.uint32) + np.uint32(1)
-            total = total * np.uint32(31) + np.sum((words ^ np.uint32(number)) * odd, dtype=np.uint32)
-    return int(total)
 
 
 def _arrays(state: TrainState) -> str:

@@ -44,8 +44,9 @@ def init_state(model: Recommender, spec: TrainSpec, tables: FrozenVectors | None
     width = model.spec.row_width
     packed = batches.PackedRows(*(jnp.zeros((1, width), jnp.int32),) * 3)
     model = Recommender(dataclasses.replace(model.spec, table_mesh=None))  # one row cannot be split
-    params = model.init(init_key, tables, jnp.zeros(1, jnp.int32), packed, packed.items > 0,
-                        method=Recommender.init_all)['params']
+    # Lazy: the forward pass is there for its parameters' shapes alone, and is not compiled.
+    params = model.lazy_init(init_key, tables, jnp.zeros(1, jnp.int32), packed, packed.items > 0,
+                             method=Recommender.init_all)['params']
     if start is not None:
         embedding = params['encoder']['embedding']
         params = {**params, 'encoder': {**params['encoder'], 'embedding': embedding.at[:len(start)].set(start)}}

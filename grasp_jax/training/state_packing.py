@@ -53,7 +53,7 @@ def unpack(packed: FlatState, shapes: Any) -> Any:
     leaves, structure = jax.tree.flatten(shapes)
     found = []
     for leaf in leaves:
-        if _is_small(leaf):
+        if is_small(leaf):
             own = bits[begin:begin + leaf.size].copy()  # a step may write into what it was given
             found.append(_put(own.view(leaf.dtype).reshape(leaf.shape), leaf.sharding))
             begin += leaf.size
@@ -73,8 +73,14 @@ def _joined(leaves: list[jax.Array]) -> jax.Array:
 
 def _apart(tree: Any) -> tuple[list[Any], list[Any]]:
     leaves = jax.tree.leaves(tree)
-    return [leaf for leaf in leaves if _is_small(leaf)], [leaf for leaf in leaves if not _is_small(leaf)]
+    return [leaf for leaf in leaves if is_small(leaf)], [leaf for leaf in leaves if not is_small(leaf)]
 
 
-def _is_small(leaf: Any) -> bool:
+def is_small(leaf: Any) -> bool:
+    """Whether an array is packed with others.
+
+    Example:
+      >>> is_small(np.zeros(2 ** 17)), is_small(np.zeros((2 ** 17, 2)))
+      (True, False)
+    """
     return leaf.size <= _SMALL

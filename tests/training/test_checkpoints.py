@@ -183,11 +183,3 @@ def spoil(folder, damage):
         else:
             content[len(content) // 2] ^= 4
             path.write_bytes(content)
-
-
-@pytest.mark.slow
-def test_the_digest_of_a_state_is_the_same_without_a_compiled_program(small_run):
-    state = small_run().fresh_state(0)
-    assert checkpoints._digest_now(state) == int(checkpoints.digest(state))
-    changed = state._replace(step=state.step + 1)
-    assert checkpoints._digest_now(changed) == int(checkpoints.digest(changed)) != checkpoints._digest_now(state)
