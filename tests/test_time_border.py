@@ -22,7 +22,8 @@ pytestmark = pytest.mark.slow
 
 METHODS = {
     'none': {'model__method': 'none'},
-    'grasp_id': {'model__method': 'grasp_id', 'model__gate': 'none', 'model__id_init': 'smoothed'},
+    'grasp_id': {'model__method': 'grasp_id', 'model__gate': 'none', 'model__id_init': 'text',
+                 'retrieve__smoothing': 1.0},
     'similar': {'model__method': 'llm_esr'},
     'unsold': {'model__method': 'grasp', 'data__keep_unsold': True},
     # With what the recipe strong is made of.

@@ -188,6 +188,9 @@ def _retrieve() -> dict:
         'k': 10,  # neighbours whose vectors are averaged
         'method': 'auto',  # exact | scann | auto (scann for tables from 2,000 rows if it is installed)
         'item_group': '',  # name of an item attribute: neighbours only among items that share it
+        # how much of the mean of what an item is bought together with is mixed into its vector first; 1: as much as of
+        # its own; 0: nothing
+        'smoothing': 0.0,
         'user_group': '',  # name of a user attribute: neighbours only among users that share it
         'pca_dim': 0,  # wide vectors: main directions (PCA) in which candidates are searched; 0: the whole vectors
         'candidates': 100,  # with pca_dim: candidates of each row that are compared by their whole vectors
@@ -201,8 +204,7 @@ def _model() -> dict:
         # none (id embeddings) | llm_init | rlmrec | llm_esr | grasp | grasp_id (GRASP with an id embedding beside it) |
         # grasp_mixture (both as two views that learn apart)
         'method': 'grasp',
-        # grasp_id, grasp_mixture: random | text (embeddings start from reduced vectors, as those of llm_init) |
-        # smoothed (from vectors that are mixed with those of what is bought together)
+        # grasp_id, grasp_mixture: random | text (embeddings start from reduced vectors, as those of llm_init)
         'id_init': 'random',
         'hidden_size': 64,  # width of states and item representations
         'num_layers': 0,  # 0: the backbone's usual number, 2 transformer blocks or 1 recurrent layer

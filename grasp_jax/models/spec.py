@@ -24,7 +24,7 @@ _CHOICES = {
     'gate_space': ('llm', 'hidden'),
     'user_context': ('text', 'prefix', 'both'),
     'alignment': ('contrastive', 'generative'),
-    'id_init': ('random', 'text', 'smoothed'),
+    'id_init': ('random', 'text'),
 }
 # As in the papers of the backbones.
 USUAL_LAYERS = {'sasrec': 2, 'gru4rec': 1, 'bert4rec': 2}
@@ -129,14 +129,9 @@ class ModelSpec:
         return self.facts.id_start(self) != 'random'
 
     @property
-    def starts_smoothed(self) -> bool:
-        """Whether these are smoothed over what is bought together."""
-        return self.facts.id_start(self) == 'smoothed'
-
-    @property
     def start_stage(self) -> str:
         """The stage whose artefact the id table starts from."""
-        return f'reduce{self.hidden_size}' + '_smoothed' * self.starts_smoothed
+        return f'reduce{self.hidden_size}'
 
     @property
     def uses_similar_users(self) -> bool:

@@ -21,7 +21,7 @@ from grasp_jax.common.errors import UserError
 from grasp_jax.data import dataset as dataset_files
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.retrieval import exact, update
-from grasp_jax.retrieval.neighbours import ITEM_NEIGHBOURS, USER_NEIGHBOURS, groups_of, write_neighbours
+from grasp_jax.retrieval.neighbours import ITEM_NEIGHBOURS, USER_NEIGHBOURS, groups_of, smoothed_items, write_neighbours
 from grasp_jax.texts import domains
 from grasp_jax.texts.describe import load_texts
 from grasp_jax.vectors import vector_files
@@ -254,14 +254,16 @@ def retrieve(known: PreviousStages, dataset: Dataset, encode_folder: pathlib.Pat
     found, facts = {}, {}
     items, users = vector_files.load_vectors(encode_folder, dataset.interactions.num_users,
                                              dataset.interactions.num_items)
-    disk.require(folder, items.nbytes + users.nbytes, 'retrieve', _ROOM)
+    disk.require(folder, (1 + (settings.smoothing > 0)) * items.nbytes + users.nbytes, 'retrieve', _ROOM)
+    items = smoothed_items(dataset, items, settings.smoothing, folder)
+    before = {'items': vector_files.items_path(known.folder), 'users': known.folder / 'encode' / vector_files.USERS}
     for name, vectors, ids, attributes, old_attributes, lists, offset in (
             ('items', items[1:], dataset.item_ids, dataset.item_attributes, known.dataset.item_attributes,
              ITEM_NEIGHBOURS, 1),
             ('users', users, dataset.user_ids, dataset.user_attributes, known.dataset.user_attributes,
              USER_NEIGHBOURS, 0)):
         group = settings[f'{name[:-1]}_group']
-        old = np.load(known.folder / 'encode' / f'{name}.npy', mmap_mode='r', allow_pickle=False)[offset:]
+        old = np.load(before[name], mmap_mode='r', allow_pickle=False)[offset:]
         old_lists = np.load(known.folder / 'retrieve' / lists, allow_pickle=False) - offset
         place = _earlier(known.ids(name), ids)
         changed = _changed(vectors, old, place)

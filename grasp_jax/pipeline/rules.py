@@ -76,7 +76,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
     *map(not_negative, (
         'train.weight_decay', 'train.supervise_last', 'train.steps_per_epoch', 'train.min_steps_per_epoch',
         'evaluate.seed', 'evaluate.max_users', 'evaluate.head_user', 'evaluate.head_item', 'encode.seed',
-        'encode.dimensions', 'retrieve.pca_dim')),
+        'encode.dimensions', 'retrieve.pca_dim', 'retrieve.smoothing')),
     *map(share, (
         'train.gbce_t', 'train.mask_prob', 'train.mask_last_prob', 'train.negative_popularity', 'evaluate.cold_items',
         'evaluate.cold_users')),

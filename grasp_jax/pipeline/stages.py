@@ -15,7 +15,7 @@ import numpy as np
 
 from grasp_jax.common import artefacts, kept_warnings
 from grasp_jax.common.errors import UserError
-from grasp_jax.config import changed, old_keys, saved_config
+from grasp_jax.config import changed, saved_config
 from grasp_jax.data import cold_start, time_split
 from grasp_jax.data import dataset as dataset_files
 from grasp_jax.data.dataset import Dataset
@@ -32,8 +32,7 @@ from grasp_jax.pipeline import cold_start as cold_ranking
 from grasp_jax.pipeline import refresh
 from grasp_jax.pipeline.checks import check_config, check_devices, warn_of_cut_offs
 from grasp_jax.pipeline.known_items import require_texts
-from grasp_jax.retrieval import bought_together
-from grasp_jax.retrieval.neighbours import USER_NEIGHBOURS, retrieve
+from grasp_jax.retrieval import neighbours
 from grasp_jax.texts.describe import ITEMS as ITEM_TEXTS
 from grasp_jax.texts.describe import USERS as USER_TEXTS
 from grasp_jax.texts.describe import describe, load_texts, stage_settings
@@ -43,7 +42,7 @@ from grasp_jax.training.training_setup import PretrainedInputs, TrainingSetup, m
 from grasp_jax.vectors.encode import encode
 from grasp_jax.vectors.encoders import encoder_of
 from grasp_jax.vectors.pca import load_reduced, reduce_items
-from grasp_jax.vectors.vector_files import load_tables
+from grasp_jax.vectors.vector_files import ITEMS, item_table, load_tables
 
 LOG = logging.getLogger(__name__)
 
@@ -115,11 +114,16 @@ def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, share
         saved_config.save(config, workdir, shared or workdir)  # now, as another config would have been refused
         cold = [cold_ranking.evaluate(workdir, seed, config.evaluate.ks) for seed in config.train.seeds
                 if cold_start.asked_for(config.evaluate)]
-        vectors = None if knowledge.tables is None else np.asarray(knowledge.tables.items)
+        vectors = None if knowledge.tables is None else _encoded(knowledge)
         baselines = against_baselines.ranks_of(knowledge.folder, knowledge.dataset, config, vectors)
         return write_report(workdir, config, [workdir / f'seed{seed}' for seed in config.train.seeds],
                             _as_reported(knowledge.stages, workdir, before), knowledge.dataset.interactions, command,
                             cold, vectors, baselines, knowledge.dataset)
+
+
+def _encoded(knowledge: Knowledge) -> np.ndarray:
+    """[m + 1, E], the items' vectors as the encoder made them, not smoothed."""
+    return item_table(knowledge.folder / 'encode' / ITEMS, knowledge.dataset.interactions.num_items)
 
 
 def _with_finished(config: ml_collections.ConfigDict, workdir: pathlib.Path, inputs: str) -> ml_collections.ConfigDict:
@@ -258,24 +262,21 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
         if known is not None:
             refresh.check(known, config)
             return refresh.retrieve(known, dataset, folder / 'encode', config, partial)
-        return retrieve(dataset, folder / 'encode', config, partial)
+        return neighbours.retrieve(dataset, folder / 'encode', config, partial)
 
     inputs = [digest, *texts, *encoder.checksums(), *earlier]
     digest = stages.run('encode', encoder.fingerprint(), inputs, encode_texts)
     encoder.require_same(stages.facts['encode'], folder / 'encode')
-    settings = old_keys.first_named('retrieve', config.retrieve.to_dict())
-    digest = stages.run('retrieve', settings, [digest], find_neighbours)
+    digest = stages.run('retrieve', neighbours.stage_settings(config.retrieve), [digest], find_neighbours)
     found = load_tables(folder / 'encode', folder / 'retrieve', dataset.interactions.num_users,
                         dataset.interactions.num_items)
     spec, pretrained = model_spec(config, dataset.interactions.num_items, found.width), PretrainedInputs()
     if spec.starts_from_text:
-        settings = {'width': spec.hidden_size, **({'smoothed': bought_together.WINDOW} if spec.starts_smoothed else {})}
-        digest = stages.run(spec.start_stage, settings, [digest], lambda partial: reduce_items(
-            bought_together.smoothed_over(dataset.interactions, found.items) if spec.starts_smoothed else found.items,
-            spec.hidden_size, partial))
+        digest = stages.run(spec.start_stage, {'width': spec.hidden_size}, [digest],
+                            lambda partial: reduce_items(found.items, spec.hidden_size, partial))
         pretrained = PretrainedInputs(start=load_reduced(folder / spec.start_stage))
     if spec.uses_similar_users:
-        pretrained = pretrained._replace(similar_users=np.load(folder / 'retrieve' / USER_NEIGHBOURS,
+        pretrained = pretrained._replace(similar_users=np.load(folder / 'retrieve' / neighbours.USER_NEIGHBOURS,
                                                                allow_pickle=False))
     tables = FrozenVectors(users=found.users, users_similar=found.users_similar, items=found.items,
                            items_similar=found.items_similar)

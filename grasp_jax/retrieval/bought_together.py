@@ -5,11 +5,14 @@ vectors is what an item's own vector is held against, and what it can be mixed w
 neighbours still tell what kind of item it is.
 """
 
+import pathlib
+
 import numpy as np
 from scipy import sparse
 
 from grasp_jax.data.interactions import Interactions, evenly_spread
 from grasp_jax.retrieval.exact import unit
+from grasp_jax.vectors.vector_files import blocks
 
 WINDOW = 5  # places that neighbours are apart at most
 _PAIRS = 2 * 10 ** 8  # that are counted at most, of the newest items of each user
@@ -80,16 +83,21 @@ def smoothed(vectors: np.ndarray, means: np.ndarray, share: float = 1.0) -> np.n
     return unit(unit(vectors) + np.float32(share) * means)
 
 
-def smoothed_over(interactions: Interactions, vectors: np.ndarray) -> np.ndarray:
-    """`smoothed` vectors [m + 1, E] of items, by what is bought together in training.
+def write_smoothed(interactions: Interactions, vectors: np.ndarray, share: float, path: pathlib.Path) -> None:
+    """Writes `smoothed` vectors of items, by what is bought together in training, in the dtype of `vectors`.
 
-    Example:
-      >>> bought = Interactions(np.array([0, 5]), np.array([1, 2, 3, 2, 1]), num_items=3)
-      >>> vectors = np.array([[0, 0], [1, 0], [0, 1], [1, 0]], np.float32)
-      >>> [f'{part:.2f}' for part in smoothed_over(bought, vectors)[1]]  # items 2 and 3 are near item 1
-      ['0.87', '0.50']
+    Args:
+      interactions: all sequences.
+      vectors: [m + 1, E], row 0 the padding item.
+      share: as in `smoothed`.
+      path: of the .npy file.
     """
-    return smoothed(vectors, neighbours_mean(together(interactions), vectors))
+    table, own = together(interactions), unit(np.asarray(vectors))
+    target = np.lib.format.open_memmap(path, mode='w+', dtype=vectors.dtype, shape=vectors.shape)
+    for block in blocks(len(own), own.shape[1]):
+        target[block] = smoothed(own[block], unit(np.asarray(table[block] @ own, np.float32)), share)
+    target[0] = 0
+    target.flush()
 
 
 def trust(vectors: np.ndarray, means: np.ndarray) -> np.ndarray:

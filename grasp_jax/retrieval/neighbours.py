@@ -11,9 +11,10 @@ import numpy as np
 from grasp_jax.common import artefacts, disk
 from grasp_jax.common.errors import UserError
 from grasp_jax.common.progress import Bar
+from grasp_jax.config import old_keys
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import evenly_spread
-from grasp_jax.retrieval import exact, pca_search, scann_index
+from grasp_jax.retrieval import bought_together, exact, pca_search, scann_index
 from grasp_jax.texts.prompts import clean
 from grasp_jax.vectors import vector_files
 
@@ -28,7 +29,8 @@ def retrieve(dataset: Dataset, encode_folder: pathlib.Path, config: ml_collectio
 
     Files: `items_similar.npy` [m + 1, E] (row 0 zero) and `users_similar.npy` [n, E] in the dtype of the tables;
     `item_neighbours.npy` int32 [m, k], row r the neighbours of item r + 1 as item ids, 0 where there is none;
-    `user_neighbours.npy` int32 [n, k], user ids, -1 where there is none.
+    `user_neighbours.npy` int32 [n, k], user ids, -1 where there is none. Where `retrieve.smoothing` asks for it,
+    `items_smoothed.npy` takes the place of the encoder's table of items, also in the search.
 
     Args:
       dataset: the prepared data set; its attributes make the groups.
@@ -48,13 +50,45 @@ def retrieve(dataset: Dataset, encode_folder: pathlib.Path, config: ml_collectio
                                              dataset.interactions.num_items)
     item_groups = groups_of(dataset.item_attributes, settings.item_group, 'item_group')
     user_groups = groups_of(dataset.user_attributes, settings.user_group, 'user_group')
-    disk.require(folder, items.nbytes + users.nbytes + 4 * settings.pca_dim * (len(items) + len(users)), 'retrieve',
+    tables = (1 + (settings.smoothing > 0)) * items.nbytes + users.nbytes
+    disk.require(folder, tables + 4 * settings.pca_dim * (len(items) + len(users)), 'retrieve',
                  'make room or choose a --workdir on another disk')
+    items = smoothed_items(dataset, items, settings.smoothing, folder)
     kept = artefacts.unfinished(folder)
     item_ids, item_facts = _search(items[1:], settings, item_groups, kept / 'items')
     user_ids, user_facts = _search(users, settings, user_groups, kept / 'users')
     write_neighbours(folder, items, users, item_ids, user_ids)
     return {'k': settings.k, 'items': item_facts, 'users': user_facts}
+
+
+def stage_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """What the stage depends on, under the names that manifests have; without smoothing as before there was such a
+    setting.
+
+    Args:
+      config: the section `retrieve`.
+    """
+    found = old_keys.first_named('retrieve', config.to_dict())
+    if not found['smoothing']:
+        del found['smoothing']
+    return found
+
+
+def smoothed_items(dataset: Dataset, items: np.ndarray, share: float, folder: pathlib.Path) -> np.ndarray:
+    """The table of items that models read: `items` [m + 1, E], or such smoothed over what is bought together, which is
+    written into the folder.
+
+    Args:
+      dataset: the prepared data set.
+      items: of the stage `encode`.
+      share: `retrieve.smoothing`; 0: nothing is smoothed.
+      folder: of the stage `retrieve`.
+    """
+    if not share:
+        return items
+    path = folder / vector_files.ITEMS_SMOOTHED
+    bought_together.write_smoothed(dataset.interactions, items, share, path)
+    return np.load(path, mmap_mode='r', allow_pickle=False)
 
 
 def write_neighbours(folder: pathlib.Path, items: np.ndarray, users: np.ndarray, item_ids: np.ndarray,

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from grasp_jax.distributed import processes
 from grasp_jax.training.state_packing import FlatState, is_small, pack
 
 _BASE = 31  # what the sum over one array is worth beside that of the next

@@ -11,6 +11,7 @@ from grasp_jax.common.errors import UserError
 
 ITEMS, USERS = 'items.npy', 'users.npy'
 ITEMS_SIMILAR, USERS_SIMILAR = 'items_similar.npy', 'users_similar.npy'
+ITEMS_SMOOTHED = 'items_smoothed.npy'  # of the stage `retrieve`, where it smooths
 _DTYPES = ('float16', 'float32', 'float64')
 _BLOCK = 1 << 24  # numbers looked at together: 64 MB in float32
 
@@ -43,7 +44,8 @@ def load_tables(encode_folder: pathlib.Path, retrieve_folder: pathlib.Path, num_
 
     Args:
       encode_folder: folder of `items.npy` and `users.npy`.
-      retrieve_folder: folder of `items_similar.npy` and `users_similar.npy`.
+      retrieve_folder: folder of `items_similar.npy` and `users_similar.npy`; where it has `items_smoothed.npy`, that
+        takes the place of `items.npy`.
       num_users: n.
       num_items: m.
 
@@ -51,6 +53,8 @@ def load_tables(encode_folder: pathlib.Path, retrieve_folder: pathlib.Path, num_
       UserError: a table is missing or unfit, or the tables differ in width.
     """
     items, users = load_vectors(encode_folder, num_users, num_items)
+    if (retrieve_folder / ITEMS_SMOOTHED).exists():
+        items = item_table(retrieve_folder / ITEMS_SMOOTHED, num_items, items.shape[1])
     items_similar = item_table(retrieve_folder / ITEMS_SIMILAR, num_items, items.shape[1])
     users_similar = open_table(retrieve_folder / USERS_SIMILAR, num_users, items.shape[1])
     return LLMVectors(users=users, items=items, users_similar=users_similar, items_similar=items_similar)
@@ -64,6 +68,20 @@ def load_vectors(folder: pathlib.Path, num_users: int, num_items: int) -> tuple[
     """
     items = item_table(folder / ITEMS, num_items)
     return items, open_table(folder / USERS, num_users, items.shape[1])
+
+
+def items_path(stages: pathlib.Path) -> pathlib.Path:
+    """The table of items that models read: smoothed, or as the encoder made it.
+
+    Args:
+      stages: folder of the stages `encode` and `retrieve`.
+
+    Example:
+      >>> items_path(pathlib.Path('runs/beauty')).as_posix()
+      'runs/beauty/encode/items.npy'
+    """
+    smoothed = stages / 'retrieve' / ITEMS_SMOOTHED
+    return smoothed if smoothed.exists() else stages / 'encode' / ITEMS
 
 
 # What NumPy raises over headers and archives that are damaged.

@@ -7,6 +7,7 @@ from scipy.stats import rankdata
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.retrieval import bought_together
 from grasp_jax.retrieval.exact import unit
+from grasp_jax.vectors import vector_files
 
 
 def some_sequences(users=300, items=40, kinds=4, seed=0):
@@ -50,15 +51,32 @@ def test_the_table_counts_pairs_by_their_distance(window):
     assert table.dtype == np.float32 and not table.diagonal().any()
 
 
-def test_what_is_bought_after_training_changes_nothing():
+def written(folder, bought, vectors, share=1.0):
+    bought_together.write_smoothed(bought, vectors, share, folder / 'smoothed.npy')
+    return np.load(folder / 'smoothed.npy')
+
+
+def test_what_is_bought_after_training_changes_nothing(tmp_path):
     bought = some_sequences()
     later = bought.items.copy()
     ends = bought.indptr[1:]
     later[ends - 1], later[ends - 2] = 1, 2  # the test's and the validation's item of every user
     changed = Interactions(bought.indptr, later, bought.num_items)
     vectors = texts_of_kinds()
-    np.testing.assert_array_equal(bought_together.smoothed_over(bought, vectors),
-                                  bought_together.smoothed_over(changed, vectors))
+    np.testing.assert_array_equal(written(tmp_path, bought, vectors), written(tmp_path, changed, vectors))
+
+
+@pytest.mark.parametrize('rows', (3, 1000))
+@pytest.mark.parametrize('share', (0.5, 2.0))
+def test_the_smoothed_table_is_written_block_by_block_in_the_dtype_of_the_vectors(tmp_path, monkeypatch, rows, share):
+    monkeypatch.setattr(vector_files, '_BLOCK', rows * 16)
+    bought, vectors = some_sequences(), texts_of_kinds()
+    means = bought_together.neighbours_mean(bought_together.together(bought), vectors)
+    wanted = bought_together.smoothed(vectors, means, share)
+    np.testing.assert_allclose(written(tmp_path, bought, vectors, share), wanted, rtol=1e-5, atol=1e-7)
+    half = written(tmp_path, bought, vectors.astype(np.float16), share)
+    assert half.dtype == np.float16 and not half[0].any()
+    np.testing.assert_allclose(half, wanted, atol=2e-3)
 
 
 def test_an_item_without_neighbours_keeps_its_vector_and_nothing_is_known_of_its_text():
@@ -70,7 +88,7 @@ def test_an_item_without_neighbours_keeps_its_vector_and_nothing_is_known_of_its
     assert bought_together.trust(vectors, means)[[0, 3, 4]].tolist() == [bought_together.UNKNOWN] * 3
 
 
-def test_smoothing_brings_wrong_texts_back_to_their_kind():
+def test_smoothing_brings_wrong_texts_back_to_their_kind(tmp_path):
     bought, right = some_sequences(), texts_of_kinds()
     wrong = right.copy()
     swapped = np.random.default_rng(2).permutation(40)[:20] + 1
@@ -82,7 +100,7 @@ def test_smoothing_brings_wrong_texts_back_to_their_kind():
         return np.mean(scores.argmax(1) % 4 == np.arange(40) % 4)
 
     assert share_of_kind(wrong) < 0.7
-    assert share_of_kind(bought_together.smoothed_over(bought, wrong)) > 0.85
+    assert share_of_kind(written(tmp_path, bought, wrong)) > 0.85
 
 
 @pytest.mark.parametrize(('share', 'wanted'), [(0.1, 0.95), (0.5, 0.8)])

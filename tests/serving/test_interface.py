@@ -23,7 +23,8 @@ pytestmark = pytest.mark.slow
 
 METHODS = ({}, {'model__gate': 'none'}, {'model__gate_space': 'hidden'},
            {'model__user_context': 'text'}, {'model__method': 'none'}, {'model__method': 'llm_init'},
-           {'model__method': 'llm_esr'}, {'model__method': 'grasp_mixture', 'model__id_init': 'smoothed'},
+           {'model__method': 'llm_esr'},
+           {'model__method': 'grasp_mixture', 'model__id_init': 'text', 'retrieve__smoothing': 1.0},
            {'model__method': 'grasp_id', 'model__id_init': 'text'},
            {'model__backbone': 'bert4rec'}, {'model__backbone': 'gru4rec'},
            {'model__method': 'rlmrec', 'model__alignment': 'generative'})
@@ -49,7 +50,7 @@ def scores_of_evaluation(workdir):
         :, :known.num_items], known
 
 
-@pytest.mark.parametrize('settings', METHODS, ids=lambda settings: '_'.join(settings.values()) or 'gated')
+@pytest.mark.parametrize('settings', METHODS, ids=lambda settings: '_'.join(map(str, settings.values())) or 'gated')
 def test_lists_are_those_of_a_full_sort_of_what_evaluation_scores(untrained, settings):
     workdir = untrained(**settings)
     scores, known = scores_of_evaluation(workdir)

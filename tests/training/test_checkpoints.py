@@ -11,7 +11,7 @@ import pytest
 import tensorstore
 
 from grasp_jax.common.errors import UserError
-from grasp_jax.training import checkpoints, loop
+from grasp_jax.training import loop
 from grasp_jax.training.checkpoints import Checkpoints, Interrupted
 from grasp_jax.training.metrics_log import read_metrics
 

@@ -62,8 +62,8 @@ class Method(abc.ABC):
         return {}
 
     def id_start(self, spec: ModelSpec) -> str:
-        """What id embeddings start from, as the setting `id_init`: random numbers, LLM vectors that are reduced to the
-        hidden size (text), or such after they were smoothed over what is bought together."""
+        """What id embeddings start from, as the setting `id_init`: random numbers, or LLM vectors that are reduced to
+        the hidden size (text)."""
         return 'random'
 
     def trains_with_user_vectors(self, spec: ModelSpec) -> bool:

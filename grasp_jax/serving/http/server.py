@@ -165,7 +165,7 @@ class Server(uvicorn.Server):
 
 
 def stop_queue(door: socket.socket) -> None:
-    """Lets nobody else queue at a door, so that nobody is lost between the last that is let in and its closing.
+    """Lets no other client queue at a door, so that none is lost between the last that is let in and its closing.
 
     The system drops the first packet of a connection (SYN); its client tries again a second later and is refused then,
     as by any port that is closed. Only Linux can; elsewhere a client of that moment is lost.
