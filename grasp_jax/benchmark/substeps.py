@@ -102,7 +102,7 @@ def _ours(run: TrainingSetup, epochs: Epochs, state: TrainState) -> dict[str, An
         updates, moments = make_optimizer(settings).update(gradients, state.optimizer, state.params)
         return optax.apply_updates(state.params, updates), moments
 
-    inputs = jax.random.normal(jax.random.key(1), (*packed.items.shape, spec.num_views * spec.hidden_size))
+    inputs = jax.random.normal(jax.random.key(1), (*packed.items.shape, spec.all_views * spec.hidden_size))
     gradients = jax.tree.map(jnp.ones_like, state.params)
     arguments: dict[str, tuple[Any, tuple[Any, ...]]] = {
         'batch': (batch, (data.items, jax.random.key(0))), 'item encoder': (item_encoder, (state.params, data.tables)),

@@ -106,7 +106,9 @@ def pretrained_of(size: Size, spec: ModelSpec, similar: int = 10, seed: int = 0)
     rng = np.random.default_rng(seed)
     start = rng.normal(0, 0.02, (size.items + 1, spec.hidden_size)).astype(np.float32)
     people = rng.integers(0, size.users, (size.users, similar), dtype=np.int32)
-    return PretrainedInputs(start if spec.starts_from_text else None, people if spec.uses_similar_users else None)
+    projection = rng.normal(0, 1, (size.width, spec.hidden_size)).astype(np.float32)
+    return PretrainedInputs(start if spec.starts_from_text else None, people if spec.uses_similar_users else None,
+                            projection if spec.facts.projects_vectors else None)
 
 
 def _folder(size: int) -> pathlib.Path:

@@ -25,7 +25,7 @@ class Encoded(NamedTuple):
     """What a forward pass leaves for scoring, for every position.
 
     Attributes:
-      states: [R, W, H], user representations o of Eq. 6; 2H wide where items have two views.
+      states: [R, W, H], user representations o of Eq. 6; V * H wide where items have V views.
       item_features: of the rows' items, [R, W, ?], as `ItemEncoder.encode_items` gives them.
       context: what the gates see of the user at each position.
     """
@@ -114,6 +114,16 @@ class Recommender(nn.Module):
         """Item representations [R, W, H] of packed rows -> states [R, W, H], or [B, H] at `ends` alone."""
         own = same_user(packed.segment)
         visible = own & _past(own) if self.spec.causal else own  # padding sees nothing
+        if not self.spec.facts.further_views:
+            return self._backbone_states(inputs, packed, visible, train, ends)
+        inputs, further = jnp.split(inputs, [self.spec.num_views * self.spec.hidden_size], -1)
+        states = self._backbone_states(inputs, packed, visible, train, ends)
+        further = self.spec.facts.further_states(self, further, packed.position, visible)
+        return jnp.concatenate([states, further if ends is None else ends.pick(further)], -1)
+
+    def _backbone_states(self, inputs: jax.Array, packed: PackedRows, visible: jax.Array, train: bool,
+                         ends: LastPositions | None) -> jax.Array:
+        """As `run_backbone`, of the views that the backbone encodes, one at a time."""
         inputs = self.spec.facts.before_backbone(self, inputs, packed.position, visible, train=train)
         if self.spec.num_views == 1:
             return self.backbone(inputs, packed.position, visible, train=train, pick=ends and ends.pick)
@@ -156,7 +166,8 @@ class Recommender(nn.Module):
         together = self._visible(packed, masked)[1]
         inputs = self.encoder.represent(self.encoder.pair_features(context, item_features, together))
         if self.spec.masks_inputs:
-            inputs = jnp.where(masked[..., None], self.mask_vector[None, None], inputs)
+            hidden = jnp.pad(self.mask_vector, (0, self.spec.facts.further_views * self.spec.hidden_size))
+            inputs = jnp.where(masked[..., None], hidden[None, None], inputs)
         return inputs
 
     def _visible(self, packed: PackedRows, masked: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -131,7 +131,7 @@ class ModelSpec:
     @property
     def start_stage(self) -> str:
         """The stage whose artefact the id table starts from."""
-        return f'reduce{self.hidden_size}'
+        return f'reduce{self.hidden_size}' + '_projected' * self.facts.projects_vectors
 
     @property
     def uses_similar_users(self) -> bool:
@@ -150,8 +150,13 @@ class ModelSpec:
 
     @property
     def num_views(self) -> int:
-        """Representations of an item that stand side by side, each `hidden_size` wide."""
+        """Representations of an item that the backbone encodes, each `hidden_size` wide."""
         return self.facts.num_views
+
+    @property
+    def all_views(self) -> int:
+        """All representations of an item that stand side by side, those whose states the method makes itself last."""
+        return self.num_views + self.facts.further_views
 
     @property
     def masks_inputs(self) -> bool:

@@ -41,7 +41,7 @@ from grasp_jax.training.seeds import claim_run, finished_seeds, train_and_test
 from grasp_jax.training.training_setup import PretrainedInputs, TrainingSetup, make_training_setup
 from grasp_jax.vectors.encode import encode
 from grasp_jax.vectors.encoders import encoder_of
-from grasp_jax.vectors.pca import load_reduced, reduce_items
+from grasp_jax.vectors.pca import load_projection, load_reduced, reduce_items
 from grasp_jax.vectors.vector_files import ITEMS, item_table, load_tables
 
 LOG = logging.getLogger(__name__)
@@ -273,8 +273,10 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
     spec, pretrained = model_spec(config, dataset.interactions.num_items, found.width), PretrainedInputs()
     if spec.starts_from_text:
         digest = stages.run(spec.start_stage, {'width': spec.hidden_size}, [digest],
-                            lambda partial: reduce_items(found.items, spec.hidden_size, partial))
-        pretrained = PretrainedInputs(start=load_reduced(folder / spec.start_stage))
+                            lambda partial: reduce_items(found.items, spec.hidden_size, partial,
+                                                         spec.facts.projects_vectors))
+        pretrained = PretrainedInputs(start=load_reduced(folder / spec.start_stage),
+                                      projection=load_projection(folder / spec.start_stage))
     if spec.uses_similar_users:
         pretrained = pretrained._replace(similar_users=np.load(folder / 'retrieve' / neighbours.USER_NEIGHBOURS,
                                                                allow_pickle=False))

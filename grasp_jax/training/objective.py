@@ -36,7 +36,7 @@ def ranking_loss(model: Recommender, spec: TrainSpec, data: DeviceData, batch: B
     apart."""
     items = batch.packed.items
     true = drawn.targets.pick(jnp.roll(items, -1, 1) if model.spec.causal else items)
-    apart = model.spec.num_views if model.spec.facts.views_learn_apart else 1
+    apart = model.spec.all_views if model.spec.facts.views_learn_apart else 1
     if spec.loss == 'softmax':
         terms = model.softmax_terms(data.tables, encoded, drawn, spec.softmax_dtype)
         weight = drawn.targets.exist.astype(jnp.float32)

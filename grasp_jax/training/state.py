@@ -31,7 +31,7 @@ class TrainState(NamedTuple):
 
 
 def init_state(model: Recommender, spec: TrainSpec, tables: FrozenVectors | None, seed: int,
-               start: jax.Array | None = None) -> TrainState:
+               start: jax.Array | None = None, projection: jax.Array | None = None) -> TrainState:
     """A fresh state; call it under `jax.jit` with output shardings, or `jax.eval_shape` for shapes alone.
 
     Args:
@@ -39,6 +39,7 @@ def init_state(model: Recommender, spec: TrainSpec, tables: FrozenVectors | None
       seed: of the draw.
       start: [m + 1, H], what the id embeddings of items start from (LLMInit, LLM-ESR, where asked
         for GRASP with ids); None: small random numbers.
+      projection: [E, H], what the kernel of a view of vectors starts from (`Method.projects_vectors`).
     """
     init_key = jax.random.split(jax.random.key(seed))[0]
     width = model.spec.row_width
@@ -47,9 +48,12 @@ def init_state(model: Recommender, spec: TrainSpec, tables: FrozenVectors | None
     # Lazy: the forward pass is there for its parameters' shapes alone, and is not compiled.
     params = model.lazy_init(init_key, tables, jnp.zeros(1, jnp.int32), packed, packed.items > 0,
                              method=Recommender.init_all)['params']
+    encoder = params.get('encoder', {})
     if start is not None:
-        embedding = params['encoder']['embedding']
-        params = {**params, 'encoder': {**params['encoder'], 'embedding': embedding.at[:len(start)].set(start)}}
+        encoder = {**encoder, 'embedding': encoder['embedding'].at[:len(start)].set(start)}
+    if projection is not None:
+        encoder = {**encoder, 'content_kernel': projection}
+    params = {**params, 'encoder': encoder} if encoder else params
     return TrainState(jnp.zeros((), jnp.int32), params, make_optimizer(spec).init(params),
                       step_key(seed))
 

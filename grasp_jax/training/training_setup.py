@@ -44,10 +44,12 @@ class PretrainedInputs(NamedTuple):
     Attributes:
       start: [m + 1, H], the items' vectors reduced to H, from which id embeddings start; row 0 is zero.
       similar_users: int32 [n, K], the nearest users of each user, -1 where there is none.
+      projection: [E, H], the items' principal components.
     """
 
     start: np.ndarray | None = None
     similar_users: np.ndarray | None = None
+    projection: np.ndarray | None = None
 
 
 NOT_PRETRAINED = PretrainedInputs()
@@ -101,8 +103,9 @@ class TrainingSetup:
         """An initial state, created where it will live."""
         init = functools.partial(init_state, self.model, train_spec(self.config))
         shapes = self.state_shapes(seed)
+        start = self.pretrained.start if self.model.spec.starts_from_text else None
         return jax.jit(init, static_argnums=1, out_shardings=state_shardings(shapes, self.mesh))(
-            self.data.tables, seed, self.pretrained.start if self.model.spec.starts_from_text else None)
+            self.data.tables, seed, start, self.pretrained.projection)
 
     def state_shapes(self, seed: int) -> TrainState:
         """Shapes of the state, nothing computed."""

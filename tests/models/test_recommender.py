@@ -124,7 +124,7 @@ def test_scoring_all_items_equals_scoring_each_candidate(small, kind):
 @pytest.mark.parametrize('kind', KINDS, ids=str)
 def test_folding_the_last_layer_into_the_query_changes_nothing(small, kind):
     model = small(**kind)
-    narrow = model.spec.num_views * model.spec.hidden_size
+    narrow = model.spec.all_views * model.spec.hidden_size
     wide = {'grasp': model.spec.fusion_size, 'grasp_id': model.spec.fusion_size + narrow}.get(
         model.spec.method, narrow)
     features = jax.random.normal(jax.random.key(1), (5, wide))

@@ -31,7 +31,9 @@ class Method(abc.ABC):
       training_modules: which of `modules` are for its own loss alone, and not needed to rank.
       gated: whether an item's representation goes through the gates of Eq. 4; then its encoder is a
         `GatedItemEncoder`.
-      num_views: representations of an item that stand side by side, 1 or 2.
+      num_views: representations of an item that stand side by side, which the backbone encodes one at a time, 1 or 2.
+      further_views: such behind them whose states the method makes itself (`further_states`).
+      projects_vectors: whether `encoder.content_kernel` starts from the items' principal components.
       views_learn_apart: whether each view has the recipe's loss for itself; else their scores are added first.
       default_auxiliary_weight: of its own loss, as in its paper; 0: it has none.
       settings: keys of the `model` section, beside those of every method, that its trained parameters depend on.
@@ -48,6 +50,8 @@ class Method(abc.ABC):
     training_modules: ClassVar[tuple[str, ...]] = ()
     gated: ClassVar[bool] = False
     num_views: ClassVar[int] = 1
+    further_views: ClassVar[int] = 0
+    projects_vectors: ClassVar[bool] = False
     views_learn_apart: ClassVar[bool] = False
     default_auxiliary_weight: ClassVar[float] = 0.0
     settings: ClassVar[tuple[str, ...]] = ()
@@ -93,6 +97,19 @@ class Method(abc.ABC):
           Like `inputs`.
         """
         return inputs
+
+    def further_states(self, model: Recommender, inputs: jax.Array, position: jax.Array,
+                       visible: jax.Array) -> jax.Array:
+        """States of the views that the backbone does not encode; called where `further_views` is above 0.
+
+        Args:
+          model, position, visible: as in `before_backbone`.
+          inputs: [R, W, V * H], these views of the rows' items, zero where an item is hidden.
+
+        Returns:
+          [R, W, V * H].
+        """
+        raise NotImplementedError
 
     def auxiliary_loss(self, model: Recommender, inputs: AuxiliaryInputs) -> jax.Array:
         """Its own loss, a scalar that is not weighted; called where `default_auxiliary_weight` is above 0."""
