@@ -18,7 +18,8 @@ from grasp_jax.training.state import init_state
 from grasp_jax.training.train_spec import train_spec
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / 'configs'
-SHIPPED = ['demo', 'own_data', 'beauty', 'beauty:minilm', 'beauty:paper', 'fashion', 'fashion:raw', 'industry_100k']
+SHIPPED = ['demo', 'own_data', 'beauty', 'beauty:minilm', 'beauty:paper', 'fashion', 'fashion:raw', 'industry_100k',
+           'goodreads', 'goodreads:title', 'office', 'office:title', 'movielens', 'movielens:title']
 
 
 def load(name):
@@ -52,7 +53,8 @@ def test_a_shipped_config_initialises(name, backbone, method):
     assert (table_size if method == 'none' else fusion) < size < 1.5 * (table_size if method == 'none' else fusion)
 
 
-@pytest.mark.parametrize('name', ['demo:strong', 'own_data:strong', 'beauty:minilm,strong', 'industry_100k:strong'])
+@pytest.mark.parametrize('name', ['demo:strong', 'own_data:strong', 'beauty:minilm,strong', 'industry_100k:strong',
+                                  'goodreads:both,strong', 'office:title,strong', 'movielens:both,strong'])
 def test_the_strong_recipe_passes_the_door(name):
     check_config(load(name))
 
@@ -134,8 +136,9 @@ def test_settings_of_the_language_model_are_looked_at_before_anything_is_asked(k
     check_config(config)  # it reads no texts
 
 
-def test_small_data_get_as_many_steps_as_big_ones_where_they_are_somebodys_own_alone():
-    assert [name for name in SHIPPED if load(name).train.min_steps_per_epoch] == ['own_data']
+def test_small_data_get_as_many_steps_as_big_ones_where_somebodys_own_or_few():
+    assert [name for name in SHIPPED if load(name).train.min_steps_per_epoch] == [
+        'own_data', 'movielens', 'movielens:title']
     assert load('own_data:paper').train.min_steps_per_epoch == load('own_data').train.min_steps_per_epoch
 
 

@@ -79,8 +79,8 @@ def test_the_state_of_the_content_is_a_mean_in_which_the_last_items_weigh_most()
     vectors = jnp.asarray(np.random.default_rng(0).normal(size=(1, 5, 3)), jnp.float32)
     position, segment = jnp.array([[0, 1, 2, 0, 0]]), jnp.array([[1, 1, 1, 2, 0]])  # two users, then padding
     seen = (segment[:, :, None] == segment[:, None, :]) & (segment > 0)[:, None] & jnp.tri(5, dtype=bool)[None]
-    found = np.asarray(RecentContent().apply({'params': {'log_rate': jnp.log(0.7), 'log_scale': jnp.log(3.0)}}, vectors, position,
-                                             seen)[0])
+    params = {'log_rate': jnp.log(0.7), 'log_scale': jnp.log(3.0)}
+    found = np.asarray(RecentContent().apply({'params': params}, vectors, position, seen)[0])
     weight = np.exp(-0.7 * np.array([2, 1, 0]))
     np.testing.assert_allclose(found[2], 3 * weight @ vectors[0, :3] / weight.sum(), rtol=1e-5)
     np.testing.assert_allclose(found[[0, 3]], 3 * vectors[0, [0, 3]], rtol=1e-5)
