@@ -10,8 +10,12 @@ from grasp_jax.batching.sampling import StepSamples
 from grasp_jax.models import losses
 from grasp_jax.models.inputs import DeviceData
 from grasp_jax.models.recommender import Encoded, Recommender
+from grasp_jax.models.spec import ModelSpec
 from grasp_jax.training.batch import Batch
 from grasp_jax.training.train_spec import TrainSpec
+
+# Of so many targets one, for a view of which a few numbers are trained: the softmax takes most of a step's time.
+_ONE_OF = 8
 
 
 def batch_loss(params: Any, model: Recommender, spec: TrainSpec, data: DeviceData, batch: Batch, drawn: StepSamples,
@@ -37,15 +41,28 @@ def ranking_loss(model: Recommender, spec: TrainSpec, data: DeviceData, batch: B
     items = batch.packed.items
     true = drawn.targets.pick(jnp.roll(items, -1, 1) if model.spec.causal else items)
     apart = model.spec.all_views if model.spec.facts.views_learn_apart else 1
+    states = states_at_full_weight(encoded.states, model.spec)
     if spec.loss == 'softmax':
-        terms = model.softmax_terms(data.tables, encoded, drawn, spec.softmax_dtype)
+        terms = model.softmax_terms(data.tables, encoded._replace(states=states), drawn, spec.softmax_dtype)
         weight = drawn.targets.exist.astype(jnp.float32)
-        found = [losses.full_softmax(queries / spec.temperature, true - 1, catalogue, weight, spec.softmax_dtype)
-                 for queries, catalogue in zip(*(jnp.split(term, apart, -1) for term in terms), strict=True)]
+        views = zip(*(jnp.split(term, apart, -1) for term in terms), strict=True)
+        found = []
+        for number, (queries, catalogue) in enumerate(views):
+            some = slice(None, None, 1 if number < model.spec.num_views else _ONE_OF)
+            found.append(losses.full_softmax(queries[:, some] / spec.temperature, true[:, some] - 1, catalogue,
+                                             weight[:, some], spec.softmax_dtype))
     else:
-        found = [candidates_loss(model, spec, data, true, drawn, encoded._replace(states=states))
-                 for states in states_of_views(encoded.states, apart)]
+        found = [candidates_loss(model, spec, data, true, drawn, encoded._replace(states=own))
+                 for own in states_of_views(states, apart)]
     return functools.reduce(jnp.add, found)
+
+
+def states_at_full_weight(states: jax.Array, spec: ModelSpec) -> jax.Array:
+    """States [..., V * H] as losses see them, without `Method.further_weight`."""
+    if not spec.facts.further_views:
+        return states
+    own, further = jnp.split(states, [spec.num_views * spec.hidden_size], -1)
+    return jnp.concatenate([own, further / spec.facts.further_weight], -1)
 
 
 def states_of_views(states: jax.Array, apart: int) -> list[jax.Array]:

@@ -33,6 +33,7 @@ class Method(abc.ABC):
         `GatedItemEncoder`.
       num_views: representations of an item that stand side by side, which the backbone encodes one at a time, 1 or 2.
       further_views: such behind them whose states the method makes itself (`further_states`).
+      further_weight: of the states of these views in a score; their loss is of states at full weight.
       projects_vectors: whether `encoder.content_kernel` starts from the items' principal components.
       views_learn_apart: whether each view has the recipe's loss for itself; else their scores are added first.
       default_auxiliary_weight: of its own loss, as in its paper; 0: it has none.
@@ -51,6 +52,7 @@ class Method(abc.ABC):
     gated: ClassVar[bool] = False
     num_views: ClassVar[int] = 1
     further_views: ClassVar[int] = 0
+    further_weight: ClassVar[float] = 1.0
     projects_vectors: ClassVar[bool] = False
     views_learn_apart: ClassVar[bool] = False
     default_auxiliary_weight: ClassVar[float] = 0.0
@@ -100,7 +102,7 @@ class Method(abc.ABC):
 
     def further_states(self, model: Recommender, inputs: jax.Array, position: jax.Array,
                        visible: jax.Array) -> jax.Array:
-        """States of the views that the backbone does not encode; called where `further_views` is above 0.
+        """States of the views that the backbone does not encode, times `further_weight`; called where there are such.
 
         Args:
           model, position, visible: as in `before_backbone`.

@@ -83,6 +83,7 @@ class GRASPMixture(Method):
     uses_vectors = uses_vectors_in_forward = True
     ranks_with = ('items', 'items_similar')
     num_views, further_views = 2, 1
+    further_weight = 0.5  # by itself it would weigh more than it adds to what the others know
     views_learn_apart = True
     projects_vectors = True
     settings = ('fusion_size', 'gate_space', 'use_similar', 'use_global')
@@ -103,7 +104,7 @@ class GRASPMixture(Method):
                        visible: jax.Array) -> jax.Array:
         """Those of the content."""
         found: jax.Array = model.recent_content(inputs, position, visible)
-        return found
+        return self.further_weight * found
 
 
 METHOD = GRASPMixture()
