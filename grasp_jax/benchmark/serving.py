@@ -70,7 +70,8 @@ def made_up(size: Size, method: str) -> assets.Assets:
     items[1:] = retrieval.clustered(size.items, size.width)
     no_users = np.zeros((1, size.width), np.float16)
     spec = model_spec(config, size.items, size.width)
-    vectors = assets.Vectors(items, items, no_users[:0], no_users[:0], np.zeros((size.items, 1), np.int32))
+    vectors = assets.Vectors(items, items, no_users[:0], no_users[:0], np.zeros((size.items, 1), np.int32),
+                             items)
     empty = assets.Assets(pathlib.Path('made up'), pathlib.Path('made up'), config, 0, (0,), 0, spec, None,
                           interactions, [f'u{user}' for user in range(size.users)],
                           [f'i{item}' for item in range(size.items)], (), vectors)

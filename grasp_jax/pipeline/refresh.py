@@ -256,7 +256,7 @@ def retrieve(known: PreviousStages, dataset: Dataset, encode_folder: pathlib.Pat
                                              dataset.interactions.num_items)
     disk.require(folder, (1 + (settings.smoothing > 0)) * items.nbytes + users.nbytes, 'retrieve', _ROOM)
     items = smoothed_items(dataset, items, settings.smoothing, folder)
-    before = {'items': vector_files.items_path(known.folder), 'users': known.folder / 'encode' / vector_files.USERS}
+    before = {'items': vector_files.searched_items(known.folder), 'users': known.folder / 'encode' / vector_files.USERS}
     for name, vectors, ids, attributes, old_attributes, lists, offset in (
             ('items', items[1:], dataset.item_ids, dataset.item_attributes, known.dataset.item_attributes,
              ITEM_NEIGHBOURS, 1),

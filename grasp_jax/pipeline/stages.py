@@ -42,7 +42,7 @@ from grasp_jax.training.training_setup import PretrainedInputs, TrainingSetup, m
 from grasp_jax.vectors.encode import encode
 from grasp_jax.vectors.encoders import encoder_of
 from grasp_jax.vectors.pca import load_projection, load_reduced, reduce_items
-from grasp_jax.vectors.vector_files import ITEMS, item_table, load_tables
+from grasp_jax.vectors.vector_files import item_table, load_tables, searched_items
 
 LOG = logging.getLogger(__name__)
 
@@ -114,16 +114,11 @@ def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, share
         saved_config.save(config, workdir, shared or workdir)  # now, as another config would have been refused
         cold = [cold_ranking.evaluate(workdir, seed, config.evaluate.ks) for seed in config.train.seeds
                 if cold_start.asked_for(config.evaluate)]
-        vectors = None if knowledge.tables is None else _encoded(knowledge)
+        vectors = None if knowledge.tables is None else np.asarray(knowledge.tables.items)
         baselines = against_baselines.ranks_of(knowledge.folder, knowledge.dataset, config, vectors)
         return write_report(workdir, config, [workdir / f'seed{seed}' for seed in config.train.seeds],
                             _as_reported(knowledge.stages, workdir, before), knowledge.dataset.interactions, command,
                             cold, vectors, baselines, knowledge.dataset)
-
-
-def _encoded(knowledge: Knowledge) -> np.ndarray:
-    """[m + 1, E], the items' vectors as the encoder made them, not smoothed."""
-    return item_table(knowledge.folder / 'encode' / ITEMS, knowledge.dataset.interactions.num_items)
 
 
 def _with_finished(config: ml_collections.ConfigDict, workdir: pathlib.Path, inputs: str) -> ml_collections.ConfigDict:
@@ -272,9 +267,9 @@ def _prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) 
                         dataset.interactions.num_items)
     spec, pretrained = model_spec(config, dataset.interactions.num_items, found.width), PretrainedInputs()
     if spec.starts_from_text:
-        digest = stages.run(spec.start_stage, {'width': spec.hidden_size}, [digest],
-                            lambda partial: reduce_items(found.items, spec.hidden_size, partial,
-                                                         spec.facts.projects_vectors))
+        digest = stages.run(spec.start_stage, {'width': spec.hidden_size}, [digest], lambda partial: reduce_items(
+            item_table(searched_items(folder), dataset.interactions.num_items), spec.hidden_size, partial,
+            spec.facts.projects_vectors))
         pretrained = PretrainedInputs(start=load_reduced(folder / spec.start_stage),
                                       projection=load_projection(folder / spec.start_stage))
     if spec.uses_similar_users:

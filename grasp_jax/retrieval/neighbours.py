@@ -30,7 +30,7 @@ def retrieve(dataset: Dataset, encode_folder: pathlib.Path, config: ml_collectio
     Files: `items_similar.npy` [m + 1, E] (row 0 zero) and `users_similar.npy` [n, E] in the dtype of the tables;
     `item_neighbours.npy` int32 [m, k], row r the neighbours of item r + 1 as item ids, 0 where there is none;
     `user_neighbours.npy` int32 [n, k], user ids, -1 where there is none. Where `retrieve.smoothing` asks for it,
-    `items_smoothed.npy` takes the place of the encoder's table of items, also in the search.
+    neighbours are searched for among smoothed vectors, `items_smoothed.npy`, and means are of these.
 
     Args:
       dataset: the prepared data set; its attributes make the groups.
@@ -75,8 +75,8 @@ def stage_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 def smoothed_items(dataset: Dataset, items: np.ndarray, share: float, folder: pathlib.Path) -> np.ndarray:
-    """The table of items that models read: `items` [m + 1, E], or such smoothed over what is bought together, which is
-    written into the folder.
+    """The table of items in which neighbours are searched for: `items` [m + 1, E], or such smoothed over what is bought
+    together, which is written into the folder.
 
     Args:
       dataset: the prepared data set.

@@ -45,6 +45,7 @@ class Vectors:
       items, items_similar: [m + 1, E], row 0 is zero.
       users, users_similar: [n, E]; empty where the model does not rank by them.
       neighbours: int32 [m, k], item ids, 0 where there is none.
+      searched: [m + 1, E], the table in which these were searched for, which `items_similar` are means of.
     """
 
     items: np.ndarray
@@ -52,6 +53,7 @@ class Vectors:
     users: np.ndarray
     users_similar: np.ndarray
     neighbours: np.ndarray
+    searched: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,7 +222,7 @@ def _require_stages(folder: pathlib.Path, stages: pathlib.Path, config: ml_colle
 
 def _vectors(stages: pathlib.Path, interactions: Interactions, config: ml_collections.ConfigDict) -> Vectors:
     users, items = interactions.num_users, interactions.num_items
-    own = vector_files.item_table(vector_files.items_path(stages), items)
+    own = vector_files.item_table(stages / 'encode' / vector_files.ITEMS, items)
     width = own.shape[1]
     people = _NO_USERS, _NO_USERS
     if model_spec(config, items, width).ranks_with_user_vectors:
@@ -230,7 +232,7 @@ def _vectors(stages: pathlib.Path, interactions: Interactions, config: ml_collec
     if neighbours.ndim != 2 or len(neighbours) != items:
         raise UserError(f'{stages / "retrieve" / ITEM_NEIGHBOURS}: has not one row for each of {items} items')
     return Vectors(own, vector_files.item_table(stages / 'retrieve' / vector_files.ITEMS_SIMILAR, items, width),
-                   *people, neighbours)
+                   *people, neighbours, vector_files.item_table(vector_files.searched_items(stages), items, width))
 
 
 def _array(path: pathlib.Path) -> np.ndarray:

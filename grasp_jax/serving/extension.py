@@ -49,7 +49,7 @@ def nearest_known(vectors: Vectors, own: np.ndarray, k: int, groups: np.ndarray 
     asked = unit(own)
     step = max(1, 2 ** 24 // width)
     for start in range(1, known + 1, step):
-        keys = unit(vectors.items[start:start + step])
+        keys = unit(vectors.searched[start:start + step])
         found = asked @ keys.T
         if groups is not None and of_new is not None:
             there = np.equal.outer(of_new, groups[start - 1:start - 1 + len(keys)])
@@ -60,7 +60,7 @@ def nearest_known(vectors: Vectors, own: np.ndarray, k: int, groups: np.ndarray 
         best, ids = np.take_along_axis(found, order, 1), np.take_along_axis(numbers, order, 1)
     ids = np.where(np.isfinite(best), ids, 0)
     count = (ids > 0).sum(axis=1, keepdims=True)  # the row of id 0 is zero
-    total = np.asarray(vectors.items[ids], np.float32).sum(axis=1)
+    total = np.asarray(vectors.searched[ids], np.float32).sum(axis=1)
     means = np.where(count > 0, total / np.maximum(count, 1), own)
     return Extension(own, means.astype(np.float32), ids, np.where(ids > 0, best, 0).astype(np.float32))
 

@@ -44,8 +44,7 @@ def load_tables(encode_folder: pathlib.Path, retrieve_folder: pathlib.Path, num_
 
     Args:
       encode_folder: folder of `items.npy` and `users.npy`.
-      retrieve_folder: folder of `items_similar.npy` and `users_similar.npy`; where it has `items_smoothed.npy`, that
-        takes the place of `items.npy`.
+      retrieve_folder: folder of `items_similar.npy` and `users_similar.npy`.
       num_users: n.
       num_items: m.
 
@@ -53,8 +52,6 @@ def load_tables(encode_folder: pathlib.Path, retrieve_folder: pathlib.Path, num_
       UserError: a table is missing or unfit, or the tables differ in width.
     """
     items, users = load_vectors(encode_folder, num_users, num_items)
-    if (retrieve_folder / ITEMS_SMOOTHED).exists():
-        items = item_table(retrieve_folder / ITEMS_SMOOTHED, num_items, items.shape[1])
     items_similar = item_table(retrieve_folder / ITEMS_SIMILAR, num_items, items.shape[1])
     users_similar = open_table(retrieve_folder / USERS_SIMILAR, num_users, items.shape[1])
     return LLMVectors(users=users, items=items, users_similar=users_similar, items_similar=items_similar)
@@ -70,14 +67,14 @@ def load_vectors(folder: pathlib.Path, num_users: int, num_items: int) -> tuple[
     return items, open_table(folder / USERS, num_users, items.shape[1])
 
 
-def items_path(stages: pathlib.Path) -> pathlib.Path:
-    """The table of items that models read: smoothed, or as the encoder made it.
+def searched_items(stages: pathlib.Path) -> pathlib.Path:
+    """The table of items in which neighbours are searched for: smoothed, or as the encoder made it.
 
     Args:
       stages: folder of the stages `encode` and `retrieve`.
 
     Example:
-      >>> items_path(pathlib.Path('runs/beauty')).as_posix()
+      >>> searched_items(pathlib.Path('runs/beauty')).as_posix()
       'runs/beauty/encode/items.npy'
     """
     smoothed = stages / 'retrieve' / ITEMS_SMOOTHED
