@@ -72,6 +72,10 @@ def overall(dataset: str, recipe: str = 'paper') -> list[Cell]:
                               (dataset, backbone, 'grasp'),
                               {'model.backbone': backbone, 'model.method': 'grasp_id', 'model.gate': 'none',
                                'model.id_init': 'text'}, ours=True))
+            cells.append(Cell(f'{backbone}_grasp_mixture', methods.label('grasp_mixture'), name,
+                              (dataset, backbone, 'grasp'),
+                              {'model.backbone': backbone, 'model.method': 'grasp_mixture',
+                               'retrieve.smoothing': 1.0}, ours=True))
     return cells
 
 
