@@ -15,6 +15,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from grasp_jax.commands import flag_names
+from grasp_jax.commands.compiled_programs import keep_compiled_programs
 from grasp_jax.commands.flag_names import as_flags
 from grasp_jax.common.errors import EndedElsewhere, RunInterrupted, UserError
 
@@ -53,6 +54,7 @@ def run_app(program: Callable[[Sequence[str]], None], parse: Callable[[Sequence[
       stopped_code: exit code of a run that a signal stopped and that is saved, asked for when it happens.
     """
     _log_own_progress()
+    keep_compiled_programs()
     try:
         with for_a_reader():
             app.run(program, flags_parser=parse)
