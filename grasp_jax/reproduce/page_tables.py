@@ -27,7 +27,9 @@ PAPER = {'plain': 'none', 'RLMRec': 'rlmrec', 'LLMInit': 'llm_init', 'LLM-ESR': 
          'GRASP as printed': 'grasp_printed', 'GRASP, calibrated gate, prefix': 'grasp',
          'the same with ids': 'grasp_id'}
 STRONG = {**dict(list(PAPER.items())[:6]), 'GRASP with ids, calibrated gate, prefix': 'grasp_id',
-          'GRASP with ids, no gate': 'grasp_id_ungated', 'GRASP with ids from texts, no gate': 'grasp_id_ungated_text'}
+          'GRASP with ids, no gate': 'grasp_id_ungated', 'GRASP with ids from texts, no gate': 'grasp_id_ungated_text',
+          'GRASP mixed with ids': 'grasp_mixture'}
+NOT_RUN = {f'{backbone}_grasp_mixture' for backbone in ('gru4rec', 'bert4rec')}  # under the recipe strong
 GATES = {('none (w/o attention)', '-'): 'ablation_no_attention',
          ('printed, w/o similar', 'text'): 'ablation_no_similar',
          ('printed, w/o global', 'text'): 'ablation_no_global', ('softmax', 'text'): 'ablation_softmax',
@@ -133,7 +135,8 @@ def from_runs(runs: pathlib.Path) -> Iterator[tuple[str, str]]:
         yield f'paper_{backbone}', report_markdown.markdown(_rows(['model'], OF_PAPER, {
             (label,): Folder(paper / f'{backbone}_{name}') for label, name in PAPER.items()}))
         yield f'strong_{backbone}', report_markdown.markdown(_rows(['model'], OF_STRONG, {
-            (label,): Folder(strong / f'{backbone}_{name}') for label, name in STRONG.items()}))
+            (label,): Folder(strong / f'{backbone}_{name}') for label, name in STRONG.items()
+            if f'{backbone}_{name}' not in NOT_RUN}))
     for recipe, labels in (('paper', PAPER), ('strong', STRONG)):
         yield f'overview_{recipe}', report_markdown.markdown(_overview(runs / 'beauty' / recipe, labels))
     yield 'beauty_at_a_glance', report_markdown.markdown(_glance(runs), 2)
@@ -150,8 +153,10 @@ def _overview(folder: pathlib.Path, methods: Mapping[str, str]) -> list[list[str
     names = report_markdown.BACKBONES.values()
     rows = [['method', *(f'{name}, {protocol}' for name in names for protocol in ('sampled', 'full'))]]
     for label, method in methods.items():
-        found = [Folder(folder / f'{backbone}_{method}').report['test'] for backbone in report_markdown.BACKBONES]
-        rows.append([label, *(f'{100 * _at(test, path):.2f}' for test in found for path in (SAMPLED, FULL))])
+        found = [None if (run := f'{backbone}_{method}') in NOT_RUN else Folder(folder / run).report['test']
+                 for backbone in report_markdown.BACKBONES]
+        rows.append([label, *('-' if test is None else f'{100 * _at(test, path):.2f}'
+                              for test in found for path in (SAMPLED, FULL))])
     return rows
 
 
