@@ -193,4 +193,4 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 if __name__ == '__main__':
-    run_app(main, _parse, resumable=False)
+    run_app(main, _parse, resumable=False, keep_programs=False)

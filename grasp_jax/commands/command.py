@@ -44,7 +44,7 @@ def define_stopped_code() -> flags.FlagHolder:
 
 
 def run_app(program: Callable[[Sequence[str]], None], parse: Callable[[Sequence[str]], list[str]],
-            resumable: bool, stopped_code: Callable[[], int] = lambda: 0) -> None:
+            resumable: bool, stopped_code: Callable[[], int] = lambda: 0, keep_programs: bool = True) -> None:
     """Runs a program of absl; a UserError becomes one line and exit code 2.
 
     Args:
@@ -52,12 +52,17 @@ def run_app(program: Callable[[Sequence[str]], None], parse: Callable[[Sequence[
       parse: reads the flags.
       resumable: whether the same command goes on where it was interrupted.
       stopped_code: exit code of a run that a signal stopped and that is saved, asked for when it happens.
+      keep_programs: whether compiled programs are kept for the next start; not where compiling is measured.
     """
+    def started(rest: Sequence[str]) -> None:
+        if keep_programs:
+            keep_compiled_programs()
+        program(rest)
+
     _log_own_progress()
-    keep_compiled_programs()
     try:
         with for_a_reader():
-            app.run(program, flags_parser=parse)
+            app.run(started, flags_parser=parse)
     except UserError as error:
         print(f'error: {as_flags(error)}', file=sys.stderr)
         _leave(EXIT_USER_ERROR)

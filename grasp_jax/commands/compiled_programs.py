@@ -12,16 +12,18 @@ import os
 import pathlib
 import platform
 import stat
+import sys
 
 LOG = logging.getLogger(__name__)
 _FOLDER, _SWITCH = 'JAX_COMPILATION_CACHE_DIR', 'JAX_ENABLE_COMPILATION_CACHE'
+_SHORTEST = 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'
 _OFF = ('0', 'false', 'no', 'off', 'f', 'n')
 _FROM_SECONDS = '0.1'  # that a program takes to compile; shorter ones are not kept
 _ROOM = 2 ** 30  # bytes; above that the oldest programs go
 
 
 def keep_compiled_programs() -> None:
-    """Tells JAX, which must not be imported yet, and processes that this one starts, where to keep programs."""
+    """Tells JAX, and processes that this one starts, where to keep programs; nothing may have been compiled yet."""
     if os.environ.get(_FOLDER) or os.environ.get(_SWITCH, '').lower() in _OFF:
         return
     try:
@@ -31,7 +33,10 @@ def keep_compiled_programs() -> None:
         return
     _make_room(folder)
     os.environ[_FOLDER] = str(folder)
-    os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', _FROM_SECONDS)
+    seconds = os.environ.setdefault(_SHORTEST, _FROM_SECONDS)
+    if 'jax' in sys.modules:  # it has read its variables already
+        sys.modules['jax'].config.update(_FOLDER.lower(), str(folder))
+        sys.modules['jax'].config.update(_SHORTEST.lower(), float(seconds))
 
 
 def _own_folder() -> pathlib.Path:

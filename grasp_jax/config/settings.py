@@ -202,9 +202,9 @@ def _model() -> dict:
     return {
         'backbone': 'sasrec',  # sasrec | gru4rec | bert4rec
         # none (id embeddings) | llm_init | rlmrec | llm_esr | grasp | grasp_id (GRASP with an id embedding beside it) |
-        # grasp_mixture (both as two views that learn apart)
+        # grasp_mixture (both, and the plain vectors, as views that learn apart)
         'method': 'grasp',
-        # grasp_id, grasp_mixture: random | text (embeddings start from reduced vectors, as those of llm_init)
+        # grasp_id: random | text (embeddings start from reduced vectors, as those of llm_init and grasp_mixture do)
         'id_init': 'random',
         'hidden_size': 64,  # width of states and item representations
         'num_layers': 0,  # 0: the backbone's usual number, 2 transformer blocks or 1 recurrent layer

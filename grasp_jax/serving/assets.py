@@ -231,8 +231,10 @@ def _vectors(stages: pathlib.Path, interactions: Interactions, config: ml_collec
     neighbours = _array(stages / 'retrieve' / ITEM_NEIGHBOURS)
     if neighbours.ndim != 2 or len(neighbours) != items:
         raise UserError(f'{stages / "retrieve" / ITEM_NEIGHBOURS}: has not one row for each of {items} items')
+    searched = vector_files.searched_items(stages)
     return Vectors(own, vector_files.item_table(stages / 'retrieve' / vector_files.ITEMS_SIMILAR, items, width),
-                   *people, neighbours, vector_files.item_table(vector_files.searched_items(stages), items, width))
+                   *people, neighbours, own if searched.name == vector_files.ITEMS else
+                   vector_files.item_table(searched, items, width))  # each opening looks at every number
 
 
 def _array(path: pathlib.Path) -> np.ndarray:

@@ -10,8 +10,7 @@ from grasp_jax.commands import compiled_programs
 
 PROGRAM = '''
 from grasp_jax.commands.compiled_programs import keep_compiled_programs
-keep_compiled_programs()
-import jax
+{}
 found = []
 jax.monitoring.register_event_listener(lambda name, **_: found.append(name))
 print(jax.jit(lambda x: jax.numpy.sin(x) @ x)(jax.numpy.ones((3, 3))).sum())
@@ -35,8 +34,9 @@ def folder_of(home):
 
 
 @pytest.mark.slow
-def test_the_second_process_compiles_nothing_anew_and_finds_the_same(home):
-    said = [subprocess.run([sys.executable, '-c', PROGRAM], capture_output=True, text=True, check=True,
+@pytest.mark.parametrize('order', ('keep_compiled_programs(); import jax', 'import jax; keep_compiled_programs()'))
+def test_the_second_process_compiles_nothing_anew_and_finds_the_same(home, order):
+    said = [subprocess.run([sys.executable, '-c', PROGRAM.format(order)], capture_output=True, text=True, check=True,
                            env={**os.environ, 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'}).stdout.split()
             for _ in range(2)]
     assert said[0][0] == said[1][0]
