@@ -10,7 +10,7 @@ from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import evenly_spread
 from grasp_jax.ranking.lists import load_lists
 from grasp_jax.ranking.metrics import Ranks
-from grasp_jax.texts.prompts import clean
+from grasp_jax.texts.prompts import title_or_id
 
 USERS, LISTED, NEWEST = 10, 5, 3
 _SHOWN = 60  # characters of a title
@@ -39,15 +39,11 @@ def of_run(run_dir: pathlib.Path, ranks: Ranks, dataset: Dataset) -> list[Tree]:
         best = [int(item) for item in lists.items[row, :LISTED] if item]
         found.append({
             'user': dataset.user_ids[user],
-            'newest': [_title(dataset, int(item)) for item in interactions.sequence(user, 'test')[-NEWEST:]],
-            'list': [_title(dataset, item) for item in best], 'held_out': _title(dataset, target),
+            'newest': [title_or_id(dataset, int(item)) for item in interactions.sequence(user, 'test')[-NEWEST:]],
+            'list': [title_or_id(dataset, item) for item in best], 'held_out': title_or_id(dataset, target),
             'place': best.index(target) + 1 if target in best else None,
             'rank': None if np.isnan(ranks.full[row]) else float(ranks.full[row])})
     return found
-
-
-def _title(dataset: Dataset, item: int) -> str:
-    return clean(dataset.item_attributes[item - 1].get('title')) or dataset.item_ids[item - 1]
 
 
 def rows(report: Tree) -> list[list[str]]:

@@ -8,6 +8,7 @@ from grasp_jax.evaluation import against_baselines, examples
 from grasp_jax.evaluation.beyond_accuracy_table import NOTE, report_rows
 from grasp_jax.evaluation.protocol import GROUP_TREES, in_order
 from grasp_jax.models import methods
+from grasp_jax.retrieval import wrong_texts
 
 Tree = dict[str, Any]
 Rows = list[list[str]]
@@ -142,7 +143,7 @@ def render_markdown(report: Tree) -> str:
         f'{duration(report["training"]["seconds"])}.',
         '![Loss and validation NDCG@10 by epoch](plots/training_curve.png)',
         '## Data', markdown(facts, 0), *_left_out(report['stages']),
-        *data_facts.sentences(report['stages'].get('prepare', {})),
+        *data_facts.sentences(report['stages'].get('prepare', {})), *_texts(report['stages']),
         *(['## Warnings', '\n'.join(f'- {warning}' for warning in found)]  # older reports have none
           if (found := report.get('warnings')) else []),
         '## How the numbers were made',
@@ -191,6 +192,11 @@ def unfinished(report: Tree) -> str:
 def _left_out(stages: dict[str, Tree]) -> list[str]:
     found = data_facts.left_out(stages.get('prepare', {}))
     return [f'Left out of the source: {found}.'] if found else []
+
+
+def _texts(stages: dict[str, Tree]) -> list[str]:
+    facts = stages.get('retrieve', {}).get('texts')
+    return [wrong_texts.sentence(facts)] if facts else []
 
 
 def duration(seconds: float) -> str:

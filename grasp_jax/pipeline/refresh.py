@@ -21,7 +21,14 @@ from grasp_jax.common.errors import UserError
 from grasp_jax.data import dataset as dataset_files
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.retrieval import exact, update
-from grasp_jax.retrieval.neighbours import ITEM_NEIGHBOURS, USER_NEIGHBOURS, groups_of, smoothed_items, write_neighbours
+from grasp_jax.retrieval.neighbours import (
+    ITEM_NEIGHBOURS,
+    USER_NEIGHBOURS,
+    groups_of,
+    room_of_tables,
+    searched_items,
+    write_neighbours,
+)
 from grasp_jax.texts import domains
 from grasp_jax.texts.describe import load_texts
 from grasp_jax.vectors import vector_files
@@ -254,8 +261,8 @@ def retrieve(known: PreviousStages, dataset: Dataset, encode_folder: pathlib.Pat
     found, facts = {}, {}
     items, users = vector_files.load_vectors(encode_folder, dataset.interactions.num_users,
                                              dataset.interactions.num_items)
-    disk.require(folder, (1 + (settings.smoothing > 0)) * items.nbytes + users.nbytes, 'retrieve', _ROOM)
-    items = smoothed_items(dataset, items, settings.smoothing, folder)
+    disk.require(folder, room_of_tables(items, users, settings.smoothing), 'retrieve', _ROOM)
+    items, texts = searched_items(dataset, items, settings.smoothing, folder)
     before = {'items': vector_files.searched_items(known.folder), 'users': known.folder / 'encode' / vector_files.USERS}
     for name, vectors, ids, attributes, old_attributes, lists, offset in (
             ('items', items[1:], dataset.item_ids, dataset.item_attributes, known.dataset.item_attributes,
@@ -280,7 +287,7 @@ def retrieve(known: PreviousStages, dataset: Dataset, encode_folder: pathlib.Pat
                        'rows_without_neighbours': int((done.found == exact.NONE).all(axis=1).sum()),
                        'recall': None, 'recall_rows': 0}
     write_neighbours(folder, items, users, found['items'], found['users'])
-    return {'k': settings.k, **facts}
+    return {'k': settings.k, **texts, **facts}
 
 
 def _changed(vectors: np.ndarray, old: np.ndarray, place: np.ndarray) -> np.ndarray:

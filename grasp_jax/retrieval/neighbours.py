@@ -14,7 +14,7 @@ from grasp_jax.common.progress import Bar
 from grasp_jax.config import old_keys
 from grasp_jax.data.dataset import Dataset
 from grasp_jax.data.interactions import evenly_spread
-from grasp_jax.retrieval import bought_together, exact, pca_search, scann_index
+from grasp_jax.retrieval import exact, pca_search, scann_index, wrong_texts
 from grasp_jax.texts.prompts import clean
 from grasp_jax.vectors import vector_files
 
@@ -29,8 +29,9 @@ def retrieve(dataset: Dataset, encode_folder: pathlib.Path, config: ml_collectio
 
     Files: `items_similar.npy` [m + 1, E] (row 0 zero) and `users_similar.npy` [n, E] in the dtype of the tables;
     `item_neighbours.npy` int32 [m, k], row r the neighbours of item r + 1 as item ids, 0 where there is none;
-    `user_neighbours.npy` int32 [n, k], user ids, -1 where there is none. Where `retrieve.smoothing` asks for it,
-    neighbours are searched for among smoothed vectors, `items_smoothed.npy`, and means are of these.
+    `user_neighbours.npy` int32 [n, k], user ids, -1 where there is none. Where `retrieve.smoothing` asks for it, models
+    read `items_mended.npy`, and neighbours are searched for in `items_smoothed.npy`, of which means are too
+    (`wrong_texts.write_mended`).
 
     Args:
       dataset: the prepared data set; its attributes make the groups.
@@ -40,7 +41,7 @@ def retrieve(dataset: Dataset, encode_folder: pathlib.Path, config: ml_collectio
 
     Returns:
       Facts for items and users: method, width, seconds, rows without neighbours, recall against exact (None where the
-      search was exact).
+      search was exact); with smoothing those of `wrong_texts.write_mended`, as `texts`.
 
     Raises:
       UserError: a setting or a table is wrong.
@@ -50,15 +51,15 @@ def retrieve(dataset: Dataset, encode_folder: pathlib.Path, config: ml_collectio
                                              dataset.interactions.num_items)
     item_groups = groups_of(dataset.item_attributes, settings.item_group, 'item_group')
     user_groups = groups_of(dataset.user_attributes, settings.user_group, 'user_group')
-    tables = (1 + (settings.smoothing > 0)) * items.nbytes + users.nbytes
-    disk.require(folder, tables + 4 * settings.pca_dim * (len(items) + len(users)), 'retrieve',
+    room = room_of_tables(items, users, settings.smoothing)
+    disk.require(folder, room + 4 * settings.pca_dim * (len(items) + len(users)), 'retrieve',
                  'make room or choose a --workdir on another disk')
-    items = smoothed_items(dataset, items, settings.smoothing, folder)
+    items, texts = searched_items(dataset, items, settings.smoothing, folder)
     kept = artefacts.unfinished(folder)
     item_ids, item_facts = _search(items[1:], settings, item_groups, kept / 'items')
     user_ids, user_facts = _search(users, settings, user_groups, kept / 'users')
     write_neighbours(folder, items, users, item_ids, user_ids)
-    return {'k': settings.k, 'items': item_facts, 'users': user_facts}
+    return {'k': settings.k, **texts, 'items': item_facts, 'users': user_facts}
 
 
 def stage_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -69,26 +70,37 @@ def stage_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
       config: the section `retrieve`.
     """
     found = old_keys.first_named('retrieve', config.to_dict())
-    if not found['smoothing']:
-        del found['smoothing']
+    if found['smoothing']:
+        return {**found, 'mended': True}
+    del found['smoothing']
     return found
 
 
-def smoothed_items(dataset: Dataset, items: np.ndarray, share: float, folder: pathlib.Path) -> np.ndarray:
-    """The table of items in which neighbours are searched for: `items` [m + 1, E], or such smoothed over what is bought
-    together, which is written into the folder.
+def room_of_tables(items: np.ndarray, users: np.ndarray, smoothing: float) -> int:
+    """Bytes that the stage writes at most.
+
+    Example:
+      >>> room_of_tables(np.zeros((11, 4), np.float32), np.zeros((5, 4), np.float32), smoothing=0.0)
+      256
+    """
+    mended = 2 * items.nbytes + 8 * items.size if smoothing else 0  # two of them for a while, in float32
+    return items.nbytes + users.nbytes + mended
+
+
+def searched_items(dataset: Dataset, items: np.ndarray, smoothing: float,
+                   folder: pathlib.Path) -> tuple[np.ndarray, dict[str, Any]]:
+    """The table of items in which neighbours are searched for, and what became known of their texts.
 
     Args:
       dataset: the prepared data set.
-      items: of the stage `encode`.
-      share: `retrieve.smoothing`; 0: nothing is smoothed.
-      folder: of the stage `retrieve`.
+      items: [m + 1, E], of the stage `encode`.
+      smoothing: `retrieve.smoothing`; 0: the table is `items`.
+      folder: of the stage `retrieve`, which smoothing writes into.
     """
-    if not share:
-        return items
-    path = folder / vector_files.ITEMS_SMOOTHED
-    bought_together.write_smoothed(dataset.interactions, items, share, path)
-    return np.load(path, mmap_mode='r', allow_pickle=False)
+    if not smoothing:
+        return items, {}
+    facts = wrong_texts.write_mended(dataset, items, smoothing, folder)
+    return np.load(folder / vector_files.ITEMS_SMOOTHED, mmap_mode='r', allow_pickle=False), {'texts': facts}
 
 
 def write_neighbours(folder: pathlib.Path, items: np.ndarray, users: np.ndarray, item_ids: np.ndarray,

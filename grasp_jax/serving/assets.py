@@ -222,7 +222,7 @@ def _require_stages(folder: pathlib.Path, stages: pathlib.Path, config: ml_colle
 
 def _vectors(stages: pathlib.Path, interactions: Interactions, config: ml_collections.ConfigDict) -> Vectors:
     users, items = interactions.num_users, interactions.num_items
-    own = vector_files.item_table(stages / 'encode' / vector_files.ITEMS, items)
+    own = vector_files.item_table(vector_files.own_items(stages), items)
     width = own.shape[1]
     people = _NO_USERS, _NO_USERS
     if model_spec(config, items, width).ranks_with_user_vectors:

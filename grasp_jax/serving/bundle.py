@@ -97,10 +97,10 @@ def _contents(known: Assets) -> Contents:
     for section, key in _OWN_PATHS:
         config[section][key] = ''
     if known.vectors is not None:
-        copied += [f'encode/{vector_files.ITEMS}', f'encode/{artefacts.MANIFEST}',
-                   f'retrieve/{vector_files.ITEMS_SIMILAR}', f'retrieve/{ITEM_NEIGHBOURS}']
-        searched = vector_files.searched_items(known.stages).relative_to(known.stages).as_posix()
-        copied += [searched] * (searched not in copied)
+        copied += [f'encode/{artefacts.MANIFEST}', f'retrieve/{vector_files.ITEMS_SIMILAR}',
+                   f'retrieve/{ITEM_NEIGHBOURS}']
+        tables = vector_files.own_items(known.stages), vector_files.searched_items(known.stages)
+        copied += sorted({table.relative_to(known.stages).as_posix() for table in tables})
         copied += [f'encode/{vector_files.USERS}', f'retrieve/{vector_files.USERS_SIMILAR}'] * \
             known.spec.ranks_with_user_vectors
         mean = mean_of(pathlib.Path(vector_files.ITEMS)).name

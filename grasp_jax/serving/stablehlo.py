@@ -31,7 +31,7 @@ from grasp_jax.vectors import vector_files
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 BATCH = 'b'  # the open size
 HISTORY, USER = 'history', 'user'
-_TABLES = {'items': f'encode/{vector_files.ITEMS}', 'items_similar': f'retrieve/{vector_files.ITEMS_SIMILAR}',
+_TABLES = {'items_similar': f'retrieve/{vector_files.ITEMS_SIMILAR}',
            'users': f'encode/{vector_files.USERS}', 'users_similar': f'retrieve/{vector_files.USERS_SIMILAR}'}
 _USERS_COMPARED = 16
 
@@ -88,9 +88,10 @@ def arguments(known: Assets, weights: str) -> list[Argument]:
     spec = known.spec
     found = [Argument(name, weights, value.shape, value.dtype.name) for name, value in
              flat(ranking(spec, known.params)).items()]
+    tables = {**_TABLES, 'items': vector_files.own_items(known.stages).relative_to(known.stages).as_posix()}
     for name in _read_tables(spec):
         table = getattr(known.vectors, name)
-        found.append(Argument(name, _TABLES[name], table.shape, jax.dtypes.canonicalize_dtype(table.dtype).name))
+        found.append(Argument(name, tables[name], table.shape, jax.dtypes.canonicalize_dtype(table.dtype).name))
     found.append(Argument(HISTORY, None, (BATCH, spec.max_length), 'int32'))
     return [*found, Argument(USER, None, (BATCH,), 'int32')] if spec.ranks_with_user_vectors else found
 

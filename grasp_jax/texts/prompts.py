@@ -156,6 +156,11 @@ def title(attributes: collections.abc.Mapping[str, Any]) -> str:
     return clean(attributes.get('title')) or UNKNOWN
 
 
+def title_or_id(dataset: Dataset, item: int) -> str:
+    """What people are shown of an item, by its number: its title on one line, or its id where it has none."""
+    return clean(dataset.item_attributes[item - 1].get('title')) or dataset.item_ids[item - 1]
+
+
 def clean(value: Any) -> str:
     """An attribute as text on one line: lists and mappings flattened, missing values empty."""
     if value is None or value != value:  # NaN is a missing value of tables

@@ -11,7 +11,8 @@ from grasp_jax.common.errors import UserError
 
 ITEMS, USERS = 'items.npy', 'users.npy'
 ITEMS_SIMILAR, USERS_SIMILAR = 'items_similar.npy', 'users_similar.npy'
-ITEMS_SMOOTHED = 'items_smoothed.npy'  # of the stage `retrieve`, where it smooths
+# Of the stage `retrieve`, where it smooths.
+ITEMS_MENDED, ITEMS_SMOOTHED = 'items_mended.npy', 'items_smoothed.npy'
 _DTYPES = ('float16', 'float32', 'float64')
 _BLOCK = 1 << 24  # numbers looked at together: 64 MB in float32
 
@@ -44,7 +45,7 @@ def load_tables(encode_folder: pathlib.Path, retrieve_folder: pathlib.Path, num_
 
     Args:
       encode_folder: folder of `items.npy` and `users.npy`.
-      retrieve_folder: folder of `items_similar.npy` and `users_similar.npy`.
+      retrieve_folder: folder of `items_similar.npy` and `users_similar.npy`, and of `items_mended.npy` where that is.
       num_users: n.
       num_items: m.
 
@@ -52,6 +53,8 @@ def load_tables(encode_folder: pathlib.Path, retrieve_folder: pathlib.Path, num_
       UserError: a table is missing or unfit, or the tables differ in width.
     """
     items, users = load_vectors(encode_folder, num_users, num_items)
+    if (retrieve_folder / ITEMS_MENDED).exists():
+        items = item_table(retrieve_folder / ITEMS_MENDED, num_items, users.shape[1])
     items_similar = item_table(retrieve_folder / ITEMS_SIMILAR, num_items, items.shape[1])
     users_similar = open_table(retrieve_folder / USERS_SIMILAR, num_users, items.shape[1])
     return LLMVectors(users=users, items=items, users_similar=users_similar, items_similar=items_similar)
@@ -67,6 +70,19 @@ def load_vectors(folder: pathlib.Path, num_users: int, num_items: int) -> tuple[
     return items, open_table(folder / USERS, num_users, items.shape[1])
 
 
+def own_items(stages: pathlib.Path) -> pathlib.Path:
+    """The table of items that models read: with wrong texts mended, or as the encoder made it.
+
+    Args:
+      stages: folder of the stages `encode` and `retrieve`.
+
+    Example:
+      >>> own_items(pathlib.Path('runs/beauty')).as_posix()
+      'runs/beauty/encode/items.npy'
+    """
+    return _of_retrieve(stages, ITEMS_MENDED)
+
+
 def searched_items(stages: pathlib.Path) -> pathlib.Path:
     """The table of items in which neighbours are searched for: smoothed, or as the encoder made it.
 
@@ -77,8 +93,12 @@ def searched_items(stages: pathlib.Path) -> pathlib.Path:
       >>> searched_items(pathlib.Path('runs/beauty')).as_posix()
       'runs/beauty/encode/items.npy'
     """
-    smoothed = stages / 'retrieve' / ITEMS_SMOOTHED
-    return smoothed if smoothed.exists() else stages / 'encode' / ITEMS
+    return _of_retrieve(stages, ITEMS_SMOOTHED)
+
+
+def _of_retrieve(stages: pathlib.Path, name: str) -> pathlib.Path:
+    made = stages / 'retrieve' / name
+    return made if made.exists() else stages / 'encode' / ITEMS
 
 
 # What NumPy raises over headers and archives that are damaged.

@@ -30,8 +30,8 @@ def test_neighbours_their_means_and_starts_are_of_smoothed_vectors(data, tmp_pat
     config = tiny_config(data, retrieve__smoothing=0.5, **SETTINGS)
     known = prepare_knowledge(config, tmp_path / 'smooth')
     plain = np.asarray(raw.tables.items)
-    means = bought_together.neighbours_mean(bought_together.together(raw.dataset.interactions), plain)
-    wanted = bought_together.smoothed(plain, means, 0.5)
+    table = bought_together.together(raw.dataset.interactions)
+    wanted = bought_together.smoothed(plain, bought_together.neighbours_mean(table, exact.unit(plain)), 0.5)
     smooth = np.load(tmp_path / 'smooth' / 'retrieve' / 'items_smoothed.npy')
     np.testing.assert_allclose(smooth, wanted, rtol=1e-5, atol=1e-6)
     ids = exact.nearest(smooth[1:], config.retrieve.k)
@@ -39,7 +39,8 @@ def test_neighbours_their_means_and_starts_are_of_smoothed_vectors(data, tmp_pat
     np.testing.assert_allclose(known.tables.items_similar[1:], neighbours.pool(wanted[1:], ids), rtol=1e-5, atol=1e-6)
     reduce_items(smooth, config.model.hidden_size, tmp_path)
     np.testing.assert_array_equal(known.pretrained.start, load_reduced(tmp_path))
-    for table in ('items', 'users', 'users_similar'):
+    np.testing.assert_allclose(known.tables.items, exact.unit(plain), rtol=1e-5, atol=1e-6)  # too few to mend any
+    for table in ('users', 'users_similar'):
         np.testing.assert_array_equal(getattr(known.tables, table), getattr(raw.tables, table))
     assert known.fingerprint != raw.fingerprint
 
@@ -72,6 +73,6 @@ def test_a_run_on_smoothed_vectors_is_served_bundled_and_refreshed(data, tmp_pat
     anew = tmp_path / 'anew'
     anew.mkdir()
     neighbours.retrieve(known.dataset, tmp_path / 'next' / 'encode', later, anew)
-    for name in ('items_smoothed.npy', 'items_similar.npy', neighbours.ITEM_NEIGHBOURS):
+    for name in ('items_mended.npy', 'items_smoothed.npy', 'items_similar.npy', neighbours.ITEM_NEIGHBOURS):
         np.testing.assert_array_equal(np.load(tmp_path / 'next' / 'retrieve' / name), np.load(anew / name))
     assert known.stages['retrieve']['items']['changed'] > 10, 'vectors follow purchases'
