@@ -42,7 +42,7 @@ from grasp_jax.training.training_setup import PretrainedInputs, TrainingSetup, m
 from grasp_jax.vectors.encode import encode
 from grasp_jax.vectors.encoders import encoder_of
 from grasp_jax.vectors.pca import load_projection, load_reduced, reduce_items
-from grasp_jax.vectors.vector_files import item_table, load_tables, searched_items
+from grasp_jax.vectors.vector_files import ITEMS, item_table, load_tables, searched_items
 
 LOG = logging.getLogger(__name__)
 
@@ -114,7 +114,8 @@ def run_pipeline(config: ml_collections.ConfigDict, workdir: pathlib.Path, share
         saved_config.save(config, workdir, shared or workdir)  # now, as another config would have been refused
         cold = [cold_ranking.evaluate(workdir, seed, config.evaluate.ks) for seed in config.train.seeds
                 if cold_start.asked_for(config.evaluate)]
-        vectors = None if knowledge.tables is None else np.asarray(knowledge.tables.items)
+        vectors = None if knowledge.tables is None else item_table(  # as the texts are, mended nowhere
+            knowledge.folder / 'encode' / ITEMS, knowledge.dataset.interactions.num_items)
         baselines = against_baselines.ranks_of(knowledge.folder, knowledge.dataset, config, vectors)
         return write_report(workdir, config, [workdir / f'seed{seed}' for seed in config.train.seeds],
                             _as_reported(knowledge.stages, workdir, before), knowledge.dataset.interactions, command,

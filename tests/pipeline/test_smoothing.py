@@ -7,7 +7,7 @@ import pytest
 
 from grasp_jax.evaluation.against_baselines import FOLDER
 from grasp_jax.pipeline.stages import prepare_knowledge, refresh_knowledge, run_pipeline
-from grasp_jax.retrieval import bought_together, exact, neighbours
+from grasp_jax.retrieval import bought_together, exact, neighbours, wrong_texts
 from grasp_jax.serving import bundle
 from grasp_jax.serving.assets import open_folder
 from grasp_jax.serving.recommender import Recommender
@@ -52,7 +52,8 @@ def test_without_smoothing_the_stage_is_what_it_was_before_there_was_such_a_sett
     assert not (tmp_path / 'retrieve' / 'items_smoothed.npy').exists()
 
 
-def test_a_run_on_smoothed_vectors_is_served_bundled_and_refreshed(data, tmp_path):
+def test_a_run_on_smoothed_vectors_is_served_bundled_and_refreshed(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(wrong_texts, '_FEW', 5)  # so that texts of this small shop are mended too
     config = tiny_config(data, retrieve__smoothing=1.0, train__max_epochs=1, **SETTINGS)
     run_pipeline(config, tmp_path / 'run')
     plain = tiny_config(data, train__max_epochs=1, **SETTINGS)
