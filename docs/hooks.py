@@ -59,8 +59,9 @@ API: dict[str, dict[str, list[str]]] = {
         **{f'grasp_jax.evaluation.beyond_accuracy.{name}': [] for name in (
             'known_of', 'of_lists', 'gini', 'divergence')}},
     'Baselines': {
-        f'grasp_jax.evaluation.baselines.{name}': [] for name in (
-            'ranked', 'by_counts', 'by_content', 'similarities', 'transitions')},
+        **{f'grasp_jax.evaluation.baselines.{name}': [] for name in (
+            'ranked', 'by_counts', 'by_content', 'by_graph')},
+        **{f'grasp_jax.evaluation.item_tables.{name}': [] for name in ('similarities', 'transitions', 'graph')}},
     'Comparisons': {
         f'grasp_jax.evaluation.significance.{name}': [] for name in (
             'UserScores', 'user_scores', 'compare', 'compare_runs', 'mark', 'bootstrap_interval')},

@@ -19,7 +19,7 @@ from grasp_jax.ranking.metrics import PROTOCOLS, Ranks, summary
 LOG = logging.getLogger(__name__)
 FOLDER = 'baselines'  # in the folder of the stages
 PROTOCOL = 'full'  # lists are made of all items, so that the first line of a report is about all items
-_VERSION = 2  # of the ranks; another one makes them anew
+_VERSION = 3  # of the ranks; another one makes them anew
 Tree = dict[str, Any]
 
 
@@ -34,7 +34,7 @@ def ranks_of(stages: pathlib.Path, dataset: Dataset, config: ConfigDict,
       vectors: [m + 1, E], of the items' texts, row 0 is no item; None where the method reads none.
 
     Returns:
-      by name, as in `baselines.NAMES`; `content` only where there are vectors.
+      by name, as in `baselines.NAMES`; `content` and `graph_texts` only where there are vectors.
     """
     known = _kept(stages, 'prepare', config)
     found = baselines.load(known) if known.exists() else None
@@ -48,7 +48,7 @@ def ranks_of(stages: pathlib.Path, dataset: Dataset, config: ConfigDict,
         path = _kept(stages, 'encode', config)
         if not path.exists():
             sample = sample or _sample(dataset, config)
-            _keep(path, {'content': baselines.by_content(sample, vectors[1:], config.evaluate.repeats)})
+            _keep(path, baselines.by_vectors(dataset.interactions, sample, vectors[1:], config.evaluate.repeats))
         found |= baselines.load(path)
     if sample is not None:
         LOG.info('baselines: %.1f s', time.perf_counter() - begin)

@@ -1,7 +1,7 @@
 """Baselines that cost seconds, ranked on the same users, targets and candidates as the model.
 
 They count training rows alone, and score with the items that the model has as its input (in the test the validation
-item too). Nothing about them is tuned.
+item too). Nothing about them is tuned but two weights of the graph, on the validation of one set (`item_tables`).
 
 - popularity: training interactions of an item.
 - item_knn: the sum, over the items of the whole history, of the cosine between two items' columns of the matrix of
@@ -9,14 +9,17 @@ item too). Nothing about them is tuned.
   others alone, so many that the table has `_ENTRIES` at most: all of them up to 6,324 items, 33 of 1.2 million items.
 - item_knn_last3: the same over the three newest interactions.
 - transitions: how often the item followed the newest item of the history directly, in training (first-order Markov).
+- graph: over the three newest interactions, each weighing half of the one behind it, what one or two steps through
+  items that are bought together lead to.
 - content: the cosine with the mean of the history's vectors, where there are any.
+- graph_texts: as graph, with steps to items of similar vectors too.
 - own_items: how often the user had it, with `evaluate.repeats` alone, as elsewhere what a user had is left out.
 
 Everything else is zero, and ties count half, so an item that a baseline knows nothing of is no better than chance.
 """
 
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,16 +27,16 @@ import scipy.sparse as sparse
 
 from grasp_jax.common import archives
 from grasp_jax.data.interactions import Interactions, Split, evenly_spread
+from grasp_jax.evaluation import item_tables
 from grasp_jax.ranking import windows
 from grasp_jax.ranking.metrics import Ranks
 from grasp_jax.retrieval.exact import unit
 
 NAMES = {'popularity': 'popularity', 'item_knn': 'item-KNN', 'item_knn_last3': 'item-KNN over the last 3 items',
-         'transitions': 'first-order transitions', 'content': "mean of the history's vectors",
+         'transitions': 'first-order transitions', 'graph': 'two steps through purchases',
+         'content': "mean of the history's vectors", 'graph_texts': 'two steps through purchases and texts',
          'own_items': "the user's own items by count"}
-_ENTRIES = 4 * 10 ** 7  # of the table of neighbours: 320 MB
-_PAIRS = 10 ** 9  # of items in the users' histories at most: half a minute of one core
-_BLOCK = 1 << 24  # numbers of a block of scores or of pairs: 64 MB in float32
+_BLOCK = 1 << 24  # numbers of a block of scores: 64 MB in float32
 # Users times items, and users, that are ranked at most; of more users a sample is, evenly spread.
 _CELLS, _USERS = 2 * 10 ** 9, 200_000
 _ITEMS = 1 << 16  # vectors that are read together
@@ -93,7 +96,7 @@ def ranked(interactions: Interactions, negatives: np.ndarray, count: int = 0, sp
 
 
 def by_counts(interactions: Interactions, sample: Sample, repeats: bool = False) -> dict[str, Ranks]:
-    """Ranks by popularity, both kinds of item-KNN, transitions and, with repeats, the user's own counts.
+    """Ranks by popularity, both kinds of item-KNN, transitions, the graph and, with repeats, the user's own counts.
 
     Args:
       interactions: all sequences.
@@ -109,17 +112,25 @@ def by_counts(interactions: Interactions, sample: Sample, repeats: bool = False)
       [1.5, 1.5]
     """
     popular = interactions.train_item_counts().astype(np.float32)
-    near, moves = similarities(interactions), transitions(interactions)
+    near, moves = item_tables.similarities(interactions), item_tables.transitions(interactions)
 
     def through(table: sparse.csr_matrix, newest: int) -> Scores:
         return lambda histories: (_rows(histories, newest, table.shape[0]) @ table).toarray()
 
     scorers: dict[str, Scores] = {
         'popularity': lambda histories: np.tile(popular, (len(histories), 1)),
-        'item_knn': through(near, 0), 'item_knn_last3': through(near, 3), 'transitions': through(moves, 1)}
+        'item_knn': through(near, 0), 'item_knn_last3': through(near, 3), 'transitions': through(moves, 1),
+        'graph': _along(item_tables.graph(interactions))}
     if repeats:
         scorers['own_items'] = lambda histories: _rows(histories, 0, len(popular), counted=True).toarray()
     return {name: _ranks(scores, len(popular), sample, repeats) for name, scores in scorers.items()}
+
+
+def by_vectors(interactions: Interactions, sample: Sample, vectors: np.ndarray,
+               repeats: bool = False) -> dict[str, Ranks]:
+    """Ranks of the baselines that read vectors [m, E], by name; the rest as in `by_content` and `by_graph`."""
+    return {'content': by_content(sample, vectors, repeats),
+            'graph_texts': by_graph(interactions, sample, vectors, repeats)}
 
 
 def by_content(sample: Sample, vectors: np.ndarray, repeats: bool = False) -> Ranks:
@@ -147,6 +158,36 @@ def by_content(sample: Sample, vectors: np.ndarray, repeats: bool = False) -> Ra
     return _ranks(scores, len(place), sample, repeats)
 
 
+def by_graph(interactions: Interactions, sample: Sample, vectors: np.ndarray, repeats: bool = False) -> Ranks:
+    """Ranks by one or two steps through items that are bought together or have similar vectors.
+
+    Args:
+      interactions: all sequences.
+      sample, vectors, repeats: as in `by_content`.
+
+    Example:
+      >>> bought = Interactions(np.array([0, 4]), np.array([1, 2, 3, 4]), num_items=5)
+      >>> vectors = np.array([[1, 0], [0, 1], [1, 0], [1, 0.1], [0, 1]], np.float32)  # item 4 is like items 1 and 3
+      >>> by_graph(bought, ranked(bought, negatives=np.array([[5]])), vectors).full.tolist()
+      [1.0]
+    """
+    return _ranks(_along(item_tables.graph(interactions, vectors)), interactions.num_items + 1, sample, repeats)
+
+
+def _along(table: sparse.csr_matrix) -> Scores:
+    """Scores by the edges [m + 1, m + 1] that leave the newest items of a history."""
+    return lambda histories: (_recent(histories, table.shape[0]) @ table).toarray()
+
+
+def _recent(histories: Histories, width: int) -> sparse.csr_matrix:
+    """float32 [B, width]: 1 at the newest item of a history, 1/2 at the one before, 1/4 at the third."""
+    newest = [history[::-1][:3] for history in histories]
+    indptr = np.concatenate([[0], np.cumsum([len(own) for own in newest])])
+    places = [np.arange(len(own), dtype=np.float32) for own in newest]
+    values = 0.5 ** np.concatenate([*places, np.zeros(0, np.float32)])
+    return sparse.csr_matrix((values, np.concatenate([*newest, np.zeros(0, np.int32)]), indptr), (len(newest), width))
+
+
 def _different(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The first row of each different vector, and which of these each row is equal to: a matrix product may give equal
     columns scores that differ in the last bit."""
@@ -155,47 +196,6 @@ def _different(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
              for start in range(0, len(vectors), _ITEMS)]  # 64 bits of each row
     _, first, place = np.unique(np.concatenate(marks), return_index=True, return_inverse=True)
     return first, place
-
-
-def similarities(interactions: Interactions) -> sparse.csr_matrix:
-    """float32 [m + 1, m + 1]: of each item the cosines with its nearest others, ties by the smaller id.
-
-    Of very long histories the newest different items alone count, so many that all users have `_PAIRS` pairs at most.
-
-    Example:
-      >>> bought = Interactions(np.array([0, 4, 8]), np.array([1, 2, 3, 4, 1, 5, 3, 4]), num_items=5)
-      >>> round(similarities(bought)[1, 2].item(), 3)  # item 1 has two buyers, item 2 one of them: 1 / sqrt(2)
-      0.707
-    """
-    table = _training(interactions)
-    lengths = np.diff(table.indptr).astype(np.float32)
-    norms = np.sqrt(np.maximum(np.bincount(table.indices, minlength=table.shape[1]), 1)).astype(np.float32)
-    by_item = table.T.tocsr()
-    rows, neighbours = [], max(_ENTRIES // interactions.num_items, 1)
-    for start, stop in _blocks(by_item @ lengths):
-        found = (by_item[start:stop] @ table).tocsr()
-        found.sort_indices()
-        owner = np.repeat(np.arange(start, stop), np.diff(found.indptr))
-        found.data = np.where(found.indices == owner, 0, found.data / (norms[owner] * norms[found.indices]))
-        found.eliminate_zeros()
-        rows.append(_nearest(found, neighbours))
-    return sparse.vstack(rows, format='csr')
-
-
-def transitions(interactions: Interactions) -> sparse.csr_matrix:
-    """float32 [m + 1, m + 1]: how often one item follows another directly in training.
-
-    Example:
-      >>> bought = Interactions(np.array([0, 4, 8]), np.array([1, 2, 3, 4, 1, 2, 5, 3]), num_items=5)
-      >>> transitions(bought)[1, 2].item()
-      2.0
-    """
-    before = interactions.in_training()
-    last = np.zeros(len(before) + 1, bool)
-    last[interactions.indptr[:-1] + interactions.input_lengths('train') - 1] = True
-    places = np.flatnonzero(before & ~last[:-1])
-    items, size = np.asarray(interactions.items), interactions.num_items + 1
-    return sparse.csr_matrix((np.ones(len(places), np.float32), (items[places], items[places + 1])), (size, size))
 
 
 def save(path: pathlib.Path, ranks: dict[str, Ranks]) -> None:
@@ -214,48 +214,6 @@ def load(path: pathlib.Path) -> dict[str, Ranks]:
     return {name: Ranks(found['users'], found['targets'], found[f'{name}_sampled'], found[f'{name}_full'],
                         hits=found.get(f'{name}_hits'), wanted=found.get('wanted'))
             for name in NAMES if f'{name}_full' in found}
-
-
-def _training(interactions: Interactions) -> sparse.csr_matrix:
-    """float32 [n, m + 1], 1 where a user has an item in training, the newest of each user up to the cap."""
-    kept = interactions.in_training(newest_counted(interactions))
-    owner = np.repeat(np.arange(interactions.num_users, dtype=np.int32), interactions.lengths)[kept]
-    items = np.asarray(interactions.items)[kept]
-    shape = (interactions.num_users, interactions.num_items + 1)
-    table = sparse.csr_matrix((np.ones(len(items), np.float32), (owner, items)), shape)
-    table.data[:] = 1
-    return table
-
-
-def newest_counted(interactions: Interactions) -> int:
-    """How many of a user's newest training items item-KNN counts: so many that all users together have `_PAIRS` pairs
-    at most, and all of them where they have no more."""
-    values, counts = np.unique(interactions.input_lengths('train'), return_counts=True)
-    low, high = 1, int(values.max(initial=1))
-    while low < high:
-        middle = (low + high + 1) // 2
-        fits = int((np.minimum(values, middle).astype(np.float64) ** 2 * counts).sum()) <= _PAIRS
-        low, high = (middle, high) if fits else (low, middle - 1)
-    return low
-
-
-def _blocks(costs: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Ranges of rows whose costs add up to a block."""
-    block = (np.cumsum(costs, dtype=np.float64) // _BLOCK).astype(np.int64)
-    borders = [0, *(np.flatnonzero(np.diff(block)) + 1), len(costs)]
-    yield from zip(borders[:-1], borders[1:], strict=True)
-
-
-def _nearest(found: sparse.csr_matrix, neighbours: int) -> sparse.csr_matrix:
-    """Of each row the largest entries, `neighbours` of them."""
-    sizes = np.diff(found.indptr)
-    kept = np.ones(found.nnz, bool)
-    for row in np.flatnonzero(sizes > neighbours):
-        own = slice(found.indptr[row], found.indptr[row + 1])
-        kept[own] = False
-        kept[own.start + np.argsort(-found.data[own], kind='stable')[:neighbours]] = True
-    indptr = np.concatenate([[0], np.cumsum(np.minimum(sizes, neighbours))])
-    return sparse.csr_matrix((found.data[kept].astype(np.float32), found.indices[kept], indptr), found.shape)
 
 
 def _rows(histories: Histories, newest: int, width: int, counted: bool = False) -> sparse.csr_matrix:

@@ -25,7 +25,7 @@ Keys of report.json (fractions, not percent; null where a group is empty):
 | `training` | `seconds` of all seeds together, `epochs` that were run |
 | `std` | only with several seeds: `test` and `validation` as standard deviations (n - 1) over the seeds; these two are then means |
 | `runs` | per seed: `seed`, `run_dir` (relative), `test`, `validation`, `training` |
-| `baselines` | `users`, how many of the evaluated ones were ranked; of `popularity`, `item_knn`, `item_knn_last3`, `transitions`, `content` (where there are vectors) and `model`, on these users, the metrics under `sampled` and `full`; null where none were ranked |
+| `baselines` | `users`, how many of the evaluated ones were ranked; of `popularity`, `item_knn`, `item_knn_last3`, `transitions`, `graph`, `content` and `graph_texts` (where there are vectors) and `model`, on these users, the metrics under `sampled` and `full`; null where none were ranked |
 | `standing` | the model against the baselines in NDCG@`k` under full ranking: `best`, the best of them; `behind`, those that the model is behind; `difference` to `best` with its interval `low` and `high`, `p_value` and `mark` (** below 0.01, * below 0.05, empty: no significant difference) |
 | `unfinished` | seeds that ended by `train.max_epochs` with their best epoch among the last three |
 | `examples` | lists of ten users of the first seed: `user`, `newest` (titles of the newest items), `list` (titles), `held_out`, its `place` in the list, its `rank` under full ranking |

@@ -82,7 +82,7 @@ def test_report_pages_and_comparison_show_the_baselines(tmp_path, shop, capsys):
     found = baselines.by_counts(shop, baselines.ranked(shop, negatives))
     ahead = run(tmp_path / 'ahead', shop, best=0.01, baselines=found)
     behind = run(tmp_path / 'behind', shop, best=1.0, seeds=(1, 2), baselines=found)
-    assert against_baselines.first_line(ahead).startswith('Ahead of all 4') and behind['standing']['behind']
+    assert against_baselines.first_line(ahead).startswith('Ahead of all 5') and behind['standing']['behind']
     for workdir, each in ((tmp_path / 'ahead', ahead), (tmp_path / 'behind', behind)):
         page, screen = (workdir / 'report.md').read_text(), report.render_terminal(each)
         line = against_baselines.first_line(each)
@@ -111,7 +111,7 @@ def test_baselines_are_ranked_once_for_what_was_prepared(tmp_path, shop, monkeyp
     known = prepared(tmp_path, shop)
     whole = against_baselines.ranks_of(tmp_path, known, config, vectors)
     sample = baselines.ranked(shop, known.negatives['test'])
-    expected = baselines.by_counts(shop, sample) | {'content': baselines.by_content(sample, vectors[1:])}
+    expected = baselines.by_counts(shop, sample) | baselines.by_vectors(shop, sample, vectors[1:])
     assert list(whole) == list(expected)
     for name, ranks in expected.items():
         assert np.array_equal(whole[name].full, ranks.full) and np.array_equal(whole[name].sampled, ranks.sampled)
@@ -121,7 +121,7 @@ def test_baselines_are_ranked_once_for_what_was_prepared(tmp_path, shop, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(baselines, 'by_counts', no_more)
-        patch.setattr(baselines, 'by_content', no_more)
+        patch.setattr(baselines, 'by_vectors', no_more)
         again = against_baselines.ranks_of(tmp_path, known, config, vectors)
         assert np.array_equal(again['content'].full, whole['content'].full)
         assert 'content' not in against_baselines.ranks_of(tmp_path, known, config)  # of a method that reads no texts
