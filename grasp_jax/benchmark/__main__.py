@@ -8,10 +8,12 @@
     python -m grasp_jax.benchmark communication --size=industry                   what devices send each other in a step
     python -m grasp_jax.benchmark serve    --workdir=runs/beauty                  lists of a trained run, one and all
     python -m grasp_jax.benchmark serve    --size=industry_narrow                 the same of a made-up catalogue
+    python -m grasp_jax.benchmark device   --size=beauty_paper --out=DIR          all of it, in minutes, of a new device
     python -m grasp_jax.benchmark llm_esr  --export=/tmp/esr --clone=../LLM-ESR   the same data for LLM-ESR's trainer
 
---out=FILE keeps the figures as JSON. The reference needs `pip install -e ".[reference]"` and the project's root as
-the current folder; --noreference does without it.
+--out=FILE keeps the figures as JSON; of `device` it is a folder, for JSON, Markdown, a picture and traces. The
+reference needs `pip install -e ".[reference]"` and the project's root as the current folder; --noreference does
+without it.
 """
 
 import itertools
@@ -57,7 +59,9 @@ _EVERYBODY = flags.DEFINE_bool('everybody', True, 'serve: whether lists of all u
 _ROWS = flags.DEFINE_integer('rows', 1_000_000, 'prepare: interactions of the table.', lower_bound=100)
 _TABLE = flags.DEFINE_enum('table', 'parquet', ('parquet', 'csv'), 'prepare: how the table is stored.')
 _CLONE = flags.DEFINE_string('clone', '../LLM-ESR', 'llm_esr: where the public repository was cloned to.')
-_OUT = flags.DEFINE_string('out', None, 'JSON file for the figures.')
+_MINUTES = flags.DEFINE_float('minutes', 6.0, 'device: after which nothing new begins.', lower_bound=0)
+_LARGE = flags.DEFINE_enum('large', 'industry_narrow', sorted(workload.SIZES), 'device: the large catalogue.')
+_OUT = flags.DEFINE_string('out', None, 'JSON file for the figures; device: folder, default device.')
 
 
 def main(rest: Sequence[str]) -> None:
@@ -84,7 +88,10 @@ def main(rest: Sequence[str]) -> None:
     if command == 'sweep':
         from grasp_jax.benchmark import sweep
         sweep.plot(results, pathlib.Path(_PLOT.value))
-    if _OUT.value:
+    if command == 'device':
+        from grasp_jax.benchmark import device
+        device.write(found, markdown.render(found, as_markdown=True), _folder())
+    elif _OUT.value:
         pathlib.Path(_OUT.value).write_text(artefacts.json_text(found, indent=1) + '\n', encoding='utf-8')
         print(f'written: {_OUT.value}')
     if isinstance(stopped, KeyboardInterrupt):
@@ -134,6 +141,18 @@ def _sweep(_: workload.Size) -> Iterator[dict[str, Any]]:
     return sweep.measure(_ROUNDS.value, _STEPS.value, _REFERENCE.value)
 
 
+def _device(size: workload.Size) -> Iterator[dict[str, Any]]:
+    from grasp_jax.benchmark import device
+    options = device.Options(_folder(), _MINUTES.value, workload.SIZES[_LARGE.value], _REFERENCE.value, _ROUNDS.value,
+                             _STEPS.value, _USERS.value)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    return device.measure(size, options)
+
+
+def _folder() -> pathlib.Path:
+    return pathlib.Path(_OUT.value or 'device')
+
+
 def _llm_esr(size: workload.Size) -> list[dict[str, Any]]:
     from grasp_jax.benchmark import llm_esr
     folder = pathlib.Path(_EXPORT.value)
@@ -170,7 +189,7 @@ def communication_mesh(text: str) -> tuple[int, int]:
 
 _COMMANDS: dict[str, Callable[[workload.Size], Iterable[dict[str, Any]]]] = {
     'train': _train, 'evaluate': _evaluate, 'retrieve': _retrieve, 'sweep': _sweep, 'llm_esr': _llm_esr,
-    'communication': _communication, 'serve': _serve, 'prepare': _prepare}
+    'communication': _communication, 'device': _device, 'serve': _serve, 'prepare': _prepare}
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
@@ -179,7 +198,10 @@ def _parse(argv: Sequence[str]) -> list[str]:
         rest: list[str] = flags.FLAGS(list(argv), known_only=False)
     if len(rest) != 2 or rest[1] not in _COMMANDS:
         raise UserError(f'command line: name one of {", ".join(_COMMANDS)}, as python -m grasp_jax.benchmark train')
-    if _OUT.value and (pathlib.Path(_OUT.value).is_dir() or not pathlib.Path(_OUT.value).parent.is_dir()):
+    if rest[1] == 'device':
+        if _folder().exists() and not _folder().is_dir():
+            raise UserError(f'--out={_OUT.value}: is a file; name a folder')
+    elif _OUT.value and (pathlib.Path(_OUT.value).is_dir() or not pathlib.Path(_OUT.value).parent.is_dir()):
         raise UserError(f'--out={_OUT.value}: name a file in a folder that exists')
     for name in ('backbones', 'methods', 'meshes'):
         if not flags.FLAGS[name].value:

@@ -40,11 +40,16 @@ def _train(found: dict[str, Any]) -> list[tuple[Rows, int]]:
             parts.append([_model(result), name, f'{1e3 * part["grasp_jax_s"]:.2f}',
                           _number(part.get('pytorch_s'), '.2f', 1e3), _number(part.get('ratio'), '.1f'),
                           _number(rate, '.0f', 1e-9), _number(share, '.0f') + ('' if share is None else '%')])
-    operations = [['model', 'operation', 'calls', 'ms in all']]
-    for result in found['results']:
-        operations += [[_model(result), one['name'], str(one['calls']), f'{1e3 * one["seconds"]:.2f}']
-                       for one in result.get('operations', [])]
-    return [*tables, *((rows, 2) for rows in (parts, operations) if len(rows) > 1)]
+    return [*tables, *([(parts, 2)] if len(parts) > 1 else []), *_longest(found['results'])]
+
+
+def _longest(results: list[dict[str, Any]]) -> list[tuple[Rows, int]]:
+    """The operations that take most of a traced call, if any was."""
+    rows = [['model', 'operation', 'calls', 'ms in all']]
+    for result in results:
+        rows += [[_model(result), one['name'], str(one['calls']), f'{1e3 * one["seconds"]:.2f}']
+                 for one in result.get('operations', [])]
+    return [(rows, 2)] if len(rows) > 1 else []
 
 
 def _step(result: dict[str, Any], name: str) -> list[str]:
@@ -129,5 +134,29 @@ def _number(value: float | None, form: str, factor: float = 1.0) -> str:
     return '-' if value is None else format(factor * value, form)
 
 
-_TABLES = {'train': _train, 'evaluate': _evaluate, 'retrieve': _retrieve, 'communication': _communication,
-           'sweep': _sweep, 'serve': _serve, 'prepare': _prepare}
+def _device(found: dict[str, Any]) -> list[tuple[Rows, int]]:
+    rows = found['results']
+    tables = [(_trained([row for row in rows if 'step' in row]), 2)]
+    for part in ('evaluate', 'serve', 'retrieve'):
+        if some := [row for row in rows if row['part'] == part and 'why' not in row]:
+            tables += _TABLES[part](found | {'results': some})
+    tables += _longest([row for row in rows if row['part'] in ('train', 'strong')])
+    if missing := [[row['part'], row['name'], row['why']] for row in rows if 'why' in row]:
+        tables.append(([['part', 'row', 'not measured, because'], *missing], 3))
+    return tables
+
+
+def _trained(results: list[dict[str, Any]]) -> Rows:
+    """Steps of all parts in one table; memory is what the device had held at most until then."""
+    rows = [['part', 'row', 'grasp_jax ms', 'sequences/s', 'pytorch ms', 'ratio', 'first call s', 'operations a step',
+             'device GB']]
+    for result in results:
+        rows.append([result['part'], result['name'], *_step(result, 'grasp_jax')[:2], _step(result, 'pytorch')[0],
+                     _number(result.get('ratio'), '.1f'), f'{result["first_call_s"]:.1f}',
+                     _number(result.get('operations_per_step'), '.0f'),
+                     _number(result['device_peak_bytes'], '.1f', 1e-9)])
+    return rows
+
+
+_TABLES = {'device': _device, 'train': _train, 'evaluate': _evaluate, 'retrieve': _retrieve,
+           'communication': _communication, 'sweep': _sweep, 'serve': _serve, 'prepare': _prepare}

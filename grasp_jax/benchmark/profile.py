@@ -10,20 +10,20 @@ import jax
 from grasp_jax.common.errors import UserError
 
 # On a CPU, what the runtime writes about itself lies among the operations.
-_NOT_OPERATIONS = ('Thunk', 'Slinky', '$', 'end: ', 'Pjit', 'PjRt', 'Tfrt', 'TfrtCpu', 'ParseArguments', 'Wait')
+_NOT_OPERATIONS = ('Thunk', 'Slinky', '$', 'end: ', 'Pjit', 'PjRt', 'Tfrt', 'TfrtCpu', 'ParseArguments', 'Wait',
+                   'CommonPjRt')
 
 
-def top_operations(program: Callable[[], Any], folder: pathlib.Path, count: int = 5) -> list[dict[str, Any]]:
+def operations(program: Callable[[], Any], folder: pathlib.Path) -> list[dict[str, Any]]:
     """Traces one call and sums up its operations by name.
 
     Args:
       program: a call that returns when its work is done, compiled before.
       folder: gets the trace, which XProf and Perfetto open.
-      count: operations to return.
 
     Returns:
-      name, seconds and number of each, the longest first. On a CPU the program must have been compiled with
-      XLA_FLAGS=--xla_cpu_enable_xprof_traceme=true, else there are none.
+      name, seconds and number of each, the longest first; kernels on a GPU. On a CPU the program must have been
+      compiled with XLA_FLAGS=--xla_cpu_enable_xprof_traceme=true, else there are none.
 
     Raises:
       UserError: no trace was written.
@@ -45,4 +45,4 @@ def top_operations(program: Callable[[], Any], folder: pathlib.Path, count: int 
             if not event.name.startswith(_NOT_OPERATIONS):
                 seconds[event.name] += event.duration_ns / 1e9
                 calls[event.name] += 1
-    return [{'name': name, 'seconds': spent, 'calls': calls[name]} for name, spent in seconds.most_common(count)]
+    return [{'name': name, 'seconds': spent, 'calls': calls[name]} for name, spent in seconds.most_common()]

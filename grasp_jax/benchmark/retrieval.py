@@ -15,13 +15,14 @@ from grasp_jax.retrieval.neighbours import recall
 _RECALL_ROWS = 2000
 
 
-def measure(size: workload.Size, k: int, vectors: np.ndarray | None) -> list[dict[str, Any]]:
+def measure(size: workload.Size, k: int, vectors: np.ndarray | None, others: bool = True) -> list[dict[str, Any]]:
     """One row for each search.
 
     Args:
       size: the workload's; its items are searched where no vectors are given.
       k: neighbours a row.
       vectors: [r, E], or None for clustered random vectors.
+      others: whether scikit-learn takes part.
 
     Raises:
       UserError: there are not more items than neighbours.
@@ -29,13 +30,14 @@ def measure(size: workload.Size, k: int, vectors: np.ndarray | None) -> list[dic
     if vectors is None and size.items <= k:
         raise UserError(f'--k={k}: there are {size.items} items; ask for fewer neighbours')
     found = clustered(size.items, size.width) if vectors is None else np.asarray(vectors, np.float32)
-    searches: dict[str, Callable[[], np.ndarray]] = {
-        'exact (grasp_jax)': lambda: exact.nearest(found, k), 'scikit-learn brute force': lambda: _scikit(found, k)}
+    searches: dict[str, Callable[[], np.ndarray]] = {'exact (grasp_jax)': lambda: exact.nearest(found, k)}
+    if others:
+        searches['scikit-learn brute force'] = lambda: _scikit(found, k)
+        _scikit(found[:2 * k + 2], k)  # imports
     if scann_index.installed():
         searches['ScaNN'] = lambda: scann_index.nearest(found, k)
     rows = []
     exact.nearest(found, k, rows=np.zeros(1, int))  # compiles
-    _scikit(found[:2 * k + 2], k)  # imports
     for name, search in searches.items():
         begin = time.perf_counter()
         ids, peak = timing.with_peak_memory(search)

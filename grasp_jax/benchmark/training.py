@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import pathlib
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,7 @@ from grasp_jax.training.train_spec import train_spec
 from grasp_jax.training.training_setup import TrainingSetup, make_training_setup
 
 OURS, THEIRS = 'grasp_jax', 'pytorch'
+_LONGEST = 5  # operations of a trace that are shown
 REFERENCE_METHODS = ('none', 'grasp')  # the others are measured alone
 
 
@@ -40,6 +42,7 @@ class Options:
       parts: whether parts of a step are timed as well.
       profile: folder for a trace of one call of ours; None for none.
       settings: of the model section, beside backbone and method.
+      recipe: paper, with the equations as printed, or strong.
     """
 
     rounds: int = 7
@@ -49,6 +52,7 @@ class Options:
     parts: bool = True
     profile: pathlib.Path | None = None
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    recipe: str = 'paper'
 
 
 def measure(size: workload.Size, backbone: str, method: str, interactions: Interactions, tables: FrozenVectors | None,
@@ -58,7 +62,7 @@ def measure(size: workload.Size, backbone: str, method: str, interactions: Inter
     Raises:
       UserError: the reference is asked for and the vectors stay on the host.
     """
-    config = workload.config_of(size, backbone=backbone, method=method, **options.settings)
+    config = workload.config_of(size, options.recipe, backbone=backbone, method=method, **options.settings)
     config.train.scan_steps = options.steps
     tables = tables if methods.named(method).uses_vectors else None
     run = make_training_setup(config, make_mesh(tuple(config.train.mesh)), interactions, {}, tables,
@@ -75,6 +79,9 @@ def measure(size: workload.Size, backbone: str, method: str, interactions: Inter
                               tables, trainer.state.params, options.compiled)
         result |= _same_loss(run, reference, trainer)
         programs[THEIRS] = reference.step
+    begin = time.perf_counter()
+    trainer.steps()
+    result['first_call_s'] = time.perf_counter() - begin  # with what it compiles
     label = f'{backbone} + {method}'
     seconds = timing.alternate(programs, options.rounds, label=label)
     found: dict[str, dict[str, Any]] = {OURS: timing.summary(seconds[OURS], trainer.scan_steps)}
@@ -88,7 +95,10 @@ def measure(size: workload.Size, backbone: str, method: str, interactions: Inter
         result['ratio'] = found[THEIRS]['median_s'] / found[OURS]['median_s']
     if options.profile is not None:
         folder = options.profile / f'{backbone}_{method}'
-        result['operations'] = profile.top_operations(trainer.steps, folder)
+        found_operations = profile.operations(trainer.steps, folder)
+        result['operations'] = found_operations[:_LONGEST]
+        if found_operations:
+            result['operations_per_step'] = sum(one['calls'] for one in found_operations) / trainer.scan_steps
     if options.parts:
         result['parts'] = substeps.measure(run, trainer.epochs, trainer.state, reference, options.rounds)
     return result

@@ -57,12 +57,15 @@ SIZES = {
 }
 
 
-def config_of(size: Size, **model: object) -> ml_collections.ConfigDict:
-    """The paper's recipe and the equations as printed, at a size; `model` changes settings of the model section."""
-    config = default()
+def config_of(size: Size, recipe: str = 'paper', **model: object) -> ml_collections.ConfigDict:
+    """A recipe at a size, the paper's with the equations as printed; `model` changes settings of the model section."""
+    config = default(recipe)
     config.data.name = 'benchmark'
-    config.model.update({'gate': 'paper', 'user_context': 'text', 'max_length': size.max_length, **model})
-    config.train.update({'batch_size': size.batch_size, 'vector_placement': size.tables})
+    if recipe == 'paper':
+        config.model.update({'gate': 'paper', 'user_context': 'text', 'max_length': size.max_length})
+        config.train.batch_size = size.batch_size
+    config.model.update(model)
+    config.train.vector_placement = size.tables
     return config
 
 

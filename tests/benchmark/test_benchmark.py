@@ -131,9 +131,9 @@ def test_training_is_measured_without_the_reference_and_with_tables_on_the_host(
 def test_a_profile_leaves_a_trace_and_the_longest_operations(tmp_path):
     double = jax.jit(lambda x: x @ x)
     matrix = jnp.ones((500, 500))
-    found = profile.top_operations(lambda: double(matrix).block_until_ready(), tmp_path / 'trace')
+    found = profile.operations(lambda: double(matrix).block_until_ready(), tmp_path / 'trace')
     assert list((tmp_path / 'trace').rglob('*.xplane.pb'))
-    assert found == sorted(found, key=lambda one: -one['seconds']) and len(found) <= 5
+    assert found == sorted(found, key=lambda one: -one['seconds'])
     row = {'backbone': 'sasrec', 'method': 'grasp', 'operations': [{'name': 'dot.7', 'seconds': 0.25, 'calls': 3}],
            'step': {'grasp_jax': {'median_s': 1.0, 'sequences_per_s': 1.0, 'peak_bytes': None}}}
     assert 'dot.7' in markdown.render({'command': 'train', 'results': [row], **MACHINE})

@@ -1,0 +1,162 @@
+"""`benchmark device`: what is to be known of a device, part by part, within a few minutes.
+
+Parts come in the order of what they are worth. One begins only while there is time, and one that fails says why and
+stops no other. After each row DIR/device.json is written, so that a kill loses one row at most.
+"""
+
+import dataclasses
+import itertools
+import pathlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import jax
+
+from grasp_jax.benchmark import evaluation, retrieval, serving, training, workload
+from grasp_jax.benchmark.workload import Size
+from grasp_jax.common import artefacts
+from grasp_jax.evaluation.plots import BLUE, GREY, figure_of, panel_of, save
+
+JSON, MARKDOWN, PICTURE, TRACES = 'device.json', 'device.md', 'device.png', 'traces'
+_BACKBONES = ('sasrec', 'bert4rec', 'gru4rec')
+_MORE_METHODS = ('grasp_id', 'grasp_mixture', 'llm_init', 'llm_esr', 'rlmrec')
+_K = 10  # neighbours
+Rows = Iterable[dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What `benchmark device` is asked for.
+
+    Attributes:
+      folder: DIR.
+      minutes: after which no row begins.
+      large: the size of the large catalogue.
+      reference: whether the PyTorch reference takes turns.
+      rounds, steps: as in `training.Options`.
+      users: whom the reference ranks.
+    """
+
+    folder: pathlib.Path
+    minutes: float
+    large: Size
+    reference: bool = True
+    rounds: int = 5
+    steps: int = 100
+    users: int = 64
+
+
+def measure(size: Size, options: Options) -> Iterator[dict[str, Any]]:
+    """Yields rows; each has `part`, its `name`, `seconds`, and the figures or `why`, the reason that there are none."""
+    begin, rows = time.monotonic(), list[dict[str, Any]]()
+    for part, wanted in _parts(size, options).items():
+        for name, row in wanted:
+            known: dict[str, Any] = {'part': part, 'name': name}
+            started = time.monotonic()
+            if started - begin >= 60 * options.minutes:
+                yield known | {'why': f'no time left of {options.minutes:g} minutes', 'seconds': 0.0}
+                continue
+            try:
+                found = row()
+            except Exception as error:  # an accelerator's memory, a missing library: the others go on
+                found = [{'why': (str(error).splitlines() or [type(error).__name__])[0][:200]}]
+            spent = time.monotonic() - started
+            for one in found:
+                rows.append(known | {'seconds': spent, 'device_peak_bytes': _peak()} | one)
+                yield rows[-1]
+            artefacts.write_json(options.folder / JSON, {'results': rows, 'complete': False})
+
+
+def _parts(size: Size, options: Options) -> dict[str, list[tuple[str, Callable[[], Rows]]]]:
+    """By part, the names of rows and what measures them."""
+    data = _Data(size)
+
+    def train(which: Size, backbone: str, method: str, reference: bool, recipe: str = 'paper') -> Callable[[], Rows]:
+        wanted = training.Options(options.rounds, options.steps, reference and options.reference, parts=False,
+                                  profile=options.folder / TRACES / f'{recipe}_{which.tables}', recipe=recipe)
+        known = data if which is size else _Data(which)
+        return lambda: [training.measure(which, backbone, method, known.interactions, known.tables(method), wanted)]
+
+    def rank(method: str) -> Callable[[], Rows]:
+        users = options.users if options.reference else None
+        return lambda: [evaluation.measure(size, 'sasrec', method, data.interactions,
+                                           workload.negatives_of(data.interactions), data.tables(method), users)]
+
+    large = {place: dataclasses.replace(options.large, tables=place) for place in ('device', 'host')}
+    return {
+        'train': [(f'{backbone} {method}', train(size, backbone, method, True))
+                  for method, backbone in itertools.product(('grasp', 'none'), _BACKBONES)],
+        'strong': [(f'sasrec {method}', train(size, 'sasrec', method, False, 'strong'))
+                   for method in ('none', 'grasp_mixture')],
+        'evaluate': [(f'sasrec {method}', rank(method)) for method in ('grasp', 'none')],
+        'serve': [('sasrec grasp', lambda: serving.measure(size, None, 'grasp', True))],
+        'large': [(f'tables on the {place}', train(large[place], 'sasrec', 'grasp', False)) for place in large],
+        'retrieve': [('neighbours', lambda: retrieval.measure(size, _K, None, others=False))],
+        'methods': [(f'sasrec {method}', train(size, 'sasrec', method, False)) for method in _MORE_METHODS]}
+
+
+class _Data:
+    """A workload, made when it is first asked for."""
+
+    def __init__(self, size: Size):
+        self._size = size
+        self._interactions: Any = None
+        self._tables: Any = None
+
+    @property
+    def interactions(self) -> Any:
+        """Its sequences."""
+        if self._interactions is None:
+            self._interactions = workload.interactions_of(self._size)
+        return self._interactions
+
+    def tables(self, method: str) -> Any:
+        """Its vectors; none for a method that reads none."""
+        if method == 'none':
+            return None
+        if self._tables is None:
+            self._tables = workload.tables_of(self._size)
+        return self._tables
+
+
+def _peak() -> int | None:
+    """Most bytes of the device that the process has held so far; None where the device does not tell."""
+    stats = jax.local_devices()[0].memory_stats()
+    return stats.get('peak_bytes_in_use') if stats else None
+
+
+def write(found: dict[str, Any], text: str, folder: pathlib.Path) -> None:
+    """Writes the figures, a page of them, and a picture.
+
+    Args:
+      found: all figures; `results` are rows of `measure`.
+      text: the page, Markdown.
+      folder: where they go.
+    """
+    artefacts.write_json(folder / JSON, found)
+    (folder / MARKDOWN).write_text(text + '\n', encoding='utf-8')
+    plot(found['results'], folder / PICTURE)
+    print(f'written: {folder / JSON}, {MARKDOWN}, {PICTURE}')
+
+
+def plot(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
+    """Writes a picture of milliseconds a step and of ratios to the reference."""
+    steps = [row for row in rows if 'step' in row]
+    ratios = [row for row in rows if row.get('ratio') is not None]
+    panels = [('milliseconds a training step', [(f'{row["part"]}: {row["name"]}', 1e3 * row['step'][training.OURS][
+        'median_s']) for row in steps], BLUE),
+              ('times as fast as PyTorch', [(f'{row["part"]}: {row["name"]}', row['ratio']) for row in ratios], GREY)]
+    shown = [panel for panel in panels if panel[1]]
+    if not shown:
+        return
+    height = 1.5 + 0.28 * max(len(bars) for _, bars, _ in shown)
+    figure, axes = figure_of(len(shown), jax.devices()[0].device_kind, 'python -m grasp_jax.benchmark device',
+                             (6.5 * len(shown), height))
+    for each, (title, bars, colour) in zip(axes, shown, strict=True):
+        names, values = zip(*bars[::-1], strict=True)
+        each.bar_label(each.barh(names, values, 0.68, color=colour), fmt='%.2f', fontsize=9, padding=3)
+        each.set_xlim(0, 1.15 * max(values))
+        panel_of(each, title, '', '')
+        each.grid(axis='y', visible=False)
+    save(figure, path)
