@@ -189,8 +189,9 @@ def _retrieve() -> dict:
         'method': 'auto',  # exact | scann | auto (scann for tables from 2,000 rows if it is installed)
         'item_group': '',  # name of an item attribute: neighbours only among items that share it
         # how much of the mean of what an item is bought together with is mixed into its vector before neighbours are
-        # searched for; 1: as much as of its own; 0: nothing, and wrong texts are not looked for either
-        'smoothing': 0.0,
+        # searched for; 1: as much as of its own; 0: nothing, and wrong texts are not looked for either; below 0: what
+        # the method wants, 1 for grasp_mixture and 0 for others
+        'smoothing': -1.0,
         'user_group': '',  # name of a user attribute: neighbours only among users that share it
         'pca_dim': 0,  # wide vectors: main directions (PCA) in which candidates are searched; 0: the whole vectors
         'candidates': 100,  # with pca_dim: candidates of each row that are compared by their whole vectors

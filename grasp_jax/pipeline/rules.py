@@ -5,6 +5,8 @@ loss in `training/recipe.py`, of texts in `texts/describe.py`, of servers in `ll
 in `checks.check_devices`.
 """
 
+import math
+
 from grasp_jax.config.rules import (
     UNKNOWN,
     Config,
@@ -76,7 +78,8 @@ NUMBER_RULES: tuple[Rule, ...] = (
     *map(not_negative, (
         'train.weight_decay', 'train.supervise_last', 'train.steps_per_epoch', 'train.min_steps_per_epoch',
         'evaluate.seed', 'evaluate.max_users', 'evaluate.head_user', 'evaluate.head_item', 'encode.seed',
-        'encode.dimensions', 'retrieve.pca_dim', 'retrieve.smoothing')),
+        'encode.dimensions', 'retrieve.pca_dim')),
+    number('retrieve.smoothing', math.isfinite, 'a number; below 0 it is what the method wants'),
     *map(share, (
         'train.gbce_t', 'train.mask_prob', 'train.mask_last_prob', 'train.negative_popularity', 'evaluate.cold_items',
         'evaluate.cold_users')),

@@ -148,7 +148,14 @@ def _as_reported(stages: dict[str, dict[str, Any]], workdir: pathlib.Path,
 def prepare_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Knowledge:
     """Runs the stages before training: prepare, and for methods with text describe, encode and retrieve."""
     with artefacts.lock(folder):
-        return _prepare_knowledge(config, folder)
+        return _prepare_knowledge(settled(config), folder)
+
+
+def settled(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """The config with what it leaves to the method: `retrieve.smoothing`."""
+    if config.retrieve.smoothing >= 0:
+        return config
+    return changed(config, {'retrieve.smoothing': methods.named(config.model.method).default_smoothing})
 
 
 def refresh_knowledge(config: ml_collections.ConfigDict, folder: pathlib.Path,

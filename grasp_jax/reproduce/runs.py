@@ -16,7 +16,7 @@ from grasp_jax.common.errors import UserError
 from grasp_jax.config import changed, old_keys, recipes
 from grasp_jax.evaluation.report import load_report, of_seeds
 from grasp_jax.models.spec import model_spec
-from grasp_jax.pipeline.stages import prepare_knowledge, run_on, run_pipeline
+from grasp_jax.pipeline.stages import prepare_knowledge, run_on, run_pipeline, settled
 from grasp_jax.reproduce.grid import Cell
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.seeds import claim_run, finished_seeds
@@ -206,6 +206,7 @@ def _odd_one(stated: Mapping[pathlib.Path, Any]) -> tuple[pathlib.Path, pathlib.
 def stages_of(config: ml_collections.ConfigDict, folder: pathlib.Path) -> pathlib.Path:
     """The folder of prepared data and tables that all cells with the same ones share; other tables would push them
     out of it."""
+    config = settled(config)
     what = {section: old_keys.first_named(section, config[section].to_dict())
             for section in ('data', 'text', 'encode', 'retrieve')}
     return folder.parent / 'stages' / artefacts.fingerprint('stages', what, [])[:8]

@@ -70,7 +70,7 @@ def stage_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
       config: the section `retrieve`.
     """
     found = old_keys.first_named('retrieve', config.to_dict())
-    if found['smoothing']:
+    if found['smoothing'] > 0:
         return {**found, 'mended': True}
     del found['smoothing']
     return found
@@ -83,7 +83,7 @@ def room_of_tables(items: np.ndarray, users: np.ndarray, smoothing: float) -> in
       >>> room_of_tables(np.zeros((11, 4), np.float32), np.zeros((5, 4), np.float32), smoothing=0.0)
       256
     """
-    mended = 2 * items.nbytes + 8 * items.size if smoothing else 0  # two of them for a while, in float32
+    mended = 2 * items.nbytes + 8 * items.size if smoothing > 0 else 0  # two of them for a while, in float32
     return items.nbytes + users.nbytes + mended
 
 
@@ -94,10 +94,10 @@ def searched_items(dataset: Dataset, items: np.ndarray, smoothing: float,
     Args:
       dataset: the prepared data set.
       items: [m + 1, E], of the stage `encode`.
-      smoothing: `retrieve.smoothing`; 0: the table is `items`.
+      smoothing: `retrieve.smoothing`; 0 or below: the table is `items`.
       folder: of the stage `retrieve`, which smoothing writes into.
     """
-    if not smoothing:
+    if smoothing <= 0:
         return items, {}
     facts = wrong_texts.write_mended(dataset, items, smoothing, folder)
     return np.load(folder / vector_files.ITEMS_SMOOTHED, mmap_mode='r', allow_pickle=False), {'texts': facts}

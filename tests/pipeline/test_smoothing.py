@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from grasp_jax.evaluation.against_baselines import FOLDER
-from grasp_jax.pipeline.stages import prepare_knowledge, refresh_knowledge, run_pipeline
+from grasp_jax.pipeline.stages import prepare_knowledge, refresh_knowledge, run_pipeline, settled
 from grasp_jax.retrieval import bought_together, exact, neighbours, wrong_texts
 from grasp_jax.serving import bundle
 from grasp_jax.serving.assets import open_folder
@@ -50,6 +50,14 @@ def test_without_smoothing_the_stage_is_what_it_was_before_there_was_such_a_sett
     manifest = json.loads((tmp_path / 'retrieve' / 'manifest.json').read_text())
     assert 'smoothing' not in manifest['config']
     assert not (tmp_path / 'retrieve' / 'items_smoothed.npy').exists()
+
+
+@pytest.mark.parametrize(('method', 'asked', 'smoothed'), [
+    ('grasp_mixture', -1.0, True), ('grasp_mixture', 0.0, False), ('grasp_id', -1.0, False), ('grasp_id', 1.0, True)])
+def test_the_method_says_whether_vectors_are_smoothed_unless_the_config_does(method, asked, smoothed):
+    config = tiny_config('.', **{**SETTINGS, 'model__method': method}, retrieve__smoothing=asked)
+    assert neighbours.stage_settings(settled(config).retrieve).get('smoothing', 0.0) == smoothed
+    assert config.retrieve.smoothing == asked
 
 
 def test_a_run_on_smoothed_vectors_is_served_bundled_and_refreshed(data, tmp_path, monkeypatch):

@@ -36,6 +36,7 @@ class Method(abc.ABC):
       further_weight: of the states of these views in a score; their loss is of states at full weight.
       projects_vectors: whether `encoder.content_kernel` starts from the items' principal components.
       views_learn_apart: whether each view has the recipe's loss for itself; else their scores are added first.
+      default_smoothing: of `retrieve.smoothing`, where the config leaves it to the method.
       default_auxiliary_weight: of its own loss, as in its paper; 0: it has none.
       settings: keys of the `model` section, beside those of every method, that its trained parameters depend on.
       colour: in plots where each method has its own, a key of `evaluation.plots.PALETTE`.
@@ -55,6 +56,7 @@ class Method(abc.ABC):
     further_weight: ClassVar[float] = 1.0
     projects_vectors: ClassVar[bool] = False
     views_learn_apart: ClassVar[bool] = False
+    default_smoothing: ClassVar[float] = 0.0
     default_auxiliary_weight: ClassVar[float] = 0.0
     settings: ClassVar[tuple[str, ...]] = ()
     colour: ClassVar[str] = 'plum'

@@ -85,6 +85,7 @@ class GRASPMixture(Method):
     num_views, further_views = 2, 1
     further_weight = 0.5  # by itself it would weigh more than it adds to what the others know
     views_learn_apart = True
+    default_smoothing = 1.0
     projects_vectors = True
     settings = ('fusion_size', 'gate_space', 'use_similar', 'use_global')
 
