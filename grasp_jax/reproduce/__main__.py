@@ -114,7 +114,8 @@ def _what() -> tuple[str, list[grid.Cell]]:
         known = list(grid.corruptions(dataset))
         _require_known('kinds', _KINDS.value, known)
         shares = sorted({*map(int, _SHARES.default), *map(int, _SHARES.value)})
-        name, cells = f'robustness{of_backbone}', grid.robustness(dataset, known, shares, backbone)
+        name, cells = f'robustness{of_backbone}', grid.robustness(
+            dataset, known, shares, backbone, _RECIPE.value)
     elif _TABLE.value == '4':
         name, cells = 'table4', grid.ablation(dataset, _RECIPE.value)
     else:

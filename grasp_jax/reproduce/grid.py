@@ -129,7 +129,13 @@ def leaks() -> list[Cell]:
             for gate, space in spaces.items() for context, (label, change) in contexts.items()]
 
 
-def robustness(dataset: str, kinds: Sequence[str], shares: Sequence[int], backbone: str = 'sasrec') -> list[Cell]:
+# Methods of the hallucination curve, by recipe.
+_OTHERS = ('none', 'llm_init', 'llm_esr')
+_CURVES = {'paper': (*_OTHERS, 'grasp'), 'strong': (*_OTHERS, 'grasp_mixture')}
+
+
+def robustness(dataset: str, kinds: Sequence[str], shares: Sequence[int], backbone: str = 'sasrec',
+               recipe: str = 'paper') -> list[Cell]:
     """The hallucination curve: methods on one backbone, retrained on texts of which a share is wrong.
 
     A method that does not read the texts that are wrong has its clean run at every share; one that reads items' texts
@@ -140,13 +146,14 @@ def robustness(dataset: str, kinds: Sequence[str], shares: Sequence[int], backbo
       kinds: which texts and how, as 'users_swap'; keys of `corruptions(dataset)`.
       shares: percent of the entities.
       backbone: a key of `BACKBONES`.
+      recipe: of training; the strong one has the mixture for GRASP.
     """
     cells = []
     for kind in kinds:
         for share in (0, *(share for share in shares if share)):
-            for cell in overall(dataset):
+            for cell in overall(dataset, recipe):
                 method = cell.settings['model.method']
-                if cell.group != BACKBONES[backbone] or method not in ('none', 'llm_init', 'llm_esr', 'grasp'):
+                if cell.group != BACKBONES[backbone] or method not in _CURVES[recipe]:
                     continue
                 met = _met(cell, kind) if share else None
                 name = f'{cell.name}_{met}_{share}' if met else cell.name

@@ -9,6 +9,7 @@ import ml_collections
 from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
 from grasp_jax.evaluation.report_markdown import BACKBONES
+from grasp_jax.models.spec import model_spec
 from grasp_jax.ranking.metrics import PROTOCOLS
 from grasp_jax.reproduce import case_study, plots, published, robustness, runs, tables
 from grasp_jax.reproduce.grid import Cell, wrong_texts
@@ -114,14 +115,19 @@ def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
         robustness.plot(rows, protocol, title, picture)
         parts += [f'### {protocol.capitalize()} protocol', f'![{title}, {protocol} protocol]({picture.name})',
                   robustness.as_markdown(rows, protocol)]
-    gates = []
+    gates, trust = [], []
     for line in rows:
         if line.cell.ours and 'encode.corrupt.target' in line.cell.settings:  # else it is not said whose text is wrong
             config = runs.config_of(line.cell, base, recipe, line.report['seeds'], changes)
-            gates.append((line.cell, robustness.measure_gates(config, folder / line.cell.name,
-                                                              runs.stages_of(config, folder))))
+            stages = runs.stages_of(config, folder)
+            if model_spec(config, num_items=1).gated:
+                gates.append((line.cell, robustness.measure_gates(config, folder / line.cell.name, stages)))
+            elif found := robustness.measure_trust(config, folder / line.cell.name, stages):
+                trust.append((line.cell, found))
     if gates:
         parts += ['### Gates where a text is wrong and where it is right', robustness.gates_as_markdown(gates)]
+    if trust:
+        parts += ['### How wrong texts of items are told from right ones', robustness.trust_as_markdown(trust)]
     artefacts.write_text(target.with_suffix('.csv'), tables.as_csv(rows, robustness.COLUMNS, robustness.corruption))
     artefacts.write_text(target.with_suffix('.md'), '\n\n'.join(parts) + '\n')
     return target.with_suffix('.md')

@@ -6,6 +6,7 @@ from typing import Any
 
 import ml_collections
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
 from grasp_jax.common import artefacts
 from grasp_jax.evaluation import gates
@@ -16,10 +17,11 @@ from grasp_jax.models import methods
 from grasp_jax.reproduce import runs
 from grasp_jax.reproduce.grid import Cell, wrong_texts
 from grasp_jax.reproduce.tables import Line, number, value
+from grasp_jax.retrieval import wrong_texts as trust_in_texts
 from grasp_jax.vectors.corruption import CORRUPTED
 
 COLUMNS = ('N@10', 'tail_item:N@10', 'head_item:N@10')
-GATES = 'gates.json'
+GATES, TRUST = 'gates.json', 'trust.json'
 _OVER = ('all candidates', 'the next item')
 
 
@@ -53,6 +55,42 @@ def measure_gates(config: ml_collections.ConfigDict, workdir: pathlib.Path, stag
                             _OVER[1]: gates.of_groups(found[:, :1], items[:, :1] > 0, group[:, :1])}
     artefacts.write_json(path, result)
     return result
+
+
+def measure_trust(config: ml_collections.ConfigDict, workdir: pathlib.Path,
+                  stages: pathlib.Path) -> dict[str, float | None]:
+    """How well trust in the texts of items tells wrong ones from right ones, of the first seed; kept in `trust.json` in
+    its folder.
+
+    Args:
+      config, workdir, stages: as in `measure_gates`.
+
+    Returns:
+      `wrong`, the share that was made wrong; `estimate`, `wrong_texts.share_wrong`; `auc`, the chance that a right text
+      is trusted more than a wrong one, None where all are wrong. Nothing where no text of an item was made wrong, or
+      none was looked for.
+    """
+    path = workdir / f'seed{config.train.seeds[0]}' / TRUST
+    if path.exists():
+        kept: dict[str, float | None] = artefacts.read_json(path)
+        return kept
+    mask, trust = stages / 'encode' / CORRUPTED['items'], stages / 'retrieve' / trust_in_texts.TRUST
+    if not (mask.exists() and trust.exists()):
+        return {}
+    wrong, trusted = np.load(mask, allow_pickle=False), np.load(trust, allow_pickle=False)[1:]
+    facts = artefacts.read_json(stages / 'retrieve' / artefacts.MANIFEST)['facts']['texts']
+    found = {'wrong': float(wrong.mean()), 'estimate': facts['share_wrong'],
+             'auc': None if wrong.all() else float(roc_auc_score(~wrong, trusted))}
+    artefacts.write_json(path, found)
+    return found
+
+
+def trust_as_markdown(found: Sequence[tuple[Cell, dict[str, Any]]]) -> str:
+    """The share of wrong texts, its estimate, and the AUC of trust, a row for each run."""
+    rows = [['texts', 'method', 'wrong', 'estimate', 'AUC of trust']]
+    rows += [[cell.group.replace('_', ' '), cell.label, f'{each["wrong"]:.0%}', f'{each["estimate"]:.0%}',
+              '-' if each['auc'] is None else number(each['auc'], '.3f')] for cell, each in found]
+    return markdown(rows, 2)
 
 
 def corruption(cell: Cell) -> dict[str, str | int]:

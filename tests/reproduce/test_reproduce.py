@@ -192,6 +192,27 @@ def test_gates_are_looked_at_only_where_it_is_known_whose_text_is_wrong(tmp_path
     assert "the paper's figure" not in text
 
 
+def test_trust_tells_wrong_texts_of_items_under_the_strong_recipe(tmp_path, monkeypatch):
+    cells = grid.robustness('demo', ['items_swap'], (50,), recipe='strong')
+    base = runs.load_config(str(ROOT / 'configs/demo.py'))
+    mixed = [cell for cell in cells if cell.settings['model.method'] == 'grasp_mixture']
+    assert [cell.name for cell in mixed] == ['sasrec_grasp_mixture', 'sasrec_grasp_mixture_items_swap_50']
+    stages = tmp_path / 'stages'
+    for cell in mixed:
+        finished(tmp_path, cell.name, 1, seeds=(1,))
+    monkeypatch.setattr(runs, 'stages_of', lambda *_: stages)
+    for name in ('encode', 'retrieve'):
+        (stages / name).mkdir(parents=True)
+    np.save(stages / 'encode' / 'items_corrupted.npy', np.array([True, True, False, False]))
+    np.save(stages / 'retrieve' / 'item_trust.npy', np.array([0.5, 0.1, 0.7, 0.6, 0.9], np.float32))
+    (stages / 'retrieve' / 'manifest.json').write_text(json.dumps({'facts': {'texts': {'share_wrong': 0.43}}}))
+    shared = cells, base, 'strong', (1,), {}, tmp_path, tmp_path / 'curve'
+    row = '| items swap, 50% | GRASP mixed with ids | 50% | 43% | 0.750 |'  # 3 of 4 pairs are in the right order
+    assert row in results.write_robustness(*shared).read_text()
+    shutil.rmtree(stages)
+    assert row in results.write_robustness(*shared).read_text(), 'it is kept beside the run'
+
+
 @pytest.mark.slow
 def test_what_is_left_is_a_share_of_the_clean_figure(tmp_path):
     cells, base = grid.robustness('demo', ['items_noise'], (50,)), runs.load_config(str(ROOT / 'configs/demo.py'))
