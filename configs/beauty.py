@@ -11,14 +11,13 @@ downloaded.
 
 import ml_collections
 
-from grasp_jax.config import default
+from grasp_jax.config import of_variant
 
 
 def get_config(variant: str = 'lsa') -> ml_collections.ConfigDict:
     """The config of a variant: lsa, minilm or paper, and after a comma the recipe, paper or strong; or say
     --recipe=strong."""
-    variant, _, recipe = variant.partition(',')
-    config = default(recipe)
+    variant, config = of_variant(variant, ('lsa', 'minilm', 'paper'))
     config.data.update({'name': 'amazon_beauty_5core', 'category': 'Beauty', 'filter': 'k_core'})
     config.text.domain = 'beauty'
     # The paper's borders between head and tail.
@@ -30,6 +29,4 @@ def get_config(variant: str = 'lsa') -> ml_collections.ConfigDict:
             'user_vectors': 'user_embeddings_minilm.npy', 'user_ids': 'user_ids.txt'})
     elif variant == 'paper':
         config.data.update({'name': 'amazon_beauty', 'filter': 'one_pass'})
-    elif variant != 'lsa':
-        raise ValueError(f'variant {variant!r}: choose lsa, minilm or paper; a recipe comes behind it, as lsa,strong')
     return config

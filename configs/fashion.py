@@ -9,14 +9,13 @@ downloaded.
 
 import ml_collections
 
-from grasp_jax.config import default
+from grasp_jax.config import of_variant
 
 
 def get_config(variant: str = 'inter') -> ml_collections.ConfigDict:
     """The config of a variant: inter or raw, and after a comma the recipe, paper or strong; or say
     --recipe=strong."""
-    variant, _, recipe = variant.partition(',')
-    config = default(recipe)
+    variant, config = of_variant(variant, ('inter', 'raw'))
     config.data.name = 'amazon_fashion'
     config.text.domain = 'fashion'
     # The paper's borders between head and tail.
@@ -24,9 +23,7 @@ def get_config(variant: str = 'inter') -> ml_collections.ConfigDict:
     if variant == 'inter':
         config.data.update({'kind': 'inter', 'filter': 'none'})
         config.model.method = 'none'
-    elif variant == 'raw':
+    else:
         config.data.update({'name': 'amazon_fashion_raw', 'layout': '2018', 'category': 'AMAZON_FASHION',
                             'filter': 'one_pass', 'min_user': 3, 'min_item': 2})
-    else:
-        raise ValueError(f'variant {variant!r}: choose inter or raw; a recipe comes behind it, as raw,strong')
     return config

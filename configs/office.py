@@ -10,19 +10,16 @@ Times are places in a history, so that only the order within a user is real.
 
 import ml_collections
 
-from grasp_jax.config import default
+from grasp_jax.config import of_variant
 
 
 def get_config(variant: str = 'both') -> ml_collections.ConfigDict:
     """The config of a variant: both or title, and after a comma the recipe, paper or strong; or say
     --recipe=strong."""
-    variant, _, recipe = variant.partition(',')
-    config = default(recipe)
+    variant, config = of_variant(variant, ('both', 'title'))
     config.data.update({'name': 'amazon_office_5core', 'kind': 'table', 'interactions_file': 'interactions.csv.gz',
                         'items_file': 'items.jsonl.gz', 'filter': 'k_core', 'min_user': 5, 'min_item': 5})
     config.text.domain = 'shop'
     if variant == 'title':
         config.text.leave_out = 'description,brand'
-    elif variant != 'both':
-        raise ValueError(f'variant {variant!r}: choose both or title; a recipe comes behind it, as title,strong')
     return config

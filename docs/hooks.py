@@ -25,7 +25,8 @@ API: dict[str, dict[str, list[str]]] = {
             'titles'],
         'grasp_jax.common.errors.UserError': []},
     'Configs and runs': {
-        'grasp_jax.config.settings.default': [], 'grasp_jax.config.settings.changed': [],
+        'grasp_jax.config.settings.default': [], 'grasp_jax.config.settings.of_variant': [],
+        'grasp_jax.config.settings.changed': [],
         'grasp_jax.pipeline.stages.run_pipeline': [], 'grasp_jax.evaluation.report.load_report': []},
     'Data': {
         'grasp_jax.data.table_files.read_table': [], 'grasp_jax.data.dataset.load': [],

@@ -4,7 +4,7 @@ Each section is read by the stage of its name. Command line: `--config.model.bac
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -33,6 +33,29 @@ def default(recipe: str = '', usual: str = 'paper') -> ml_collections.ConfigDict
     config = ml_collections.ConfigDict(_sections())
     recipes.apply(config, recipes.agreed(recipe) or usual)
     return config.lock()
+
+
+def of_variant(text: str, names: Sequence[str]) -> tuple[str, ml_collections.ConfigDict]:
+    """What stands behind the colon of --config, as `title,strong`: one of a config's variants, and the `default` of the
+    recipe behind the comma.
+
+    Args:
+      text: what stands there.
+      names: of the variants.
+
+    Raises:
+      ValueError: there is no such variant or recipe.
+
+    Example:
+      >>> variant, config = of_variant('title,strong', ('both', 'title'))
+      >>> variant, config.train.recipe
+      ('title', 'strong')
+    """
+    variant, _, recipe = text.partition(',')
+    if variant not in names:
+        known = f'{", ".join(names[:-1])} or {names[-1]}'
+        raise ValueError(f'variant {variant!r}: choose {known}; a recipe comes behind it, as {names[0]},strong')
+    return variant, default(recipe)
 
 
 def changed(config: ml_collections.ConfigDict, settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
