@@ -17,6 +17,7 @@ from grasp_jax.benchmark import evaluation, retrieval, serving, training, worklo
 from grasp_jax.benchmark.workload import Size
 from grasp_jax.common import artefacts
 from grasp_jax.evaluation.plots import BLUE, GREY, figure_of, panel_of, save
+from grasp_jax.models import methods
 
 JSON, MARKDOWN, PICTURE, TRACES = 'device.json', 'device.md', 'device.png', 'traces'
 _BACKBONES = ('sasrec', 'bert4rec', 'gru4rec')
@@ -113,7 +114,7 @@ class _Data:
 
     def tables(self, method: str) -> Any:
         """Its vectors; none for a method that reads none."""
-        if method == 'none':
+        if not methods.named(method).uses_vectors:
             return None
         if self._tables is None:
             self._tables = workload.tables_of(self._size)

@@ -72,6 +72,9 @@ class AuxiliaryInputs(NamedTuple):
     similar: tuple[Inputs, ...] = ()
 
 
+VIEW_WEIGHTS = 'view_weights'  # among parameters that rank
+
+
 class Recommender(nn.Module):
     """Item encoder + backbone + scoring."""
 
@@ -119,7 +122,15 @@ class Recommender(nn.Module):
         inputs, further = jnp.split(inputs, [self.spec.num_views * self.spec.hidden_size], -1)
         states = self._backbone_states(inputs, packed, visible, train, ends)
         further = self.spec.facts.further_states(self, further, packed.position, visible)
-        return jnp.concatenate([states, further if ends is None else ends.pick(further)], -1)
+        return self._weighed(jnp.concatenate([states, further if ends is None else ends.pick(further)], -1))
+
+    def _weighed(self, states: jax.Array) -> jax.Array:
+        """States [..., V * H] by the weights of views [V], which parameters hold that rank (`view_weights.weighed`)."""
+        if not self.has_variable('params', VIEW_WEIGHTS):
+            return states
+        weights: jax.Array = self.get_variable('params', VIEW_WEIGHTS)
+        each = jnp.repeat(weights, self.spec.hidden_size)
+        return states * jnp.broadcast_to(each, states.shape)
 
     def _backbone_states(self, inputs: jax.Array, packed: PackedRows, visible: jax.Array, train: bool,
                          ends: LastPositions | None) -> jax.Array:

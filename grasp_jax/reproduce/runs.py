@@ -18,6 +18,7 @@ from grasp_jax.evaluation.report import load_report, of_seeds
 from grasp_jax.models.spec import model_spec
 from grasp_jax.pipeline.stages import prepare_knowledge, run_on, run_pipeline, settled
 from grasp_jax.reproduce.grid import Cell
+from grasp_jax.training import view_weights
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.seeds import claim_run, finished_seeds
 from grasp_jax.training.state import ranked_params
@@ -235,7 +236,8 @@ def restored(config: ml_collections.ConfigDict, workdir: pathlib.Path,
         best = checkpoints.best()
         if best is None:
             raise missing
-        return run, ranked_params(train_spec(config), checkpoints.load(best.epoch, run.state_shapes(seed), run.mesh))
+        params = ranked_params(train_spec(config), checkpoints.load(best.epoch, run.state_shapes(seed), run.mesh))
+    return run, view_weights.weighed(run.model.spec, params, folder=folder.parent)
 
 
 def is_done(workdir: pathlib.Path) -> bool:

@@ -27,6 +27,7 @@ from grasp_jax.models import methods
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import ModelSpec, model_spec
 from grasp_jax.retrieval.neighbours import ITEM_NEIGHBOURS
+from grasp_jax.training import view_weights
 from grasp_jax.training.checkpoints import Checkpoints
 from grasp_jax.training.seeds import finished_seeds
 from grasp_jax.training.state import TrainState, init_state
@@ -187,7 +188,7 @@ def _best_params(folder: pathlib.Path, seed: int, config: ml_collections.ConfigD
             raise missing
         mesh = make_mesh((1, 1), jax.devices()[:1])
         state = checkpoints.load(best.epoch, parameter_shapes(config, known), mesh)
-    params = ranked_on_host(train_spec(config), state)
+    params = view_weights.weighed(known.spec, ranked_on_host(train_spec(config), state), folder=folder)
     return require_finite(params, where), best.epoch + 1
 
 

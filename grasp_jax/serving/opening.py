@@ -19,6 +19,7 @@ from grasp_jax.config import saved_config
 from grasp_jax.serving import stablehlo
 from grasp_jax.serving.assets import BUNDLE, Assets, parameter_shapes, read_stages, require_finite
 from grasp_jax.texts import domains
+from grasp_jax.training import view_weights
 
 LOG = logging.getLogger(__name__)
 FORMAT = 1
@@ -72,7 +73,8 @@ def _open(path: pathlib.Path, seed: int | None) -> Assets:
         config.text.domain = str(path / config.text.domain)
     known = read_stages(path, path, config, (manifest['seed'], (manifest['seed'],)))
     _require_sound(known)
-    shapes = stablehlo.flat(stablehlo.ranking(known.spec, parameter_shapes(config, known).params))
+    shapes = view_weights.weighed(known.spec, parameter_shapes(config, known).params)
+    shapes = stablehlo.flat(stablehlo.ranking(known.spec, shapes))
     if expired(manifest):
         LOG.warning('%s: %s is promised to run until %s only; the bundle serves all the same, export it anew for '
                     'others', path, SCORER, manifest['scorer']['expires'])

@@ -14,7 +14,7 @@ from grasp_jax.distributed import processes
 from grasp_jax.ranking import windows
 from grasp_jax.ranking.evaluator import Evaluator
 from grasp_jax.ranking.metrics import Ranks, summary, with_hits
-from grasp_jax.training import growing, sinks, warm_start
+from grasp_jax.training import growing, sinks, view_weights, warm_start
 from grasp_jax.training.checkpoints import Best, Checkpoints, Damaged, Interrupted
 from grasp_jax.training.epoch_bar import EpochBar
 from grasp_jax.training.epochs import NO_LOSSES, Epochs
@@ -120,17 +120,37 @@ def _stop(interrupted: Interrupted, epoch: int, state: TrainState, losses: np.nd
                          'from there')
 
 
+def choose_view_weights(run: TrainingSetup, seed: int, folder: pathlib.Path, best: Best) -> None:
+    """Chooses how much each view counts, on validation, where the method has views that learn apart, unless that is
+    done; all processes together."""
+    spec, protocol = run.model.spec, run.config.evaluate.selection_protocol
+    if not spec.facts.views_learn_apart or processes.agree(
+            processes.one_after_another(lambda: view_weights.is_chosen(folder, best.epoch))):
+        return
+    params, validate = _best_params(run, seed, folder, best), run.evaluator('valid')
+    wanted = _wanted(run, validate.users, 'valid')
+    found = view_weights.choose(spec, lambda weights: _validate(
+        validate, wanted, view_weights.weighed(spec, params, weights), protocol)[0])
+    processes.one_after_another(
+        lambda: view_weights.write(folder, best.epoch, found) if processes.is_writer() else None)
+
+
 def test_ranks(run: TrainingSetup, seed: int, folder: pathlib.Path,
                best: Best, depth: int = 0) -> tuple[Ranks, np.ndarray]:
     """Ranks the test items once, under both protocols, with the best checkpoint of a trained folder; beside the ranks
     stand the best items int32 [v, depth] of each user."""
+    params = view_weights.weighed(run.model.spec, _best_params(run, seed, folder, best), folder=folder)
+    ranks, lists = run.evaluator('test').ranks_and_lists(params, True, depth)
+    return with_hits(ranks, lists, _wanted(run, ranks.users, 'test')), lists
+
+
+def _best_params(run: TrainingSetup, seed: int, folder: pathlib.Path, best: Best) -> Any:
     with Checkpoints(folder / 'checkpoints') as checkpoints:
         try:
             state = checkpoints.load(best.epoch, run.state_shapes(seed), run.mesh)
         except Damaged as error:
             raise UserError(f'{error}; it is the best one, so delete {folder} to train this seed anew') from error
-    ranks, lists = run.evaluator('test').ranks_and_lists(ranked_params(train_spec(run.config), state), True, depth)
-    return with_hits(ranks, lists, _wanted(run, ranks.users, 'test')), lists
+    return ranked_params(train_spec(run.config), state)
 
 
 def _wanted(run: TrainingSetup, users: np.ndarray, split: Split) -> windows.Wanted | None:

@@ -15,7 +15,7 @@ from grasp_jax.ranking.lists import Lists, depth_of, save_lists
 from grasp_jax.ranking.metrics import RANKS_FILE, finished_seeds, load_ranks, save_ranks
 from grasp_jax.training import growing, warm_start
 from grasp_jax.training.checkpoints import Best, Checkpoints
-from grasp_jax.training.loop import test_ranks, train
+from grasp_jax.training.loop import choose_view_weights, test_ranks, train
 from grasp_jax.training.training_setup import TrainingSetup
 
 __all__ = ['claim_run', 'finished_seeds', 'train_and_test']
@@ -96,6 +96,7 @@ def _train_and_test(run: TrainingSetup, seed: int, folder: pathlib.Path, inputs:
     if processes.agree(processes.one_after_another(lambda: growing.is_ranked(folder, best.epoch))):
         _complete_lists(run, seed, folder, depth)  # it went on, and its best epoch is still the one of before
         return folder
+    choose_view_weights(run, seed, folder, best)
     ranks, items = test_ranks(run, seed, folder, best, depth)
     if processes.is_writer():
         growing.forget_best(folder)

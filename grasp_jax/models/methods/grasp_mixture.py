@@ -2,7 +2,8 @@
 
 Ids remember what was bought together, texts tell what is alike. In one sum of both (`grasp_id`) the ids soon explain
 the training data, and the texts learn no more. Here each view has states and a loss of its own, and so learns to
-predict by itself. An item's score is the sum of the views' scores, which multiplies the chances that they stand for.
+predict by itself. An item's score is the sum of the views' scores, which multiplies the chances that they stand for;
+validation chooses what each view counts (`training.view_weights`).
 
 - `embedding`: ids, which start from the items' vectors; the backbone encodes them.
 - `text`: GRASP's representation without gates (Eq. 5); the same backbone encodes it.
