@@ -123,14 +123,17 @@ def _stop(interrupted: Interrupted, epoch: int, state: TrainState, losses: np.nd
 def choose_view_weights(run: TrainingSetup, seed: int, folder: pathlib.Path, best: Best) -> None:
     """Chooses how much each view counts, on validation, where the method has views that learn apart, unless that is
     done; all processes together."""
-    spec, protocol = run.model.spec, run.config.evaluate.selection_protocol
+    spec = run.model.spec
     if not spec.facts.views_learn_apart or processes.agree(
             processes.one_after_another(lambda: view_weights.is_chosen(folder, best.epoch))):
         return
     params, validate = _best_params(run, seed, folder, best), run.evaluator('valid')
-    wanted = _wanted(run, validate.users, 'valid')
-    found = view_weights.choose(spec, lambda weights: _validate(
-        validate, wanted, view_weights.weighed(spec, params, weights), protocol)[0])
+
+    def value_of(weights: view_weights.Weights) -> view_weights.Value:
+        ranks, _ = validate.ranks_and_lists(view_weights.weighed(spec, params, weights), True, 0)
+        return summary(ranks, 'sampled', (10,))['NDCG@10'], summary(ranks, 'full', (10,))['NDCG@10']
+
+    found = view_weights.choose(spec, value_of)
     processes.one_after_another(
         lambda: view_weights.write(folder, best.epoch, found) if processes.is_writer() else None)
 

@@ -24,7 +24,7 @@ def tried_by(value_of):
 
     def value(weights):
         calls.append(weights)
-        return value_of(*weights)
+        return value_of(*weights), value_of(*weights)
 
     return view_weights.choose(MIXTURE.spec, value), calls
 
@@ -36,9 +36,15 @@ def test_the_best_weights_are_found_one_after_the_other():
     assert found['tried'][0]['weights'] == (1.0, 1.0, 1.0)
 
 
+def test_both_protocols_count():
+    sampled, full = {0.6: 0.5}, {0.6: 0.03, 1.4: 0.06}  # more of one for much less of the other
+    found = view_weights.choose(MIXTURE.spec, lambda weights: (sampled.get(weights[0], 0.4), full.get(weights[0], 0.05)))
+    assert found['weights'] == (1.4, 0.6, 1.0)
+
+
 def test_equal_weights_stay_where_others_are_hardly_better():
-    assert tried_by(lambda ids, *_: 0.1 + 0.0004 * (ids == 0.4))[0]['weights'] == (1.0, 1.0, 1.0)
-    assert tried_by(lambda ids, *_: 0.1 + 0.0006 * (ids == 0.4))[0]['weights'] == (0.4, 1.6, 1.0)
+    assert tried_by(lambda ids, *_: 0.1 + 0.0001 * (ids == 0.4))[0]['weights'] == (1.0, 1.0, 1.0)
+    assert tried_by(lambda ids, *_: 0.1 + 0.0003 * (ids == 0.4))[0]['weights'] == (0.4, 1.6, 1.0)
 
 
 def test_weights_multiply_the_states_of_their_views_and_training_has_none():
@@ -67,9 +73,9 @@ def test_what_ranks_reads_the_weights_of_the_best_epoch(tmp_path, monkeypatch):
     kept = json.loads((seed / 'view_weights.json').read_text())
     best = max(read_metrics(seed), key=lambda line: line['valid_ndcg10'])
     assert kept['epoch'] == best['epoch']
-    assert kept['tried'][0]['valid_ndcg10'] == pytest.approx(best['valid_ndcg10'], abs=1e-6), 'what training saw'
-    assert max(each['valid_ndcg10'] for each in kept['tried']) == next(
-        each['valid_ndcg10'] for each in kept['tried'] if each['weights'] == kept['weights'])
+    assert kept['tried'][0]['full_ndcg10'] == pytest.approx(best['valid_ndcg10'], abs=1e-6), 'what training saw'
+    values = {tuple(each['weights']): each['sampled_ndcg10'] * each['full_ndcg10'] for each in kept['tried']}
+    assert values[tuple(kept['weights'])] == max(values.values())
 
     params = open_folder(tmp_path / 'run').params
     np.testing.assert_array_equal(params['view_weights'], np.array(kept['weights'], np.float32))
