@@ -40,7 +40,7 @@ def choose(spec: ModelSpec, value_of: Callable[[Weights], Value]) -> dict[str, A
       value_of: validation NDCG@10 with some weights, sampled and full.
 
     Returns:
-      `weights`, the chosen ones; `tried`, a list of `weights`, `sampled_ndcg10` and `full_ndcg10`, the equal ones first.
+      `weights`, the chosen ones; `tried`, a list of `weights`, `sampled_ndcg10` and `full_ndcg10`, equal ones first.
     """
     tried: dict[Weights, Value] = {}
 

@@ -38,7 +38,7 @@ def test_the_best_weights_are_found_one_after_the_other():
 
 def test_both_protocols_count():
     sampled, full = {0.6: 0.5}, {0.6: 0.03, 1.4: 0.06}  # more of one for much less of the other
-    found = view_weights.choose(MIXTURE.spec, lambda weights: (sampled.get(weights[0], 0.4), full.get(weights[0], 0.05)))
+    found = view_weights.choose(MIXTURE.spec, lambda some: (sampled.get(some[0], 0.4), full.get(some[0], 0.05)))
     assert found['weights'] == (1.4, 0.6, 1.0)
 
 
