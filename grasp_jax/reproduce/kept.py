@@ -34,7 +34,7 @@ from grasp_jax.ranking.metrics import PROTOCOLS, RANKS_FILE, UNMASKED
 from grasp_jax.training.metrics_log import METRICS_FILE
 
 INDEX, RANKS, METRICS, RECORDS = 'runs.csv', 'ranks.npz', 'metrics.jsonl.gz', 'records.json.gz'
-_RECORDS = (artefacts.MANIFEST, 'report.json', 'gates.json', 'trust.json', 'changes.json')
+_RECORDS = (artefacts.MANIFEST, 'report.json', 'gates.json', 'trust.json', 'view_weights.json', 'changes.json')
 _COLUMNS = ('run', 'commit', 'python', 'jax', 'flax', 'numpy', 'epochs', 'ranks_sha256', 'metrics_sha256')
 _SHARED = ('users', 'targets')  # arrays that many runs have alike
 _RANKS = (*PROTOCOLS, UNMASKED)  # arrays of ranks; others are kept as they are
