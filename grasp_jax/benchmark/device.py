@@ -89,7 +89,7 @@ def _parts(size: Size, options: Options) -> dict[str, list[tuple[str, Callable[[
         'train': [(f'{backbone} {method}', train(size, backbone, method, True))
                   for method, backbone in itertools.product(('grasp', 'none'), _BACKBONES)],
         'strong': [(f'sasrec {method}', train(size, 'sasrec', method, False, 'strong'))
-                   for method in ('none', 'grasp_mixture')],
+                   for method in ('none', 'grasp_id', 'grasp_mixture')],
         'evaluate': [(f'sasrec {method}', rank(method)) for method in ('grasp', 'none')],
         'serve': [('sasrec grasp', lambda: serving.measure(size, None, 'grasp', True))],
         'large': [(f'tables on the {place}', train(large[place], 'sasrec', 'grasp', False)) for place in large],
