@@ -21,6 +21,7 @@ from grasp_jax.models import methods
 
 JSON, MARKDOWN, PICTURE, TRACES = 'device.json', 'device.md', 'device.png', 'traces'
 _BACKBONES = ('sasrec', 'bert4rec', 'gru4rec')
+_STRONG = ('none', 'grasp_id', 'grasp_mixture')  # under the recipe `strong`
 _MORE_METHODS = ('grasp_id', 'grasp_mixture', 'llm_init', 'llm_esr', 'rlmrec')
 _K = 10  # neighbours
 Rows = Iterable[dict[str, Any]]
@@ -89,7 +90,7 @@ def _parts(size: Size, options: Options) -> dict[str, list[tuple[str, Callable[[
         'train': [(f'{backbone} {method}', train(size, backbone, method, True))
                   for method, backbone in itertools.product(('grasp', 'none'), _BACKBONES)],
         'strong': [(f'sasrec {method}', train(size, 'sasrec', method, False, 'strong'))
-                   for method in ('none', 'grasp_id', 'grasp_mixture')],
+                   for method in _STRONG],
         'evaluate': [(f'sasrec {method}', rank(method)) for method in ('grasp', 'none')],
         'serve': [('sasrec grasp', lambda: serving.measure(size, None, 'grasp', True))],
         'large': [(f'tables on the {place}', train(large[place], 'sasrec', 'grasp', False)) for place in large],

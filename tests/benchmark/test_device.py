@@ -27,6 +27,7 @@ def written(rows, folder):
 def test_every_part_is_measured_and_written(tmp_path, monkeypatch):
     monkeypatch.setattr(device, '_BACKBONES', ('gru4rec',))
     monkeypatch.setattr(device, '_MORE_METHODS', ('llm_init',))
+    monkeypatch.setattr(device, '_STRONG', ('grasp_mixture',))
     rows = list(device.measure(TINY, options(tmp_path)))
     assert not [row for row in rows if 'why' in row]
     assert list(dict.fromkeys(row['part'] for row in rows)) == [
