@@ -5,6 +5,7 @@ stops no other. After each row DIR/device.json is written, so that a kill loses 
 """
 
 import dataclasses
+import functools
 import itertools
 import pathlib
 import time
@@ -16,8 +17,9 @@ import jax
 from grasp_jax.benchmark import evaluation, retrieval, serving, training, workload
 from grasp_jax.benchmark.workload import Size
 from grasp_jax.common import artefacts
+from grasp_jax.data.interactions import Interactions
+from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.evaluation.plots import BLUE, GREY, figure_of, panel_of, save
-from grasp_jax.models import methods
 
 JSON, MARKDOWN, PICTURE, TRACES = 'device.json', 'device.md', 'device.png', 'traces'
 _BACKBONES = ('sasrec', 'bert4rec', 'gru4rec')
@@ -78,12 +80,12 @@ def _parts(size: Size, options: Options) -> dict[str, list[tuple[str, Callable[[
         wanted = training.Options(options.rounds, options.steps, reference and options.reference, parts=False,
                                   profile=options.folder / TRACES / f'{recipe}_{which.tables}', recipe=recipe)
         known = data if which is size else _Data(which)
-        return lambda: [training.measure(which, backbone, method, known.interactions, known.tables(method), wanted)]
+        return lambda: [training.measure(which, backbone, method, known.interactions, known.tables, wanted)]
 
     def rank(method: str) -> Callable[[], Rows]:
         users = options.users if options.reference else None
         return lambda: [evaluation.measure(size, 'sasrec', method, data.interactions,
-                                           workload.negatives_of(data.interactions), data.tables(method), users)]
+                                           workload.negatives_of(data.interactions), data.tables, users)]
 
     large = {place: dataclasses.replace(options.large, tables=place) for place in ('device', 'host')}
     return {
@@ -103,23 +105,16 @@ class _Data:
 
     def __init__(self, size: Size):
         self._size = size
-        self._interactions: Any = None
-        self._tables: Any = None
 
-    @property
-    def interactions(self) -> Any:
+    @functools.cached_property
+    def interactions(self) -> Interactions:
         """Its sequences."""
-        if self._interactions is None:
-            self._interactions = workload.interactions_of(self._size)
-        return self._interactions
+        return workload.interactions_of(self._size)
 
-    def tables(self, method: str) -> Any:
-        """Its vectors; none for a method that reads none."""
-        if not methods.named(method).uses_vectors:
-            return None
-        if self._tables is None:
-            self._tables = workload.tables_of(self._size)
-        return self._tables
+    @functools.cached_property
+    def tables(self) -> FrozenVectors:
+        """Its vectors."""
+        return workload.tables_of(self._size)
 
 
 def _peak() -> int | None:

@@ -25,8 +25,8 @@ from grasp_jax.retrieval.neighbours import (
     ITEM_NEIGHBOURS,
     USER_NEIGHBOURS,
     groups_of,
+    items_to_search,
     room_of_tables,
-    searched_items,
     write_neighbours,
 )
 from grasp_jax.texts import domains
@@ -262,7 +262,7 @@ def retrieve(known: PreviousStages, dataset: Dataset, encode_folder: pathlib.Pat
     items, users = vector_files.load_vectors(encode_folder, dataset.interactions.num_users,
                                              dataset.interactions.num_items)
     disk.require(folder, room_of_tables(items, users, settings.smoothing), 'retrieve', _ROOM)
-    items, texts = searched_items(dataset, items, settings.smoothing, folder)
+    items, texts = items_to_search(dataset, items, settings.smoothing, folder)
     before = {'items': vector_files.searched_items(known.folder), 'users': known.folder / 'encode' / vector_files.USERS}
     for name, vectors, ids, attributes, old_attributes, lists, offset in (
             ('items', items[1:], dataset.item_ids, dataset.item_attributes, known.dataset.item_attributes,

@@ -127,7 +127,7 @@ def write_robustness(cells: Sequence[Cell], base: ml_collections.ConfigDict, rec
     if gates:
         parts += ['### Gates where a text is wrong and where it is right', robustness.gates_as_markdown(gates)]
     if trust:
-        parts += ['### How wrong texts of items are told from right ones', robustness.trust_as_markdown(trust)]
+        parts += ['### How well trust finds wrong texts of items', robustness.trust_as_markdown(trust)]
     artefacts.write_text(target.with_suffix('.csv'), tables.as_csv(rows, robustness.COLUMNS, robustness.corruption))
     artefacts.write_text(target.with_suffix('.md'), '\n\n'.join(parts) + '\n')
     return target.with_suffix('.md')

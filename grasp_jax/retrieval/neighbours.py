@@ -54,7 +54,7 @@ def retrieve(dataset: Dataset, encode_folder: pathlib.Path, config: ml_collectio
     room = room_of_tables(items, users, settings.smoothing)
     disk.require(folder, room + 4 * settings.pca_dim * (len(items) + len(users)), 'retrieve',
                  'make room or choose a --workdir on another disk')
-    items, texts = searched_items(dataset, items, settings.smoothing, folder)
+    items, texts = items_to_search(dataset, items, settings.smoothing, folder)
     kept = artefacts.unfinished(folder)
     item_ids, item_facts = _search(items[1:], settings, item_groups, kept / 'items')
     user_ids, user_facts = _search(users, settings, user_groups, kept / 'users')
@@ -87,8 +87,8 @@ def room_of_tables(items: np.ndarray, users: np.ndarray, smoothing: float) -> in
     return items.nbytes + users.nbytes + mended
 
 
-def searched_items(dataset: Dataset, items: np.ndarray, smoothing: float,
-                   folder: pathlib.Path) -> tuple[np.ndarray, dict[str, Any]]:
+def items_to_search(dataset: Dataset, items: np.ndarray, smoothing: float,
+                    folder: pathlib.Path) -> tuple[np.ndarray, dict[str, Any]]:
     """The table of items in which neighbours are searched for, and what became known of their texts.
 
     Args:

@@ -32,7 +32,7 @@ _LOW = 0.3  # below it nearly all trust is that of wrong texts
 _BINS = 20  # of the histogram of trust
 _FEW = 100  # items with neighbours from which on a share of them is told
 _MANY = 0.3  # share of wrong texts from which on people are warned
-_BOUGHT_WITH = 3  # items that stand beside a doubtful one
+_BOUGHT_WITH = 3  # titles that are written behind a doubtful item
 
 
 def trust(vectors: np.ndarray, means: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""All that `benchmark device` measures, small, on whatever device is there."""
+"""All that `benchmark device` measures, small, on the device that is there."""
 
 import itertools
 import json
