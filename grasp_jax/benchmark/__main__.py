@@ -9,11 +9,12 @@
     python -m grasp_jax.benchmark serve    --workdir=runs/beauty                  lists of a trained run, one and all
     python -m grasp_jax.benchmark serve    --size=industry_narrow                 the same of a made-up catalogue
     python -m grasp_jax.benchmark device   --size=beauty_paper --out=DIR          all of it, in minutes, of a new device
+    python -m grasp_jax.benchmark peers    --data=configs/beauty.py --out=DIR     RecTools, RecBole and Cornac beside it
     python -m grasp_jax.benchmark llm_esr  --export=/tmp/esr --clone=../LLM-ESR   the same data for LLM-ESR's trainer
 
---out=FILE keeps the figures as JSON; of `device` it is a folder, for JSON, Markdown, a picture and traces. The
-reference needs `pip install -e ".[reference]"` and the project's root as the current folder; --noreference does
-without it.
+--out=FILE keeps the figures as JSON; of `device` and `peers` it is a folder, for JSON, Markdown, a picture and more.
+The reference needs `pip install -e ".[reference]"` and the project's root as the current folder; --noreference does
+without it. `peers` makes an environment for each program in its folder, which takes minutes and gigabytes.
 """
 
 import itertools
@@ -27,6 +28,7 @@ import jax
 from absl import flags
 
 from grasp_jax.benchmark import workload
+from grasp_jax.benchmark.peers import job as jobs
 from grasp_jax.commands.command import reading_flags, require_picture, run_app
 from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
@@ -61,7 +63,13 @@ _TABLE = flags.DEFINE_enum('table', 'parquet', ('parquet', 'csv'), 'prepare: how
 _CLONE = flags.DEFINE_string('clone', '../LLM-ESR', 'llm_esr: where the public repository was cloned to.')
 _MINUTES = flags.DEFINE_float('minutes', 6.0, 'device: after which nothing new begins.', lower_bound=0)
 _LARGE = flags.DEFINE_enum('large', 'industry_narrow', sorted(workload.SIZES), 'device: the large catalogue.')
-_OUT = flags.DEFINE_string('out', None, 'JSON file for the figures; device: folder, default device.')
+_DATA = flags.DEFINE_string('data', 'configs/beauty.py', 'peers: config file that names the data.')
+_PROGRAMS = flags.DEFINE_list('programs', ','.join(jobs.NAMES), 'peers: programs that take part.')
+_SETTINGS = flags.DEFINE_list('settings', ','.join(jobs.SETTINGS), 'peers: same (one width, length, batch and '
+                              'loss for all) and defaults (those of their authors).')
+_EPOCHS = flags.DEFINE_integer('epochs', 100, 'peers: epochs at most; those who stop by validation stop before.',
+                               lower_bound=1)
+_OUT = flags.DEFINE_string('out', None, 'JSON file for the figures; of device and peers a folder, by default named so.')
 
 
 def main(rest: Sequence[str]) -> None:
@@ -80,7 +88,7 @@ def main(rest: Sequence[str]) -> None:
         stopped = error
     if not results:  # a command that measures nothing
         return
-    of_a_size = command not in ('sweep', 'prepare')  # they have sizes of their own
+    of_a_size = command not in ('sweep', 'prepare', 'peers')  # they have sizes of their own
     measured = {'size': {'name': _SIZE.value, **vars(size)}} if of_a_size else {}
     found = {'command': command, **measured, 'machine': timing.machine(), 'results': results,
              'complete': stopped is None, 'matmul_flops_per_s': timing.matmul_rate()}
@@ -88,9 +96,11 @@ def main(rest: Sequence[str]) -> None:
     if command == 'sweep':
         from grasp_jax.benchmark import sweep
         sweep.plot(results, pathlib.Path(_PLOT.value))
-    if command == 'device':
+    if command in _FOLDERS:
         from grasp_jax.benchmark import device
-        device.write(found, markdown.render(found, as_markdown=True), _folder())
+        from grasp_jax.benchmark.peers import compare
+        write = {'device': device.write, 'peers': compare.write}[command]
+        write(found, markdown.render(found, as_markdown=True), _folder(command))
     elif _OUT.value:
         pathlib.Path(_OUT.value).write_text(artefacts.json_text(found, indent=1) + '\n', encoding='utf-8')
         print(f'written: {_OUT.value}')
@@ -143,14 +153,20 @@ def _sweep(_: workload.Size) -> Iterator[dict[str, Any]]:
 
 def _device(size: workload.Size) -> Iterator[dict[str, Any]]:
     from grasp_jax.benchmark import device
-    options = device.Options(_folder(), _MINUTES.value, workload.SIZES[_LARGE.value], _REFERENCE.value, _ROUNDS.value,
-                             _STEPS.value, _USERS.value)
+    options = device.Options(_folder('device'), _MINUTES.value, workload.SIZES[_LARGE.value], _REFERENCE.value,
+                             _ROUNDS.value, _STEPS.value, _USERS.value)
     options.folder.mkdir(parents=True, exist_ok=True)
     return device.measure(size, options)
 
 
-def _folder() -> pathlib.Path:
-    return pathlib.Path(_OUT.value or 'device')
+def _peers(_: workload.Size) -> Iterator[dict[str, Any]]:
+    from grasp_jax.benchmark.peers import compare
+    return compare.measure(compare.Options(_DATA.value, _folder('peers'), tuple(_PROGRAMS.value),
+                                           tuple(_BACKBONES.value), tuple(_SETTINGS.value), _EPOCHS.value))
+
+
+def _folder(command: str) -> pathlib.Path:
+    return pathlib.Path(_OUT.value or command)
 
 
 def _llm_esr(size: workload.Size) -> list[dict[str, Any]]:
@@ -189,7 +205,11 @@ def communication_mesh(text: str) -> tuple[int, int]:
 
 _COMMANDS: dict[str, Callable[[workload.Size], Iterable[dict[str, Any]]]] = {
     'train': _train, 'evaluate': _evaluate, 'retrieve': _retrieve, 'sweep': _sweep, 'llm_esr': _llm_esr,
-    'communication': _communication, 'device': _device, 'serve': _serve, 'prepare': _prepare}
+    'communication': _communication, 'device': _device, 'serve': _serve, 'prepare': _prepare, 'peers': _peers}
+_FOLDERS = ('device', 'peers')  # their --out is one
+# By flag, what it may name; nothing: found out later.
+_LISTS: dict[str, tuple[str, ...]] = {'backbones': jobs.BACKBONES, 'methods': (), 'meshes': (),
+                                      'programs': jobs.NAMES, 'settings': jobs.SETTINGS}
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
@@ -198,14 +218,17 @@ def _parse(argv: Sequence[str]) -> list[str]:
         rest: list[str] = flags.FLAGS(list(argv), known_only=False)
     if len(rest) != 2 or rest[1] not in _COMMANDS:
         raise UserError(f'command line: name one of {", ".join(_COMMANDS)}, as python -m grasp_jax.benchmark train')
-    if rest[1] == 'device':
-        if _folder().exists() and not _folder().is_dir():
+    if rest[1] in _FOLDERS:
+        if _folder(rest[1]).exists() and not _folder(rest[1]).is_dir():
             raise UserError(f'--out={_OUT.value}: is a file; name a folder')
     elif _OUT.value and (pathlib.Path(_OUT.value).is_dir() or not pathlib.Path(_OUT.value).parent.is_dir()):
         raise UserError(f'--out={_OUT.value}: name a file in a folder that exists')
-    for name in ('backbones', 'methods', 'meshes'):
-        if not flags.FLAGS[name].value:
+    for name, known in _LISTS.items():
+        named = flags.FLAGS[name].value or ()
+        if not named:
             raise UserError(f'--{name}: names none')
+        if known and (others := set(named) - set(known)):
+            raise UserError(f'--{name}: {min(others)!r} is none of {", ".join(known)}')
     if rest[1] == 'sweep':
         require_picture('plot', pathlib.Path(_PLOT.value))
     if rest[1] == 'llm_esr' and not pathlib.Path(_CLONE.value, 'main.py').is_file():

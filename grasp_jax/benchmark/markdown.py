@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from grasp_jax.benchmark.peers import compare
+from grasp_jax.benchmark.peers import job as jobs
 from grasp_jax.evaluation.report_markdown import BACKBONES, aligned, markdown
 from grasp_jax.models import methods
 
@@ -141,9 +143,33 @@ def _device(found: dict[str, Any]) -> list[tuple[Rows, int]]:
         if some := [row for row in rows if row['part'] == part and 'why' not in row]:
             tables += _TABLES[part](found | {'results': some})
     tables += _longest([row for row in rows if row['part'] in ('train', 'strong')])
-    if missing := [[row['part'], row['name'], row['why']] for row in rows if 'why' in row]:
-        tables.append(([['part', 'row', 'not measured, because'], *missing], 3))
-    return tables
+    return tables + _missing(rows, ('part', 'name'))
+
+
+def _peers(found: dict[str, Any]) -> list[tuple[Rows, int]]:
+    tables: list[tuple[Rows, int]] = []
+    for settings in dict.fromkeys(row['settings'] for row in found['results']):
+        rows = [[f'program, settings: {settings}', 'backbone', 'seconds an epoch', 'of ours', 'epochs',
+                 'minutes in all', 'lists of all users, s', 'memory GB', 'NDCG@10', 'HR@10']]
+        some = [row for row in found['results'] if row['settings'] == settings and 'why' not in row]
+        for row in some:
+            ours = [one['epoch_s'] for one in some
+                    if one['backbone'] == row['backbone'] and one['program'] == jobs.OURS]
+            rows.append([compare.label(row), BACKBONES[row['backbone']], f'{row["epoch_s"]:.1f}',
+                         _number(row['epoch_s'] / ours[0] if ours else None, '.1f'),
+                         f'{row["epochs"]}{" (bound)" if row["bound"] else ""}', f'{row["train_s"] / 60:.1f}',
+                         f'{row["list_s"]:.1f}', f'{row["peak_bytes"] / 1e9:.1f}', f'{100 * row["ndcg10"]:.2f}',
+                         f'{100 * row["hr10"]:.2f}'])
+        tables += [(rows, 2)] if some else []
+    versions = {f'{name} {version}' for row in found['results'] for name, version in row.get('versions', {}).items()}
+    tables.append(([['versions'], [', '.join(sorted(versions))]], 1))
+    return tables + _missing(found['results'], ('program', 'backbone', 'settings'))
+
+
+def _missing(results: list[dict[str, Any]], keys: tuple[str, ...]) -> list[tuple[Rows, int]]:
+    """The rows that were not measured, if any was not."""
+    rows = [[*(row[key] for key in keys), row['why']] for row in results if 'why' in row]
+    return [([[*keys, 'not measured, because'], *rows], len(keys) + 1)] if rows else []
 
 
 def _trained(results: list[dict[str, Any]]) -> Rows:
@@ -158,5 +184,5 @@ def _trained(results: list[dict[str, Any]]) -> Rows:
     return rows
 
 
-_TABLES = {'device': _device, 'train': _train, 'evaluate': _evaluate, 'retrieve': _retrieve,
+_TABLES = {'device': _device, 'peers': _peers, 'train': _train, 'evaluate': _evaluate, 'retrieve': _retrieve,
            'communication': _communication, 'sweep': _sweep, 'serve': _serve, 'prepare': _prepare}
