@@ -12,6 +12,7 @@ import numpy as np
 Split = Literal['train', 'valid', 'test']
 # Users with fewer interactions than this only train (design: one item each for training, validation and test).
 MIN_EVALUATED = 3
+_HELD_OUT: dict[Split, int] = {'train': 2, 'valid': 2, 'test': 1}  # newest items that the input lacks, leave-one-out
 _BLOCK = 1 << 14  # users whose candidates are drawn together
 
 
@@ -79,9 +80,8 @@ class Interactions:
         """
         if self.ends is not None:
             return np.asarray(self.ends[1 if split == 'test' else 0])
-        held_out = {'train': 2, 'valid': 2, 'test': 1}[split]
         lengths = self.lengths
-        return np.where(lengths >= MIN_EVALUATED, lengths - held_out, lengths)
+        return np.where(lengths >= MIN_EVALUATED, lengths - _HELD_OUT[split], lengths)
 
     def window_ends(self, split: Split) -> np.ndarray:
         """int64 [n]: how many of a user's oldest items lie before the end of a split: of its input and its window."""
@@ -108,8 +108,12 @@ class Interactions:
           >>> bought.sequence(0, 'train').tolist(), bought.sequence(0, 'test').tolist()
           ([1, 2], [1, 2, 3])
         """
-        start = self.indptr[user]
-        return self.items[start:start + self.input_lengths(split)[user]]
+        start, stop = int(self.indptr[user]), int(self.indptr[user + 1])
+        if self.ends is not None:
+            stop = start + int(self.ends[1 if split == 'test' else 0][user])
+        elif stop - start >= MIN_EVALUATED:
+            stop -= _HELD_OUT[split]
+        return self.items[start:stop]
 
     def full_sequence(self, user: int) -> np.ndarray:
         """int32 [length]: all items of one user, held-out ones included, oldest first.

@@ -6,6 +6,7 @@ is. A user's text is made from the training part of the history only.
 
 import collections.abc
 import dataclasses
+import functools
 from typing import Any
 
 from grasp_jax.common.errors import UserError
@@ -16,6 +17,7 @@ from grasp_jax.texts.domains import Domain
 
 UNKNOWN = 'unknown'
 NO_ITEMS = 'none'
+_TITLES = 1 << 16  # that are kept in memory while texts of users are filled in
 
 
 def item_texts(dataset: Dataset, domain: str, max_chars: int) -> Lazy[str]:
@@ -47,12 +49,12 @@ def user_texts(dataset: Dataset, domain: str, max_chars: int, history: str = 'tr
     Raises:
       UserError: the domain is not known; or, of a text, `max_chars` has no room for profile, request and one title.
     """
-    spec = _domain(domain, max_chars)
+    spec, interactions = _domain(domain, max_chars), dataset.interactions
+    title_of = functools.lru_cache(_TITLES)(lambda item: title(dataset.item_attributes[item - 1]))
 
     def text(user: int) -> str:
-        known = dataset.interactions.sequence(
-    user, 'train') if history == 'train' else dataset.interactions.full_sequence(user)
-        titles = [title(dataset.item_attributes[item - 1]) for item in known[::-1][held_out:]]
+        known = interactions.sequence(user, 'train') if history == 'train' else interactions.full_sequence(user)
+        titles = [title_of(item) for item in known[::-1][held_out:].tolist()]
         try:
             return user_text(dataset.user_attributes[user], titles, spec, max_chars)
         except UserError:  # of the file of the profiles

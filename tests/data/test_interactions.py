@@ -102,3 +102,13 @@ def test_numbers_of_negatives_are_what_the_draw_gives():
         drawn = (draw_negatives(interactions, count, seed=0) > 0).sum(1)
         drawn = drawn[drawn > 0]
         assert (drawn.min(), drawn.max()) == (min(count, fewest), min(count, most))
+
+
+@pytest.mark.parametrize('split', ('train', 'valid', 'test'))
+@pytest.mark.parametrize('by_time', (False, True))
+def test_a_sequence_is_as_long_as_the_lengths_of_all_say(split, by_time):
+    lengths = np.array([1, 2, 3, 4, 7])
+    ends = np.stack([lengths // 2, np.maximum(lengths - 1, 1)]) if by_time else None
+    known = Interactions(np.concatenate([[0], np.cumsum(lengths)]), np.arange(1, lengths.sum() + 1), 17, ends)
+    for user, (start, length) in enumerate(zip(known.indptr, known.input_lengths(split), strict=False)):
+        np.testing.assert_array_equal(known.sequence(user, split), known.items[start:start + length])
