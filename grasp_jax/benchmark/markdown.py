@@ -150,7 +150,7 @@ def _peers(found: dict[str, Any]) -> list[tuple[Rows, int]]:
     tables: list[tuple[Rows, int]] = []
     for settings in dict.fromkeys(row['settings'] for row in found['results']):
         rows = [[f'program, settings: {settings}', 'backbone', 'seconds an epoch', 'of ours', 'epochs',
-                 'minutes in all', 'lists of all users, s', 'memory GB', 'NDCG@10', 'HR@10']]
+                 'minutes in all', 'lists of all users, s', 'memory GB', 'NDCG@10', 'HR@10', 'GFLOP/s then']]
         some = [row for row in found['results'] if row['settings'] == settings and 'why' not in row]
         for row in some:
             ours = [one['epoch_s'] for one in some
@@ -159,7 +159,8 @@ def _peers(found: dict[str, Any]) -> list[tuple[Rows, int]]:
                          _number(row['epoch_s'] / ours[0] if ours else None, '.1f'),
                          f'{row["epochs"]}{" (bound)" if row["bound"] else ""}', f'{row["train_s"] / 60:.1f}',
                          f'{row["list_s"]:.1f}', f'{row["peak_bytes"] / 1e9:.1f}', f'{100 * row["ndcg10"]:.2f}',
-                         f'{100 * row["hr10"]:.2f}'])
+                         f'{100 * row["hr10"]:.2f}', ', '.join(
+                             f'{1e-9 * rate:.0f}' for rate in row['matmul_flops_per_s'])])
         tables += [(rows, 2)] if some else []
     versions = {f'{name} {version}' for row in found['results'] for name, version in row.get('versions', {}).items()}
     tables.append(([['versions'], [', '.join(sorted(versions))]], 1))

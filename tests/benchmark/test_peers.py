@@ -28,7 +28,7 @@ def split(tmp_path):
 def row(program='grasp_jax', **changed):
     return {'program': program, 'backbone': 'sasrec', 'settings': 'same', 'epochs': 3, 'bound': True, 'epoch_s': 2.0,
             'train_s': 60.0, 'list_s': 1.0, 'users': 3, 'peak_bytes': 2 * 10**9, 'ndcg10': 0.05, 'hr10': 0.09,
-            'versions': {'numpy': '2'}} | changed
+            'versions': {'numpy': '2'}, 'matmul_flops_per_s': [2e11, 3e11]} | changed
 
 
 def test_training_lacks_the_two_newest_items_and_a_list_the_newest(split):
@@ -125,7 +125,7 @@ def test_a_table_holds_a_program_against_ours_with_its_own_backbone():
     found = {'command': 'peers', 'machine': {**timing.machine(), 'command': 'a test'}, 'matmul_flops_per_s': 1e11,
              'results': rows}
     page = markdown.render(found, as_markdown=True)
-    assert '| cornac | SASRec | 30.0 | 15.0 | 3 (bound) | 1.0 | 1.0 | 2.0 | 5.00 | 9.00 |' in page
+    assert '| cornac | SASRec | 30.0 | 15.0 | 3 (bound) | 1.0 | 1.0 | 2.0 | 5.00 | 9.00 | 200, 300 |' in page
     assert '| cornac | GRU4Rec | 4.0 | 4.0 | 3 |' in page
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from grasp_jax.benchmark import timing
 from grasp_jax.benchmark.peers import job as jobs
 from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
@@ -154,12 +155,14 @@ def _row(name: str, backbone: str, settings: str, split: pathlib.Path, options: 
     paths = [str(path.resolve()) for path in (split, folder, pathlib.Path(file), options.folder / 'stages')]
     job = jobs.Job(paths[0], paths[1], backbone, settings, options.epochs, f'{paths[2]}{colon}{variant}', paths[3],
                    name == jobs.OURS_WITH_TEXTS)
+    before = timing.matmul_rate()
     status, peak = run(python, name if name in PROGRAMS else 'ours', job)
+    rates = [before, timing.matmul_rate()]
     known = {'program': name, 'backbone': backbone, 'settings': settings}
     if status:
         last = (folder / LOG).read_text(encoding='utf-8', errors='replace').strip().splitlines()[-1:] or ['']
         return known | {'why': f'exit code {status}: {last[0][:200]}'}
-    row = known | {'peak_bytes': peak} | _judged(folder, split, options.epochs)
+    row = known | {'peak_bytes': peak, 'matmul_flops_per_s': rates} | _judged(folder, split, options.epochs)
     artefacts.write_json(path, row)
     return row
 
