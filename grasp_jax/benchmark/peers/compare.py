@@ -27,7 +27,6 @@ from grasp_jax.common.errors import UserError
 from grasp_jax.evaluation.plots import BLUE, GREY, figure_of, panel_of, save
 from grasp_jax.ranking import metrics
 
-ROOT = pathlib.Path(__file__).parents[3]
 JSON, MARKDOWN, PICTURE, LOG = 'peers.json', 'peers.md', 'peers.png', 'log.txt'
 _HERE = {jobs.OURS: 'plain', jobs.OURS_WITH_TEXTS: 'with texts'}
 
@@ -179,8 +178,9 @@ def run(python: pathlib.Path, module: str, job: jobs.Job) -> tuple[int, int]:
     (folder / 'job.json').write_text(json.dumps(dataclasses.asdict(job)), encoding='utf-8')
     clean = {key: value for key, value in os.environ.items() if key not in ('PYTHONPATH', 'PYTHONHOME')}
     with (folder / LOG).open('w', encoding='utf-8') as log:
-        started = subprocess.Popen([python, '-m', f'{__package__}.{module}', str(folder / 'job.json')],
-                                   cwd=folder, env=clean | {'PYTHONPATH': str(ROOT)}, stdout=log, stderr=log)
+        call = f'from {__package__} import job, {module}; job.run({module}.program, {module}.LIBRARIES)'
+        started = subprocess.Popen([python, '-c', call, str(folder / 'job.json')], cwd=folder, stdout=log, stderr=log,
+                                   env=clean | {'PYTHONPATH': str(_alone(folder))})
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
             _, status, usage = os.wait4(started.pid, 0)
@@ -190,6 +190,14 @@ def run(python: pathlib.Path, module: str, job: jobs.Job) -> tuple[int, int]:
         finally:
             signal.signal(signal.SIGTERM, before)
     return os.waitstatus_to_exitcode(status), 1024 * usage.ru_maxrss
+
+
+def _alone(folder: pathlib.Path) -> pathlib.Path:
+    """A folder where other Pythons find this package, and none of the libraries that lie beside it."""
+    alone = folder / 'package'
+    alone.mkdir()
+    (alone / 'grasp_jax').symlink_to(pathlib.Path(__file__).parents[2], target_is_directory=True)
+    return alone
 
 
 def _judged(folder: pathlib.Path, split: pathlib.Path, epochs: int) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import numpy as np
 
 from grasp_jax.benchmark.peers import job as jobs
 
+LIBRARIES = ('cornac', 'torch', 'numpy')  # whose versions are written down
+
 _EVERY = 5  # epochs between two validations
 _MODULES = {'sasrec': 'sasrec.recom_sasrec', 'bert4rec': 'transformer_rec.recom_transformer_rec',
             'gru4rec': 'gru4rec.recom_gru4rec'}
@@ -80,7 +82,3 @@ class _Epochs:
 
     def set_postfix(self, **_: Any) -> None:
         """The bar's loss; nobody looks."""
-
-
-if __name__ == '__main__':
-    jobs.run(program, ('cornac', 'torch', 'numpy'))

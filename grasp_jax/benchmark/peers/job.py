@@ -1,7 +1,7 @@
 """What a program is given, and what it gives back. It runs under other Pythons: NumPy and the standard library alone.
 
-A program is run as `python -m grasp_jax.benchmark.peers.NAME JOB.json`. It trains on all but the last two items of each
-user, picks the epoch with the last but one, and writes a list for each user, made from all but the last.
+A program is a module of this package with a function `program`, which `run` calls. It trains on all but the last two
+items of each user, picks the epoch with the last but one, and writes a list for each user, made from all but the last.
 """
 
 import dataclasses

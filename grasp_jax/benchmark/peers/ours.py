@@ -10,6 +10,8 @@ import numpy as np
 
 from grasp_jax.benchmark.peers import job as jobs
 
+LIBRARIES = ('grasp_jax', 'jax', 'flax', 'numpy')  # whose versions are written down
+
 
 def command(job: jobs.Job) -> list[str]:
     """The command line that trains.
@@ -52,7 +54,3 @@ def program(job: jobs.Job, split: jobs.Split, watch: jobs.Stopwatch) -> Any:
         return engine.top(requests, jobs.K, exact=True)[0]
 
     return lists
-
-
-if __name__ == '__main__':
-    jobs.run(program, ('grasp_jax', 'jax', 'flax', 'numpy'))

@@ -11,6 +11,8 @@ import numpy as np
 
 from grasp_jax.benchmark.peers import job as jobs
 
+LIBRARIES = ('recbole', 'torch', 'numpy')  # whose versions are written down
+
 _USERS = 256  # whose scores are made together
 
 
@@ -78,7 +80,3 @@ def _settings(job: jobs.Job, split: jobs.Split) -> dict[str, Any]:
         found |= width | {'MAX_ITEM_LIST_LENGTH': jobs.LENGTH, 'learning_rate': jobs.RATE, 'loss_type': 'CE',
                           'train_batch_size': split.targets_a_batch()}
     return found
-
-
-if __name__ == '__main__':
-    jobs.run(program, ('recbole', 'torch', 'numpy'))

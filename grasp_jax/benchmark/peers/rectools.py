@@ -6,6 +6,8 @@ import numpy as np
 
 from grasp_jax.benchmark.peers import job as jobs
 
+LIBRARIES = ('rectools', 'torch', 'pytorch-lightning', 'numpy')  # whose versions are written down
+
 
 def program(job: jobs.Job, split: jobs.Split, watch: jobs.Stopwatch) -> Any:
     """Trains; returns what makes the lists."""
@@ -59,7 +61,3 @@ def program(job: jobs.Job, split: jobs.Split, watch: jobs.Stopwatch) -> Any:
         return made
 
     return lists
-
-
-if __name__ == '__main__':
-    jobs.run(program, ('rectools', 'torch', 'pytorch-lightning', 'numpy'))
