@@ -21,7 +21,7 @@ def get_config(recipe: str = '') -> ml_collections.ConfigDict:
     config.text.domain = 'industry'
     config.encode.update({'kind': 'hashed', 'width': 4096, 'dtype': 'float16'})
     # Neighbours of the same category, looked for in few directions first.
-    config.retrieve.update({'item_group': 'categories', 'pca_dim': 128, 'sample': 10_000})
+    config.retrieve.update({'item_group': 'categories', 'pca_dim': 128, 'sample': 10_000, 'smoothing': 0.0})
     config.train.update({'vector_placement': 'host', 'steps_per_epoch': 200, 'max_epochs': 1})
     if config.train.loss == 'softmax':
         config.train.loss = 'sampled_softmax'  # of that many items

@@ -28,7 +28,7 @@ def default(recipe: str = '', usual: str = 'paper') -> ml_collections.ConfigDict
     Example:
       >>> config = default('strong')
       >>> config.model.method, config.train.loss
-      ('grasp_id', 'softmax')
+      ('grasp_mixture', 'softmax')
     """
     config = ml_collections.ConfigDict(_sections())
     recipes.apply(config, recipes.agreed(recipe) or usual)

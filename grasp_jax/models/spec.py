@@ -40,6 +40,12 @@ MODEL_RULES: tuple[Rule, ...] = (
     never(lambda config: config.model.aux_loss_weight > 0 and not _usual_weight(config.model.method), lambda config:
           f'model.aux_loss_weight={config.model.aux_loss_weight}: method {config.model.method} has no auxiliary '
           f'loss, {" and ".join(filter(_usual_weight, methods.names()))} have; leave it out'),
+    # Under `strong` a gate is asked for; the recipe `paper` has one for every method, and those without pass it over.
+    never(lambda config: config.train.recipe == 'strong' and config.model.gate != 'none'
+          and not methods.named(config.model.method).gated, lambda config:
+          f'model.gate={config.model.gate}: method {config.model.method} has no gates, '
+          f'{" and ".join(name for name in methods.names() if methods.named(name).gated)} have; name one of them in '
+          'model.method, or leave the gate out'),
     number('model.aux_loss_temperature', lambda value: value > 0, 'above 0'),
     number('model.hidden_size', lambda value: value >= 1, 'at least 1'),
     number('model.fusion_size', lambda value: value >= 0, 'at least 1'),  # 0: as usual

@@ -11,6 +11,7 @@ import pytest
 from grasp_jax.common.errors import UserError
 from grasp_jax.config import changed, default
 from grasp_jax.distributed.frozen_vectors import FrozenVectors
+from grasp_jax.models import methods
 from grasp_jax.models.recommender import Recommender
 from grasp_jax.models.spec import model_spec
 from grasp_jax.pipeline.checks import check_config
@@ -108,6 +109,18 @@ def test_settings_that_do_not_go_together_are_refused():
     config.train.update({'mask_prob': 0.0, 'mask_last_prob': 0.0})
     with pytest.raises(UserError, match='nothing is hidden'):
         check_config(config)
+
+
+def test_a_gate_under_strong_needs_a_method_that_has_gates():
+    for method in methods.names():
+        config = changed(default('strong'), {'model.method': method, 'model.gate': 'calibrated',
+                                             'train.loss': 'sampled_softmax'})
+        if methods.named(method).gated:
+            check_config(config)
+        else:
+            with pytest.raises(UserError, match=f'model.gate=calibrated: method {method} has no gates, grasp and gr'):
+                check_config(config)
+        check_config(changed(default('paper'), {'model.method': method}))  # whose gate is a default
 
 
 @pytest.mark.parametrize('settings', [{'source': 'model'}, {'held_out': 1}, {'history': 'all'}])
