@@ -30,6 +30,10 @@ STRONG = {**dict(list(PAPER.items())[:6]), 'GRASP with ids, calibrated gate, pre
           'GRASP with ids, no gate': 'grasp_id_ungated', 'GRASP with ids from texts, no gate': 'grasp_id_ungated_text',
           'GRASP mixed with ids': 'grasp_mixture'}
 NOT_RUN = {f'{backbone}_grasp_mixture' for backbone in ('gru4rec', 'bert4rec')}  # under the recipe strong
+# SASRec under the recipe strong, with half of the items' texts swapped and with right ones.
+SWAPPED = {'GRASP mixed with ids, right texts': 'grasp_mixture',
+           'GRASP mixed with ids, half swapped': 'grasp_mixture_items_swap_50', 'plain, which reads none': 'none',
+           'LLM-ESR, right texts': 'llm_esr', 'LLMInit, right texts': 'llm_init'}
 GATES = {('none (w/o attention)', '-'): 'ablation_no_attention',
          ('printed, w/o similar', 'text'): 'ablation_no_similar',
          ('printed, w/o global', 'text'): 'ablation_no_global', ('softmax', 'text'): 'ablation_softmax',
@@ -56,6 +60,8 @@ OF_PAPER: Columns = {'NDCG@10': SAMPLED, 'HR@10': ('sampled', 'HR@10'), **ITEMS,
 OF_STRONG: Columns = {'full NDCG@10': FULL, 'full HR@10': ('full', 'HR@10'),
                       **_groups('groups_full', 'tail item', 'head item', 'tail user', 'head user'),
                       'sampled NDCG@10': SAMPLED, 'sampled HR@10': ('sampled', 'HR@10')}
+OF_SWAPPED: Columns = {name: OF_STRONG[name] for name in (
+    'full NDCG@10', 'full HR@10', 'tail items', 'sampled NDCG@10', 'sampled HR@10')}
 OF_GATES: Columns = {'NDCG@10': SAMPLED, 'HR@10': ('sampled', 'HR@10'), **ITEMS, 'full NDCG@10': FULL,
                      'full HR@10': ('full', 'HR@10')}
 
@@ -137,6 +143,8 @@ def from_runs(runs: pathlib.Path) -> Iterator[tuple[str, str]]:
         yield f'strong_{backbone}', report_markdown.markdown(_rows(['model'], OF_STRONG, {
             (label,): Folder(strong / f'{backbone}_{name}') for label, name in STRONG.items()
             if f'{backbone}_{name}' not in NOT_RUN}))
+    yield 'swapped_texts_strong', report_markdown.markdown(_rows(['model, seed 42'], OF_SWAPPED, {
+        (label,): Folder(strong / f'sasrec_{name}', 42) for label, name in SWAPPED.items()}))
     for recipe, labels in (('paper', PAPER), ('strong', STRONG)):
         yield f'overview_{recipe}', report_markdown.markdown(_overview(runs / 'beauty' / recipe, labels))
     yield 'beauty_at_a_glance', report_markdown.markdown(_glance(runs), 2)

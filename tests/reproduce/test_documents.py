@@ -21,6 +21,9 @@ STRONG = {'plain': 'none', 'RLMRec': 'rlmrec', 'LLMInit': 'llm_init', 'LLM-ESR':
           'GRASP as printed': 'grasp_printed', 'GRASP, calibrated gate, prefix': 'grasp',
           'GRASP with ids, calibrated gate, prefix': 'grasp_id', 'GRASP with ids, no gate': 'grasp_id_ungated',
           'GRASP with ids from texts, no gate': 'grasp_id_ungated_text', 'GRASP mixed with ids': 'grasp_mixture'}
+SWAPPED = {'GRASP mixed with ids, right texts': 'grasp_mixture',
+           'GRASP mixed with ids, half swapped': 'grasp_mixture_items_swap_50', 'plain, which reads none': 'none',
+           'LLM-ESR, right texts': 'llm_esr', 'LLMInit, right texts': 'llm_init'}
 GATES = {('none (w/o attention)', '-'): 'ablation_no_attention',
          ('printed, w/o similar', 'text'): 'ablation_no_similar',
          ('printed, w/o global', 'text'): 'ablation_no_global', ('softmax', 'text'): 'ablation_softmax',
@@ -140,7 +143,12 @@ def test_results_under_the_strong_recipe():
              for row in rows(f'docs/tables/strong_{backbone}.md', 'model')]
     for backbone, method, row in found:
         check(row, RUNS / 'strong' / f'{backbone}_{method}')
-    assert len(found) == len(list((RUNS / 'strong').glob('*/report.json'))), 'every run has its row'
+    swapped = rows('docs/tables/swapped_texts_strong.md', 'model, seed 42')
+    for row in swapped:
+        check(row, RUNS / 'strong' / f'sasrec_{SWAPPED[row["model, seed 42"]]}', seed=42)
+    assert [row['model, seed 42'] for row in swapped] == list(SWAPPED)
+    runs = {f'{backbone}_{method}' for backbone, method, _ in found} | {f'sasrec_{name}' for name in SWAPPED.values()}
+    assert runs == {path.parent.name for path in (RUNS / 'strong').glob('*/report.json')}, 'every run has its row'
 
 
 def test_the_first_result():
