@@ -99,8 +99,7 @@ def main(rest: Sequence[str]) -> None:
     if command in _FOLDERS:
         from grasp_jax.benchmark import device
         from grasp_jax.benchmark.peers import compare
-        write = {'device': device.write, 'peers': compare.write}[command]
-        write(found, markdown.render(found, as_markdown=True), _folder(command))
+        markdown.write(found, _folder(command), {'device': device.plot, 'peers': compare.plot}[command])
     elif _OUT.value:
         pathlib.Path(_OUT.value).write_text(artefacts.json_text(found, indent=1) + '\n', encoding='utf-8')
         print(f'written: {_OUT.value}')

@@ -21,7 +21,7 @@ from grasp_jax.data.interactions import Interactions
 from grasp_jax.distributed.frozen_vectors import FrozenVectors
 from grasp_jax.evaluation.plots import BLUE, GREY, figure_of, panel_of, save
 
-JSON, MARKDOWN, PICTURE, TRACES = 'device.json', 'device.md', 'device.png', 'traces'
+JSON, TRACES = 'device.json', 'traces'
 _BACKBONES = ('sasrec', 'bert4rec', 'gru4rec')
 _STRONG = ('none', 'grasp_id', 'grasp_mixture')  # under the recipe `strong`
 _MORE_METHODS = ('grasp_id', 'grasp_mixture', 'llm_init', 'llm_esr', 'rlmrec')
@@ -121,20 +121,6 @@ def _peak() -> int | None:
     """Most bytes of the device that the process has held so far; None where the device does not tell."""
     stats = jax.local_devices()[0].memory_stats()
     return stats.get('peak_bytes_in_use') if stats else None
-
-
-def write(found: dict[str, Any], text: str, folder: pathlib.Path) -> None:
-    """Writes the figures, a page of them, and a picture.
-
-    Args:
-      found: all figures; `results` are rows of `measure`.
-      text: the page, Markdown.
-      folder: where they go.
-    """
-    artefacts.write_json(folder / JSON, found)
-    (folder / MARKDOWN).write_text(text + '\n', encoding='utf-8')
-    plot(found['results'], folder / PICTURE)
-    print(f'written: {folder / JSON}, {MARKDOWN}, {PICTURE}')
 
 
 def plot(rows: list[dict[str, Any]], path: pathlib.Path) -> None:

@@ -1,9 +1,12 @@
 """The figures of a benchmark as text."""
 
+import pathlib
+from collections.abc import Callable
 from typing import Any
 
 from grasp_jax.benchmark.peers import compare
 from grasp_jax.benchmark.peers import job as jobs
+from grasp_jax.common import artefacts
 from grasp_jax.evaluation.report_markdown import BACKBONES, aligned, markdown
 from grasp_jax.models import methods
 
@@ -25,6 +28,22 @@ def render(found: dict[str, Any], as_markdown: bool = False) -> str:
     style = markdown if as_markdown else aligned
     tables = [style(table, left) for table, left in _TABLES[found['command']](found)]
     return '\n\n'.join(['\n'.join(head), *tables])
+
+
+def write(found: dict[str, Any], folder: pathlib.Path,
+          plot: Callable[[list[dict[str, Any]], pathlib.Path], None]) -> None:
+    """Writes the figures of a command as JSON, a page of them, and a picture, all by its name.
+
+    Args:
+      found: all figures.
+      folder: where they go.
+      plot: makes the picture of `results`, or none.
+    """
+    name = found['command']
+    artefacts.write_json(folder / f'{name}.json', found)
+    (folder / f'{name}.md').write_text(render(found, as_markdown=True) + '\n', encoding='utf-8')
+    plot(found['results'], folder / f'{name}.png')
+    print(f'written: {folder / name}.json, .md, .png')
 
 
 def _train(found: dict[str, Any]) -> list[tuple[Rows, int]]:

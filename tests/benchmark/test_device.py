@@ -19,7 +19,7 @@ def options(folder, **changed):
 def written(rows, folder):
     found = {'command': 'device', 'machine': {**timing.machine(), 'command': 'a test'}, 'matmul_flops_per_s': 1e11,
              'size': {'name': 'tiny', **vars(TINY)}, 'results': rows}
-    device.write(found, markdown.render(found, as_markdown=True), folder)
+    markdown.write(found, folder, device.plot)
     return json.loads((folder / 'device.json').read_text()), (folder / 'device.md').read_text()
 
 

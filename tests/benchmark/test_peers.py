@@ -1,6 +1,7 @@
 """Other programs beside this one: what they are given, what becomes of what they leave, and rows that are kept."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -83,12 +84,16 @@ def test_a_program_that_fails_says_why_and_is_tried_again(split, tmp_path, monke
     assert 'Traceback' in (tmp_path / 'rows' / 'rectools_sasrec_same_100' / 'log.txt').read_text()
 
 
-def test_a_kept_row_is_not_measured_again(split, tmp_path):
+def test_a_kept_row_is_not_measured_again_but_for_other_data(split, tmp_path, monkeypatch):
     folder = tmp_path / 'rows' / 'cornac_sasrec_same_3'
     folder.mkdir(parents=True)
-    (folder / 'row.json').write_text(json.dumps(row('cornac')))
+    kept = row('cornac', split=hashlib.sha256(split.read_bytes()).hexdigest())
+    (folder / 'row.json').write_text(json.dumps(kept))
     options = compare.Options('configs/demo.py', tmp_path, epochs=3)
-    assert compare._row('cornac', 'sasrec', 'same', split, options) == row('cornac')
+    assert compare._row('cornac', 'sasrec', 'same', split, options) == kept
+    monkeypatch.setattr(compare, 'environment', lambda *_: pathlib.Path(sys.executable))  # which lacks Cornac
+    np.savez(split, indptr=[0, 3], items=[1, 2, 3])
+    assert 'ModuleNotFoundError' in compare._row('cornac', 'sasrec', 'same', split, options)['why'], 'of other data'
 
 
 @pytest.mark.slow
@@ -113,7 +118,7 @@ def test_this_project_takes_part_as_anybody_starts_it(tmp_path):
             np.testing.assert_allclose(one['hr10'], (ranks['full'] <= 10).mean(), atol=1e-3)
     written = {'command': 'peers', 'machine': {**timing.machine(), 'command': 'a test'}, 'matmul_flops_per_s': 1e11,
                'results': [*found, {'program': 'cornac', 'backbone': 'sasrec', 'settings': 'same', 'why': 'broken'}]}
-    compare.write(written, markdown.render(written, as_markdown=True), tmp_path)
+    markdown.write(written, tmp_path, compare.plot)
     page = (tmp_path / 'peers.md').read_text()
     assert '| grasp_jax, with texts | SASRec |' in page and '| cornac | sasrec | same | broken |' in page
     assert (tmp_path / 'peers.png').read_bytes().startswith(b'\x89PNG')

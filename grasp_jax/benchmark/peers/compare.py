@@ -6,6 +6,7 @@ command goes on where it was stopped.
 
 import collections
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -27,7 +28,7 @@ from grasp_jax.common.errors import UserError
 from grasp_jax.evaluation.plots import BLUE, GREY, figure_of, panel_of, save
 from grasp_jax.ranking import metrics
 
-JSON, MARKDOWN, PICTURE, LOG = 'peers.json', 'peers.md', 'peers.png', 'log.txt'
+LOG = 'log.txt'
 _HERE = {jobs.OURS: 'plain', jobs.OURS_WITH_TEXTS: 'with texts'}
 
 
@@ -80,6 +81,7 @@ def measure(options: Options) -> Iterator[dict[str, Any]]:
       UserError: the data cannot be split, or an environment cannot be made.
     """
     options.folder.mkdir(parents=True, exist_ok=True)
+    options = dataclasses.replace(options, folder=options.folder.resolve())  # programs run in folders of their own
     split = write_split(options)
     for settings in options.settings:
         for backbone in options.backbones:
@@ -141,23 +143,25 @@ def environment(name: str, folder: pathlib.Path) -> pathlib.Path:
 
 def _row(name: str, backbone: str, settings: str, split: pathlib.Path, options: Options) -> dict[str, Any]:
     """One row, found or measured."""
+    known = {'program': name, 'backbone': backbone, 'settings': settings,
+             'split': hashlib.sha256(split.read_bytes()).hexdigest()}
     folder = options.folder / 'rows' / f'{name}_{backbone}_{settings}_{options.epochs}'
     path = folder / 'row.json'
     if path.is_file():
         found: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
-        return found
+        if found['split'] == known['split']:  # else it is of other data
+            return found
     python = environment(name, options.folder / 'environments')
     print(f'{name}, {backbone}, {settings}: what it says goes to {folder / LOG}', file=sys.stderr)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     file, colon, variant = options.config.partition(':')
-    paths = [str(path.resolve()) for path in (split, folder, pathlib.Path(file), options.folder / 'stages')]
-    job = jobs.Job(paths[0], paths[1], backbone, settings, options.epochs, f'{paths[2]}{colon}{variant}', paths[3],
+    config = f'{pathlib.Path(file).resolve()}{colon}{variant}'
+    job = jobs.Job(str(split), str(folder), backbone, settings, options.epochs, config, str(options.folder / 'stages'),
                    name == jobs.OURS_WITH_TEXTS)
     before = timing.matmul_rate()
     status, peak = run(python, name if name in PROGRAMS else 'ours', job)
     rates = [before, timing.matmul_rate()]
-    known = {'program': name, 'backbone': backbone, 'settings': settings}
     if status:
         last = (folder / LOG).read_text(encoding='utf-8', errors='replace').strip().splitlines()[-1:] or ['']
         return known | {'why': f'exit code {status}: {last[0][:200]}'}
@@ -222,20 +226,6 @@ def ranks_in_lists(lists: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """
     hits = lists == targets[:, None]
     return np.where(hits.any(1), hits.argmax(1) + 1.0, np.inf)
-
-
-def write(found: dict[str, Any], text: str, folder: pathlib.Path) -> None:
-    """Writes the figures, a page of them, and a picture.
-
-    Args:
-      found: all figures; `results` are rows of `measure`.
-      text: the page, Markdown.
-      folder: where they go.
-    """
-    artefacts.write_json(folder / JSON, found)
-    (folder / MARKDOWN).write_text(text + '\n', encoding='utf-8')
-    plot(found['results'], folder / PICTURE)
-    print(f'written: {folder / JSON}, {MARKDOWN}, {PICTURE}')
 
 
 def label(row: dict[str, Any]) -> str:
