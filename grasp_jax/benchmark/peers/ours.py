@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from grasp_jax.benchmark.peers import job as jobs
+from grasp_jax.commands.flag_names import as_flags
 
 LIBRARIES = ('grasp_jax', 'jax', 'flax', 'numpy')  # whose versions are written down
 
@@ -32,7 +33,7 @@ def command(job: jobs.Job) -> list[str]:
                      'train.patience': jobs.PATIENCE, 'evaluate.selection_protocol': 'full'}
     recipe = 'paper' if job.same else 'strong'
     return [sys.executable, '-m', 'grasp_jax.main', f'--config={job.config}', f'--recipe={recipe}',
-            *(f'--config.{name}={value}' for name, value in settings.items()),
+            *(as_flags(f'{name}={value}') for name, value in settings.items()),
             f'--stages={job.stages}', f'--workdir={job.folder}/run']
 
 
