@@ -19,7 +19,7 @@ from grasp_jax.benchmark.workload import Size
 from grasp_jax.common import artefacts
 from grasp_jax.data.interactions import Interactions
 from grasp_jax.distributed.frozen_vectors import FrozenVectors
-from grasp_jax.evaluation.plots import BLUE, GREY, figure_of, panel_of, save
+from grasp_jax.evaluation.plots import BLUE, GREY, bar_panel, figure_of, save
 
 JSON, TRACES = 'device.json', 'traces'
 _BACKBONES = ('sasrec', 'bert4rec', 'gru4rec')
@@ -137,9 +137,5 @@ def plot(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
     figure, axes = figure_of(len(shown), jax.devices()[0].device_kind, 'python -m grasp_jax.benchmark device',
                              (6.5 * len(shown), height))
     for each, (title, bars, colour) in zip(axes, shown, strict=True):
-        names, values = zip(*bars[::-1], strict=True)
-        each.bar_label(each.barh(names, values, 0.68, color=colour), fmt='%.2f', fontsize=9, padding=3)
-        each.set_xlim(0, 1.15 * max(values))
-        panel_of(each, title, '', '')
-        each.grid(axis='y', visible=False)
+        bar_panel(each, title, bars, [colour] * len(bars))
     save(figure, path)

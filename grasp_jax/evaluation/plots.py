@@ -222,6 +222,15 @@ def panel_of(axes: Axes, title: str, x: str, y: str) -> None:
     axes.tick_params(axis='both', colors=MUTED, labelsize=9, length=0)
 
 
+def bar_panel(axes: Axes, title: str, bars: Sequence[tuple[str, float]], colours: Sequence[str]) -> None:
+    """A panel of lying bars, each with its name before and its value behind it, the first one on top."""
+    names, values = zip(*bars[::-1], strict=True)
+    axes.bar_label(axes.barh(names, values, 0.68, color=colours[::-1]), fmt='%.2f', fontsize=9, padding=3)
+    axes.set_xlim(0, 1.2 * max(values))
+    panel_of(axes, title, '', '')
+    axes.grid(axis='y', visible=False)
+
+
 def _bars(axes: Axes, x: np.ndarray, values: Sequence[float], error: Sequence[float] | None, colours: Sequence[str],
           width: float, label: str = '') -> None:
     """Bars with their value above, clear of the error bar; an empty group is said to be empty."""

@@ -1,4 +1,4 @@
-"""All that `benchmark device` measures, small, on the device that is there."""
+"""All that `benchmark device` measures, small, on the device of this machine."""
 
 import itertools
 import json

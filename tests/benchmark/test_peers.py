@@ -70,7 +70,7 @@ def test_rows_are_those_that_there_are():
     there = {(name, backbone, settings) for name in jobs.NAMES for backbone in jobs.BACKBONES
              for settings in jobs.SETTINGS if compare._exists(name, backbone, settings)}
     assert ('rectools', 'gru4rec', 'same') not in there and ('recbole', 'gru4rec', 'defaults') in there
-    assert ('grasp_jax_texts', 'sasrec', 'same') not in there  # nobody else reads texts
+    assert ('grasp_jax_texts', 'sasrec', 'same') not in there  # the others read no texts
     assert ('grasp_jax_texts', 'sasrec', 'defaults') in there
 
 

@@ -25,7 +25,7 @@ from grasp_jax.benchmark import timing
 from grasp_jax.benchmark.peers import job as jobs
 from grasp_jax.common import artefacts
 from grasp_jax.common.errors import UserError
-from grasp_jax.evaluation.plots import BLUE, GREY, figure_of, panel_of, save
+from grasp_jax.evaluation.plots import BLUE, GREY, bar_panel, figure_of, save
 from grasp_jax.ranking import metrics
 
 LOG = 'log.txt'
@@ -249,10 +249,5 @@ def plot(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
     figure, axes = figure_of(len(panels), 'The same split, other programs', 'python -m grasp_jax.benchmark peers',
                              (5.2 * len(panels), height))
     for each, (title, bars) in zip(axes, panels, strict=True):
-        names, values = zip(*bars[::-1], strict=True)
-        colours = [BLUE if name.startswith(jobs.OURS) else GREY for name in names]
-        each.bar_label(each.barh(names, values, 0.68, color=colours), fmt='%.2f', fontsize=9, padding=3)
-        each.set_xlim(0, 1.2 * max(values))
-        panel_of(each, title, '', '')
-        each.grid(axis='y', visible=False)
+        bar_panel(each, title, bars, [BLUE if name.startswith(jobs.OURS) else GREY for name, _ in bars])
     save(figure, path)

@@ -31,12 +31,13 @@ def program(job: jobs.Job, split: jobs.Split, watch: jobs.Stopwatch) -> Any:
         return score(*given, **named)
 
     module.trange, module.val_score = lambda *_, **__: _Epochs(job.epochs, watch), validate
-    rows = np.stack(split.rows(1), 1)
-    of_valid = np.append(rows[1:, 0] != rows[:-1, 0], True)
-    train = [(str(user), str(user), str(item), int(place)) for user, item, place in rows[~of_valid]]
-    known = SequentialDataset.from_usit(train, seed=42)
-    everything = [(str(user), str(user), str(item), int(place)) for user, item, place in rows]
-    valid = SequentialDataset.build(everything, fmt='USIT', global_uid_map=known.uid_map,
+
+    def sessions(held_out: int) -> list[tuple[str, str, str, int]]:
+        return [(str(user), str(user), str(item), int(place))
+                for user, item, place in zip(*split.rows(held_out), strict=True)]
+
+    known = SequentialDataset.from_usit(sessions(2), seed=42)
+    valid = SequentialDataset.build(sessions(1), fmt='USIT', global_uid_map=known.uid_map,
                                     global_sid_map=known.sid_map, global_iid_map=known.iid_map, seed=42,
                                     exclude_unknowns=True)
     kind = {'sasrec': SASRec, 'bert4rec': BERT4Rec, 'gru4rec': GRU4Rec}[job.backbone]
@@ -81,4 +82,4 @@ class _Epochs:
                 self._watch.end()
 
     def set_postfix(self, **_: Any) -> None:
-        """The bar's loss; nobody looks."""
+        """Takes the loss that the bar would show."""

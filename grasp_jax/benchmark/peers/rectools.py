@@ -26,17 +26,14 @@ def program(job: jobs.Job, split: jobs.Split, watch: jobs.Stopwatch) -> Any:
             if not trainer.sanity_checking:
                 watch.end()
 
+    begin, last = pd.Timestamp('2020-01-01'), np.diff(split.indptr) - 2  # a place is a day; the last one validates
     users, items, places = split.rows(1)
     table = pd.DataFrame({Columns.User: users, Columns.Item: items, Columns.Weight: 1.0,
-                          Columns.Datetime: pd.Timestamp('2020-01-01') + pd.to_timedelta(places, unit='D')})
-    newest = np.diff(split.indptr)[users] - 2
+                          Columns.Datetime: begin + pd.to_timedelta(places, unit='D')})
 
     def validation(interactions: Any, **_: Any) -> np.ndarray:
-        days = (interactions[Columns.Datetime] - pd.Timestamp('2020-01-01')).dt.days.to_numpy()
+        days = (interactions[Columns.Datetime] - begin).dt.days.to_numpy()
         return np.asarray(days == last[interactions[Columns.User].to_numpy()])
-
-    last = np.zeros(split.num_users, np.int64)
-    last[users] = newest
 
     def trainer() -> Any:
         callbacks = [Timed(), EarlyStopping('val_loss', patience=jobs.PATIENCE),
