@@ -22,6 +22,9 @@ from grasp_jax.tune.spaces import SPACES
 _CONFIG = config_flag.define_config('Config file to start from.')
 _SPACE = flags.DEFINE_enum('space', 'strong', sorted(SPACES), 'What is searched (grasp_jax/tune/spaces.py).')
 _TRIALS = flags.DEFINE_integer('trials', 20, 'Trials in all, those of earlier calls included.', lower_bound=1)
+_EPOCHS_AT_LEAST = flags.DEFINE_integer(
+    'epochs_at_least', 10, 'No trial is stopped early before so many epochs; settings that learn slowly need more.',
+    lower_bound=0)
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/tune', 'Folder for the study, its trials and what they share.')
 _STAGES = flags.DEFINE_string('stages', None, 'Folder of prepared data and vectors. Default: the work folder.')
 _OUT = flags.DEFINE_string('out', None, 'Folder of the table and the picture. Default: the work folder.')
@@ -32,7 +35,8 @@ def main(_: Sequence[str]) -> None:
     """Runs the search and reports it."""
     workdir = pathlib.Path(_WORKDIR.value)
     with artefacts.lock(workdir, '.searching'):  # another search would take the trial that is running for a killed one
-        study = search(_CONFIG.value, _SPACE.value, _TRIALS.value, workdir, pathlib.Path(_STAGES.value or workdir))
+        study = search(_CONFIG.value, _SPACE.value, _TRIALS.value, workdir, pathlib.Path(_STAGES.value or workdir),
+                       _EPOCHS_AT_LEAST.value)
     print(report.write(study, _CONFIG.value, pathlib.Path(_OUT.value or workdir)))
 
 

@@ -12,7 +12,7 @@ import ml_collections
 from grasp_jax.common import artefacts
 from grasp_jax.common.errors import Diverged, RunInterrupted, UserError
 from grasp_jax.config import changed, default, old_keys
-from grasp_jax.tune.spaces import SPACES, start_of
+from grasp_jax.tune.spaces import SPACES, starts_of
 
 LOG = logging.getLogger(__name__)
 _TRIES = 3  # of settings that end in an error of the program or the device
@@ -20,7 +20,7 @@ _FAILED = 'error'  # the attribute that such a trial has
 
 
 def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: pathlib.Path,
-           stages: pathlib.Path) -> Any:
+           stages: pathlib.Path, epochs_at_least: int = 10) -> Any:
     """Brings a study up to a number of trials.
 
     Args:
@@ -29,6 +29,7 @@ def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: 
       trials: how many finished or stopped trials there shall be.
       workdir: of the study.
       stages: of the stages before training.
+      epochs_at_least: no trial is stopped early before it has had so many.
 
     Returns:
       the study.
@@ -47,8 +48,8 @@ def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: 
 
     check_config(config)
     check_devices(config)
-    start = start_of(space, config)
-    if start:
+    starts = starts_of(space, config)
+    for start in starts:
         _check_start(space, config, SPACES[space](optuna.trial.FixedTrial(start)))
     workdir.mkdir(parents=True, exist_ok=True)
     stages.mkdir(parents=True, exist_ok=True)
@@ -57,12 +58,13 @@ def search(config: ml_collections.ConfigDict, space: str, trials: int, workdir: 
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # `_say` says what matters, and no traceback of a stop
     study = optuna.create_study(
         study_name=space, storage=f'sqlite:///{workdir / "study.db"}', load_if_exists=True, direction='maximize',
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=10))
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=epochs_at_least))
     states = optuna.trial.TrialState
     finished = states.COMPLETE, states.PRUNED
     _take_up_again(study, states)
-    if start and not study.get_trials(states=(*finished, states.WAITING)):
-        study.enqueue_trial(start)
+    if not study.get_trials(states=finished):
+        for start in starts:
+            _queue(study, start, states)
 
     def clear(study: Any, trial: Any) -> None:
         """The checkpoints of a trial that is over go once the study holds what matters."""

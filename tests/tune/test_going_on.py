@@ -123,8 +123,8 @@ def test_a_search_that_ended_in_an_error_goes_on_with_the_trial_it_was_in(config
     assert sorted(study.trials[2].intermediate_values) == [0, 1], 'what it reached before is known of it'
 
 
-def test_the_recipe_is_tried_first_also_after_a_wrong_start(config, tmp_path, monkeypatch):
-    monkeypatch.setitem(spaces.STARTS, 'small', {'learning_rate': 0.02})
+def test_the_starts_are_tried_first_also_after_a_wrong_start(config, tmp_path, monkeypatch):
+    monkeypatch.setitem(spaces.STARTS, 'small', ({'learning_rate': 0.02}, {'learning_rate': 0.03}))
     prepare, calls = pipeline.prepare_knowledge, []
 
     def fails_twice(*arguments):
@@ -137,7 +137,9 @@ def test_the_recipe_is_tried_first_also_after_a_wrong_start(config, tmp_path, mo
     for _ in range(2):
         with pytest.raises(UserError, match='not there'):
             search(config, 'small', 1, tmp_path, tmp_path)
-    assert search(config, 'small', 1, tmp_path, tmp_path).best_params == {'learning_rate': 0.02}
+    study = search(config, 'small', 2, tmp_path, tmp_path)
+    tried = [trial.params['learning_rate'] for trial in study.trials if trial.state.name == 'COMPLETE']
+    assert sorted(tried) == [0.02, 0.03], 'each once, also the one that failed'
 
 
 def test_settings_that_fail_whenever_they_are_tried_are_passed_over(config, tmp_path, monkeypatch):
