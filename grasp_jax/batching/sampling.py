@@ -2,10 +2,12 @@
 
 BERT4Rec predicts a fifth of the positions, so its loss is computed there alone. Their number varies from batch to
 batch: a step has a fixed number of places for them, T in each of G groups of rows (a group lives on one device), and
-says which are taken. Causal models predict nearly every position and have one place for each, T = P = R * W / G:
-picking the targets out cost more than it saved (SASRec and GRU4Rec + GRASP, Amazon Beauty, 2 CPU cores).
+says which are taken. Causal models predict most positions. Under a softmax over the whole catalogue, where a position
+is dear, they have places too (Amazon Beauty: 768 instead of 909). Under other losses every position is one,
+T = P = R * W / G: picking the targets out cost more than it saved (SASRec and GRU4Rec + GRASP, Amazon Beauty).
 """
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -54,18 +56,36 @@ class StepSamples(NamedTuple):
 def cloze_targets(plan: EpochPlan, groups: int, mask_prob: float, mask_last_prob: float) -> int:
     """Places T that BERT4Rec needs: the expected number of hidden items in the fullest group of rows, and eight
     standard deviations; rounded up to `_PLACE_MULTIPLE`."""
-    step = np.arange(len(plan))[:, None]
-    cell = (step * groups + plan.placement.row // (plan.num_rows // groups)).ravel()
-
-    def sums(values: np.ndarray) -> np.ndarray:
-        return np.bincount(cell, values.ravel(), len(plan) * groups)
-
+    sums = functools.partial(_sums, plan, groups)
     length = np.asarray(plan.placement.length, float)
     usual, last = (1 - mask_last_prob) * (length > 0), mask_last_prob * (length > 0)
     mean = usual * mask_prob * length + last
     square = usual * (length * mask_prob * (1 - mask_prob) + (length * mask_prob) ** 2) + last
     need = np.minimum(sums(mean) + 8 * np.sqrt(sums(square - mean ** 2)), sums(length)).max()
     return max(math.ceil(need / _PLACE_MULTIPLE), 1) * _PLACE_MULTIPLE
+
+
+def next_item_targets(plan: EpochPlan, groups: int, last: int = 0) -> int:
+    """Places T that a causal model needs: one for each item but a user's first, in the fullest group of rows.
+
+    Args:
+      plan: of an epoch.
+      groups: G, which divides its rows.
+      last: of each user so many at most; 0: all.
+
+    Returns:
+      T, rounded up to `_PLACE_MULTIPLE`; at most one for each position.
+    """
+    of_user = np.maximum(np.asarray(plan.placement.length) - 1, 0)
+    need = _sums(plan, groups, np.minimum(of_user, last) if last else of_user).max()
+    places = max(math.ceil(need / _PLACE_MULTIPLE), 1) * _PLACE_MULTIPLE
+    return min(places, plan.num_rows // groups * plan.width)
+
+
+def _sums(plan: EpochPlan, groups: int, values: np.ndarray) -> np.ndarray:
+    """Sums of users' values [S, B] by step and group of rows, [S * G]."""
+    cell = np.arange(len(plan))[:, None] * groups + plan.placement.row // (plan.num_rows // groups)
+    return np.bincount(cell.ravel(), values.ravel(), len(plan) * groups)
 
 
 def targets_everywhere(is_target: jax.Array, groups: int) -> Targets:

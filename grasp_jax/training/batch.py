@@ -60,12 +60,14 @@ def draw_samples(model: Recommender, spec: TrainSpec, shape: batches.BatchSizes,
         is_target = (packed.segment > 0) & ~sampling.is_last(packed)
         if spec.supervise_last:
             is_target &= sampling.from_the_end(packed) <= spec.supervise_last
-        targets = sampling.targets_everywhere(is_target, shape.groups)
     else:
         masked = sampling.draw_cloze_mask(mask_key, packed, spec.mask_prob, spec.mask_last_prob)
         if spec.supervise_last:
             masked &= sampling.from_the_end(packed) < spec.supervise_last
-        targets = sampling.find_targets(masked, shape.groups, shape.targets)
+        is_target = masked
+    targets = sampling.targets_everywhere(is_target, shape.groups)
+    if shape.targets:
+        targets = sampling.find_targets(is_target, shape.groups, shape.targets)
     if not spec.own_negatives:
         count = 0 if spec.loss == 'softmax' else spec.negatives
         shared = sampling.draw_shared_negatives(negative_key, model.spec.num_items, count, cumulative)
@@ -78,5 +80,7 @@ def draw_samples(model: Recommender, spec: TrainSpec, shape: batches.BatchSizes,
 def target_count(model: Recommender, spec: TrainSpec) -> batches.TargetCount | None:
     """How many places for targets a plan's batches need; None: one for every position."""
     if model.spec.causal:
-        return None
+        if spec.loss != 'softmax':
+            return None
+        return functools.partial(sampling.next_item_targets, last=spec.supervise_last)
     return functools.partial(sampling.cloze_targets, mask_prob=spec.mask_prob, mask_last_prob=spec.mask_last_prob)

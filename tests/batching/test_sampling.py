@@ -119,6 +119,20 @@ def test_places_for_cloze_targets_suffice_and_are_not_many_too_many(sequences):
         assert most <= places <= 2 * most + 64
 
 
+@pytest.mark.parametrize('last', (0, 2))
+def test_places_for_next_items_suffice_exactly(sequences, last):
+    plan = batches.epoch_plan(sequences, 64, 0, 0, row_multiple=2)
+    places = sampling.next_item_targets(plan, 2, last)
+    most = 0
+    for step in range(len(plan)):
+        packed = batches.pack_rows(jnp.zeros(10_000, jnp.int32), one(plan, step), plan.num_rows, WIDTH)
+        is_target = (packed.segment > 0) & ~sampling.is_last(packed)
+        if last:
+            is_target &= sampling.from_the_end(packed) <= last
+        most = max(most, int(is_target.reshape(2, -1).sum(1).max()))
+    assert most <= places <= min(most + 63, plan.num_rows // 2 * WIDTH)
+
+
 def test_shared_negatives_follow_their_chances():
     chance = np.array([0.5, 0.0, 0.3, 0.2])
     for given, expected in ((sampling.cumulated(chance), chance), (None, np.full(4, 0.25))):

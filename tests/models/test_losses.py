@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from grasp_jax.batching.sampling import cumulated, draw_shared_negatives
-from grasp_jax.models import losses, plain_forms
+from grasp_jax.models import losses, plain_forms, products
 from grasp_jax.models.losses import binary_cross_entropy
 
 
@@ -99,7 +99,9 @@ def test_the_softmax_in_blocks_equals_the_plain_one(monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_softmax_of_rounded_factors_equals_the_plain_one_of_them(monkeypatch):
+@pytest.mark.parametrize('units', (True, False))
+def test_the_softmax_of_rounded_factors_equals_the_plain_one_of_them(monkeypatch, units):
+    monkeypatch.setattr(products, 'cpu_has_units', lambda: units)
     queries, items = (jax.random.normal(jax.random.key(number), (size, 6)) for number, size in enumerate((7, 23)))
     monkeypatch.setitem(losses.SOFTMAX_BLOCKS, 'cpu', 5)
     rounded = [factor.astype('bfloat16').astype('float32') for factor in (queries, items)]

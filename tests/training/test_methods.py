@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from grasp_jax.batching import sampling
 from grasp_jax.common.errors import UserError
 from grasp_jax.training.batch import draw_samples, make_batch
 from grasp_jax.training.epochs import Epochs
@@ -134,7 +135,20 @@ def loss_of(run, params, batch, drawn):
         encoded = model(run.data.tables, batch.users, batch.packed, drawn.masked, train=False)
         return ranking_loss(model, train_spec(run.config), run.data, batch, drawn, encoded)
 
-    return float(run.model.apply({'params': params}, method=call))
+    return run.model.apply({'params': params}, method=call)
+
+
+def test_a_softmax_at_the_targets_alone_is_that_over_all_positions(small_run, monkeypatch):
+    monkeypatch.setattr(sampling, '_PLACE_MULTIPLE', 8)
+    run = small_run(method='none', train={'loss': 'softmax'})
+    batch, drawn, _, state = first_batch(run)
+    counts = np.asarray(batch.packed.segment > 0) & ~np.asarray(sampling.is_last(batch.packed))
+    assert drawn.targets.position is not None and drawn.targets.exist.size < counts.size
+    assert drawn.targets.exist.sum() == counts.sum()
+    everywhere = drawn._replace(targets=sampling.targets_everywhere(jnp.asarray(counts), 1))
+    form = jax.jit(jax.value_and_grad(lambda params, drawn: loss_of(run, params, batch, drawn)))
+    found = [form(state.params, each) for each in (drawn, everywhere)]
+    jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6), *found)
 
 
 def test_a_true_item_among_the_shared_negatives_does_not_count(small_run):
