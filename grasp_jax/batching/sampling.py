@@ -62,7 +62,7 @@ def cloze_targets(plan: EpochPlan, groups: int, mask_prob: float, mask_last_prob
     mean = usual * mask_prob * length + last
     square = usual * (length * mask_prob * (1 - mask_prob) + (length * mask_prob) ** 2) + last
     need = np.minimum(sums(mean) + 8 * np.sqrt(sums(square - mean ** 2)), sums(length)).max()
-    return max(math.ceil(need / _PLACE_MULTIPLE), 1) * _PLACE_MULTIPLE
+    return _places(need)
 
 
 def next_item_targets(plan: EpochPlan, groups: int, last: int = 0) -> int:
@@ -78,8 +78,11 @@ def next_item_targets(plan: EpochPlan, groups: int, last: int = 0) -> int:
     """
     of_user = np.maximum(np.asarray(plan.placement.length) - 1, 0)
     need = _sums(plan, groups, np.minimum(of_user, last) if last else of_user).max()
-    places = max(math.ceil(need / _PLACE_MULTIPLE), 1) * _PLACE_MULTIPLE
-    return min(places, plan.num_rows // groups * plan.width)
+    return min(_places(need), plan.num_rows // groups * plan.width)
+
+
+def _places(need: float) -> int:
+    return max(math.ceil(need / _PLACE_MULTIPLE), 1) * _PLACE_MULTIPLE
 
 
 def _sums(plan: EpochPlan, groups: int, values: np.ndarray) -> np.ndarray:

@@ -60,7 +60,7 @@ def wide_flops(run: TrainingSetup, shape: batches.BatchSizes) -> int:
     negatives, forward and for the gradient of its kernel."""
     spec = run.model.spec
     positions = shape.rows * spec.row_width
-    drawn = positions if spec.causal else shape.groups * shape.targets
+    drawn = shape.groups * shape.targets or positions
     return 2 * (positions + drawn) * 4 * spec.llm_width * spec.fusion_size * 2
 
 

@@ -65,9 +65,8 @@ def draw_samples(model: Recommender, spec: TrainSpec, shape: batches.BatchSizes,
         if spec.supervise_last:
             masked &= sampling.from_the_end(packed) < spec.supervise_last
         is_target = masked
-    targets = sampling.targets_everywhere(is_target, shape.groups)
-    if shape.targets:
-        targets = sampling.find_targets(is_target, shape.groups, shape.targets)
+    targets = (sampling.find_targets(is_target, shape.groups, shape.targets) if shape.targets
+               else sampling.targets_everywhere(is_target, shape.groups))
     if not spec.own_negatives:
         count = 0 if spec.loss == 'softmax' else spec.negatives
         shared = sampling.draw_shared_negatives(negative_key, model.spec.num_items, count, cumulative)
